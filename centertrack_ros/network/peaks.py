@@ -1,0 +1,38 @@
+"""What leaves a network: the K strongest heatmap peaks and the regressed values at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class JointPeaks:
+    """Peaks of the human-joint heatmap (`hm_hp`), per joint J the strongest K; output-grid px, `hp_offset` already added."""
+
+    scores: NDArray[np.float32]  # (J, K)
+    points: NDArray[np.float32]  # (J, K, 2)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The network's answer for one image, strongest first; the boundary between engine and tracking.
+
+    scores     (K,) float32 in 0..1
+    class_ids  (K,) int64, 0-based heatmap channel
+    cells      (K, 2) int64, (x, y) of the peak on the output grid
+    values     head name -> (K, C) float32 at the peak for every head but hm and hm_hp; raw, except that
+               'dep' is already metric, 1 / (sigmoid + 1e-6) - 1, before any depth scale
+    joints     only for pose models
+    grid       (height, width) of the output grid
+    """
+
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float32]]
+    grid: tuple[int, int]
+    joints: JointPeaks | None = None

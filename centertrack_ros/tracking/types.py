@@ -1,0 +1,129 @@
+"""The records that travel between the stages of tracking: arrays first, N objects in arrays of length N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# State of a track, as in msg/Track.msg.
+STATE_NEW, STATE_TRACKED, STATE_LOST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Detections:
+    """N objects of one image. 2D values in px of the original image, 3D in metres in the camera's optical frame.
+
+    scores        (N,) float32
+    class_ids     (N,) int64, 0-based
+    boxes         (N, 4) float32: x1, y1, x2, y2, not clipped to the image
+    centers       (N, 2) float32: the point that is associated (the peak; for 3D heads the amodal centre)
+    displacements (N, 2) float32: from this frame's centre to the previous frame's
+    The others are None when the model (or the lifting) does not give them:
+    depths        (N,) float32 along the optical axis
+    dimensions    (N, 3) float32: height, width, length
+    locations     (N, 3) float32: BOTTOM centre of the 3D box
+    alphas, rotations_y  (N,) float32 rad
+    velocities    (N, 3) float32 m/s, camera axes
+    attributes    (N, 8) float32 raw logits of nuscenes_att
+    amodal_centers (N, 2) float32 px: projected centre of the 3D box
+    keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
+    location_covariances (N, 3, 3) float64 m²; None: unknown
+    """
+
+    scores: Array
+    class_ids: Array
+    boxes: Array
+    centers: Array
+    displacements: Array
+    depths: Array | None = None
+    dimensions: Array | None = None
+    locations: Array | None = None
+    alphas: Array | None = None
+    rotations_y: Array | None = None
+    velocities: Array | None = None
+    attributes: Array | None = None
+    amodal_centers: Array | None = None
+    keypoints: Array | None = None
+    keypoint_scores: Array | None = None
+    location_covariances: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, index: Array) -> Detections:
+        """The objects at `index` (a mask or integers), in that order, as copies."""
+        return replace(self, **{f.name: value[index] for f in fields(self) if (value := getattr(self, f.name)) is not None})
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """N tracked objects: a detection each, with its identity.
+
+    ids    (N,) int64, from 1, never reused before a reset
+    ages   (N,) int64: frames since the track was last matched, plus 1 (1 = matched in this frame), as in the official code
+    hits   (N,) int64: consecutive frames matched up to now (official `active`); 0 = lost
+    births (N,) float64: stamp in s at which the track began
+    """
+
+    detections: Detections
+    ids: Array
+    ages: Array
+    hits: Array
+    births: Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def states(self) -> Array:
+        """(N,) uint8 of STATE_NEW, STATE_TRACKED, STATE_LOST."""
+        return np.where(self.hits == 0, STATE_LOST, np.where(self.hits == 1, STATE_NEW, STATE_TRACKED)).astype(np.uint8)
+
+    def select(self, index: Array) -> Tracks:
+        """The tracks at `index` (a mask or integers), in that order, as copies."""
+        return Tracks(
+            self.detections.select(index), self.ids[index], self.ages[index], self.hits[index], self.births[index]
+        )
+
+
+@dataclass(frozen=True)
+class TrackState:
+    """All that is remembered from one frame to the next for one camera.
+
+    previous_input  opaque, from `Engine.prepare`; None before the first frame
+    image_size      (height, width) px of the previous image
+    tracks          live and lost tracklets, None before the first frame
+    next_id         the id that the next birth gets
+    stamp           s, of the previous frame
+    """
+
+    previous_input: Any = None
+    image_size: tuple[int, int] | None = None
+    tracks: Tracks | None = None
+    next_id: int = 1
+    stamp: float | None = None
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What one step gives.
+
+    tracks      the matched and new tracks of this frame, then (hits == 0) lost ones that are still remembered
+    prior       (M, 3) int: x, y, radius in input px: the prior heatmap that the network saw
+    input_size  (height, width) of the network input
+    affine      (2, 3) image px -> input px
+    timing_ms   stage name -> ms: 'preprocess', 'network', 'postprocess', 'association'
+    reset       why the tracks were reset before this frame ('', 'stamp went back by 3.2 s', …)
+    """
+
+    tracks: Tracks
+    prior: Array
+    input_size: tuple[int, int]
+    affine: Array
+    timing_ms: dict[str, float] = field(default_factory=dict)
+    reset: str = ""
