@@ -1,0 +1,1 @@
+"""The `centertrack` command: one file per verb (see `main`)."""
