@@ -1,0 +1,170 @@
+"""sensor_msgs/Image and CompressedImage into the one form that the tracker takes: BGR, 8 bits, (H, W, 3).
+
+Encodings are those of sensor_msgs/image_encodings.hpp. Plain `bgr8` is a view of the message's own memory; the others
+cost one conversion. Every doubt about a message is an `ImageError` whose text says what arrived and what was expected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# A header may claim any size; no camera sends more than this, and a decoder must not be asked for it.
+MAX_PIXELS = 100_000_000
+MAX_SIDE = 32_768
+
+BGR = NDArray[np.uint8]
+
+
+class ImageError(ValueError):
+    """The message holds no usable image; the text says why."""
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """channels: samples per pixel in memory; bits: 8 or 16; code: cv2 conversion to BGR after reduction to 8 bits."""
+
+    channels: int
+    bits: int = 8
+    code: int | None = None
+    even_width: bool = False
+
+
+# OpenCV names a Bayer pattern by the pixel at (1, 1), ROS by the one at (0, 0): rggb here is BG there.
+_BAYER = {
+    "rggb": cv2.COLOR_BayerBG2BGR,
+    "bggr": cv2.COLOR_BayerRG2BGR,
+    "gbrg": cv2.COLOR_BayerGR2BGR,
+    "grbg": cv2.COLOR_BayerGB2BGR,
+}
+_ENCODINGS = {
+    "bgr8": _Encoding(3),
+    "8UC3": _Encoding(3),
+    "rgb8": _Encoding(3, code=cv2.COLOR_RGB2BGR),
+    "bgra8": _Encoding(4, code=cv2.COLOR_BGRA2BGR),
+    "8UC4": _Encoding(4, code=cv2.COLOR_BGRA2BGR),
+    "rgba8": _Encoding(4, code=cv2.COLOR_RGBA2BGR),
+    "mono8": _Encoding(1, code=cv2.COLOR_GRAY2BGR),
+    "8UC1": _Encoding(1, code=cv2.COLOR_GRAY2BGR),
+    "bgr16": _Encoding(3, 16),
+    "rgb16": _Encoding(3, 16, cv2.COLOR_RGB2BGR),
+    "bgra16": _Encoding(4, 16, cv2.COLOR_BGRA2BGR),
+    "rgba16": _Encoding(4, 16, cv2.COLOR_RGBA2BGR),
+    "mono16": _Encoding(1, 16, cv2.COLOR_GRAY2BGR),
+    # Two names each: `yuv422` and `yuv422_yuy2` were renamed in Iron, and both are still sent.
+    "yuv422": _Encoding(2, code=cv2.COLOR_YUV2BGR_UYVY, even_width=True),
+    "uyvy": _Encoding(2, code=cv2.COLOR_YUV2BGR_UYVY, even_width=True),
+    "yuv422_yuy2": _Encoding(2, code=cv2.COLOR_YUV2BGR_YUY2, even_width=True),
+    "yuyv": _Encoding(2, code=cv2.COLOR_YUV2BGR_YUY2, even_width=True),
+    **{f"bayer_{name}8": _Encoding(1, code=code) for name, code in _BAYER.items()},
+    **{f"bayer_{name}16": _Encoding(1, 16, code) for name, code in _BAYER.items()},
+}
+ENCODINGS = tuple(sorted(_ENCODINGS))
+
+
+def image_to_bgr(message: Any) -> BGR:
+    """The picture in a sensor_msgs/Image as BGR uint8 (H, W, 3).
+
+    For `bgr8` it is a view of `message.data` (rows may be `step` apart): it lives as long as the view does, and is
+    not for writing. Raises ImageError.
+    """
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageError(f"unknown image encoding '{message.encoding[:40]}'; expected one of {', '.join(ENCODINGS)}")
+    samples = _samples(message, encoding)
+    if encoding.bits == 16:
+        samples = _to_8_bits(samples, bool(message.is_bigendian))
+    if encoding.code is None:
+        return samples
+    # Demosaicing looks at neighbours, and cv2 wants a single channel without the last axis.
+    return cv2.cvtColor(samples[..., 0] if encoding.channels == 1 else samples, encoding.code)  # type: ignore[return-value]
+
+
+def compressed_to_bgr(message: Any) -> BGR:
+    """The picture in a sensor_msgs/CompressedImage (JPEG or PNG) as BGR uint8 (H, W, 3).
+
+    The size that the file claims is checked before it is decoded. EXIF orientation is ignored: intrinsics belong to
+    the sensor's rows and columns. Raises ImageError.
+    """
+    data = np.frombuffer(message.data, np.uint8)
+    raw = data.tobytes()
+    what = f"compressed image (format '{message.format[:40]}', {len(raw)} bytes)"
+    if not raw:
+        raise ImageError(f"{what} is empty; expected a JPEG or PNG file")
+    if raw.startswith(b"\xff\xd8"):
+        width, height = _jpeg_size(raw, what)
+    elif raw.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = _png_size(raw, what)
+    else:
+        raise ImageError(f"{what} starts with {raw[:4].hex(' ')}; expected a JPEG (ff d8) or PNG (89 50 4e 47) file")
+    _check_size(width, height, what)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError(f"{what} is corrupt: {width}x{height} px by its header, but it does not decode")
+    return image  # type: ignore[return-value]
+
+
+def _samples(message: Any, encoding: _Encoding) -> NDArray[np.uint8]:
+    """(H, W, channels * bytes per sample) view of the data, row padding left out."""
+    width, height, step, size = message.width, message.height, message.step, len(message.data)
+    what = f"{width}x{height} {message.encoding} image"
+    _check_size(width, height, what)
+    if encoding.even_width and width % 2:
+        raise ImageError(f"{what} has an odd width; {message.encoding} shares colour between pairs of pixels")
+    pixel = encoding.channels * encoding.bits // 8
+    if step < width * pixel:
+        raise ImageError(f"{what} has step {step}; expected at least {width * pixel} bytes per row")
+    # The padding of the last row may be missing: some drivers leave it out.
+    least, most = step * (height - 1) + width * pixel, step * height
+    if not least <= size <= most:
+        kind = "is truncated: it" if size < least else "does not fit its step: it"
+        raise ImageError(f"{what} {kind} has {size} bytes of data; expected {most} (step {step} x height {height})")
+    buffer = np.frombuffer(message.data, np.uint8)
+    return np.ndarray((height, width, pixel), np.uint8, buffer, 0, (step, pixel, 1))
+
+
+def _to_8_bits(samples: NDArray[np.uint8], big_endian: bool) -> NDArray[np.uint8]:
+    """(H, W, 2 * channels) bytes of 16-bit samples -> (H, W, channels): the more significant byte of each."""
+    return np.ascontiguousarray(samples[..., 0 if big_endian else 1 :: 2])
+
+
+def _check_size(width: int, height: int, what: str) -> None:
+    if width == 0 or height == 0:
+        raise ImageError(f"{what} is empty: {width}x{height} px; expected at least 1x1")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ImageError(f"{what} is too large: {width}x{height} px; expected at most {MAX_PIXELS // 10**6} megapixels")
+
+
+def _jpeg_size(raw: bytes, what: str) -> tuple[int, int]:
+    """(width, height) of the frame header (ITU T.81, B.2.2); also checks that the file runs to its end marker."""
+    at, size = 2, None
+    while at + 4 <= len(raw) and raw[at] == 0xFF:
+        marker, length = raw[at + 1], int.from_bytes(raw[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(raw):
+            size = int.from_bytes(raw[at + 7 : at + 9], "big"), int.from_bytes(raw[at + 5 : at + 7], "big")
+        at += 2 + length
+        if marker == 0xDA:  # scan: entropy-coded data follow, in which FF D9 cannot occur
+            break
+    else:
+        raise ImageError(f"{what} is a corrupt JPEG: its header breaks off at byte {min(at, len(raw))}")
+    if size is None:
+        raise ImageError(f"{what} is a corrupt JPEG: no frame header before the first scan")
+    if raw.find(b"\xff\xd9", at) < 0:
+        raise ImageError(f"{what} is a truncated JPEG: the end marker (ff d9) is missing")
+    return size
+
+
+def _png_size(raw: bytes, what: str) -> tuple[int, int]:
+    if raw[12:16] != b"IHDR" or b"IEND" not in raw[-64:]:
+        raise ImageError(f"{what} is a truncated or corrupt PNG: it lacks its first (IHDR) or last (IEND) chunk")
+    return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
