@@ -1,7 +1,7 @@
 """sensor_msgs/CameraInfo into the `Camera` of an image: which matrix, at which size, and whether it can be trusted.
 
-Sources: the comments of sensor_msgs/CameraInfo.msg (K and D belong to the raw image, P to the rectified one; binning and
-ROI are applied to the full-resolution calibration; K[0] == 0 means uncalibrated) and REP 104.
+Sources: the comments of sensor_msgs/CameraInfo.msg (K and D belong to the raw image, P to the rectified one; binning
+and ROI are applied to the full-resolution calibration; K[0] == 0 means uncalibrated) and REP 104.
 """
 
 from __future__ import annotations

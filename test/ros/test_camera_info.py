@@ -77,7 +77,7 @@ def test_a_rectified_image_has_p_with_its_translation_and_no_distortion() -> Non
     resized=st.sampled_from([1.0, 0.5, 0.8]),
 )
 def test_roi_binning_and_resizing_move_pixels_as_they_move_the_image(rectified, x_offset, y_offset, binning, resized):
-    """A point projected by hand into the full image, then cropped, binned and resized, is where the camera projects it."""
+    """A point projected by hand into the full image, then cropped, binned and resized, is where we project it."""
     roi_width, roi_height = 960, 480
     bin_x, bin_y = max(binning[0], 1), max(binning[1], 1)
     size = (round(roi_height / bin_y * resized), round(roi_width / bin_x * resized))

@@ -34,7 +34,7 @@ def smooth_picture(height: int = 24, width: int = 32) -> np.ndarray:
 
 
 def encode(encoding: str, bgr: np.ndarray, big_endian: bool) -> np.ndarray:
-    """The bytes (H, row) that a camera driver would send for this picture, written from the definition of the encoding."""
+    """The bytes (H, row) that a camera driver would send, written from the definition of the encoding."""
     height, width = bgr.shape[:2]
     b, g, r = (bgr[..., i] for i in range(3))
     alpha = np.full_like(b, 255)
@@ -169,7 +169,8 @@ def test_exif_orientation_does_not_turn_the_sensor() -> None:
 
 
 def test_broken_files_are_named() -> None:
-    jpeg, png = make_compressed(".jpg").data.tobytes(), make_compressed(".png").data.tobytes()
+    picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
+    jpeg, png = (make_compressed(extension, picture).data.tobytes() for extension in (".jpg", ".png"))
     frame_header = jpeg.index(b"\xff\xc0")
     huge = jpeg[: frame_header + 5] + b"\xff\xff\xff\xff" + jpeg[frame_header + 9 :]
     cases = {
