@@ -1,0 +1,16 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of larger real data beside the checkout (or CENTERTRACK_SHARED_DATA); the test is skipped without it."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CENTERTRACK_SHARED_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"needs the data folder {folder}")
+    return folder
