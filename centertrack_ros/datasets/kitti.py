@@ -1,0 +1,236 @@
+"""KITTI: label and result files of the tracking benchmark, calibration files, folders of tracking and raw recordings.
+
+A line is `frame id type truncation occlusion alpha left top right bottom height width length x y z rotation_y [score]`
+(devkit of http://www.cvlibs.net/datasets/kitti/eval_tracking.php); frames count from 0, the location is the centre
+of the box's bottom in the rectified camera's frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, empty_tracks, frames_of, tracks_of
+from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
+from centertrack_ros.geometry.cameras import Camera
+
+CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
+RATE = 10.0  # frames per s of every KITTI recording
+IMAGE_SIZE = (375, 1242)  # most recordings; a picture, where there is one, says it exactly
+_FORM = "frame id type truncation occlusion alpha left top right bottom height width length x y z rotation_y [score]"
+_NAMES = {name.lower(): index for index, name in enumerate(CLASSES)} | {"person_sitting": 4}
+_UNKNOWN_LOCATION = -999.0  # x of an object without 3D box is -1000 in labels; results write -1000, -10 or -1
+
+
+def read_labels(path: Path | str, name: str | None = None, length: int | None = None) -> Sequence:
+    """A label or result file; flags 'truncation', 'occlusion'; DontCare boxes become the frames' `ignore`.
+
+    `length` is the number of frames of the recording; None: up to the last frame that the file names.
+    Raises DataError naming the line that is wrong.
+    """
+    rows = read_rows(path, None)
+    rows.require_columns(17, 19, _FORM)  # some trackers write one column more; the 18th is the score all the same
+    kinds = _class_ids(rows)
+    frames, ids = rows.integers(0, "a frame number"), rows.integers(1, "an id")
+    table = rows.numbers([*range(3, 17)], _FORM)
+    scored = len(rows) > 0 and all(len(words) >= 18 for words in rows.words)
+    scores = rows.numbers([17], "a score")[:, 0] if scored else np.ones(len(rows))
+    if len(frames) and frames.min() < 0:
+        raise DataError(
+            rows.path, f"frame {frames.min()}, expected frames counted from 0", rows.lines[int(frames.argmin())]
+        )
+    if length is not None and len(frames) and frames.max() >= length:
+        line = rows.lines[int(frames.argmax())]
+        raise DataError(rows.path, f"frame {frames.max()}, the recording has {length} frames, from 0", line)
+    objects = (kinds >= 0) & (ids >= 0)
+    chosen = Rows(
+        rows.path, [rows.lines[i] for i in np.flatnonzero(objects)], [rows.words[i] for i in np.flatnonzero(objects)]
+    )
+    require_unique(chosen, frames[objects], ids[objects])
+    picked = table[objects]
+    tracks = tracks_of(ids[objects], kinds[objects], scores[objects], picked[:, 3:7], **_solid(picked))
+    flags = {"truncation": picked[:, 0], "occlusion": picked[:, 1]}
+    ignored = {int(frame): table[(kinds < 0) & (frames == frame), 3:7] for frame in np.unique(frames[kinds < 0])}
+    last = int(frames.max()) + 1 if len(frames) else 0
+    parts = frames_of(frames[objects], tracks, flags, rate=RATE, ignored=ignored)
+    return Sequence(name or Path(path).stem, CLASSES, parts, 0, length if length is not None else last, RATE)
+
+
+def _class_ids(rows: Rows) -> NDArray[np.int64]:
+    """(N,) index into CLASSES, -1 for DontCare."""
+    result = []
+    for line, words in zip(rows.lines, rows.words, strict=True):
+        kind = words[2].lower()
+        if kind != "dontcare" and kind not in _NAMES:
+            raise DataError(rows.path, f"type '{words[2]}', expected one of {', '.join(CLASSES)}, DontCare", line)
+        result.append(_NAMES.get(kind, -1))
+    return np.array(result, np.int64)
+
+
+def _solid(table: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64] | None]:
+    """The 3D columns, NaN where an object has none; None when no object has."""
+    known = (table[:, 10] > _UNKNOWN_LOCATION) & (table[:, 7:10] > 0).all(axis=1) & (table[:, 12] > 0)
+    if not known.any():
+        return {}
+    solid = np.where(known[:, None], table, np.nan)
+    return {
+        "alphas": solid[:, 2],
+        "dimensions": solid[:, 7:10],
+        "locations": solid[:, 10:13],
+        "depths": solid[:, 12],
+        "rotations_y": solid[:, 13],
+    }
+
+
+def labels_text(sequence: Sequence, scores: bool = False) -> str:
+    """The lines of a label file, or of a result file with `scores`; nothing of `sequence` is altered or rounded.
+
+    Unknown 3D columns are written as KITTI does: -1 for sizes, -1000 for the location, -10 for angles.
+    """
+    lines = []
+    for frame in sequence:
+        for box in frame.ignore:
+            lines.append(
+                f"{frame.index} -1 DontCare -1 -1 -10 {' '.join(map(word, box))} -1 -1 -1 -1000 -1000 -1000 -10\n"
+            )
+        lines.extend(_lines(frame, sequence.classes, scores))
+    return "".join(lines)
+
+
+def _lines(frame: FrameTruth, classes: tuple[str, ...], scores: bool) -> list[str]:
+    tracks, detections = frame.tracks, frame.tracks.detections
+    count = len(tracks)
+    unknown = -1.0 if scores else 0.0
+    truncation = frame.flags.get("truncation", np.full(count, unknown))
+    occlusion = frame.flags.get("occlusion", np.full(count, unknown))
+    columns = np.concatenate(
+        (
+            _filled(detections.alphas, (count, 1), -10.0),
+            np.asarray(detections.boxes, np.float64),
+            _filled(detections.dimensions, (count, 3), -1.0),
+            _filled(detections.locations, (count, 3), -1000.0),
+            _filled(detections.rotations_y, (count, 1), -10.0),
+        ),
+        axis=1,
+    )
+    lines = []
+    for row in range(count):
+        name = kitti_name(classes[int(detections.class_ids[row])])
+        if name is None:
+            continue
+        text = f"{frame.index} {int(tracks.ids[row])} {name} {word(truncation[row])} {word(occlusion[row])} "
+        text += " ".join(map(word, columns[row]))
+        lines.append(text + (f" {word(detections.scores[row])}\n" if scores else "\n"))
+    return lines
+
+
+def _filled(values: NDArray[np.float64] | None, shape: tuple[int, int], unknown: float) -> NDArray[np.float64]:
+    if values is None:
+        return np.full(shape, unknown)
+    values = np.asarray(values, np.float64).reshape(shape)
+    return np.where(np.isnan(values), unknown, values)
+
+
+def kitti_name(name: str) -> str | None:
+    """KITTI's name of a class that goes by another elsewhere (COCO's person, nuScenes' bicycle); None: it has none."""
+    aliases = {"person": "Pedestrian", "": "Pedestrian", "bicycle": "Cyclist", "motorcycle": "Cyclist", "train": "Tram"}
+    if name in CLASSES:
+        return name
+    if name in aliases:
+        return aliases[name]
+    return CLASSES[_NAMES[name.lower()]] if name.lower() in _NAMES else None
+
+
+def write_results(path: Path | str, sequence: Sequence) -> None:
+    """Writes a KITTI tracking result file."""
+    Path(path).write_text(labels_text(sequence, scores=True), encoding="utf-8")
+
+
+def read_seqmap(path: Path | str) -> dict[str, int]:
+    """Sequence name -> number of frames, from `name empty first end` lines. Raises DataError naming a broken line."""
+    rows = read_rows(path, None)
+    rows.require_columns(4, 4, "name empty first end")
+    ends = rows.integers(3, "a number of frames")
+    return {words[0]: int(end) for words, end in zip(rows.words, ends, strict=True)}
+
+
+def find_seqmap(labels: Path) -> dict[str, int]:
+    """The lengths of the recordings, from the sequence map in the labels' folder or the one above; else empty."""
+    for folder in (labels, labels.parent):
+        for name in ("evaluate_tracking.seqmap.training", "evaluate_tracking.seqmap"):
+            if (folder / name).is_file():
+                return read_seqmap(folder / name)
+    return {}
+
+
+def read_calibration(path: Path | str, image_size: tuple[int, int] = IMAGE_SIZE, camera: int = 2) -> Camera:
+    """Camera `camera` of a calibration file of tracking (`P2:`) or raw (`P_rect_02:`); `image_size` is (height, width).
+
+    Raises DataError when the projection is missing or broken.
+    """
+    rows = read_rows(path, None)
+    names = (f"P{camera}", f"P_rect_{camera:02d}", f"P_rect_{camera}")
+    for line, words in zip(rows.lines, rows.words, strict=True):
+        if words[0].rstrip(":") in names:
+            if len(words) != 13:
+                raise DataError(rows.path, f"{len(words) - 1} numbers after '{words[0]}', expected 12", line)
+            one = Rows(rows.path, [line], [words])
+            projection = one.numbers(range(1, 13), "a projection matrix").reshape(3, 4)
+            return Camera(image_size[1], image_size[0], projection)
+    raise DataError(rows.path, f"no projection of camera {camera} ({' or '.join(names[:2])})")
+
+
+def read_tracking(root: Path | str, name: str) -> Sequence:
+    """One recording of the tracking benchmark: image_02/NAME, label_02 and calib where they are. Raises DataError."""
+    root = Path(root)
+    images = sorted((root / "image_02" / name).glob("*.png")) or sorted((root / "image_02" / name).glob("*.jpg"))
+    labels, calibration = root / "label_02" / f"{name}.txt", root / "calib" / f"{name}.txt"
+    truth = read_labels(labels, name) if labels.is_file() else Sequence(name, CLASSES, (), 0, 0, RATE)
+    if not images and not labels.is_file():
+        raise DataError(root, f"neither image_02/{name} nor label_02/{name}.txt")
+    return _recording(truth, images, calibration if calibration.is_file() else None)
+
+
+def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Sequence:
+    """Pictures of a raw recording: image_02/[data/]*.png or *.jpg and a calibration file (calib*.txt) beside or above.
+
+    Without truth, since raw's tracklets are another format. Raises DataError.
+    """
+    folder = Path(folder)
+    pictures = folder / f"image_{camera:02d}"
+    pictures = pictures / "data" if (pictures / "data").is_dir() else pictures
+    images = sorted([*pictures.glob("*.png"), *pictures.glob("*.jpg")])
+    if not images:
+        raise DataError(pictures, "no pictures (*.png, *.jpg)")
+    calibration = next(iter(sorted([*folder.glob("calib*.txt"), *folder.parent.glob("calib_cam_to_cam.txt")])), None)
+    return _recording(Sequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera)
+
+
+def _recording(truth: Sequence, images: list[Path], calibration: Path | None, number: int = 2) -> Sequence:
+    size = _picture_size(images[0]) if images else IMAGE_SIZE
+    camera = read_calibration(calibration, size, number) if calibration else None
+    known = {frame.index: frame for frame in truth}
+    if not images:
+        return replace(truth, frames=tuple(replace(frame, camera=camera) for frame in truth), image_size=size)
+    frames = []
+    for path in images:
+        if not path.stem.isdigit():
+            raise DataError(path, "an image's name must be its frame number")
+        index = int(path.stem)
+        frame = known.get(index) or FrameTruth(index, index / RATE, empty_tracks())
+        frames.append(replace(frame, image=path, camera=camera))
+    length = max(truth.length, frames[-1].index + 1)
+    return replace(truth, frames=tuple(frames), length=length, image_size=size)
+
+
+def _picture_size(path: Path) -> tuple[int, int]:
+    import cv2
+
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise DataError(path, "not a picture that can be read")
+    return picture.shape[0], picture.shape[1]

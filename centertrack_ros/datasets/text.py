@@ -1,0 +1,102 @@
+"""Tables of numbers in text files, read so that an error names the file and the line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.records import DataError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The lines of a text file that are not empty, split into words; `lines` are their numbers, from 1."""
+
+    path: Path
+    lines: list[int]
+    words: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def require_columns(self, least: int, most: int, expected: str) -> None:
+        """Raises DataError naming the first line that does not have between `least` and `most` columns."""
+        for line, words in zip(self.lines, self.words, strict=True):
+            if not least <= len(words) <= most:
+                count = f"{least}" if least == most else f"{least} to {most}"
+                raise DataError(self.path, f"{len(words)} columns, expected {count}: {expected}", line)
+
+    def numbers(self, columns: Sequence[int], expected: str) -> NDArray[np.float64]:
+        """(len, len(columns)) float64. Raises DataError naming the line with something that is not a finite number."""
+        picked = [[words[column] for column in columns] for words in self.words]
+        try:
+            table = np.array(picked, np.float64).reshape(len(picked), len(columns))
+        except ValueError:
+            table = None
+        if table is not None and np.isfinite(table).all():
+            return table
+        for line, words in zip(self.lines, picked, strict=True):
+            for word in words:
+                if not _is_finite(word):
+                    raise DataError(self.path, f"'{word}' is not a finite number; expected {expected}", line)
+        raise AssertionError("a table that cannot be converted has a word that cannot")
+
+    def integers(self, column: int, what: str) -> NDArray[np.int64]:
+        """(len,) int64 of one column. Raises DataError naming the line with something that is not a whole number."""
+        values = self.numbers([column], what)[:, 0]
+        broken = np.flatnonzero(values != np.round(values))
+        if len(broken):
+            index = int(broken[0])
+            raise DataError(
+                self.path, f"'{self.words[index][column]}' is not a whole number; expected {what}", self.lines[index]
+            )
+        return values.astype(np.int64)
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return bool(np.isfinite(float(word)))
+    except ValueError:
+        return False
+
+
+def read_rows(path: Path | str, separator: str | None) -> Rows:
+    """All lines of a file but the empty ones; `separator` None splits at any white space.
+
+    Raises DataError when the file is missing or is not text.
+    """
+    path = Path(path)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(path, "no such file") from None
+    except IsADirectoryError:
+        raise DataError(path, "is a folder, expected a text file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"not a text file (byte {error.start})") from None
+    lines, words = [], []
+    for number, line in enumerate(content.splitlines(), start=1):
+        if stripped := line.strip():
+            lines.append(number)
+            words.append([word.strip() for word in stripped.rstrip(separator).split(separator)])
+    return Rows(path, lines, words)
+
+
+def require_unique(rows: Rows, frames: NDArray[Any], ids: NDArray[Any], kinds: NDArray[Any] | None = None) -> None:
+    """Raises DataError naming the line that repeats an id within one frame (and class)."""
+    seen: set[tuple[Any, ...]] = set()
+    columns = [frames.tolist(), ids.tolist()] + ([kinds.tolist()] if kinds is not None else [])
+    for line, key in zip(rows.lines, zip(*columns, strict=True), strict=True):
+        if key in seen:
+            raise DataError(rows.path, f"id {key[1]} appears twice in frame {key[0]}", line)
+        seen.add(key)
+
+
+def word(value: float) -> str:
+    """The shortest text that gives the same float64 back."""
+    return repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))

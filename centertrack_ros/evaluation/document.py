@@ -1,0 +1,112 @@
+"""What an evaluation leaves: a JSON document with every figure in full precision, and a table to read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from centertrack_ros.evaluation.track_scores import TrackScores, summary
+
+FORMAT = "centertrack-evaluation-1"
+
+# Heading of the printed table -> field of TrackEval's summary.
+_COLUMNS = {
+    "HOTA": "HOTA",
+    "DetA": "DetA",
+    "AssA": "AssA",
+    "LocA": "LocA",
+    "MOTA": "MOTA",
+    "MOTP": "MOTP",
+    "IDF1": "IDF1",
+    "MT": "MT",
+    "ML": "ML",
+    "FP": "CLR_FP",
+    "FN": "CLR_FN",
+    "IDSW": "IDSW",
+    "Frag": "Frag",
+    "GT": "GT_Dets",
+}
+
+
+def track_document(benchmark: str, scores: TrackScores, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The document of an evaluation by TrackEval: percent and counts per class and sequence, and the raw fields.
+
+    `raw` is what `compare` needs to add sequences up anew. The same scores give the same document.
+    """
+    return {
+        "format": FORMAT,
+        "benchmark": benchmark,
+        "libraries": {"trackeval": _version("trackeval")},
+        "notes": list(notes),
+        "combined": {name: summary(raw) for name, raw in scores.combined.items()},
+        "sequences": {
+            sequence: {name: summary(raw) for name, raw in classes.items()}
+            for sequence, classes in scores.sequences.items()
+        },
+        "raw": scores.sequences,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def write_json(path: Path | str, document: Mapping[str, Any]) -> None:
+    """Writes the document as a whole or not at all: an existing file stays when the disk is full."""
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, sort_keys=True, allow_nan=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """A document that `write_json` wrote. Raises ValueError when the file is not one."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a document of `centertrack evaluate --json`")
+    return document
+
+
+def track_tables(document: Mapping[str, Any]) -> str:
+    """The document's tables, one for each class, a row for each sequence and one for all."""
+    blocks = []
+    for name, combined in document["combined"].items():
+        rows = [[sequence, *_cells(classes[name])] for sequence, classes in sorted(document["sequences"].items())]
+        rows.append(["COMBINED", *_cells(combined)])
+        blocks.append(table([name, *_COLUMNS], rows))
+    return "\n\n".join(blocks)
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    values = [figures[field] for field in _COLUMNS.values()]
+    return [str(value) if isinstance(value, int) else f"{value:.2f}" for value in values]
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Text columns: the first flush left, the others flush right."""
+    lines = [list(heading), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
+    text = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0])] + [
+            cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)
+        ]
+        text.append("  ".join(cells).rstrip())
+    return "\n".join(text)

@@ -1,0 +1,259 @@
+"""HOTA, CLEAR and Identity scores, computed by TrackEval's own dataset and metric classes.
+
+Nothing is computed here: the sequences are laid out as TrackEval expects them in a folder that is gone afterwards,
+its dataset class of the benchmark reads and filters them (distractors, truncated and occluded objects, ignore
+regions), and its metric classes judge them and add them up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from centertrack_ros.datasets import kitti, mot
+from centertrack_ros.datasets.records import FrameTruth, Sequence
+
+METRICS = ("HOTA", "CLEAR", "Identity", "Count")
+BENCHMARKS = ("MOT15", "MOT16", "MOT17", "MOT20")
+
+# Fields of one metric of one sequence, as TrackEval gives them: fractions, counts, lists of either over thresholds.
+Raw = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """What TrackEval says: sequence -> class -> metric -> field -> value, and the same over all sequences."""
+
+    sequences: Mapping[str, Mapping[str, Mapping[str, Raw]]]
+    combined: Mapping[str, Mapping[str, Raw]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.combined)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A recording's truth and a tracker's answer to it; frames are matched by index."""
+
+    truth: Sequence
+    results: Sequence
+
+
+def trackeval_module() -> Any:
+    """The library. Raises ImportError in one sentence when it is not installed."""
+    try:
+        import trackeval
+        import trackeval.eval
+    except ImportError as error:
+        raise ImportError(f"scores need TrackEval: pip install trackeval ({error})") from None
+    return trackeval
+
+
+def metric_classes() -> dict[str, Any]:
+    """Name -> instance of each of TrackEval's metrics that are reported."""
+    metrics = trackeval_module().metrics
+    quiet = {"PRINT_CONFIG": False}
+    return {
+        "HOTA": metrics.HOTA(),
+        "CLEAR": metrics.CLEAR(dict(quiet)),
+        "Identity": metrics.Identity(dict(quiet)),
+        "Count": metrics.Count(),
+    }
+
+
+def score_mot(pairs: Iterable[Pair], benchmark: str | None = None) -> TrackScores:
+    """Scores by MOTChallenge's rules; `benchmark` None takes those of `mot_benchmark`.
+
+    Every object of `results` counts as a pedestrian, as in the benchmark. Raises ValueError for an unknown benchmark
+    or when there is nothing to judge.
+    """
+    pairs = _checked(pairs)
+    if benchmark is None:
+        benchmark = mot_benchmark([pair.truth for pair in pairs])
+    if benchmark not in BENCHMARKS:
+        raise ValueError(f"benchmark must be one of {', '.join(BENCHMARKS)}, got '{benchmark}'")
+    trackeval = trackeval_module()
+    with tempfile.TemporaryDirectory() as folder:
+        lengths = {}
+        for pair in map(_renumbered, pairs):
+            name = pair.truth.name
+            lengths[name] = pair.truth.length
+            _put(Path(folder, "truth", name, "gt", "gt.txt"), mot.truth_text(pair.truth))
+            results = tuple(_as_pedestrians(frame) for frame in pair.results)
+            _put(
+                Path(folder, "trackers", "it", "data", f"{name}.txt"),
+                mot.results_text(replace(pair.results, frames=results)),
+            )
+        config = {
+            "GT_FOLDER": f"{folder}/truth",
+            "TRACKERS_FOLDER": f"{folder}/trackers",
+            "TRACKERS_TO_EVAL": ["it"],
+            "BENCHMARK": benchmark,
+            "SKIP_SPLIT_FOL": True,
+            "SEQ_INFO": lengths,
+            "PRINT_CONFIG": False,
+        }
+        return _run(trackeval, trackeval.datasets.MotChallenge2DBox, config)
+
+
+def mot_benchmark(truths: Iterable[Sequence]) -> str:
+    """The rules that fit: by the name (MOT16-…, MOT20-…), else MOT17's when the truth has classes, else MOT15's.
+
+    MOT15's rules filter nothing.
+    """
+    truths = list(truths)
+    if all(truth.classes != mot.CLASSES for truth in truths):
+        return "MOT15"
+    prefixes = {truth.name[:5] for truth in truths} & {"MOT16", "MOT20"}
+    return prefixes.pop() if len(prefixes) == 1 else "MOT17"
+
+
+def score_kitti(pairs: Iterable[Pair], classes: tuple[str, ...] = ("car", "pedestrian")) -> TrackScores:
+    """Scores by KITTI tracking's rules. Raises ValueError for a class that KITTI does not judge."""
+    pairs = _checked(pairs)
+    if unknown := sorted(set(classes) - {"car", "pedestrian"}):
+        raise ValueError(f"KITTI judges 'car' and 'pedestrian', got '{unknown[0]}'")
+    trackeval = trackeval_module()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for pair in pairs:
+            name = pair.truth.name
+            rows.append(f"{name} empty 000000 {pair.truth.length:06d}\n")
+            _put(Path(folder, "truth", "label_02", f"{name}.txt"), kitti.labels_text(pair.truth))
+            _put(Path(folder, "trackers", "it", "data", f"{name}.txt"), kitti.labels_text(pair.results, scores=True))
+        _put(Path(folder, "truth", "evaluate_tracking.seqmap.training"), "".join(rows))
+        config = {
+            "GT_FOLDER": f"{folder}/truth",
+            "TRACKERS_FOLDER": f"{folder}/trackers",
+            "TRACKERS_TO_EVAL": ["it"],
+            "CLASSES_TO_EVAL": list(classes),
+            "SPLIT_TO_EVAL": "training",
+            "PRINT_CONFIG": False,
+        }
+        return _run(trackeval, trackeval.datasets.Kitti2DBox, config)
+
+
+def score_boxes(pairs: Iterable[Pair]) -> TrackScores:
+    """Scores of every class of the truth, by IoU and without any benchmark's filters.
+
+    Objects whose flag 'considered' is false are no misses, as in MOTChallenge.
+    """
+    pairs = _checked(pairs)
+    names = sorted({name for pair in pairs for name in _present_classes(pair.truth)})
+    per_class = {}
+    for name in names:
+        chosen = [Pair(_only(pair.truth, name), _only(pair.results, name)) for pair in pairs]
+        per_class[name] = score_mot(chosen, "MOT15")
+    sequences = {
+        pair.truth.name: {name: per_class[name].sequences[pair.truth.name]["pedestrian"] for name in names}
+        for pair in pairs
+    }
+    return TrackScores(sequences, {name: per_class[name].combined["pedestrian"] for name in names})
+
+
+def combine(sequences: Mapping[str, Mapping[str, Mapping[str, Raw]]]) -> dict[str, dict[str, Raw]]:
+    """The scores over all given sequences, by each metric's own rule of adding up."""
+    classes = next(iter(sequences.values())).keys()
+    return {
+        name: {
+            title: _plain(
+                metric.combine_sequences({key: _arrays(value[name][title]) for key, value in sequences.items()})
+            )
+            for title, metric in metric_classes().items()
+        }
+        for name in classes
+    }
+
+
+def summary(raw: Mapping[str, Raw]) -> dict[str, float | int]:
+    """The figures of TrackEval's summary of one class: percent with full precision, counts as integers."""
+    figures: dict[str, float | int] = {}
+    for title, metric in metric_classes().items():
+        for field in metric.summary_fields:
+            value = raw[title][field]
+            whole = field in metric.integer_fields
+            figures[field] = int(value) if whole else 100.0 * float(np.mean(value))
+    return figures
+
+
+def _run(trackeval: Any, dataset_class: Any, config: dict[str, Any]) -> TrackScores:
+    """Judges every sequence of the dataset, as `trackeval.Evaluator` does, without its printing and files."""
+    chatter = io.StringIO()
+    metrics = metric_classes()
+    try:
+        with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
+            dataset = dataset_class(config)
+            sequences = {
+                name: trackeval.eval.eval_sequence(
+                    name, dataset, "it", dataset.class_list, list(metrics.values()), list(metrics)
+                )
+                for name in dataset.seq_list
+            }
+    except trackeval.utils.TrackEvalException as error:
+        raise ValueError(f"TrackEval: {error}") from None
+    plain = {
+        name: {kind: {title: _plain(raw) for title, raw in titles.items()} for kind, titles in kinds.items()}
+        for name, kinds in sequences.items()
+    }
+    return TrackScores(plain, combine(plain))
+
+
+def _plain(raw: Raw) -> Raw:
+    return {field: np.asarray(value).tolist() for field, value in raw.items()}
+
+
+def _arrays(raw: Raw) -> Raw:
+    return {field: np.array(value) if isinstance(value, list) else value for field, value in raw.items()}
+
+
+def _checked(pairs: Iterable[Pair]) -> list[Pair]:
+    pairs = list(pairs)
+    if not pairs:
+        raise ValueError("no sequence to judge")
+    for pair in pairs:
+        last = pair.truth.first + pair.truth.length - 1
+        outside = [frame.index for frame in pair.results if not pair.truth.first <= frame.index <= last]
+        if outside:
+            raise ValueError(
+                f"{pair.truth.name}: the results have frame {outside[0]}, the truth has {pair.truth.first} to {last}"
+            )
+    return pairs
+
+
+def _renumbered(pair: Pair) -> Pair:
+    """Frames counted from 1."""
+    shift = 1 - pair.truth.first
+
+    def moved(sequence: Sequence) -> Sequence:
+        return replace(sequence, frames=tuple(replace(frame, index=frame.index + shift) for frame in sequence), first=1)
+
+    return Pair(moved(pair.truth), moved(pair.results))
+
+
+def _as_pedestrians(frame: FrameTruth) -> FrameTruth:
+    detections = replace(frame.tracks.detections, class_ids=np.zeros(len(frame.tracks), np.int64))
+    return replace(frame, tracks=replace(frame.tracks, detections=detections))
+
+
+def _present_classes(truth: Sequence) -> set[str]:
+    return {truth.classes[kind] for frame in truth for kind in np.unique(frame.tracks.detections.class_ids).tolist()}
+
+
+def _only(sequence: Sequence, name: str) -> Sequence:
+    """The objects of one class, as the only class."""
+    kind = sequence.classes.index(name) if name in sequence.classes else -1
+    frames = tuple(_as_pedestrians(frame.select(frame.tracks.detections.class_ids == kind)) for frame in sequence)
+    return replace(sequence, classes=("pedestrian",), frames=frames)
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
