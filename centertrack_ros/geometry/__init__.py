@@ -1,0 +1,1 @@
+"""Image transforms, cameras, rotations and boxes. Knows nothing of networks or ROS."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+# The official code's stand-in for an unknown camera, px.
+OFFICIAL_FOCAL_LENGTH = 1200.0
+
+# model -> numbers of coefficients that it may have
+DISTORTION_MODELS = {"none": (0,), "plumb_bob": (0, 4, 5), "rational_polynomial": (0, 5, 8, 12, 14), "equidistant": (0, 4)}
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,8 @@ class Camera:
     projection      (3, 4) float64, px: pixel ~ projection @ (X, Y, Z, 1); the last column is 0 but for rectified stereo/KITTI
     distortion_model  'none', 'plumb_bob', 'rational_polynomial' or 'equidistant'; of the image as it arrives
     distortion      coefficients in the order of sensor_msgs/CameraInfo; empty when there are none
+
+    Raises ValueError when a value cannot belong to a camera (NaN, zero focal length, wrong shape or coefficient count).
     """
 
     width: int
@@ -23,3 +31,131 @@ class Camera:
     projection: NDArray[np.float64]
     distortion_model: str = "none"
     distortion: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        projection = np.array(self.projection, np.float64)
+        distortion = np.array(self.distortion, np.float64).reshape(-1)
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f"camera: image size must be positive, got {self.width}x{self.height}")
+        if projection.shape != (3, 4):
+            raise ValueError(f"camera: projection must have shape (3, 4), got {projection.shape}")
+        if not np.isfinite(projection).all():
+            raise ValueError("camera: projection holds NaN or infinity; expected finite px values")
+        if projection[0, 0] <= 0 or projection[1, 1] <= 0:
+            raise ValueError(
+                f"camera: focal lengths must be positive, got fx={projection[0, 0]:g}, fy={projection[1, 1]:g} (uncalibrated?)"
+            )
+        if self.distortion_model not in DISTORTION_MODELS:
+            raise ValueError(
+                f"camera: distortion model must be one of {tuple(DISTORTION_MODELS)}, got '{self.distortion_model}'"
+            )
+        if not np.isfinite(distortion).all():
+            raise ValueError("camera: distortion coefficients hold NaN or infinity")
+        if len(distortion) not in DISTORTION_MODELS[self.distortion_model]:
+            raise ValueError(
+                f"camera: '{self.distortion_model}' has {DISTORTION_MODELS[self.distortion_model]} coefficients, "
+                f"got {len(distortion)}"
+            )
+        projection.flags.writeable = distortion.flags.writeable = False
+        object.__setattr__(self, "projection", projection)
+        object.__setattr__(self, "distortion", distortion)
+
+    @classmethod
+    def from_focal(
+        cls,
+        width: int,
+        height: int,
+        focal: float | tuple[float, float] = OFFICIAL_FOCAL_LENGTH,
+        center: tuple[float, float] | None = None,
+    ) -> Camera:
+        """A camera from its focal length, px (one, or fx and fy); the principal point is the image's centre unless given.
+
+        Without a focal length this is the camera that the official code assumes when it knows none.
+        """
+        fx, fy = (focal, focal) if np.isscalar(focal) else focal  # type: ignore[misc]
+        cx, cy = (width / 2, height / 2) if center is None else center
+        return cls(width, height, np.array([[fx, 0, cx, 0], [0, fy, cy, 0], [0, 0, 1, 0]], np.float64))
+
+    @classmethod
+    def from_matrix(
+        cls,
+        width: int,
+        height: int,
+        matrix: ArrayLike,
+        distortion_model: str = "none",
+        distortion: ArrayLike = (),
+    ) -> Camera:
+        """A camera from K (3, 3) or P (3, 4), px, flat or not, with the distortion of the image as it arrives."""
+        values = np.asarray(matrix, np.float64)
+        if values.size not in (9, 12):
+            raise ValueError(f"camera: matrix must hold 9 (K) or 12 (P) numbers, got {values.size}")
+        values = values.reshape(3, -1)
+        projection = np.zeros((3, 4))
+        projection[:, : values.shape[1]] = values
+        return cls(width, height, projection, distortion_model, np.asarray(distortion, np.float64))
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """K, (3, 3) px."""
+        return self.projection[:, :3]
+
+    @property
+    def focal(self) -> tuple[float, float]:
+        """fx, fy in px."""
+        return float(self.projection[0, 0]), float(self.projection[1, 1])
+
+    @property
+    def is_distorted(self) -> bool:
+        return bool(np.any(self.distortion != 0))
+
+    def scaled_to(self, width: int, height: int) -> Camera:
+        """The same camera for its image resized to `width` x `height` (binning, a driver's own resize)."""
+        if (width, height) == (self.width, self.height):
+            return self
+        scale = np.array([[width / self.width], [height / self.height], [1.0]])
+        return replace(self, width=width, height=height, projection=self.projection * scale)
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Points (N, 3), m, optical frame -> (N, 2) px of the undistorted image. Behind the camera the px mean nothing."""
+        values = np.asarray(points, np.float64)
+        pixels = values @ self.projection[:, :3].T + self.projection[:, 3]
+        return pixels[:, :2] / pixels[:, 2:]
+
+    def unproject(self, pixels: NDArray[np.floating], depths: NDArray[np.floating]) -> NDArray[np.float64]:
+        """px (N, 2) of the undistorted image and depths (N,), m -> points (N, 3); the inverse of `project`.
+
+        `depths` is the third coordinate of projection @ (X, Y, Z, 1), as the official depth head gives it: with a
+        translation in the last row of P it differs from Z by that.
+        """
+        p = self.projection
+        uv, depth = np.asarray(pixels, np.float64), np.asarray(depths, np.float64)
+        z = depth - p[2, 3]
+        y = (uv[:, 1] * depth - p[1, 3] - p[1, 2] * z) / p[1, 1]
+        x = (uv[:, 0] * depth - p[0, 3] - p[0, 2] * z - p[0, 1] * y) / p[0, 0]
+        return np.stack([x, y, z], axis=1)
+
+    def undistort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
+        """px (N, 2) of the image as it arrives -> px of the ideal image with the same projection."""
+        values = np.asarray(pixels, np.float64).reshape(-1, 2)
+        if not self.is_distorted or not len(values):
+            return values.copy()
+        import cv2
+
+        k = np.ascontiguousarray(self.matrix)
+        if self.distortion_model == "equidistant":
+            return cv2.fisheye.undistortPoints(values[:, None], k, self.distortion, P=k)[:, 0]
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+        return cv2.undistortPointsIter(values[:, None], k, self.distortion, None, k, criteria)[:, 0]
+
+    def distort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
+        """px (N, 2) of the ideal image -> px of the image as it arrives; the inverse of `undistort`."""
+        values = np.asarray(pixels, np.float64).reshape(-1, 2)
+        if not self.is_distorted or not len(values):
+            return values.copy()
+        import cv2
+
+        k = np.ascontiguousarray(self.matrix)
+        rays = np.linalg.solve(k, np.column_stack([values, np.ones(len(values))]).T).T
+        if self.distortion_model == "equidistant":
+            return cv2.fisheye.distortPoints(np.ascontiguousarray(rays[:, None, :2]), k, self.distortion)[:, 0]
+        return cv2.projectPoints(rays[:, None], np.zeros(3), np.zeros(3), k, self.distortion)[0][:, 0]

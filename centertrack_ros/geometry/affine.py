@@ -1,0 +1,138 @@
+"""The affine maps between image, network input and output grid, as the official checkpoints were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+STRIDE = 32  # the network's coarsest level: input sizes are multiples of it
+FIX_SHORT_STRIDE = 64  # the official code rounds the long side of 'fix_short' up to this
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network input and on the output grid. The arrays are read-only and shared.
+
+    image_size   (height, width) px of the image
+    input_size   (height, width) px of the network input
+    grid_size    (height, width) of the output grid
+    to_input     (2, 3) float64: image px -> input px
+    to_grid      (2, 3) float64: image px -> output-grid px
+    from_grid    (2, 3) float32: output-grid px -> image px
+    """
+
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+    grid_size: tuple[int, int]
+    to_input: NDArray[np.float64]
+    to_grid: NDArray[np.float64]
+    from_grid: NDArray[np.float32]
+
+    @property
+    def scale(self) -> float:
+        """Input px per image px (the scale is the same in x and y)."""
+        return float(self.to_input[0, 0])
+
+
+def _round_up(value: float, stride: int) -> int:
+    return max(stride, (int(value) + stride - 1) // stride * stride)
+
+
+def centered_affine(
+    center: Sequence[float] | NDArray[np.floating],
+    span: float | Sequence[float],
+    target: tuple[int, int],
+    inverse: bool = False,
+    rotation: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> NDArray[np.float64]:
+    """(2, 3) map with one scale that sends `span` source px to the target's width and `center` to the target's centre.
+
+    center    (x, y) source px;  target  (height, width) px;  inverse: target px -> source px
+    span      source px across the target's width; a pair (x, y) matters only to `shift`
+    rotation  degrees by which the source is turned;  shift  (x, y) of the centre as parts of the span
+    Solved from three float32 points like the official code, so that even its rounding is the same.
+    """
+    import cv2
+
+    spans = np.broadcast_to(np.asarray(span, np.float32), (2,))
+    target_height, target_width = target
+    angle = np.pi * rotation / 180
+    direction = np.array([spans[0] * 0.5 * np.sin(angle), spans[0] * -0.5 * np.cos(angle)])
+    origin = np.asarray(center) + spans * np.asarray(shift, np.float32)
+    source = _three_points(origin, direction)
+    middle = np.array([target_width * 0.5, target_height * 0.5], np.float32)
+    destination = _three_points(middle, np.array([0, target_width * -0.5], np.float32))
+    return cv2.getAffineTransform(destination, source) if inverse else cv2.getAffineTransform(source, destination)
+
+
+def _three_points(center: NDArray[np.floating], direction: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(3, 2): a centre, the point in `direction` from it, and that one's right-angled third."""
+    points = np.zeros((3, 2), np.float32)
+    points[0] = center
+    points[1] = center + direction
+    back = points[0] - points[1]
+    points[2] = points[1] + np.array([-back[1], back[0]], np.float32)
+    return points
+
+
+@lru_cache(maxsize=64)
+def place(
+    image_size: tuple[int, int], nominal_size: tuple[int, int], resize: str = "fixed", down_ratio: int = 4
+) -> Placement:
+    """How an image of `image_size` (height, width) goes into a network whose nominal input is `nominal_size`.
+
+    resize   'fixed'            exactly the nominal size; the image's longer side spans the input's WIDTH, so that a portrait
+                                image in a wide input is cropped at top and bottom (official)
+             'keep_aspect'      the longer side of the nominal size spans the image's longer side, the other side follows
+                                the image, rounded up to 32: nothing is cropped
+             'keep_resolution'  one input px per image px, padded to the next multiple of 32 above (official `--keep_res`)
+             'fix_short'        the shorter side of the nominal size spans the image's shorter side (official)
+    Raises ValueError for an empty image or an unknown mode.
+    """
+    height, width = image_size
+    if height <= 0 or width <= 0:
+        raise ValueError(f"image size must be positive, got {width}x{height}")
+    center: tuple[float, float] = (width / 2.0, height / 2.0)
+    span: float
+    if resize == "fixed":
+        size, span = nominal_size, float(max(height, width))
+    elif resize == "keep_resolution":
+        size = ((height | (STRIDE - 1)) + 1, (width | (STRIDE - 1)) + 1)
+        center, span = (width // 2, height // 2), float(size[1])
+    elif resize == "fix_short":
+        size, span = _fix_short(height, width, min(nominal_size)), float(width)
+    elif resize == "keep_aspect":
+        scale = max(nominal_size) / max(height, width)
+        size = (_round_up(np.ceil(height * scale), STRIDE), _round_up(np.ceil(width * scale), STRIDE))
+        span = size[1] / scale
+    else:
+        raise ValueError(f"resize must be 'fixed', 'keep_aspect', 'keep_resolution' or 'fix_short', got '{resize}'")
+    grid = (size[0] // down_ratio, size[1] // down_ratio)
+    to_input = centered_affine(center, span, size)
+    to_grid = centered_affine(center, span, grid)
+    from_grid = centered_affine(center, span, grid, inverse=True).astype(np.float32)
+    for array in (to_input, to_grid, from_grid):
+        array.flags.writeable = False
+    return Placement((height, width), size, grid, to_input, to_grid, from_grid)
+
+
+def _fix_short(height: int, width: int, short: int) -> tuple[int, int]:
+    if height < width:
+        return short, _round_up(int(width / height * short), FIX_SHORT_STRIDE)
+    return _round_up(int(height / width * short), FIX_SHORT_STRIDE), short
+
+
+def invert(affine: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(2, 3) inverse of a (2, 3) affine map."""
+    linear = np.linalg.inv(np.asarray(affine, np.float64)[:, :2])
+    return np.hstack([linear, -linear @ np.asarray(affine, np.float64)[:, 2:]])
+
+
+def transform(affine: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Points (..., 2) through a (2, 3) map; the result has the wider type of both."""
+    return points @ affine[:, :2].T + affine[:, 2]
