@@ -6,8 +6,8 @@ A verb is a module `centertrack_ros/cli/<verb>.py` (an underscore in the file na
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...
     def run(args: argparse.Namespace) -> int: ...      # exit status
 
-A module whose name begins with an underscore is not a verb. A ValueError, OSError or ImportError that leaves `run` is the
-user's to mend: it becomes one line on stderr and exit status 1.
+A module whose name begins with an underscore is not a verb. A ValueError, OSError or ImportError that leaves `run` is
+the user's to mend: it becomes one line on stderr and exit status 1.
 """
 
 from __future__ import annotations
