@@ -67,7 +67,8 @@ def centered_affine(
     source = _three_points(origin, direction)
     middle = np.array([target_width * 0.5, target_height * 0.5], np.float32)
     destination = _three_points(middle, np.array([0, target_width * -0.5], np.float32))
-    return cv2.getAffineTransform(destination, source) if inverse else cv2.getAffineTransform(source, destination)
+    pair = (destination, source) if inverse else (source, destination)
+    return np.asarray(cv2.getAffineTransform(*pair), np.float64)
 
 
 def _three_points(center: NDArray[np.floating], direction: NDArray[np.floating]) -> NDArray[np.float32]:

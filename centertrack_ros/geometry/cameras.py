@@ -10,8 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 # The official code's stand-in for an unknown camera, px.
 OFFICIAL_FOCAL_LENGTH = 1200.0
 
+UNDISTORT_STEPS = 5
+
 # model -> numbers of coefficients that it may have
-DISTORTION_MODELS = {"none": (0,), "plumb_bob": (0, 4, 5), "rational_polynomial": (0, 5, 8, 12, 14), "equidistant": (0, 4)}
+DISTORTION_MODELS = {
+    "none": (0,),
+    "plumb_bob": (0, 4, 5),
+    "rational_polynomial": (0, 5, 8, 12, 14),
+    "equidistant": (0, 4),
+}
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,7 @@ class Camera:
 
     @classmethod
     def from_matrix(
-        cls,
-        width: int,
-        height: int,
-        matrix: ArrayLike,
-        distortion_model: str = "none",
-        distortion: ArrayLike = (),
+        cls, width: int, height: int, matrix: ArrayLike, distortion_model: str = "none", distortion: ArrayLike = ()
     ) -> Camera:
         """A camera from K (3, 3) or P (3, 4), px, flat or not, with the distortion of the image as it arrives."""
         values = np.asarray(matrix, np.float64)
@@ -142,10 +144,11 @@ class Camera:
         import cv2
 
         k = np.ascontiguousarray(self.matrix)
-        if self.distortion_model == "equidistant":
-            return cv2.fisheye.undistortPoints(values[:, None], k, self.distortion, P=k)[:, 0]
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
-        return cv2.undistortPointsIter(values[:, None], k, self.distortion, None, k, criteria)[:, 0]
+        undistort = cv2.fisheye.undistortPoints if self.distortion_model == "equidistant" else cv2.undistortPoints
+        ideal = np.asarray(undistort(values[:, None], k, self.distortion, P=k), np.float64)[:, 0]
+        for _ in range(UNDISTORT_STEPS):  # OpenCV stops at a few hundredths of a px where the distortion is strong
+            ideal += values - self.distort(ideal)
+        return ideal
 
     def distort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
         """px (N, 2) of the ideal image -> px of the image as it arrives; the inverse of `undistort`."""
@@ -157,5 +160,7 @@ class Camera:
         k = np.ascontiguousarray(self.matrix)
         rays = np.linalg.solve(k, np.column_stack([values, np.ones(len(values))]).T).T
         if self.distortion_model == "equidistant":
-            return cv2.fisheye.distortPoints(np.ascontiguousarray(rays[:, None, :2]), k, self.distortion)[:, 0]
-        return cv2.projectPoints(rays[:, None], np.zeros(3), np.zeros(3), k, self.distortion)[0][:, 0]
+            bent = cv2.fisheye.distortPoints(np.ascontiguousarray(rays[:, None, :2]), k, self.distortion)
+        else:
+            bent = cv2.projectPoints(rays[:, None], np.zeros(3), np.zeros(3), k, self.distortion)[0]
+        return np.asarray(bent, np.float64)[:, 0]

@@ -28,7 +28,7 @@ class _Transforms3d:
 
     @staticmethod
     def quaternion_matrix(quaternion: NDArray[np.floating]) -> NDArray[np.float64]:
-        from transforms3d.quaternions import quat2mat
+        from transforms3d.quaternions import quat2mat  # type: ignore[import-untyped]
 
         matrix = np.eye(4)
         matrix[:3, :3] = quat2mat(np.roll(quaternion, 1))
@@ -36,7 +36,7 @@ class _Transforms3d:
 
     @staticmethod
     def quaternion_from_matrix(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
-        from transforms3d.quaternions import mat2quat
+        from transforms3d.quaternions import mat2quat  # type: ignore[import-untyped]
 
         return np.roll(mat2quat(matrix[:3, :3]), -1)
 

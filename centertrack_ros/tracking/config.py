@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from centertrack_ros.network.profile import Thresholds
+
 ASSOCIATIONS = ("greedy", "hungarian")
+COSTS = ("distance", "iou")
 LIFTS = ("auto", "heads", "size_prior", "none")
+MOTIONS = ("network", "constant_velocity")
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
     """How detections become tracks. Scores in 0..1; None takes the value from the model profile's `thresholds`.
 
+    The defaults are the official code's behaviour; everything beyond it is off until it is asked for.
+
     association   'greedy' (the paper) or 'hungarian'
     max_age       frames a track lives without a detection, plus 1; -1 drops it at once (official default)
     rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames); 0: off.
                   The longer of `max_age` and `rebirth` counts
-    max_gap_s     a longer pause between two frames resets the tracks
+    max_gap_s     a longer pause between two frames resets the tracks; 0: never
     classes       names of the classes that are kept; empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads', 'size_prior', 'none'
     zero_tracking  ignore the network's displacement
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
+
+    Where a track is expected
+    motion        'network' (the displacement head, official) or 'constant_velocity' (the track's measured image velocity;
+                  for models whose tracking head is not trained)
+    velocity_smoothing  weight in 0..1 of the newest measurement in a track's image velocity
+    propagate_lost  lost tracks move on with their last image velocity instead of waiting where they were lost
+    frame_period_s  time step that the displacement was learnt for: it is scaled by the real step over this; 0: not scaled
+
+    What may be matched
+    cost          'distance' (official: squared px, allowed up to the area of both boxes) or 'iou' (1 - overlap)
+    gate_scale    factor on the area that a squared distance may reach (official 1)
+    min_iou       least overlap of a detection with the track's expected box; 0: none needed
+    max_size_ratio  most that the areas of the two boxes may differ by, as a factor; 0: any
+    live_first    lost tracks get only the detections that no live track has taken
+    duplicate_iou  of two detections of a class that overlap more than this, the weaker is dropped; 1: both stay
+
+    What is shown to the network and to the user
+    min_hits      a track is reported from its n-th match on; until then one miss ends it
+    zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
+    default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: no 3D boxes without a camera
+    depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
     """
 
     track_threshold: float | None = None
@@ -36,13 +64,53 @@ class TrackerConfig:
     zero_tracking: bool = False
     depth_scale: float = 1.0
     correct_focal_length: bool = False
+    motion: str = "network"
+    velocity_smoothing: float = 0.5
+    propagate_lost: bool = False
+    frame_period_s: float = 0.0
+    cost: str = "distance"
+    gate_scale: float = 1.0
+    min_iou: float = 0.0
+    max_size_ratio: float = 0.0
+    live_first: bool = False
+    duplicate_iou: float = 1.0
+    min_hits: int = 1
+    zero_prior_heatmap: bool = False
+    default_focal_length: float = 0.0
+    depth_sigma: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.association not in ASSOCIATIONS:
-            raise ValueError(f"association must be one of {ASSOCIATIONS}, got '{self.association}'")
-        if self.lift not in LIFTS:
-            raise ValueError(f"lift must be one of {LIFTS}, got '{self.lift}'")
+        self._check_choice("association", ASSOCIATIONS)
+        self._check_choice("cost", COSTS)
+        self._check_choice("lift", LIFTS)
+        self._check_choice("motion", MOTIONS)
         for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
-            value = getattr(self, name)
-            if value is not None and not -1.0 <= value <= 1.0:
-                raise ValueError(f"{name} must be between -1 and 1, got {value}")
+            self._check_range(name, -1.0, 1.0)
+        for name in ("velocity_smoothing", "min_iou", "duplicate_iou"):
+            self._check_range(name, 0.0, 1.0)
+        for name in ("rebirth", "max_gap_s", "frame_period_s", "max_size_ratio", "default_focal_length", "depth_sigma"):
+            self._check_range(name, 0.0, math.inf)
+        for name in ("gate_scale", "depth_scale"):
+            self._check_range(name, 1e-9, math.inf)
+        if self.min_hits < 1:
+            raise ValueError(f"min_hits must be at least 1, got {self.min_hits}")
+        if isinstance(self.classes, str):
+            raise TypeError(f"classes must be a sequence of names, got the text '{self.classes}'")
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise ValueError(f"{name} must be one of {choices}, got '{getattr(self, name)}'")
+
+    def _check_range(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value}")
+
+    def thresholds(self, profile: Thresholds) -> Thresholds:
+        """The scores in force: these where given, else the profile's; `track` is a floor under the others."""
+        return Thresholds(
+            track=profile.track if self.track_threshold is None else self.track_threshold,
+            out=profile.out if self.out_threshold is None else self.out_threshold,
+            pre=profile.pre if self.pre_threshold is None else self.pre_threshold,
+            new=profile.new if self.new_threshold is None else self.new_threshold,
+        ).resolved()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Record = TypeVar("Record", "Detections", "Tracks")
 
 # State of a track, as in msg/Track.msg.
 STATE_NEW, STATE_TRACKED, STATE_LOST = 0, 1, 2
@@ -57,7 +59,37 @@ class Detections:
 
     def select(self, index: Array) -> Detections:
         """The objects at `index` (a mask or integers), in that order, as copies."""
-        return replace(self, **{f.name: value[index] for f in fields(self) if (value := getattr(self, f.name)) is not None})
+        return _select(self, index)
+
+    @classmethod
+    def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
+        """Objects that are nothing but boxes (N, 4) px: centred in them, not displaced, of score 1 and class 0 if not given."""
+        values = np.array(boxes, np.float32).reshape(-1, 4)
+        count = len(values)
+        return cls(
+            scores=np.ones(count, np.float32) if scores is None else np.array(scores, np.float32),
+            class_ids=np.zeros(count, np.int64) if class_ids is None else np.array(class_ids, np.int64),
+            boxes=values,
+            centers=(values[:, :2] + values[:, 2:]) / 2,
+            displacements=np.zeros((count, 2), np.float32),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        """The objects of all parts in order; what only some parts know is NaN for the others'."""
+        joined: dict[str, Array | None] = {}
+        for f in fields(cls):
+            values = [getattr(part, f.name) for part in parts]
+            known = next((value for value in values if value is not None), None)
+            if known is None:
+                joined[f.name] = None
+                continue
+            filled = [
+                np.full((len(part), *known.shape[1:]), np.nan, known.dtype) if value is None else value
+                for part, value in zip(parts, values, strict=True)
+            ]
+            joined[f.name] = np.concatenate(filled)
+        return cls(**joined)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -68,6 +100,9 @@ class Tracks:
     ages   (N,) int64: frames since the track was last matched, plus 1 (1 = matched in this frame), as in the official code
     hits   (N,) int64: consecutive frames matched up to now (official `active`); 0 = lost
     births (N,) float64: stamp in s at which the track began
+    lengths  (N,) int64: frames in which the track was matched, in all
+    last_stamps  (N,) float64: stamp in s of the last match
+    image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
     """
 
     detections: Detections
@@ -75,6 +110,9 @@ class Tracks:
     ages: Array
     hits: Array
     births: Array
+    lengths: Array | None = None
+    last_stamps: Array | None = None
+    image_velocities: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,9 +124,17 @@ class Tracks:
 
     def select(self, index: Array) -> Tracks:
         """The tracks at `index` (a mask or integers), in that order, as copies."""
-        return Tracks(
-            self.detections.select(index), self.ids[index], self.ages[index], self.hits[index], self.births[index]
-        )
+        return _select(self, index)
+
+
+def _select(record: Record, index: Array) -> Record:
+    """Every array of the record at `index`. Integers or masks, never slices: those would share memory."""
+    chosen: dict[str, Any] = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if value is not None:
+            chosen[f.name] = value.select(index) if isinstance(value, Detections) else value[index]
+    return replace(record, **chosen)
 
 
 @dataclass(frozen=True)
@@ -119,6 +165,7 @@ class FrameResult:
     affine      (2, 3) image px -> input px
     timing_ms   stage name -> ms: 'preprocess', 'network', 'postprocess', 'association'
     reset       why the tracks were reset before this frame ('', 'stamp went back by 3.2 s', …)
+    detections  what the network saw in this frame, before association; strongest first
     """
 
     tracks: Tracks
@@ -127,3 +174,4 @@ class FrameResult:
     affine: Array
     timing_ms: dict[str, float] = field(default_factory=dict)
     reset: str = ""
+    detections: Detections | None = None

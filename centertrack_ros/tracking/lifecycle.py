@@ -1,0 +1,162 @@
+"""Births, matches, losses and returns of tracks: one frame's detections into the tracks of all frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.tracking.association import (
+    METHODS,
+    Assignment,
+    Gate,
+    confirm_by_public,
+    distance_costs,
+    in_stages,
+    overlap_costs,
+)
+from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.types import Array, Detections, Tracks
+
+
+def begin(detections: Detections, next_id: int, stamp: float) -> Tracks:
+    """New tracks, one for each detection, with ids from `next_id` on."""
+    count = len(detections)
+    return Tracks(
+        detections=detections,
+        ids=np.arange(next_id, next_id + count, dtype=np.int64),
+        ages=np.ones(count, np.int64),
+        hits=np.ones(count, np.int64),
+        births=np.full(count, stamp, np.float64),
+        lengths=np.ones(count, np.int64),
+        last_stamps=np.full(count, stamp, np.float64),
+        image_velocities=np.zeros((count, 2), np.float32),
+    )
+
+
+def update(
+    tracks: Tracks,
+    next_id: int,
+    detections: Detections,
+    stamp: float,
+    step: float,
+    new_threshold: float,
+    config: TrackerConfig,
+    public_centers: Array | None = None,
+) -> tuple[Tracks, int]:
+    """The tracks after a frame and the id of the next birth.
+
+    stamp  s, of this frame;  step  s since the last one;  public_centers  (P, 2) px: only detections that one of these
+    vouches for may begin a track (None: all may)
+    Order: matches in detection order, then births, then lost tracks that are still remembered.
+    """
+    predicted = _predicted(detections, step, config)
+    assignment = _assign(tracks, detections, predicted, step, config)
+    births = assignment.free_detections
+    if public_centers is not None:
+        births = confirm_by_public(predicted, detections.boxes, births, public_centers)
+    births = births[detections.scores[births] > np.float32(new_threshold)]
+    parts = [
+        _continued(tracks.select(assignment.tracks), detections.select(assignment.detections), stamp, step, config),
+        begin(detections.select(births), next_id, stamp),
+        _lost(tracks, assignment.free_tracks, stamp, step, config),
+    ]
+    return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(births)
+
+
+def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Array:
+    """(N, 2) px: where the detections' centres were in the previous frame."""
+    if config.motion != "network":
+        return detections.centers
+    if config.frame_period_s > 0 and step > 0:
+        return detections.centers + detections.displacements * np.float32(step / config.frame_period_s)
+    return detections.centers + detections.displacements
+
+
+def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: float, config: TrackerConfig) -> Assignment:
+    centers = tracks.detections.centers
+    if config.motion == "constant_velocity" and tracks.image_velocities is not None:
+        centers = centers + tracks.image_velocities * np.float32(step)
+    costs = (distance_costs if config.cost == "distance" else overlap_costs)(
+        predicted,
+        detections.boxes,
+        detections.class_ids,
+        centers,
+        tracks.detections.boxes,
+        tracks.detections.class_ids,
+        Gate(config.gate_scale, config.min_iou, config.max_size_ratio),
+    )
+    if config.live_first:
+        return in_stages(costs, tracks.hits != 0, config.association)
+    return METHODS[config.association](costs)
+
+
+def _continued(old: Tracks, detections: Detections, stamp: float, step: float, config: TrackerConfig) -> Tracks:
+    """Matched tracks with their new detections."""
+    count = len(old)
+    return Tracks(
+        detections=detections,
+        ids=old.ids,
+        ages=np.ones(count, np.int64),
+        hits=old.hits + 1,
+        births=old.births,
+        lengths=_lengths(old) + 1,
+        last_stamps=np.full(count, stamp, np.float64),
+        image_velocities=_velocities(old, detections, stamp, step, config),
+    )
+
+
+def _velocities(old: Tracks, detections: Detections, stamp: float, step: float, config: TrackerConfig) -> Array:
+    """(N, 2) px/s: how the centre moved since the last match, smoothed over the track's life."""
+    before = _image_velocities(old)
+    elapsed = (stamp - _last_stamps(old)).astype(np.float32)[:, None]
+    moved = detections.centers - old.detections.centers
+    if config.propagate_lost:  # the old centre has moved on by itself while the track was lost
+        moved = moved + before * np.maximum(elapsed - np.float32(step), 0)
+    measured = np.divide(moved, elapsed, out=before.copy(), where=elapsed > 0)
+    weight = np.where(_lengths(old) > 1, config.velocity_smoothing, 1.0).astype(np.float32)[:, None]
+    return weight * measured + (1 - weight) * before
+
+
+def _lost(tracks: Tracks, free: NDArray[np.int64], stamp: float, step: float, config: TrackerConfig) -> Tracks:
+    """The unmatched tracks that are still remembered, one frame older, where they were or where they were going."""
+    remembered = (tracks.ages[free] < config.max_age) | (stamp - _last_stamps(tracks)[free] <= config.rebirth)
+    if config.rebirth <= 0:
+        remembered = tracks.ages[free] < config.max_age
+    if config.min_hits > 1:
+        remembered &= _lengths(tracks)[free] >= config.min_hits
+    old = tracks.select(free[remembered])
+    detections = old.detections
+    if config.propagate_lost and len(old):
+        shift = _image_velocities(old) * np.float32(step)
+        detections = replace(detections, centers=detections.centers + shift, boxes=detections.boxes + np.tile(shift, 2))
+    return replace(old, detections=detections, ages=old.ages + 1, hits=np.zeros_like(old.hits))
+
+
+def _join(parts: list[Tracks]) -> Tracks:
+    if len(parts) == 1:
+        return parts[0]
+    return Tracks(
+        detections=Detections.concatenate([part.detections for part in parts]),
+        ids=np.concatenate([part.ids for part in parts]),
+        ages=np.concatenate([part.ages for part in parts]),
+        hits=np.concatenate([part.hits for part in parts]),
+        births=np.concatenate([part.births for part in parts]),
+        lengths=np.concatenate([_lengths(part) for part in parts]),
+        last_stamps=np.concatenate([_last_stamps(part) for part in parts]),
+        image_velocities=np.concatenate([_image_velocities(part) for part in parts]),
+    )
+
+
+# Tracks that someone else made may lack what only this module fills in.
+def _lengths(tracks: Tracks) -> Array:
+    return tracks.hits if tracks.lengths is None else tracks.lengths
+
+
+def _last_stamps(tracks: Tracks) -> Array:
+    return tracks.births if tracks.last_stamps is None else tracks.last_stamps
+
+
+def _image_velocities(tracks: Tracks) -> Array:
+    return np.zeros((len(tracks), 2), np.float32) if tracks.image_velocities is None else tracks.image_velocities
