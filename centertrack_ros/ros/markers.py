@@ -1,0 +1,120 @@
+"""What RViz shows without a plugin: boxes, names, velocity arrows and trails, deleted when their track ends."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point
+from numpy.typing import NDArray
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.ros.messages import class_name, set_pose
+from centertrack_ros.tracking.types import STATE_LOST, Tracks
+
+NAMESPACES = ("boxes", "labels", "velocities", "trails")
+_GOLDEN_RATIO = 0.618034
+_MIN_SPEED = 0.3  # m/s; below it an arrow only flickers
+_ARROW_SECONDS = 1.0
+
+
+def color_of(track_id: int, alpha: float) -> ColorRGBA:
+    """A colour of its own for every id: neighbouring ids lie far apart on the colour circle."""
+    r, g, b = colorsys.hsv_to_rgb(track_id * _GOLDEN_RATIO % 1.0, 0.85, 1.0)
+    return ColorRGBA(r=r, g=g, b=b, a=alpha)
+
+
+class MarkerWriter:
+    """Remembers which markers are on the screen, for one camera; they are written over from frame to frame.
+
+    What a method returns holds until the next call. Publishing serialises at once.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self._names = class_names
+        self._shown: dict[int, dict[str, Marker]] = {}  # by track id, by namespace
+        self._trails: dict[int, deque[Point]] = {}
+
+    def write(
+        self,
+        header: Header,
+        tracks: Tracks,
+        index: NDArray[np.int64],
+        boxes: OrientedBoxes,
+        lifetime: float,
+        trail_length: int,
+    ) -> MarkerArray:
+        """Markers of the tracks matched in this frame (`boxes[k]` is of track `index[k]`), deletions of the ended ones.
+
+        lifetime  s that a marker outlives its frame; trail_length: frames in a trail, 0 for none
+        """
+        duration = Duration(sec=int(lifetime), nanosec=int(lifetime % 1.0 * 1e9))
+        states, ids, found = tracks.states, tracks.ids, tracks.detections
+        shown: dict[int, dict[str, Marker]] = {}
+        for row, track in enumerate(index.tolist()):
+            if states[track] == STATE_LOST:
+                continue
+            track_id = int(ids[track])
+            name = class_name(self._names, int(found.class_ids[track]))
+            shown[track_id] = self._markers_of(track_id, boxes, row, trail_length)
+            shown[track_id]["labels"].text = f"{name} {track_id}  {found.scores[track]:.2f}"
+            for marker in shown[track_id].values():
+                marker.header, marker.lifetime = header, duration
+        ended = [
+            Marker(header=header, ns=namespace, id=marker.id, action=Marker.DELETE)
+            for track_id, markers in self._shown.items()
+            for namespace, marker in markers.items()
+            if namespace not in shown.get(track_id, ())
+        ]
+        self._shown = shown
+        remembered = set(ids.tolist())
+        self._trails = {track_id: trail for track_id, trail in self._trails.items() if track_id in remembered}
+        return MarkerArray(markers=ended + [marker for markers in shown.values() for marker in markers.values()])
+
+    def clear(self, header: Header) -> MarkerArray:
+        """Takes everything off the screen."""
+        self._shown, self._trails = {}, {}
+        return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+
+    def _markers_of(self, track_id: int, boxes: OrientedBoxes, row: int, trail_length: int) -> dict[str, Marker]:
+        """By namespace: box and label always, arrow and trail when there is something to show."""
+        kept = self._shown.get(track_id, {})
+        box = kept.get("boxes") or _new_marker("boxes", track_id, Marker.CUBE, 0.45)
+        set_pose(box.pose, boxes, row)
+        box.scale.x, box.scale.y, box.scale.z = boxes.sizes[row].tolist()
+        label = kept.get("labels") or _new_marker("labels", track_id, Marker.TEXT_VIEW_FACING, 1.0)
+        label.pose, label.scale.z = box.pose, 0.6
+        markers = {"boxes": box, "labels": label}
+        velocity = boxes.velocities[row]
+        if np.linalg.norm(velocity) > _MIN_SPEED:  # False for NaN
+            arrow = kept.get("velocities") or _new_marker("velocities", track_id, Marker.ARROW, 1.0)
+            x, y, z = (boxes.centers[row] + velocity * _ARROW_SECONDS).tolist()
+            arrow.points = [box.pose.position, Point(x=x, y=y, z=z)]
+            arrow.scale.x, arrow.scale.y, arrow.scale.z = 0.12, 0.3, 0.4
+            markers["velocities"] = arrow
+        trail = self._trail(track_id, boxes.centers[row].tolist(), trail_length)
+        if len(trail) > 1:
+            line = kept.get("trails") or _new_marker("trails", track_id, Marker.LINE_STRIP, 0.9)
+            line.points, line.scale.x = list(trail), 0.1
+            markers["trails"] = line
+        return markers
+
+    def _trail(self, track_id: int, position: Sequence[float], length: int) -> deque[Point]:
+        trail = self._trails.get(track_id)
+        if trail is None or trail.maxlen != length:
+            trail = self._trails[track_id] = deque(trail or (), maxlen=length)
+        x, y, z = position
+        trail.append(Point(x=x, y=y, z=z))
+        return trail
+
+
+def _new_marker(namespace: str, track_id: int, kind: int, alpha: float) -> Marker:
+    # Marker ids are 32 bits wide, track ids 64; by the time that they wrap the old marker is long gone.
+    marker = Marker(ns=namespace, id=track_id % 2**31, type=kind, color=color_of(track_id, alpha))
+    marker.pose.orientation.w = 1.0
+    return marker

@@ -1,0 +1,212 @@
+"""Tracks into messages: vision_msgs detections in 2D and 3D, and this package's TrackArray and FrameTiming.
+
+Conventions (docs/ros.md): every header is the image's; class ids are names; ids are decimal strings, the same in every
+output; `results` is never empty; a lost track is in TrackArray only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Pose
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    BoundingBox2D,
+    BoundingBox3D,
+    Detection2D,
+    Detection2DArray,
+    Detection3D,
+    Detection3DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+    Point2D,
+    VisionClass,
+)
+
+from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
+from centertrack_ros.tracking.attributes import attribute
+from centertrack_ros.tracking.types import STATE_LOST, Tracks
+
+_MIN_SIDE = 1e-3  # px
+
+
+def boxes_of(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
+    """(indices into `tracks` that have a 3D box, those boxes in the camera's optical frame)."""
+    found = tracks.detections
+    if found.locations is None or found.dimensions is None:
+        nothing = np.zeros((0, 3))
+        return np.zeros(0, np.int64), oriented_boxes(nothing, nothing, None)
+    usable = np.isfinite(found.locations).all(axis=1) & np.isfinite(found.dimensions).all(axis=1)
+    if found.rotations_y is not None:
+        usable &= np.isfinite(found.rotations_y)
+    index = np.flatnonzero(usable)
+    chosen = found.select(index)
+    assert chosen.dimensions is not None and chosen.locations is not None
+    return index, oriented_boxes(
+        chosen.dimensions, chosen.locations, chosen.rotations_y, chosen.location_covariances, chosen.velocities
+    )
+
+
+def class_name(class_names: Sequence[str], class_id: int) -> str:
+    """Never empty and never a number: one-class models of the official zoo leave their only class unnamed."""
+    return class_names[class_id] or "object"
+
+
+class MessageWriter:
+    """Writes the messages of one camera.
+
+    Building a message takes longer than sending it, so the parts are kept and written over: what a method returns holds
+    until its next call. Publishing serialises at once.
+    """
+
+    def __init__(self, class_names: Sequence[str], track_types: Any = None) -> None:
+        """track_types: the generated module centertrack_ros.msg, if it is built."""
+        self._names = class_names
+        self._types = track_types
+        self._detections_2d: list[Detection2D] = []
+        self._detections_3d: list[Detection3D] = []
+        self._tracks: list[Any] = []
+
+    def detections_2d(self, header: Header, tracks: Tracks) -> Detection2DArray:
+        """The tracks that were matched in this frame, in their order."""
+        seen = np.flatnonzero(tracks.states != STATE_LOST)
+        found = tracks.detections
+        _grow(self._detections_2d, len(seen), _new_detection_2d)
+        message = Detection2DArray(header=header, detections=self._detections_2d[: len(seen)])
+        ids, class_ids, scores = tracks.ids[seen].tolist(), found.class_ids[seen].tolist(), found.scores[seen].tolist()
+        for i, (detection, box) in enumerate(zip(message.detections, found.boxes[seen].tolist(), strict=True)):
+            detection.header = header
+            detection.id = str(ids[i])
+            _set_box_2d(detection.bbox, box)
+            self._set_hypothesis(detection.results[0], class_ids[i], scores[i])
+        return message
+
+    def detections_3d(
+        self, header: Header, tracks: Tracks, index: NDArray[np.int64], boxes: OrientedBoxes
+    ) -> Detection3DArray:
+        """The tracks that were matched in this frame and have a box; `boxes[k]` belongs to track `index[k]`."""
+        rows = np.flatnonzero(tracks.states[index] != STATE_LOST)
+        chosen, found = index[rows], tracks.detections
+        _grow(self._detections_3d, len(rows), _new_detection_3d)
+        message = Detection3DArray(header=header, detections=self._detections_3d[: len(rows)])
+        ids, class_ids, scores = (v[chosen].tolist() for v in (tracks.ids, found.class_ids, found.scores))
+        for i, (detection, row) in enumerate(zip(message.detections, rows.tolist(), strict=True)):
+            detection.header = header
+            detection.id = str(ids[i])
+            _set_box_3d(detection.bbox, boxes, row)
+            result = detection.results[0]
+            self._set_hypothesis(result, class_ids[i], scores[i])
+            result.pose.pose = detection.bbox.center
+            result.pose.covariance = boxes.covariances[row].reshape(36)
+        return message
+
+    def _set_hypothesis(self, result: ObjectHypothesisWithPose, class_id: int, score: float) -> None:
+        result.hypothesis.class_id = class_name(self._names, class_id)
+        result.hypothesis.score = score
+
+    def track_array(
+        self,
+        header: Header,
+        tracks: Tracks,
+        index: NDArray[np.int64],
+        boxes: OrientedBoxes,
+        image_size: tuple[int, int],
+        stamp: float,
+        reset: str = "",
+    ) -> Any:
+        """Everything about every track, the lost ones too.
+
+        image_size  (height, width) px; stamp: s, on the clock that `tracks.births` counts on
+        """
+        _grow(self._tracks, len(tracks), self._types.Track)
+        message = self._types.TrackArray(header=header, reset=bool(reset), reset_reason=reset)
+        message.image_height, message.image_width = image_size
+        message.tracks = self._tracks[: len(tracks)]
+        rows = np.full(len(tracks), -1)
+        rows[index] = np.arange(len(index))
+        lifetimes, states = np.maximum(stamp - tracks.births, 0.0).tolist(), tracks.states.tolist()
+        for i, track in enumerate(message.tracks):
+            track.state = states[i]
+            _set_duration(track.lifetime, lifetimes[i])
+            self._set_track(track, tracks, i, boxes, int(rows[i]))
+        return message
+
+    def _set_track(self, track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int) -> None:
+        found = tracks.detections
+        track.id, track.age, track.hits = int(tracks.ids[i]), int(tracks.ages[i]), int(tracks.hits[i])
+        track.class_name = class_name(self._names, int(found.class_ids[i]))
+        track.score = float(found.scores[i])
+        _set_box_2d(track.bbox_2d, found.boxes[i].tolist())
+        _set_point_2d(track.center, found.centers[i].tolist())
+        _set_point_2d(track.displacement, found.displacements[i].tolist())
+        lifted = row >= 0
+        amodal = found.amodal_centers[i].tolist() if lifted and found.amodal_centers is not None else _UNKNOWN
+        _set_point_2d(track.amodal_center, amodal)
+        _set_xyz(track.velocity, boxes.velocities[row].tolist() if lifted else _UNKNOWN)
+        if lifted:
+            track.lift = track.LIFT_SIZE_PRIOR if found.rotations_y is None else track.LIFT_HEADS
+            _set_box_3d(track.bbox_3d, boxes, row)
+            track.covariance = boxes.covariances[row].reshape(36)
+        elif track.lift != track.LIFT_NONE:
+            track.lift, track.bbox_3d, track.covariance = track.LIFT_NONE, BoundingBox3D(), np.zeros(36)
+        best = ("", 0.0) if found.attributes is None else attribute(track.class_name, found.attributes[i])
+        track.attribute, track.attribute_score = best
+
+
+_UNKNOWN = (float("nan"),) * 3
+
+
+def _grow(kept: list[Any], count: int, make: Callable[[], Any]) -> None:
+    kept.extend(make() for _ in range(count - len(kept)))
+
+
+def _new_detection_2d() -> Detection2D:
+    return Detection2D(results=[ObjectHypothesisWithPose()])
+
+
+def _new_detection_3d() -> Detection3D:
+    return Detection3D(results=[ObjectHypothesisWithPose()])
+
+
+def _set_box_2d(target: BoundingBox2D, box: Sequence[float]) -> None:
+    x1, y1, x2, y2 = box
+    target.center.position.x, target.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
+    target.size_x, target.size_y = max(x2 - x1, _MIN_SIDE), max(y2 - y1, _MIN_SIDE)
+
+
+def _set_box_3d(target: BoundingBox3D, boxes: OrientedBoxes, row: int) -> None:
+    set_pose(target.center, boxes, row)
+    _set_xyz(target.size, boxes.sizes[row].tolist())
+
+
+def set_pose(target: Pose, boxes: OrientedBoxes, row: int) -> None:
+    """Centre and orientation of one of the boxes."""
+    _set_xyz(target.position, boxes.centers[row].tolist())
+    q = target.orientation
+    q.x, q.y, q.z, q.w = boxes.quaternions[row].tolist()
+
+
+def _set_xyz(target: Any, values: Sequence[float]) -> None:
+    target.x, target.y, target.z = values
+
+
+def _set_point_2d(target: Point2D, values: Sequence[float]) -> None:
+    target.x, target.y = values[0], values[1]
+
+
+def _set_duration(target: Duration, seconds: float) -> None:
+    target.sec = int(seconds)
+    target.nanosec = int((seconds - target.sec) * 1e9)
+
+
+def label_info(header: Header, class_names: Sequence[str], threshold: float) -> LabelInfo:
+    """The model's classes by heatmap channel, and the score above which an object is reported."""
+    message = LabelInfo(header=header, threshold=float(threshold))
+    message.class_map = [
+        VisionClass(class_id=i, class_name=class_name(class_names, i)) for i in range(len(class_names))
+    ]
+    return message
