@@ -28,6 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="classes", nargs="+", default=["car", "pedestrian"], choices=("car", "pedestrian")
     )
     kitti.set_defaults(evaluate=_kitti)
+    nuscenes = forms.add_parser("nuscenes", help="AMOTA, AMOTP, … of a nuScenes tracking result file (nuscenes-devkit)")
+    nuscenes.add_argument("--results", type=Path, required=True, help="submission, JSON")
+    truth = nuscenes.add_mutually_exclusive_group(required=True)
+    truth.add_argument(
+        "--truth", type=Path, metavar="FILE", help="truth in the form of a submission, or sample_info.json"
+    )
+    truth.add_argument("--dataroot", type=Path, metavar="DIR", help="the whole database")
+    nuscenes.add_argument("--version", default="v1.0-mini", help="of the database")
+    nuscenes.add_argument("--split", default="mini_val", help="of the database: mini_val, val, …")
+    nuscenes.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
+    nuscenes.set_defaults(evaluate=_nuscenes)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +77,20 @@ def _kitti(args: argparse.Namespace) -> None:
 
     found = kitti_pairs(args.results, args.labels, tuple(args.sequences))
     _tell(args, track_document("kitti", score_kitti(found.pairs, tuple(args.classes)), found.notes))
+
+
+def _nuscenes(args: argparse.Namespace) -> None:
+    from centertrack_ros.evaluation.document import nuscenes_document, nuscenes_table, write_json
+    from centertrack_ros.evaluation.nuscenes_scores import score_database, score_files
+
+    if args.truth:
+        figures = score_files(args.results, args.truth)
+    else:
+        figures = score_database(args.results, args.dataroot, args.version, args.split)
+    document = nuscenes_document(figures)
+    print(nuscenes_table(document))
+    if args.json:
+        write_json(args.json, document)
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:

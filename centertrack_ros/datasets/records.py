@@ -34,6 +34,8 @@ class FrameTruth:
     ignore  (M, 4) x1, y1, x2, y2 px: regions in which nothing is judged
     image   the picture's file, where there is one
     camera  where the recording is calibrated
+    pose    (4, 4) camera's optical frame -> world, None when unknown
+    token   the frame's name in its source, where it has one (nuScenes' sample)
     """
 
     index: int
@@ -43,6 +45,8 @@ class FrameTruth:
     ignore: Array = field(default_factory=lambda: np.zeros((0, 4)))
     image: Path | None = None
     camera: Camera | None = None
+    pose: Array | None = None
+    token: str = ""
 
     def select(self, keep: Array) -> FrameTruth:
         """The same frame with only the objects at `keep` (mask or integers)."""

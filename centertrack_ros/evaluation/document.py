@@ -51,6 +51,24 @@ def track_document(benchmark: str, scores: TrackScores, notes: Sequence[str] = (
     }
 
 
+def nuscenes_document(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of an evaluation by nuscenes-devkit: its figures, over all classes and per class, None for none."""
+    libraries = {name: _version(name) for name in ("nuscenes-devkit", "motmetrics")}
+    return {"format": FORMAT, "benchmark": "nuscenes", "libraries": libraries, "notes": [], **figures}
+
+
+def nuscenes_table(document: Mapping[str, Any]) -> str:
+    """A row for each class and one for all."""
+    names = list(document["combined"])
+    rows = [[name, *_plain_cells(values, names)] for name, values in document["classes"].items()]
+    rows.append(["all", *_plain_cells(document["combined"], names)])
+    return table(["class", *(name.upper() for name in names)], rows)
+
+
+def _plain_cells(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return ["-" if (value := values.get(name)) is None else f"{value:.3f}".rstrip("0").rstrip(".") for name in names]
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
