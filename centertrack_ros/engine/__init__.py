@@ -1,0 +1,7 @@
+"""How a network is run; `load_engine` is the way in."""
+
+from __future__ import annotations
+
+from centertrack_ros.engine.load import load_engine
+
+__all__ = ["load_engine"]

@@ -15,8 +15,8 @@ from centertrack_ros.network.profile import ModelProfile
 class Engine(Protocol):
     """Runs one network on batches of camera images.
 
-    A network input is opaque to callers: the engine makes it with `prepare` and keeps it where it is fastest (host memory
-    or device), the tracker only hands it back as the next frame's `previous`.
+    A network input is opaque to callers: the engine makes it with `prepare` and keeps it where it is fastest (host
+    memory or device), the tracker only hands it back as the next frame's `previous`.
     """
 
     profile: ModelProfile

@@ -47,7 +47,9 @@ class TorchEngine:
         self._layout = torch.channels_last if fuse else torch.contiguous_format
         network = network.fused() if fuse else network.eval()  # type: ignore[operator]
         self._network = PeakNetwork(network, profile.max_detections, flip_test, dense).eval()
-        self._network.to(device=self.device, memory_format=self._layout)
+        self._network.to(device=self.device)
+        if fuse:
+            self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._table = normalisation_table(profile)
 
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Tensor:
@@ -57,7 +59,9 @@ class TorchEngine:
         tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         return tensor.to(self.device).contiguous(memory_format=self._layout)
 
-    def infer(self, images: Sequence[Tensor], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def infer(
+        self, images: Sequence[Tensor], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]
+    ) -> list[Peaks]:
         """See `Engine.infer`. Raises ValueError when the inputs' numbers or sizes differ."""
         if not len(images) == len(previous) == len(priors):
             raise ValueError(f"{len(images)} images with {len(previous)} previous images and {len(priors)} priors")

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from centertrack_ros.network.heads import HEATMAPS, SparseHeads, gather_cells
 from centertrack_ros.network.peaks import JointPeaks, Peaks
 
-# Left and right joints of COCO's 17, which a mirror swaps.
-COCO_JOINT_PAIRS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
-_MIRRORED_JOINTS = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+# What each of COCO's 17 joints is in a mirror: nose, then left and right eyes, ears, shoulders, … swapped.
+MIRRORED_JOINTS = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 # Heads whose mirrored values take part in the flip test; all others count from the image as it is.
 FLIP_AVERAGED = ("wh", "dep", "dim", "amodel_offset", "hps")
 
@@ -56,7 +57,7 @@ def _mirrored(name: str, values: Tensor) -> Tensor:
     if name == "amodel_offset":
         return values * values.new_tensor((-1.0, 1.0))
     if name == "hps":
-        joints = values.unflatten(2, (-1, 2))[:, :, list(_MIRRORED_JOINTS)]
+        joints = values.unflatten(2, (-1, 2))[:, :, list(MIRRORED_JOINTS)]
         return (joints * joints.new_tensor((-1.0, 1.0))).flatten(2)
     return values
 
@@ -83,8 +84,8 @@ def decode(
     reader         reads the other heads' raw values; `mirror` reads them in the mirrored image (flip test), or None
     joint_offsets  reads the one head that refines joints; None: half a cell is added
 
-    Returns scores, class_ids (B, K), cells (B, K, 2), 'value.<head>' (B, K, C) and for pose models joint_scores (B, J, K)
-    and joint_points (B, J, K, 2).
+    Returns scores, class_ids (B, K), cells (B, K, 2), 'value.<head>' (B, K, C) and for pose models
+    joint_scores (B, J, K) and joint_points (B, J, K, 2).
     """
     heat = heatmaps["hm"]
     width = heat.shape[3]
@@ -142,9 +143,10 @@ class PeakNetwork(nn.Module):
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> dict[str, Tensor]:
         """Inputs as in `TrackingNetwork.features`; the result is that of `decode`."""
+        inputs: list[Tensor | None] = [image, previous, prior]
         if self.flip_test:
-            image, previous, prior = (None if x is None else torch.cat((x, x.flip(3))) for x in (image, previous, prior))
-        features = self.network.features(image, previous, prior)  # type: ignore[operator]
+            inputs = [None if x is None else torch.cat((x, x.flip(3))) for x in inputs]
+        features = self.network.features(*inputs)  # type: ignore[operator]
         heads: Mapping[str, nn.Module] = self.network.heads  # type: ignore[assignment]
         heatmaps = {name: heads[name](features).sigmoid() for name in self._heatmaps}
         direct, mirrored = features, None
@@ -167,7 +169,7 @@ class PeakNetwork(nn.Module):
 
 
 def _merge_flipped_heatmaps(heatmaps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    swaps = {"hm_hp": _MIRRORED_JOINTS}
+    swaps = {"hm_hp": MIRRORED_JOINTS}
     return {name: _merge_flipped_heat(heat, swaps.get(name)) for name, heat in heatmaps.items()}
 
 
@@ -197,8 +199,11 @@ def _dense_reader(maps: Mapping[str, Tensor]) -> Reader:
 
 def to_peaks(found: Mapping[str, Any], grid: tuple[int, int]) -> list[Peaks]:
     """The result of `decode` as records, one per image; tensors on any device, or arrays from another runtime."""
-    arrays = {k: v.detach().float().cpu().numpy() if _is_real(v) else _integers(v) for k, v in found.items()}
+    arrays = {name: _array(value) for name, value in found.items()}
     heads = [name for name in arrays if name.startswith("value.")]
+    joints: list[JointPeaks | None] = [None] * len(arrays["scores"])
+    if "joint_scores" in arrays:
+        joints = [JointPeaks(*pair) for pair in zip(arrays["joint_scores"], arrays["joint_points"], strict=True)]
     return [
         Peaks(
             scores=arrays["scores"][i],
@@ -206,15 +211,13 @@ def to_peaks(found: Mapping[str, Any], grid: tuple[int, int]) -> list[Peaks]:
             cells=arrays["cells"][i],
             values={name.removeprefix("value."): arrays[name][i] for name in heads},
             grid=grid,
-            joints=JointPeaks(arrays["joint_scores"][i], arrays["joint_points"][i]) if "joint_scores" in arrays else None,
+            joints=joints[i],
         )
         for i in range(len(arrays["scores"]))
     ]
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _integers(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+def _array(value: Any) -> NDArray[Any]:
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    return (value.detach().float() if value.is_floating_point() else value).cpu().numpy()

@@ -60,7 +60,7 @@ def _corners(
     padding: int,
     dilation: int,
 ) -> tuple[Tensor, Tensor]:
-    """The four pixels around every sample as rows of the flattened (B * H * W) image, and their weights; both (n, 4)."""
+    """The four pixels around every sample, as rows of the flattened (B * H * W) image, and their weights: (n, 4)."""
     height, width = size
     batch, _, out_h, out_w = offset.shape
     taps = kernel[0] * kernel[1]

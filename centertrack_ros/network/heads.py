@@ -63,9 +63,10 @@ def gather_patches(features: Tensor, index: Tensor, kernel: int) -> Tensor:
 class SparseHeads(nn.Module):
     """Several heads evaluated at N cells only: exact, and a third fewer operations for the whole network.
 
-    The first convolutions of all heads become one matrix product over the cells' patches, where a head is a chain of one
-    k x k convolution, pointwise convolutions and element-wise functions. Another head is run on each patch as on a small
-    image, if it states `patch_kernel` (its first layer has this kernel, all others are pointwise), else on the whole map.
+    The first convolutions of all heads become one matrix product over the cells' patches, where a head is a chain of
+    one k x k convolution, pointwise convolutions and element-wise functions. Another head is run on each patch as on a
+    small image, if it states `patch_kernel` (its first layer has this kernel, all others are pointwise), else on the
+    whole map.
     """
 
     def __init__(self, heads: Mapping[str, nn.Module]) -> None:

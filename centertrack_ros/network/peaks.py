@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class JointPeaks:
-    """Peaks of the human-joint heatmap (`hm_hp`), per joint J the strongest K; output-grid px, `hp_offset` already added."""
+    """The strongest K peaks of each joint J in `hm_hp`; output-grid px, `hp_offset` already added."""
 
     scores: NDArray[np.float32]  # (J, K)
     points: NDArray[np.float32]  # (J, K, 2)
@@ -24,7 +24,7 @@ class Peaks:
     scores     (K,) float32 in 0..1
     class_ids  (K,) int64, 0-based heatmap channel
     cells      (K, 2) int64, (x, y) of the peak on the output grid
-    values     head name -> (K, C) float32 at the peak for every head but hm and hm_hp; raw, except that
+    values     head name -> (K, C) float32 at the peak for every head but hm, hm_hp and hp_offset; raw, except that
                'dep' is already metric, 1 / (sigmoid + 1e-6) - 1, before any depth scale
     joints     only for pose models
     grid       (height, width) of the output grid

@@ -44,8 +44,9 @@ class ModelProfile:
     heads           head name -> channels, in the official order (hm first)
     previous_image, prior_heatmap   whether the network has these stems
     input_height, input_width       nominal network input, px; multiples of 32
-    resize          'fixed' (official: uniform scale by the longer side into exactly that input), 'keep_aspect' (the longer
-                    side of the input is kept, the shorter follows the image, rounded up to 32), 'keep_resolution', 'fix_short'
+    resize          'fixed' (official: uniform scale by the longer side into exactly that input), 'keep_aspect' (the
+                    longer side of the input is kept, the shorter follows the image, rounded up to 32),
+                    'keep_resolution', 'fix_short'
     mean, std       of pixel * pixel_scale, in the channel order of `color_order`
     color_order     'bgr' or 'rgb': the order in which the network wants its channels
     pixel_scale     factor from 0..255 before the mean is subtracted (1/255 for official weights)
@@ -53,7 +54,7 @@ class ModelProfile:
     trained_focal_length  px at network input size that depths belong to; None: no depth head, or unknown
     trained_tracking  False while the tracking head is untrained (its displacement says nothing)
     max_detections  K of the top-K
-    head_options    {'head_conv': 256, 'num_head_conv': 1, 'head_kernel': 3, …}: what the architecture needs beside `heads`
+    head_options    {'head_conv': 256, 'num_head_conv': 1, …}: what the architecture needs beside `heads`
     licence, source  of the weights
     """
 
@@ -85,15 +86,19 @@ class ModelProfile:
             raise ValueError(f"model profile '{self.name}': heads must hold 'hm', got {sorted(self.heads)}")
         if self.heads["hm"] != len(self.classes):
             raise ValueError(
-                f"model profile '{self.name}': {len(self.classes)} class names for a heatmap of {self.heads['hm']} channels"
+                f"model profile '{self.name}': {len(self.classes)} class names "
+                f"for a heatmap of {self.heads['hm']} channels"
             )
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"model profile '{self.name}': resize must be one of {RESIZE_MODES}, got '{self.resize}'")
         if self.color_order not in ("bgr", "rgb"):
-            raise ValueError(f"model profile '{self.name}': color_order must be 'bgr' or 'rgb', got '{self.color_order}'")
+            raise ValueError(
+                f"model profile '{self.name}': color_order must be 'bgr' or 'rgb', got '{self.color_order}'"
+            )
         if self.input_height % 32 or self.input_width % 32:
             raise ValueError(
-                f"model profile '{self.name}': input size must be multiples of 32, got {self.input_height}x{self.input_width}"
+                f"model profile '{self.name}': input size must be multiples of 32, "
+                f"got {self.input_height}x{self.input_width}"
             )
 
     def to_json(self) -> str:

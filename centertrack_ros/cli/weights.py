@@ -1,0 +1,163 @@
+"""`centertrack weights`: look into weights, convert, import and fetch them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from centertrack_ros.network.profile import ModelProfile
+
+HELP = "show, convert, import or fetch network weights"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    info = actions.add_parser("info", help="what a weights file holds")
+    info.add_argument("file", type=Path)
+    info.add_argument("--json", action="store_true", help="the model profile as one line of JSON")
+    info.set_defaults(act=_info)
+
+    convert = actions.add_parser("convert", help="official checkpoint (.pth, .pth.tar) to safetensors with a profile")
+    convert.add_argument("input", type=Path)
+    convert.add_argument("output", type=Path)
+    _profile_arguments(convert)
+    convert.set_defaults(act=_convert)
+
+    fetch = actions.add_parser("fetch", help="download an official model and convert it (needs gdown)")
+    fetch.add_argument("name", help="a model of the official zoo; 'list' prints them")
+    fetch.add_argument("output", type=Path, nargs="?", help="default: NAME.safetensors")
+    fetch.set_defaults(act=_fetch)
+
+    tfjs = actions.add_parser("import-tfjs", help="MobileNetV3 CenterNet from a TensorFlow.js graph model")
+    tfjs.add_argument("input", type=Path, help="the model's .json; its weight files lie beside it")
+    tfjs.add_argument("output", type=Path)
+    _profile_arguments(tfjs)
+    tfjs.set_defaults(act=_import_tfjs)
+
+
+def _profile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="of the model; a zoo name brings that model's facts")
+    parser.add_argument("--classes", help="class names, comma-separated, in the order of the heatmap's channels")
+    parser.add_argument("--input-size", metavar="HxW", help="network input in px, multiples of 32")
+    parser.add_argument("--thresholds", metavar="NAME=SCORE,…", help="of track, out, pre, new; e.g. track=0.4,pre=0.5")
+    parser.add_argument("--focal-length", type=float, metavar="PX", help="that depths belong to, at input size")
+    parser.add_argument("--licence", help="of the weights")
+    parser.add_argument("--half", action="store_true", help="store as float16")
+
+
+def run(args: argparse.Namespace) -> int:
+    return args.act(args)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from centertrack_ros.network import checkpoints
+
+    network, profile = checkpoints.load(args.file)
+    if args.json:
+        print(profile.to_json())
+        return 0
+    count = sum(parameter.numel() for parameter in network.parameters())
+    shown = ", ".join(profile.classes[:10]) + (", …" if len(profile.classes) > 10 else "")
+    stems = [name for name in ("previous_image", "prior_heatmap") if getattr(profile, name)]
+    rows = {
+        "architecture": f"{profile.architecture}, {count / 1e6:.2f} M parameters",
+        "classes": f"{len(profile.classes)}: {shown}",
+        "heads": ", ".join(f"{head} {channels}" for head, channels in profile.heads.items()),
+        "stems": ", ".join(stems) or "none",
+        "input": f"{profile.input_height}x{profile.input_width} ({profile.resize}, {profile.color_order})",
+        "thresholds": ", ".join(f"{name} {score:g}" for name, score in asdict(profile.thresholds).items()),
+        "focal length": "unknown" if profile.trained_focal_length is None else f"{profile.trained_focal_length:g} px",
+        "tracking head": "trained" if profile.trained_tracking else "untrained or absent",
+        "licence": profile.licence,
+        "source": profile.source,
+    }
+    print(profile.name)
+    for label, value in rows.items():
+        print(f"  {label:<14}{value}")
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from centertrack_ros.network import checkpoints
+
+    official = checkpoints.read_official(args.input)
+    name = args.name or args.input.name.split(".")[0]
+    profile = _with_arguments(checkpoints.infer_profile(official.state, name, str(args.input)), args)
+    checkpoints.save(args.output, official.state, profile, half=args.half)
+    if official.ignored:
+        print(f"left out: {', '.join(official.ignored)}", file=sys.stderr)
+    print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
+    return 0
+
+
+def _import_tfjs(args: argparse.Namespace) -> int:
+    from centertrack_ros.network import checkpoints
+    from centertrack_ros.network.tfjs import import_centernet
+
+    network, profile = import_centernet(args.input)
+    if args.name:
+        profile = replace(profile, name=args.name)
+    profile = _with_arguments(profile, args)
+    checkpoints.save(args.output, network, profile, half=args.half)
+    print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
+    return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from centertrack_ros.network.zoo import ZOO
+
+    if args.name == "list":
+        for name, model in ZOO.items():
+            print(f"{name:<28}{model.licence}")
+        return 0
+    if args.name not in ZOO:
+        raise ValueError(f"no official model '{args.name}', expected one of {', '.join(ZOO)}")
+    from centertrack_ros.network.download import fetch
+
+    output = args.output or Path(f"{args.name}.safetensors")
+    fetch(args.name, output)
+    print(f"{output}: {ZOO[args.name].licence}")
+    return 0
+
+
+def _with_arguments(profile: ModelProfile, args: argparse.Namespace) -> ModelProfile:
+    """The profile with what the user stated in its place."""
+    changes: dict[str, Any] = {}
+    if args.classes:
+        changes["classes"] = tuple(name.strip() for name in args.classes.split(","))
+    if args.input_size:
+        changes["input_height"], changes["input_width"] = _size(args.input_size)
+    if args.thresholds:
+        changes["thresholds"] = replace(profile.thresholds, **_scores(args.thresholds))
+    if args.focal_length is not None:
+        if not args.focal_length > 0:
+            raise ValueError(f"--focal-length must be above 0 px, got {args.focal_length}")
+        changes["trained_focal_length"] = args.focal_length
+    if args.licence:
+        changes["licence"] = args.licence
+    return replace(profile, **changes)
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise ValueError(f"--input-size must be HEIGHTxWIDTH, e.g. 448x800, got '{text}'") from None
+    return height, width
+
+
+def _scores(text: str) -> dict[str, float]:
+    scores = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            scores[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"--thresholds must be NAME=SCORE,…, e.g. track=0.4,pre=0.5, got '{text}'") from None
+    if unknown := sorted(set(scores) - {"track", "out", "pre", "new"}):
+        raise ValueError(f"--thresholds knows track, out, pre and new, got {', '.join(unknown)}")
+    return scores

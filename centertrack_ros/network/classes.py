@@ -1,0 +1,24 @@
+"""Class names of the data sets that official weights were trained on, in the order of the heatmap's channels."""
+
+from __future__ import annotations
+
+COCO_CLASSES = tuple(
+    "person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|stop sign|parking meter|"
+    "bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|backpack|umbrella|handbag|tie|suitcase|frisbee|"
+    "skis|snowboard|sports ball|kite|baseball bat|baseball glove|skateboard|surfboard|tennis racket|bottle|wine glass|"
+    "cup|fork|knife|spoon|bowl|banana|apple|sandwich|orange|broccoli|carrot|hot dog|pizza|donut|cake|chair|couch|"
+    "potted plant|bed|dining table|toilet|tv|laptop|mouse|remote|keyboard|cell phone|microwave|oven|toaster|sink|"
+    "refrigerator|book|clock|vase|scissors|teddy bear|hair drier|toothbrush".split("|")
+)
+NUSCENES_CLASSES = (
+    "car", "truck", "bus", "trailer", "construction_vehicle", "pedestrian", "motorcycle", "bicycle", "traffic_cone",
+    "barrier",
+)  # fmt: skip
+KITTI_CLASSES = ("Pedestrian", "Car", "Cyclist")
+PERSON = ("person",)
+
+
+def known_classes(count: int) -> tuple[str, ...]:
+    """The set of that many classes which official weights have; 'class_0', 'class_1', … where there is none."""
+    known = {len(names): names for names in (COCO_CLASSES, NUSCENES_CLASSES, KITTI_CLASSES, PERSON)}
+    return known.get(count, tuple(f"class_{i}" for i in range(count)))
