@@ -139,7 +139,7 @@ def draw_caption(canvas: Image, text: str) -> None:
 
 
 def draw_prior(image: Image, prior: NDArray[Any], affine: NDArray[np.floating]) -> Image:
-    """A copy of the image with the prior's peaks in it: (M, 3) x, y, radius in input px; `affine` (2, 3) image -> input."""
+    """A copy of the image with the prior's peaks in it: (M, 3) x, y, radius in input px, `affine` image -> input."""
     canvas = (image * 0.6).astype(np.uint8)
     inverse = cv2.invertAffineTransform(np.asarray(affine, np.float64))
     scale = float(np.sqrt(abs(np.linalg.det(inverse[:, :2]))))

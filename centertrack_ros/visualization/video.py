@@ -61,7 +61,7 @@ class VideoWriter:
 
 
 class _Silence:
-    """Keeps off the screen what FFmpeg writes to the error output: a complaint about the codec's tag, which it mends."""
+    """Keeps off the screen what FFmpeg writes to the error output: a complaint about a codec's tag that it mends."""
 
     def __enter__(self) -> None:
         self._kept = os.dup(2)

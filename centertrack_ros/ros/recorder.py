@@ -1,0 +1,110 @@
+"""Records topics to a bag, as a process of its own; the record time is the system's clock at reception.
+
+    python -m centertrack_ros.ros.recorder BAG --topics /centertrack/output/tracks /centertrack/output/detections_3d
+
+It waits for a publisher on each topic, so that nothing is missed once it says that it is ready, and finishes the bag
+when it gets SIGINT or SIGTERM. With --events it tells its parent what it records (`centertrack_ros.ros.events`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+
+import rclpy
+from rclpy.node import Node
+
+from centertrack_ros.datasets.rosbag import BagWriter
+from centertrack_ros.ros.events import emit
+from centertrack_ros.ros.topics import header_stamp_ns, message_class, subscriber_qos
+
+
+class Recorder:
+    """Subscribes to topics as they appear and writes what comes, undecoded."""
+
+    def __init__(self, node: Node, writer: BagWriter, topics: Sequence[str]) -> None:
+        self._node, self._writer, self._wanted = node, writer, list(topics)
+        self.counts: Counter[str] = Counter()
+        self.news: list[dict[str, object]] = []
+
+    def discover(self) -> list[str]:
+        """Subscribes to what has a publisher by now; returns the topics that have none yet."""
+        known = dict(self._node.get_topic_names_and_types())
+        for topic in list(self._wanted):
+            if topic in known and self._node.count_publishers(topic):
+                self._subscribe(topic, known[topic][0])
+                self._wanted.remove(topic)
+        return list(self._wanted)
+
+    def _subscribe(self, topic: str, type_name: str) -> None:
+        self._writer.add_topic(topic, type_name)
+        qos = subscriber_qos(self._node, topic)
+        self._node.create_subscription(
+            message_class(type_name), topic, lambda data: self._record(topic, data), qos, raw=True
+        )
+
+    def _record(self, topic: str, data: bytes) -> None:
+        wall_ns = time.time_ns()
+        self._writer.write(topic, data, wall_ns)
+        self.counts[topic] += 1
+        self.news.append({"topic": topic, "stamp_ns": header_stamp_ns(data), "wall_ns": wall_ns})
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="recorder", description=__doc__.splitlines()[0])
+    parser.add_argument("bag", type=Path, help="folder to make")
+    parser.add_argument("--topics", nargs="+", required=True)
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
+    parser.add_argument("--timeout", type=float, default=30.0, help="s to wait for a publisher on every topic")
+    parser.add_argument("--events", action="store_true", help="tell a parent process what is recorded")
+    return parser.parse_args(argv)
+
+
+def _run(args: argparse.Namespace, node: Node, writer: BagWriter, stopped: Event) -> None:
+    recorder = Recorder(node, writer, args.topics)
+    until = time.monotonic() + args.timeout
+    while missing := recorder.discover():
+        if stopped.is_set():
+            return
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody published {', '.join(missing)} within {args.timeout:g} s")
+        time.sleep(0.05)
+    if args.events:
+        emit("ready")
+    while not stopped.is_set():
+        rclpy.spin_once(node, timeout_sec=0.1)
+        for event in recorder.news:
+            if args.events:
+                emit("recorded", **event)
+        recorder.news.clear()
+    if args.events:
+        emit("finished", counts=dict(recorder.counts))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    node = rclpy.create_node("bag_recorder")
+    stopped = Event()  # not an exception: that could come in the middle of a write
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        with BagWriter(args.bag, args.storage) as writer:
+            _run(args, node, writer, stopped)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        return 1
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Topics known by the name of their message type only: its class, the QoS to use, the stamp in the serialised bytes."""
+
+from __future__ import annotations
+
+import importlib
+import struct
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+DEPTH = 100
+
+
+def message_class(type_name: str) -> Any:
+    """The Python class of 'sensor_msgs/msg/Image'. Raises ImportError when its package is not installed."""
+    package, _, name = type_name.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        raise ImportError(
+            f"message type {type_name} is not installed here: no ROS package '{package}' with it"
+        ) from None
+
+
+def publisher_qos(recorded: tuple[Any, ...]) -> QoSProfile:
+    """What a player offers: reliable, which suits every subscriber; latched where the recorded publisher was."""
+    latched = any(qos.durability.name == "TRANSIENT_LOCAL" for qos in recorded)
+    return _profile(ReliabilityPolicy.RELIABLE, latched)
+
+
+def subscriber_qos(node: Node, topic: str) -> QoSProfile:
+    """What a recorder asks for: the most that all publishers of the topic offer."""
+    offered = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
+    reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
+    latched = bool(offered) and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+    return _profile(ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT, latched)
+
+
+def _profile(reliability: ReliabilityPolicy, latched: bool) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=DEPTH,
+        reliability=reliability,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def header_stamp_ns(data: bytes) -> int:
+    """The stamp, ns, of a serialised message (CDR: four bytes of encapsulation first) that begins with a Header."""
+    order = "<" if data[1] & 1 else ">"
+    sec, nanosec = struct.unpack_from(order + "iI", data, 4)
+    return int(sec) * 1_000_000_000 + int(nanosec)
