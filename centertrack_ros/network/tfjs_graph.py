@@ -1,0 +1,257 @@
+"""TensorFlow.js graph models: reading one, and finding the convolutions in it. Nothing of TensorFlow is needed or run.
+
+Formats: https://github.com/tensorflow/tfjs/blob/master/tfjs-converter (model.json: topology and weights manifest).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_STORED_TYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "bool": "u1"}
+_CONVOLUTIONS = {"Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"}
+_NORMS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
+
+
+class GraphError(ValueError):
+    """The file is not the graph it should be."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation; `inputs` are names of other nodes without control edges, output numbers cut off."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """A list-of-strings attribute; absent: ()."""
+        values = self.attributes.get(key, {}).get("list", {}).get("s", [])
+        return tuple(base64.b64decode(value).decode() for value in values)
+
+    def string(self, key: str) -> str:
+        """A string attribute; absent: ''."""
+        return base64.b64decode(self.attributes.get(key, {}).get("s", "")).decode()
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list-of-integers attribute; absent: ()."""
+        return tuple(int(value) for value in self.attributes.get(key, {}).get("list", {}).get("i", []))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A TensorFlow.js graph model: its nodes by name, its constants as float32 or integers, who reads what."""
+
+    path: Path
+    nodes: dict[str, Node]
+    constants: dict[str, NDArray[Any]]
+    consumers: dict[str, list[Node]]
+
+    def sole(self, op: str) -> Node:
+        """The one node of that kind. Raises GraphError for none or several."""
+        found = [node for node in self.nodes.values() if node.op == op]
+        if len(found) != 1:
+            raise GraphError(f"{self.path}: expected one {op} in the graph, found {len(found)}")
+        return found[0]
+
+
+def read_graph(json_path: str | Path) -> Graph:
+    """Read model.json and the weight files that its manifest names, which lie beside it.
+
+    Raises FileNotFoundError for a missing file, GraphError for one that is not a TensorFlow.js graph model or is
+    truncated or too long.
+    """
+    path = Path(json_path)
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise GraphError(f"{path}: not a TensorFlow.js model, which is a JSON file: {error}") from None
+    if not isinstance(model, dict) or "modelTopology" not in model or "weightsManifest" not in model:
+        raise GraphError(f"{path}: not a TensorFlow.js model: it has no 'modelTopology' and 'weightsManifest'")
+    if model.get("format", "graph-model") != "graph-model":
+        raise GraphError(f"{path}: a TensorFlow.js '{model['format']}'; only a 'graph-model' can be read")
+    try:
+        nodes = {raw["name"]: _node(raw) for raw in model["modelTopology"]["node"]}
+        constants: dict[str, NDArray[Any]] = {}
+        for group in model["weightsManifest"]:
+            constants.update(_read_group(path, group))
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise GraphError(f"{path}: damaged TensorFlow.js model: {type(error).__name__} {error}") from None
+    consumers: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes.values():
+        for name in dict.fromkeys(node.inputs):
+            consumers[name].append(node)
+    return Graph(path, nodes, constants, dict(consumers))
+
+
+def _node(raw: dict[str, Any]) -> Node:
+    inputs = tuple(name.split(":")[0] for name in raw.get("input", ()) if not name.startswith("^"))
+    return Node(raw["name"], raw["op"], inputs, raw.get("attr", {}))
+
+
+def _read_group(path: Path, group: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """The weights of one manifest group: its files joined, then cut in order."""
+    data = b"".join(_read_shard(path, name) for name in group["paths"])
+    weights: dict[str, NDArray[Any]] = {}
+    offset = 0
+    for entry in group["weights"]:
+        quantization = entry.get("quantization") or {}
+        kind = quantization.get("dtype", entry["dtype"])
+        if kind not in _STORED_TYPES:
+            known = ", ".join(_STORED_TYPES)
+            raise GraphError(f"{path}: weight '{entry['name']}' is stored as '{kind}', expected one of {known}")
+        stored = np.dtype(_STORED_TYPES[kind])
+        count = math.prod(entry["shape"])
+        if offset + count * stored.itemsize > len(data):
+            raise GraphError(
+                f"{path}: {', '.join(group['paths'])} is truncated: {len(data)} bytes, and weight '{entry['name']}' "
+                f"ends at byte {offset + count * stored.itemsize}"
+            )
+        values = np.frombuffer(data, stored, count, offset).reshape(entry["shape"])
+        offset += count * stored.itemsize
+        weights[entry["name"]] = _dequantized(values, entry["dtype"], quantization)
+    if offset != len(data):
+        raise GraphError(f"{path}: {', '.join(group['paths'])} has {len(data)} bytes, its weights take {offset}")
+    return weights
+
+
+def _read_shard(path: Path, name: str) -> bytes:
+    if Path(name).name != name:
+        raise GraphError(f"{path}: weight file '{name}' must lie beside the model, named without a folder")
+    shard = path.with_name(name)
+    if not shard.is_file():
+        raise FileNotFoundError(f"{path}: its weight file '{name}' is missing; it must lie beside the model")
+    return shard.read_bytes()
+
+
+def _dequantized(values: NDArray[Any], kind: str, quantization: dict[str, Any]) -> NDArray[Any]:
+    if "scale" in quantization:  # affine uint8 or uint16
+        return (values * quantization["scale"] + quantization["min"]).astype(np.float32)
+    return values.astype(np.float32) if kind == "float32" else values
+
+
+@dataclass(frozen=True)
+class FoundConvolution:
+    """A convolution with what belongs to it (bias, BatchNorm, ReLU, hard swish) folded in, PyTorch's weight layout.
+
+    weight (out, in / groups, k, k), bias (out,) or None; `output` is the node to read on from.
+    """
+
+    name: str
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
+    depthwise: bool
+    stride: int
+    padding: str
+    activation: str
+    output: str
+
+
+class GraphWalk:
+    """Finds the convolutions of a graph by what feeds them; `sixth` is the 1/6 that its hard swish must have."""
+
+    def __init__(self, graph: Graph, sixth: float) -> None:
+        self.graph = graph
+        self.sixth = sixth
+
+    def fed_by(self, source: str) -> list[FoundConvolution]:
+        """Every convolution that reads the node `source`."""
+        nodes = self.graph.consumers.get(source, ())
+        return [self._convolution(node) for node in nodes if node.op in _CONVOLUTIONS and node.inputs[0] == source]
+
+    def after(self, source: str, op: str) -> Node | None:
+        """The node of kind `op` that reads `source`; None when there is not exactly one."""
+        found = [node for node in self.graph.consumers.get(source, ()) if node.op == op]
+        return found[0] if len(found) == 1 else None
+
+    def constant(self, node: Node, position: int) -> NDArray[Any]:
+        """The constant at an input of `node`. Raises GraphError if there is none."""
+        name = node.inputs[position] if position < len(node.inputs) else ""
+        if name not in self.graph.constants:
+            raise GraphError(f"{self.graph.path}: input {position} of {node.op} '{node.name}' is not a stored constant")
+        return self.graph.constants[name]
+
+    def scalar_beside(self, node: Node) -> float | None:
+        """The scalar constant among a node's inputs, if there is one."""
+        scalars = [self.graph.constants[name] for name in node.inputs if name in self.graph.constants]
+        return float(scalars[0]) if len(scalars) == 1 and scalars[0].ndim == 0 else None
+
+    def _convolution(self, node: Node) -> FoundConvolution:
+        depthwise = "Depthwise" in node.op
+        kernel = self.constant(node, 1)  # HWIO, depthwise HWCM
+        if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1] or (depthwise and kernel.shape[3] != 1):
+            raise self.unsupported(node, f"a kernel of shape {kernel.shape}")
+        weight = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(3, 2, 0, 1)
+        fused = node.strings("fused_ops")
+        if set(fused) - {"BiasAdd", "Relu"}:
+            raise self.unsupported(node, f"fused operations {fused}")
+        strides = node.integers("strides")
+        if set(node.integers("dilations")) - {1} or len(strides) != 4 or strides[1] != strides[2]:
+            raise self.unsupported(node, f"strides {strides} or a dilation")
+        bias = self.constant(node, 2) if "BiasAdd" in fused else None
+        weight, bias, output = self._with_following_affine(weight, bias, node.name)
+        activation, output = ("relu", output) if "Relu" in fused else self._activation(output)
+        padding = node.string("padding")
+        return FoundConvolution(node.name, weight, bias, depthwise, strides[1], padding, activation, output)
+
+    def unsupported(self, node: Node, what: str) -> GraphError:
+        """The error for a node that no reader here understands."""
+        return GraphError(f"{self.graph.path}: {node.op} '{node.name}' has {what}, which is not supported")
+
+    def _with_following_affine(
+        self, weight: NDArray[Any], bias: NDArray[Any] | None, output: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, str]:
+        """Fold the BatchNorm and the bias that follow a bare convolution into it."""
+        while len(self.graph.consumers.get(output, ())) == 1:
+            node = self.graph.consumers[output][0]
+            if node.op == "BiasAdd":
+                bias = self.constant(node, 1) + (0 if bias is None else bias)
+            elif node.op in _NORMS:
+                gamma, beta, mean, variance = (self.constant(node, position) for position in range(1, 5))
+                scale = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", {}).get("f", 1e-4)))
+                weight = weight * scale[:, None, None, None]
+                bias = beta + scale * ((0 if bias is None else bias) - mean)
+            else:
+                break
+            output = node.name
+        return weight.astype(np.float32), None if bias is None else bias.astype(np.float32), output
+
+    def _activation(self, output: str) -> tuple[str, str]:
+        """('relu' | 'hard_swish' | 'none', node after it)."""
+        relu = self.after(output, "Relu")
+        if relu is not None and len(self.graph.consumers[output]) == 1:
+            return "relu", relu.name
+        gate = self.hard_gate(output)
+        if gate is None:
+            return "none", output
+        for product in self.graph.consumers.get(gate.name, ()):  # (x / 6) * relu6(x + 3)
+            others = [name for name in product.inputs if name != gate.name]
+            scaled = self.graph.nodes.get(others[0]) if len(others) == 1 else None
+            if product.op == "Mul" and scaled is not None and scaled.op == "Mul" and output in scaled.inputs:
+                self.check_scale(scaled)
+                return "hard_swish", product.name
+        return "none", output
+
+    def hard_gate(self, source: str) -> Node | None:
+        """The Relu6 of relu6(source + 3), if that follows."""
+        for shifted in self.graph.consumers.get(source, ()):
+            if shifted.op in ("Add", "AddV2") and self.scalar_beside(shifted) == 3.0:
+                return self.after(shifted.name, "Relu6")
+        return None
+
+    def check_scale(self, node: Node) -> None:
+        """Raise GraphError unless `node` multiplies by the graph's 1/6."""
+        scale = self.scalar_beside(node)
+        if scale is None or abs(scale - self.sixth) > 1e-7:
+            raise GraphError(f"{self.graph.path}: '{node.name}' multiplies by {scale}, expected {self.sixth}, its 1/6")
