@@ -17,6 +17,7 @@ from centertrack_ros.tracking.association import (
     overlap_costs,
 )
 from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.motion import kalman_correct, kalman_predict, kalman_state
 from centertrack_ros.tracking.types import Array, Detections, Tracks
 
 
@@ -51,6 +52,8 @@ def update(
     vouches for may begin a track (None: all may)
     Order: matches in detection order, then births, then lost tracks that are still remembered.
     """
+    if config.motion == "kalman":
+        tracks = kalman_predict(tracks, step)
     predicted = _predicted(detections, step, config)
     assignment = _assign(tracks, detections, predicted, step, config)
     births = assignment.free_detections
@@ -67,9 +70,9 @@ def update(
 
 def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Array:
     """(N, 2) px: where the detections' centres were in the previous frame."""
-    if config.motion != "network":
+    if config.motion not in ("network", "displacement", "flow"):
         return detections.centers
-    if config.frame_period_s > 0 and step > 0:
+    if config.motion != "flow" and config.frame_period_s > 0 and step > 0:
         return detections.centers + detections.displacements * np.float32(step / config.frame_period_s)
     return detections.centers + detections.displacements
 
@@ -78,6 +81,8 @@ def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: floa
     centers = tracks.detections.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
         centers = centers + tracks.image_velocities * np.float32(step)
+    if config.motion == "kalman" and tracks.kalman_means is not None:
+        centers = tracks.kalman_means[:, :2]
     costs = (distance_costs if config.cost == "distance" else overlap_costs)(
         predicted,
         detections.boxes,
@@ -95,6 +100,7 @@ def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: floa
 def _continued(old: Tracks, detections: Detections, stamp: float, step: float, config: TrackerConfig) -> Tracks:
     """Matched tracks with their new detections."""
     count = len(old)
+    means, covariances = kalman_correct(old, detections) if config.motion == "kalman" else (None, None)
     return Tracks(
         detections=detections,
         ids=old.ids,
@@ -104,6 +110,8 @@ def _continued(old: Tracks, detections: Detections, stamp: float, step: float, c
         lengths=_lengths(old) + 1,
         last_stamps=np.full(count, stamp, np.float64),
         image_velocities=_velocities(old, detections, stamp, step, config),
+        kalman_means=means,
+        kalman_covariances=covariances,
     )
 
 
@@ -137,6 +145,8 @@ def _lost(tracks: Tracks, free: NDArray[np.int64], stamp: float, step: float, co
 def _join(parts: list[Tracks]) -> Tracks:
     if len(parts) == 1:
         return parts[0]
+    filtered = any(part.kalman_means is not None for part in parts)
+    states = [kalman_state(part) for part in parts] if filtered else []
     return Tracks(
         detections=Detections.concatenate([part.detections for part in parts]),
         ids=np.concatenate([part.ids for part in parts]),
@@ -146,6 +156,8 @@ def _join(parts: list[Tracks]) -> Tracks:
         lengths=np.concatenate([_lengths(part) for part in parts]),
         last_stamps=np.concatenate([_last_stamps(part) for part in parts]),
         image_velocities=np.concatenate([_image_velocities(part) for part in parts]),
+        kalman_means=np.concatenate([means for means, _ in states]) if filtered else None,
+        kalman_covariances=np.concatenate([covariances for _, covariances in states]) if filtered else None,
     )
 
 

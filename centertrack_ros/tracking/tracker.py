@@ -21,6 +21,7 @@ from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.decode import LIFT_HEADS, decode
 from centertrack_ros.tracking.lifecycle import begin, update
 from centertrack_ros.tracking.lift import focal_correction, lift_heads
+from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
 from centertrack_ros.tracking.size_prior import SizePriorLifter
 from centertrack_ros.tracking.types import Detections, FrameResult, Tracks, TrackState
@@ -140,6 +141,10 @@ class Pipeline:
             detections = self.detect(peaks, job.placement, frame.camera)
         with job.timed("association"):
             step = 0.0 if state.stamp is None else frame.stamp - state.stamp
+            moving = flow_image(frame.image) if self.config.motion == "flow" else None
+            if moving is not None and state.flow_image is not None:
+                shifts = flow_displacements(state.flow_image, moving, detections.boxes, job.placement.image_size)
+                detections = replace(detections, displacements=shifts)
             tracks, next_id = update(
                 begin(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
                 if state.tracks is None
@@ -162,7 +167,9 @@ class Pipeline:
             reset=job.reset,
             detections=detections,
         )
-        return result, TrackState(job.network_input, job.placement.image_size, tracks, next_id, frame.stamp)
+        return result, TrackState(
+            job.network_input, job.placement.image_size, tracks, next_id, frame.stamp, moving
+        )
 
     def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None) -> Detections:
         """The detections of one image, lifted to 3D as the configuration and the camera allow."""

@@ -103,6 +103,7 @@ class Tracks:
     lengths  (N,) int64: frames in which the track was matched, in all
     last_stamps  (N,) float64: stamp in s of the last match
     image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
+    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
     """
 
     detections: Detections
@@ -113,6 +114,8 @@ class Tracks:
     lengths: Array | None = None
     last_stamps: Array | None = None
     image_velocities: Array | None = None
+    kalman_means: Array | None = None
+    kalman_covariances: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -146,6 +149,7 @@ class TrackState:
     tracks          live and lost tracklets, None before the first frame
     next_id         the id that the next birth gets
     stamp           s, of the previous frame
+    flow_image      reduced grey copy of the previous image, for motion 'flow' only
     """
 
     previous_input: Any = None
@@ -153,6 +157,7 @@ class TrackState:
     tracks: Tracks | None = None
     next_id: int = 1
     stamp: float | None = None
+    flow_image: Array | None = None
 
 
 @dataclass(frozen=True)
