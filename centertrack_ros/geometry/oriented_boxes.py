@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry import boxes3d, rotations
 
 MIN_EXTENT = 0.01  # m; a box of size 0 is invisible, and divides by 0 in its consumers
-# A road object stands upright; what a single view does not show of its heading is any angle: the variance of a uniform turn.
+# A road object stands upright. A heading that nothing tells is any angle: the variance of a uniform turn.
 _UPRIGHT_VARIANCE = np.radians(5.0) ** 2
 _HEADING_VARIANCE = np.radians(15.0) ** 2
 _UNKNOWN_HEADING_VARIANCE = np.pi**2 / 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, TrackerConfig
+from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
@@ -59,191 +59,129 @@ class Spec:
         return ""
 
 
-_SCORE = {"low": -1.0, "high": 1.0}
 _AS_WEIGHTS = " Negative: the value that belongs to the weights."
 
-SPECS: tuple[Spec, ...] = (
-    Spec(
-        "autostart",
-        True,
-        "The node configures and activates itself; false leaves both to a lifecycle manager.",
-        change=READ_ONLY,
-    ),
-    Spec(
-        "cameras",
-        [""],
-        "Names of the cameras, whose topics are ~/input/<camera>/…; empty: one camera on ~/input/…",
-        change=UNCONFIGURED,
-    ),
-    Spec(
-        "model.weights",
-        "",
-        "Path of a converted checkpoint (.safetensors); empty: the embedded COCO model.",
-        change=UNCONFIGURED,
-    ),
-    Spec(
-        "model.engine",
-        "auto",
-        "What runs the network; auto takes the fastest one that is installed.",
-        change=UNCONFIGURED,
-    ),
+
+def _score(name: str, text: str) -> Spec:
+    return Spec(name, -1.0, text + _AS_WEIGHTS, -1.0, 1.0, field=name.split(".")[1])
+
+
+def _tracking(name: str, default: Value, text: str, *limits: Any, choices: tuple[str, ...] = ()) -> Spec:
+    """A parameter that is called as the field of TrackerConfig that it sets."""
+    return Spec(name, default, text, *limits, choices=choices, field=name.split(".")[1])
+
+
+_MODEL = (
+    Spec("model.weights", "", "Path of a checkpoint; empty: the embedded COCO model.", change=UNCONFIGURED),
+    Spec("model.engine", "auto", "What runs the network; auto takes the fastest that is there.", change=UNCONFIGURED),
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),
-    Spec(
-        "detector.classes",
-        [""],
-        "Names of the classes that are kept; empty: all that the model knows.",
-        field="classes",
+    Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
+)
+_DETECTOR = (
+    _tracking("detector.classes", [""], "Names of the classes that are kept; empty: all that the model knows."),
+    _score("detector.out_threshold", "A detection with a lower score is not decoded."),
+    _tracking(
+        "detector.duplicate_iou", 0.7, "The weaker of two detections that overlap more goes; 1: both stay.", 0.0, 1.0
     ),
-    Spec(
-        "detector.out_threshold",
-        -1.0,
-        "A detection with a lower score is not decoded." + _AS_WEIGHTS,
-        **_SCORE,
-        field="out_threshold",
+    _tracking("detector.depth_scale", 1.0, "Factor on every depth that the network gives.", 0.01, 100.0),
+    _tracking("detector.depth_sigma", 0.1, "Relative standard deviation of depths, for covariances.", 0.0, 1.0),
+    _tracking(
+        "detector.correct_focal_length", True, "Correct depths by the camera's focal length over the trained one."
     ),
-    Spec(
-        "detector.depth_scale", 1.0, "Factor on every depth that the network gives.", 0.01, 100.0, field="depth_scale"
+    _tracking("detector.default_focal_length", 0.0, "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
+)
+_TRACKER = (
+    _score("tracker.track_threshold", "A track goes on with a detection above this score."),
+    _score("tracker.new_threshold", "An unmatched detection above this score starts a track."),
+    _score("tracker.pre_threshold", "A track above this score is drawn into the prior heatmap."),
+    _tracking("tracker.association", "greedy", "How detections and tracks are matched.", choices=ASSOCIATIONS),
+    _tracking("tracker.cost", "distance", "What is small between a detection and its track.", choices=COSTS),
+    _tracking("tracker.gate_scale", 1.0, "Factor on the area that a squared distance may reach.", 0.01, 100.0),
+    _tracking("tracker.min_iou", 0.0, "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
+    _tracking(
+        "tracker.max_size_ratio", 0.0, "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0
     ),
-    Spec(
-        "detector.correct_focal_length",
-        False,
-        "Scale depths by the camera's focal length over the one that the network was trained with.",
-        field="correct_focal_length",
-    ),
-    Spec(
-        "tracker.track_threshold",
-        -1.0,
-        "A track goes on with a detection above this score." + _AS_WEIGHTS,
-        **_SCORE,
-        field="track_threshold",
-    ),
-    Spec(
-        "tracker.new_threshold",
-        -1.0,
-        "An unmatched detection above this score starts a track." + _AS_WEIGHTS,
-        **_SCORE,
-        field="new_threshold",
-    ),
-    Spec(
-        "tracker.pre_threshold",
-        -1.0,
-        "A track above this score is drawn into the prior heatmap." + _AS_WEIGHTS,
-        **_SCORE,
-        field="pre_threshold",
-    ),
-    Spec(
-        "tracker.association",
-        "greedy",
-        "How detections and tracks are matched.",
-        choices=ASSOCIATIONS,
-        field="association",
-    ),
-    Spec(
-        "tracker.max_age",
-        -1,
-        "Frames that a track lives without a detection, plus 1; -1 drops it at once.",
-        -1,
-        1000,
-        field="max_age",
-    ),
-    Spec(
-        "tracker.rebirth",
-        1.0,
-        "Seconds within which a lost track may be found again; 0: off.",
-        0.0,
-        60.0,
-        field="rebirth",
-    ),
-    Spec(
-        "tracker.max_gap_s",
-        1.0,
-        "A longer pause between two frames resets the tracks of a camera.",
-        0.01,
-        3600.0,
-        field="max_gap_s",
-    ),
-    Spec("tracker.zero_tracking", False, "Ignore the displacement that the network predicts.", field="zero_tracking"),
-    Spec(
-        "camera.transport",
+    _tracking("tracker.live_first", True, "Lost tracks get only what no live track has taken."),
+    _tracking("tracker.max_age", -1, "Frames that a track lives without a detection, plus 1; -1: none.", -1, 1000),
+    _tracking("tracker.rebirth", 1.0, "Seconds within which a lost track may be found again; 0: off.", 0.0, 60.0),
+    _tracking("tracker.min_hits", 1, "A track is reported from its n-th match on.", 1, 100),
+    _tracking("tracker.max_gap_s", 1.0, "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
+    _tracking(
+        "tracker.motion",
         "auto",
-        "Which image topic is read; auto takes the one that is published.",
-        choices=("auto", "raw", "compressed"),
-        change=UNCONFIGURED,
+        "Where a track is expected; auto: as the network says if it has learnt to, else at constant velocity.",
+        choices=("auto", *MOTIONS),
     ),
-    Spec(
-        "camera.reliability",
-        "best_effort",
-        "QoS of the image subscription; best_effort fits every publisher.",
-        choices=("best_effort", "reliable"),
-        change=UNCONFIGURED,
-    ),
-    Spec(
-        "camera.queue_depth",
-        1,
-        "QoS history of the image subscription; only the newest frame is ever processed.",
-        1,
-        100,
-        change=UNCONFIGURED,
-    ),
+    _tracking("tracker.velocity_smoothing", 0.5, "Weight of the newest measurement in image velocities.", 0.0, 1.0),
+    _tracking("tracker.propagate_lost", True, "Lost tracks move on with their last image velocity."),
+    _tracking("tracker.frame_period_s", 0.0, "Time step that displacements were learnt for; 0: not scaled.", 0.0, 60.0),
+    _tracking("tracker.zero_tracking", False, "Ignore the displacement that the network predicts."),
+    _tracking("tracker.zero_prior_heatmap", False, "Give the network an empty prior heatmap."),
+)
+_CAMERA = (
+    Spec("camera.transport", "auto", "Which image topic is read; auto: the one that is published.",
+         choices=("auto", "raw", "compressed"), change=UNCONFIGURED),
+    Spec("camera.reliability", "best_effort", "QoS of the image subscription; best_effort fits every publisher.",
+         choices=("best_effort", "reliable"), change=UNCONFIGURED),
+    Spec("camera.queue_depth", 1, "QoS history of the image subscription; only the newest image is processed.", 1, 100,
+         change=UNCONFIGURED),
     Spec("camera.rectified", False, "The images are rectified: P of camera_info holds, else K and D."),
-    Spec(
-        "output.lift",
-        "auto",
-        "Where 3D boxes come from: the model's heads, the usual size of a class and camera_info, or nowhere.",
-        choices=LIFTS,
-        field="lift",
-    ),
+)  # fmt: skip
+_OUTPUT = (
+    _tracking("output.lift", "auto", "Whence 3D boxes: model heads, usual size of a class, or none.", choices=LIFTS),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
-    Spec("output.publish_markers", True, "Publish ~/output/markers while somebody subscribes."),
+    Spec("output.publish_markers", True, "Publish ~/output/markers."),
     Spec("output.marker_lifetime_s", 0.5, "RViz removes a marker that was not renewed for this long.", 0.0, 3600.0),
-    Spec(
-        "output.trail_length",
-        30,
-        "Frames in the trail behind a track, in markers and the debug image; 0: none.",
-        0,
-        1000,
-    ),
-    Spec(
-        "output.lazy",
-        False,
-        "Rest while nobody subscribes to any output; tracks then start anew with the first subscriber.",
-    ),
-    Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0, change=UNCONFIGURED),
-    Spec("diagnostics.waiting_s", 5.0, "Between two log lines about input that does not arrive.", 0.1, 3600.0),
-    Spec("diagnostics.min_rate_hz", 0.0, "WARN when a camera answers fewer frames per second; 0: never.", 0.0, 1000.0),
-    Spec(
-        "diagnostics.max_latency_ms", 500.0, "WARN when results are older than this when they are published.", 0.0, 1e6
-    ),
-    Spec("diagnostics.max_age_s", 2.0, "ERROR when the last image of a camera is older than this.", 0.0, 3600.0),
+    Spec("output.trail_length", 30, "Frames in the trail behind a track, in the markers; 0: none.", 0, 1000),
+    Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
+    Spec("output.lazy", False, "Rest while nobody subscribes; tracks then start anew with the first subscriber."),
 )
+_DIAGNOSTICS = (
+    Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0, change=UNCONFIGURED),
+    Spec("diagnostics.waiting_s", 5.0, "Between two log lines about the same trouble.", 0.1, 3600.0),
+    Spec("diagnostics.min_rate_hz", 0.0, "WARN when a camera answers fewer images per second; 0: never.", 0.0, 1000.0),
+    Spec("diagnostics.max_latency_ms", 500.0, "WARN when results are older when they are published.", 0.0, 1e6),
+    Spec("diagnostics.max_age_s", 2.0, "ERROR when the last image of a camera is older.", 0.0, 3600.0),
+)
+SPECS: tuple[Spec, ...] = (
+    Spec("autostart", True, "The node configures and activates itself; false: a manager does.", change=READ_ONLY),
+    Spec("cameras", [""], "Names of cameras, with topics ~/input/<camera>/…; empty: one, on ~/input/…",
+         change=UNCONFIGURED),
+    *_MODEL,
+    *_DETECTOR,
+    *_TRACKER,
+    *_CAMERA,
+    *_OUTPUT,
+    *_DIAGNOSTICS,
+)  # fmt: skip
 BY_NAME = {spec.name: spec for spec in SPECS}
 
 
 class Parameters(Mapping[str, Any]):
-    """The node's parameters, always a complete and valid set; reading one is reading a dictionary.
+    """The node's parameters, always a complete and valid set; reading one is reading a dictionary."""
 
-    configured  tells whether the node is past its unconfigured state
-    changed     called after live parameters took new values
-    """
+    def __init__(self, node: Node, configured: Callable[[], bool], apply: Callable[[Mapping[str, Any]], None]) -> None:
+        """Declares everything.
 
-    def __init__(self, node: Node, configured: Callable[[], bool], changed: Callable[[], None]) -> None:
-        """Declares everything. Raises rclpy.exceptions.ParameterException for an override of a wrong type or range, and
-        ValueError for a wrong choice."""
-        self._configured, self._changed = configured, changed
+        configured  tells whether the node is past its unconfigured state
+        apply       gets the new set before it is in force, and raises ValueError to refuse it
+        Raises rclpy.exceptions.ParameterException for a start value of a wrong type or out of range, and ValueError
+        for a wrong choice.
+        """
+        self._configured, self._apply = configured, apply
         self._values: dict[str, Any] = {}
         for spec in SPECS:
             value = node.declare_parameter(spec.name, spec.default, spec.descriptor()).value
             if problem := spec.problem(value):
                 raise ValueError(problem)
             self._values[spec.name] = value
-        tracker_config(self)
         node.add_on_set_parameters_callback(self._on_set)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     def __len__(self) -> int:
@@ -251,20 +189,19 @@ class Parameters(Mapping[str, Any]):
 
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         new = {p.name: p.value for p in parameters if p.name in BY_NAME}
-        for name, value in new.items():
-            problem = BY_NAME[name].problem(value)
-            if not problem and BY_NAME[name].change == UNCONFIGURED and self._configured():
-                problem = f"{name} cannot change while the node is configured: deactivate and clean it up first"
-            if problem:
-                return SetParametersResult(successful=False, reason=problem)
-        values = {**self._values, **new}
         try:
-            tracker_config(values)
+            for name, value in new.items():
+                if problem := BY_NAME[name].problem(value):
+                    raise ValueError(problem)
+                if BY_NAME[name].change == UNCONFIGURED and self._configured():
+                    raise ValueError(
+                        f"{name} cannot change while the node is configured: deactivate and clean it up first"
+                    )
+            values = {**self._values, **new}
+            self._apply(values)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._values = values
-        if new:
-            self._changed()
         return SetParametersResult(successful=True)
 
 
@@ -273,16 +210,15 @@ def names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in value if name)
 
 
-def tracker_config(values: Mapping[str, Any]) -> TrackerConfig:
-    """What the parameters say about tracking. Raises ValueError."""
-    fields: dict[str, Any] = {}
-    for spec in SPECS:
-        if not spec.field:
-            continue
-        value = values[spec.name]
-        if spec.field == "classes":
-            value = names(value)
-        elif spec.field.endswith("_threshold") and value < 0.0:
-            value = None
-        fields[spec.field] = value
+def tracker_config(values: Mapping[str, Any], trained_tracking: bool = True) -> TrackerConfig:
+    """What the parameters say about tracking with a model. Raises ValueError.
+
+    trained_tracking  whether the model's displacement means something: decides `tracker.motion: auto`
+    """
+    fields = {spec.field: values[spec.name] for spec in SPECS if spec.field}
+    fields["classes"] = names(fields["classes"])
+    if fields["motion"] == "auto":
+        fields["motion"] = "network" if trained_tracking else "constant_velocity"
+    for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
+        fields[name] = None if fields[name] < 0.0 else fields[name]
     return TrackerConfig(**fields)

@@ -24,7 +24,7 @@ _RANGES = {
 
 
 def attribute(class_name: str, logits: NDArray[np.floating]) -> tuple[str, float]:
-    """(the most likely attribute of a class, its score in 0..1) from (8,) logits; ('', 0.0) for a class that has none."""
+    """(the likeliest attribute of a class, its score in 0..1) from (8,) logits; ('', 0.0) for a class without."""
     first, last = _RANGES.get(class_name, (0, 0))
     if first == last:
         return "", 0.0

@@ -1,0 +1,42 @@
+"""Log lines about trouble that repeats with every frame: the first at once, then one now and again with a count."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+_MAX_KEPT = 200
+
+
+class ThrottledLog:
+    """Lets the same sentence (numbers aside) through once in `period()` seconds, and tells how many were held back."""
+
+    def __init__(self, logger: Any, period: Callable[[], float]) -> None:
+        self._logger = logger
+        self._period = period
+        self._last: dict[str, tuple[float, int]] = {}
+        self.last_text = ""
+
+    def warning(self, text: str) -> None:
+        if line := self._let_through(text):
+            self._logger.warning(line)
+
+    def error(self, text: str) -> None:
+        if line := self._let_through(text):
+            self._logger.error(line)
+
+    def _let_through(self, text: str) -> str:
+        text = self.last_text = " ".join(text.split())[:600]
+        now, key = time.monotonic(), re.sub(r"\d+", "#", text)
+        last, held_back = self._last.get(key, (0.0, 0))
+        if last and now - last < self._period():
+            self._last[key] = (last, held_back + 1)
+            return ""
+        if len(self._last) >= _MAX_KEPT:  # endless variety is itself a repetition
+            if now - max(time_ for time_, _ in self._last.values()) < self._period():
+                return ""
+            self._last.clear()
+        self._last[key] = (now, 0)
+        return f"{text} ({held_back} more like this)" if held_back else text

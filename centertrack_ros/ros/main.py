@@ -1,0 +1,72 @@
+"""The executable centertrack_node: one process around the node, which ends with 0 on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+# A process that was told to end does so within this time, whatever a network or a driver is doing.
+_GRACE_S = 1.5
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the node until it is told to end. Returns the process's exit code."""
+    # Until rclpy has its own handlers: a stop during the imports is a stop, not an error.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    try:
+        import rclpy
+        from rclpy.exceptions import ParameterException
+        from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+        from centertrack_ros.ros.node import CenterTrackNode
+    except ImportError as error:
+        print(
+            f"centertrack_node needs ROS 2 and vision_msgs: {error}. Source a ROS 2 distribution or use make.",
+            file=sys.stderr,
+        )
+        return 1
+    _keep_large_blocks()
+    rclpy.init(args=None if arguments is None else list(arguments))
+    threading.Thread(target=_end_in_time, args=(rclpy.ok,), daemon=True).start()
+    node = None
+    try:
+        node = CenterTrackNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.autostart()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ParameterException, ValueError) as error:
+        print(f"centertrack_node: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.stop()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _end_in_time(alive: object) -> None:
+    while alive():  # type: ignore[operator]
+        time.sleep(0.1)
+    time.sleep(_GRACE_S)
+    os._exit(0)
+
+
+def _keep_large_blocks() -> None:
+    """Lets malloc keep image-sized blocks (glibc): from the kernel they come back with every page to be cleared."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+    mallopt(_M_TRIM_THRESHOLD, 512 << 20)
