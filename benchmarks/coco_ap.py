@@ -1,0 +1,172 @@
+"""Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
+
+    python benchmarks/coco_ap.py DIR [--weights FILE] [--size 512 512] [--resize stretch|keep_aspect] [--peaks 60]
+                                     [--json]
+
+DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
+image. A folder of several splits (`images/val2017`) is given with `--split val2017`. Crowd regions and masks are not in
+this format: areas are those of the boxes, nothing is ignored. Every image is the first of its sequence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.engine.load import weights_path
+from centertrack_ros.engine.torch_engine import TorchEngine
+from centertrack_ros.geometry.affine import invert, place, transform
+from centertrack_ros.network import checkpoints
+from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.decode import boxes_on_grid
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its true boxes (N, 5): class, then x, y of the centre, width, height relative to the image."""
+
+    path: Path
+    truth: NDArray[np.float64]
+
+
+def read_samples(folder: Path, split: str) -> Iterator[Sample]:
+    """The images of a folder in the order of their names. Raises SystemExit where there are none."""
+    images = sorted(path for path in (folder / "images" / split).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise SystemExit(f"no images in {folder / 'images' / split}")
+    for path in images:
+        label = folder / "labels" / split / f"{path.stem}.txt"
+        lines = label.read_text().splitlines() if label.is_file() else []
+        rows = [[float(value) for value in line.split()] for line in lines if line.strip()]
+        if any(len(row) != 5 for row in rows):
+            raise SystemExit(f"{label}: expected lines of 'class x y width height'")
+        yield Sample(path, np.array(rows, np.float64).reshape(-1, 5))
+
+
+def fit(
+    image: NDArray[np.uint8], size: tuple[int, int], resize: str
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], tuple[int, int], NDArray[np.float64]]:
+    """The image, the map (2, 3) from its px to input px, the input's (height, width), and the same map for box sides.
+
+    Stretched to `size`, or in one of the tracker's own ways.
+    """
+    height, width = image.shape[:2]
+    if resize != "stretch":
+        placement = place((height, width), size, resize)
+        return image, placement.to_input, placement.input_size, placement.to_input
+    stretched = np.asarray(cv2.resize(image, (size[1], size[0])), np.uint8)
+    return stretched, np.eye(2, 3), size, np.diag([size[1] / width, size[0] / height, 0.0])[:2]
+
+
+def image_boxes(peaks: Peaks, to_input: NDArray[np.float64], down_ratio: int) -> NDArray[np.float64]:
+    """Boxes (N, 4) of the peaks as left, top, right, bottom in image px."""
+    corners = boxes_on_grid(peaks.cells, peaks.values).reshape(-1, 2, 2) * float(down_ratio)
+    return np.asarray(transform(invert(to_input), corners), np.float64).reshape(-1, 4)
+
+
+def coco_truth(samples: list[Sample], sizes: list[tuple[int, int]], classes: tuple[str, ...]) -> dict[str, Any]:
+    """The annotations as COCO's JSON holds them; category ids count from 1."""
+    annotations: list[dict[str, Any]] = []
+    for image_id, (sample, (height, width)) in enumerate(zip(samples, sizes, strict=True), 1):
+        for class_id, x, y, box_width, box_height in sample.truth:
+            box = [(x - box_width / 2) * width, (y - box_height / 2) * height, box_width * width, box_height * height]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": image_id, "category_id": int(class_id) + 1,
+                    "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
+                }
+            )  # fmt: skip
+    return {
+        "info": {},
+        "images": [{"id": i, "height": size[0], "width": size[1]} for i, size in enumerate(sizes, 1)],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": name} for i, name in enumerate(classes, 1)],
+    }
+
+
+def evaluate(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
+    """AP (IoU 0.5 to 0.95), AP50, AP75 and AR with 100 detections, over all classes that occur."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError:
+        raise SystemExit("this benchmark needs pycocotools: pip install pycocotools") from None
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference = COCO()
+        reference.dataset = truth
+        reference.createIndex()
+        evaluation = COCOeval(reference, reference.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = {"ap": 0, "ap50": 1, "ap75": 2, "ar100": 8}
+    return {name: float(evaluation.stats[index]) for name, index in names.items()}
+
+
+def detect(samples: list[Sample], args: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The truth and the model's detections, in COCO's form."""
+    network, profile = checkpoints.load(weights_path(args.weights))
+    engine = TorchEngine(network, replace(profile, max_detections=args.peaks), device=args.device)
+    sizes: list[tuple[int, int]] = []
+    results: list[dict[str, Any]] = []
+    for image_id, sample in enumerate(samples, 1):
+        image = cv2.imread(str(sample.path))
+        if image is None:
+            raise SystemExit(f"{sample.path} is not a readable image")
+        fitted, to_input, size, box_map = fit(image, tuple(args.size), args.resize)
+        tensor = engine.prepare(fitted, to_input, size)
+        (peaks,) = engine.infer([tensor], [tensor], [np.zeros((0, 3), np.int64)])
+        sizes.append(image.shape[:2])
+        boxes = image_boxes(peaks, box_map, profile.down_ratio)
+        for box, score, class_id in zip(boxes, peaks.scores, peaks.class_ids, strict=True):
+            results.append(
+                {
+                    "image_id": image_id, "category_id": int(class_id) + 1, "score": float(score),
+                    "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
+                }
+            )  # fmt: skip
+        if image_id % 8 == 0 and sys.stderr.isatty():
+            print(f"\r{image_id}/{len(samples)} images", end="", file=sys.stderr, flush=True)
+    return coco_truth(samples, sizes, profile.classes), results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="holds images/ and labels/")
+    parser.add_argument(
+        "--split", default="", help="sub-folder of images/ and labels/; default: val2017 if there is one"
+    )
+    parser.add_argument("--weights", help="default: the embedded model")
+    parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"), help="network input, px")
+    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "fixed"), default="stretch")
+    parser.add_argument("--peaks", type=int, default=60, help="detections per image")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of text")
+    args = parser.parse_args(arguments)
+    if not args.split and (args.folder / "images" / "val2017").is_dir():
+        args.split = "val2017"
+    samples = list(read_samples(args.folder, args.split))
+    scores = evaluate(*detect(samples, args))
+    if args.json:
+        print(json.dumps({"images": len(samples), **scores}))
+    else:
+        print(f"{len(samples)} images, {args.size[0]}x{args.size[1]} {args.resize}, {args.peaks} peaks")
+        print("  ".join(f"{name.upper()} {value:.3f}" for name, value in scores.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
