@@ -1,0 +1,191 @@
+"""What is true of one image of the street: read off the object numbers of its pixels and the poses of the road users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.street.actors import Model
+from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.tracking.types import Detections, Tracks
+
+Array = NDArray[np.float64]
+NEAR = 0.3  # m, nothing nearer is drawn
+
+
+@dataclass(frozen=True)
+class StreetFrame:
+    """One image of one camera with all that is true of it. N road users have at least one visible pixel.
+
+    index, stamp   of the time step; s
+    camera_name    of the mount
+    image          (H, W, 3) uint8 BGR
+    camera         without distortion
+    pose           (4, 4) float64, optical frame to world (REP 103, z up, m)
+    tracks         ids from 1, the same in all cameras; scores 1; boxes are of the VISIBLE pixels; centers their middles; displacements to
+                   the previous frame's middle (0 for hits == 1); hits: frames in a row seen by this camera; births in s
+    visibility     (N,) 0..1, share of the pixels inside the image that nothing hides
+    truncation     (N,) 0..1, share of the outline outside the image
+    amodal_boxes   (N, 4) px, of the whole outline, also hidden and outside the image
+    rider_boxes, bicycle_boxes   (N, 4) px of the visible pixels of a cyclist's two halves; NaN for others or when hidden
+    has_3d         False for cameras that look down too much for boxes that stand upright in the camera's frame
+    """
+
+    index: int
+    stamp: float
+    camera_name: str
+    image: NDArray[np.uint8]
+    camera: Camera
+    pose: Array
+    tracks: Tracks
+    visibility: NDArray[np.float32]
+    truncation: NDArray[np.float32]
+    amodal_boxes: NDArray[np.float32]
+    rider_boxes: NDArray[np.float32]
+    bicycle_boxes: NDArray[np.float32]
+    has_3d: bool = True
+
+    def clear(self, visibility: float = 0.25, height: float = 8.0) -> NDArray[np.bool_]:
+        """(N,) which road users a detector may be asked to find: visible enough and at least `height` px tall."""
+        boxes = self.tracks.detections.boxes
+        return (self.visibility >= visibility) & (boxes[:, 3] - boxes[:, 1] >= height)
+
+
+def label_of(actor: int, rider: bool) -> int:
+    """The number that an actor's pixels carry in the object image."""
+    return 2 * actor + 1 + int(rider)
+
+
+def extents(labels: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Pixels (count,) and boxes (count, 4) x1, y1, x2, y2 px (NaN where no pixel) of the labels 0..count-1 of an image."""
+    flat = np.flatnonzero(labels)
+    which = labels.ravel()[flat]
+    y, x = np.divmod(flat, labels.shape[1])
+    boxes = np.full((count, 4), np.nan, np.float32)
+    # Pixels come row by row, so the last one written is the lowest, and the first (written last in reverse) the highest.
+    boxes[which, 3] = y + 1
+    boxes[which[::-1], 1] = y[::-1]
+    order = np.argsort(x, kind="stable")
+    which, x = which[order], x[order]
+    boxes[which, 2] = x + 1
+    boxes[which[::-1], 0] = x[::-1]
+    return np.bincount(which, minlength=count), boxes
+
+
+def _union(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([np.fmin(a[:, :2], b[:, :2]), np.fmax(a[:, 2:], b[:, 2:])], axis=1)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The road users that may be seen, as they stand in the world.
+
+    actors (M,) their numbers, class_ids (M,), models, positions (M, 2) m, yaws (M,) rad, velocities (M, 2) m/s, gaits (M,) rad
+    """
+
+    actors: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
+    models: Sequence[Model]
+    positions: Array
+    yaws: Array
+    velocities: Array
+    gaits: Array
+
+    def select(self, index: NDArray[np.int64]) -> Cast:
+        """Those at `index`."""
+        models = [self.models[i] for i in index]
+        return Cast(self.actors[index], self.class_ids[index], models, self.positions[index], self.yaws[index],
+                    self.velocities[index], self.gaits[index])  # fmt: skip
+
+
+def outline(model: Model, position: Array, yaw: float, gait: float, camera: Camera, pose: Array) -> tuple[Array, float, float]:
+    """Amodal box (4,) px, and areas in px² of the outline's hull as a whole and inside the image."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    points = (model.points(gait) @ turn + (*position, 0.0) - pose[:3, 3]) @ pose[:3, :3]
+    points = points[points[:, 2] > NEAR]
+    if len(points) < 3:
+        return np.full(4, np.nan), 0.0, 0.0
+    focal = camera.projection[0, 0]
+    pixels = points[:, :2] / points[:, 2:] * focal + camera.projection[:2, 2]
+    hull = cv2.convexHull(pixels.astype(np.float32))
+    width, height = camera.width, camera.height
+    frame = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    inside, _ = cv2.intersectConvexConvex(hull, frame) if len(hull) > 2 else (0.0, None)
+    return np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]), float(cv2.contourArea(hull)), float(inside)
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The rows of `cast` that have pixels, and their boxes; see `StreetFrame` for the arrays."""
+
+    cast: Cast
+    boxes: NDArray[np.float32]
+    bicycle_boxes: NDArray[np.float32]
+    rider_boxes: NDArray[np.float32]
+    amodal_boxes: NDArray[np.float32]
+    visibility: NDArray[np.float32]
+    truncation: NDArray[np.float32]
+
+
+def visible(labels: NDArray[np.int32], cast: Cast, camera: Camera, pose: Array, riders: NDArray[np.bool_]) -> Visible:
+    """Which road users of `cast` the object image shows, and how much of them; `riders` (M,) marks those in two halves."""
+    count = 2 * (int(cast.actors.max(initial=0)) + 1) + 1
+    pixels, boxes = extents(labels, max(count, int(labels.max(initial=0)) + 1))
+    main, rider = 2 * cast.actors + 1, 2 * cast.actors + 2
+    total = pixels[main] + pixels[rider]
+    seen = np.flatnonzero(total)
+    cast, main, rider, total, riders = cast.select(seen), main[seen], rider[seen], total[seen], riders[seen]
+    outlines = [outline(*row, camera, pose) for row in zip(cast.models, cast.positions, cast.yaws, cast.gaits, strict=True)]
+    amodal = np.array([o[0] for o in outlines]).reshape(-1, 4)
+    whole, inside = np.array([o[1:] for o in outlines]).reshape(-1, 2).T
+    bearing = np.arctan2(cast.positions[:, 1] - pose[1, 3], cast.positions[:, 0] - pose[0, 3]) - cast.yaws
+    view = np.round(np.abs(wrapped(bearing)) / (np.pi / 4)).astype(int)
+    fill = np.array([model.fill[v] for model, v in zip(cast.models, view, strict=True)])
+    visibility = np.clip(total / np.maximum(inside * fill, 1.0), 0.0, 1.0)
+    nothing = np.full((1, 4), np.nan, np.float32)
+    bicycle = np.where(riders[:, None], boxes[main], nothing)
+    on_bicycle = np.where(riders[:, None], boxes[rider], nothing)
+    return Visible(
+        cast, _union(boxes[main], boxes[rider]), bicycle.astype(np.float32), on_bicycle.astype(np.float32), amodal.astype(np.float32),
+        visibility.astype(np.float32), (1 - inside / np.maximum(whole, 1e-6)).clip(0, 1).astype(np.float32),
+    )  # fmt: skip
+
+
+def wrapped(angle: Array) -> Array:
+    """Angles (N,) in [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def detections(shown: Visible, camera: Camera, pose: Array, displacements: NDArray[np.float32]) -> Detections:
+    """2D and 3D truth as detections of score 1."""
+    cast, count = shown.cast, len(shown.cast.actors)
+    rotation, origin = pose[:3, :3], pose[:3, 3]
+    dimensions = np.array([model.dimensions for model in cast.models]).reshape(-1, 3)
+    ground = np.hstack([cast.positions, np.zeros((count, 1))])
+    bottom = (ground - origin) @ rotation
+    middle = (ground + np.stack([np.zeros(count), np.zeros(count), dimensions[:, 0] / 2], 1) - origin) @ rotation
+    heading = np.stack([np.cos(cast.yaws), np.sin(cast.yaws), np.zeros(count)], 1) @ rotation
+    rotation_y = np.arctan2(-heading[:, 2], heading[:, 0])
+    velocity = np.hstack([cast.velocities, np.zeros((count, 1))]) @ rotation
+    depth = np.where(np.abs(middle[:, 2]) < 1e-6, 1e-6, middle[:, 2])
+    amodal_centers = middle[:, :2] / depth[:, None] * camera.projection[0, 0] + camera.projection[:2, 2]
+    f32 = np.float32
+    return Detections(
+        scores=np.ones(count, f32),
+        class_ids=cast.class_ids.astype(np.int64),
+        boxes=shown.boxes,
+        centers=(shown.boxes[:, :2] + shown.boxes[:, 2:]) / 2,
+        displacements=displacements,
+        depths=middle[:, 2].astype(f32),
+        dimensions=dimensions.astype(f32),
+        locations=bottom.astype(f32),
+        alphas=wrapped(rotation_y - np.arctan2(middle[:, 0], depth)).astype(f32),
+        rotations_y=rotation_y.astype(f32),
+        velocities=velocity.astype(f32),
+        amodal_centers=amodal_centers.astype(f32),
+    )
