@@ -1,0 +1,31 @@
+"""Every test run has a DDS domain of its own, on this machine only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # for harness.py: these tests are not a package
+
+
+@pytest.fixture(scope="session")
+def ros() -> Iterator[None]:
+    """rclpy, initialised once; skips, with the reason, where ROS 2 or the interfaces are missing."""
+    rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
+    pytest.importorskip(
+        "vision_msgs.msg", reason="vision_msgs is not installed (make builds it from compat/vision_msgs)"
+    )
+    os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 100 + 1)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    profile = str(HERE.parents[1] / "config" / "fastdds.xml")
+    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:  # its name before Jazzy; both set gives a warning
+        older = os.environ.get("ROS_DISTRO") in ("humble", "iron")
+        os.environ.setdefault(f"FAST{'RTPS' if older else 'DDS'}_DEFAULT_PROFILES_FILE", profile)
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
