@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -198,20 +199,26 @@ def _unpickle(path: Path) -> object:
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty: expected a checkpoint")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols; what matters is whether the content is tensors
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except pickle.UnpicklingError as error:
-        stranger = re.search(r"(?:GLOBAL|Unsupported (?:class|global:?)) ([\w.]+)", str(error))
-        if stranger:
-            reason = f"it holds Python code or objects ({stranger[1]}), and only tensors are read"
-        else:
-            reason = "it is neither a PyTorch checkpoint nor a safetensors file"
-        raise CheckpointError(f"{path} is not usable: {reason}") from None
-    except Exception as error:  # torch raises whatever its unpickler stumbles over; all of it means the same
-        truncated = path.read_bytes()[:2] == b"PK" and not zipfile.is_zipfile(path)
-        reason = "it is truncated" if truncated or isinstance(error, EOFError) else "it is not a PyTorch checkpoint"
-        raise CheckpointError(f"{path} is not usable: {reason}") from None
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise CheckpointError(f"{path} is not usable: {_why_unreadable(path, error)}") from None
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"PK" and not zipfile.is_zipfile(path) or isinstance(error, EOFError):
+        return "it is truncated"
+    stranger = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if stranger:
+        return f"it holds Python code or objects ({stranger[1]}), and only tensors are read"
+    if isinstance(error, pickle.UnpicklingError) and start[:1] == b"\x80":
+        return "it is a pickle that holds Python code or objects, and only tensors are read"
+    return "it is truncated, or neither a PyTorch checkpoint nor a safetensors file"
 
 
 def _is_safetensors(path: Path) -> bool:

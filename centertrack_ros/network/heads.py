@@ -79,7 +79,7 @@ class SparseHeads(nn.Module):
         for name, head in heads.items():
             if _is_pointwise_after_first(head):
                 self._groups.setdefault(head[0].kernel_size[0], []).append(name)  # type: ignore[index]
-            elif hasattr(head, "patch_kernel"):
+            elif getattr(head, "patch_kernel", None):
                 self._patched[name] = head
             else:
                 self._dense[name] = head

@@ -1,0 +1,120 @@
+"""Deformable convolution against its definition."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from network_reference import DATA
+
+from centertrack_ros.network.deform_conv import DeformConv, deform_conv2d
+
+
+def by_definition(x, offset, mask, weight, bias, stride, padding, dilation):
+    """Loops over every output value, in float64; a corner outside of the image is 0."""
+    batch, channels, height, width = x.shape
+    out_channels, _, kernel_h, kernel_w = weight.shape
+    out_h, out_w = offset.shape[2:]
+    y = np.zeros((batch, out_channels, out_h, out_w)) + bias[None, :, None, None]
+    for b, i, j, tap in np.ndindex(batch, out_h, out_w, kernel_h * kernel_w):
+        py = i * stride - padding + (tap // kernel_w) * dilation + offset[b, 2 * tap, i, j]
+        px = j * stride - padding + (tap % kernel_w) * dilation + offset[b, 2 * tap + 1, i, j]
+        if not (-1 < py < height and -1 < px < width):
+            continue
+        top, left = int(np.floor(py)), int(np.floor(px))
+        sample = np.zeros(channels)
+        for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+            if 0 <= row < height and 0 <= column < width:
+                sample += (1 - abs(py - row)) * (1 - abs(px - column)) * x[b, :, row, column]
+        y[b, :, i, j] += mask[b, tap, i, j] * weight[:, :, tap // kernel_w, tap % kernel_w] @ sample
+    return y
+
+
+def random_case(seed, batch, channels, out_channels, size, kernel, stride, padding, dilation, reach):
+    rng = np.random.default_rng(seed)
+    out = [(n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(size, kernel, strict=True)]
+    taps = kernel[0] * kernel[1]
+    return (
+        rng.normal(size=(batch, channels, *size)),
+        rng.normal(size=(batch, 2 * taps, *out)) * reach,
+        rng.uniform(size=(batch, taps, *out)),
+        rng.normal(size=(out_channels, channels, *kernel)),
+        rng.normal(size=out_channels),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    batch=st.integers(1, 2),
+    channels=st.integers(1, 4),
+    out_channels=st.integers(1, 3),
+    size=st.tuples(st.integers(5, 8), st.integers(5, 8)),
+    kernel=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([1, 3])),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    reach=st.sampled_from([0.0, 0.5, 3.0, 1000.0]),
+)
+def test_equals_its_definition(
+    seed, batch, channels, out_channels, size, kernel, stride, padding, dilation, reach
+) -> None:
+    case = random_case(seed, batch, channels, out_channels, size, kernel, stride, padding, dilation, reach)
+    single = [array.astype(np.float32) for array in case]
+    expected = by_definition(*[array.astype(np.float64) for array in single], stride, padding, dilation)
+    got = deform_conv2d(*[torch.from_numpy(array) for array in single], stride, padding, dilation).numpy()
+    assert got.shape == expected.shape
+    # Coordinates far outside of the image carry float32's rounding, but nothing is sampled there.
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_equals_the_official_layer() -> None:
+    reference = np.load(DATA / "network" / "dcn.npz")
+    layer = DeformConv(6, 5)
+    names = {key: f"w_{key}" for key in layer.state_dict()}
+    layer.load_state_dict({key: torch.from_numpy(reference[name]) for key, name in names.items()})
+    with torch.no_grad():
+        np.testing.assert_allclose(layer(torch.from_numpy(reference["x"])), reference["y"], atol=1e-5)
+
+
+def test_without_offsets_is_an_ordinary_convolution() -> None:
+    x, weight, bias = torch.randn(2, 4, 9, 7), torch.randn(5, 4, 3, 3), torch.randn(5)
+    got = deform_conv2d(x, torch.zeros(2, 18, 9, 7), torch.ones(2, 9, 9, 7), weight, bias)
+    torch.testing.assert_close(got, F.conv2d(x, weight, bias, padding=1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_fresh_layer_is_half_a_convolution() -> None:
+    layer, x = DeformConv(4, 3), torch.randn(1, 4, 8, 8)
+    expected = F.conv2d(x, layer.weight, layer.bias, padding=1) / 2
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_every_input() -> None:
+    case = random_case(3, 1, 2, 2, (4, 5), (3, 3), 1, 1, 1, 0.7)
+    inputs = [torch.from_numpy(array).requires_grad_() for array in case]
+    assert torch.autograd.gradcheck(deform_conv2d, inputs, atol=1e-6)
+
+
+@pytest.mark.parametrize("absurd", [1e30, -1e30, float("inf")])
+def test_absurd_offsets_sample_nothing(absurd: float) -> None:
+    bias = torch.tensor([2.0])
+    offset = torch.full((1, 18, 4, 4), absurd)
+    got = deform_conv2d(torch.ones(1, 1, 4, 4), offset, torch.ones(1, 9, 4, 4), torch.ones(1, 1, 3, 3), bias)
+    assert (got == 2.0).all()
+
+
+def test_half_precision_keeps_exact_coordinates() -> None:
+    """Column 2049 does not exist in float16: samples there must not move to a neighbour."""
+    x = torch.arange(2100, dtype=torch.float32).remainder(2)[None, None, None].bfloat16()
+    offset = torch.zeros(1, 2, 1, 2100, dtype=torch.bfloat16)
+    mask, weight = torch.ones(1, 1, 1, 2100, dtype=torch.bfloat16), torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
+    assert torch.equal(deform_conv2d(x, offset, mask, weight, padding=0), x)
+
+
+@pytest.mark.parametrize(
+    ("offset", "mask"), [((1, 9, 8, 8), (1, 9, 8, 8)), ((1, 18, 8, 8), (1, 18, 8, 8)), ((1, 18, 6, 8), (1, 9, 6, 8))]
+)
+def test_shapes_that_do_not_fit_are_named(offset, mask) -> None:
+    with pytest.raises(ValueError, match=r"need an offset of \(1, 18, 8, 8\)"):
+        deform_conv2d(torch.zeros(1, 2, 8, 8), torch.zeros(offset), torch.zeros(mask), torch.zeros(3, 2, 3, 3))
