@@ -87,11 +87,11 @@ def place(
 ) -> Placement:
     """How an image of `image_size` (height, width) goes into a network whose nominal input is `nominal_size`.
 
-    resize   'fixed'            exactly the nominal size; the image's longer side spans the input's WIDTH, so that a portrait
-                                image in a wide input is cropped at top and bottom (official)
-             'keep_aspect'      the longer side of the nominal size spans the image's longer side, the other side follows
-                                the image, rounded up to 32: nothing is cropped
-             'keep_resolution'  one input px per image px, padded to the next multiple of 32 above (official `--keep_res`)
+    resize   'fixed'            exactly the nominal size; the image's longer side spans the input's WIDTH, so that a
+                                portrait image in a wide input is cropped at top and bottom (official)
+             'keep_aspect'      the longer side of the nominal size spans the image's longer side, the other side
+                                follows the image, rounded up to 32: nothing is cropped
+             'keep_resolution'  one input px per image px, padded to the next multiple of 32 (official `--keep_res`)
              'fix_short'        the shorter side of the nominal size spans the image's shorter side (official)
     Raises ValueError for an empty image or an unknown mode.
     """

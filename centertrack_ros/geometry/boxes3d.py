@@ -20,7 +20,7 @@ BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0
 def corners(
     dimensions: NDArray[np.floating], locations: NDArray[np.floating], rotations_y: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """(N, 8, 3) corners, m, optical frame, of boxes (N, 3) h, w, l at bottom centres (N, 3), turned by rot_y (N,) rad."""
+    """(N, 8, 3) corners, m, optical frame: boxes (N, 3) h, w, l at bottom centres (N, 3), turned by rot_y (N,) rad."""
     h, w, length = np.asarray(dimensions, np.float64).T[:, :, None]
     angle = np.asarray(rotations_y, np.float64)[:, None]
     along, across = length * _LENGTH, w * _WIDTH
@@ -59,6 +59,6 @@ def wrap_once(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def yaw_in_body(rotations_y: NDArray[np.floating]) -> NDArray[np.float64]:
-    """rot_y (N,) in the optical frame -> yaw about the upward axis of a camera's body frame (x forward), in [-pi, pi]."""
+    """rot_y (N,) in the optical frame -> yaw about the upward axis of the body frame (x forward), in [-pi, pi]."""
     yaw = -np.asarray(rotations_y, np.float64) - np.pi / 2
     return (yaw + np.pi) % (2 * np.pi) - np.pi

@@ -26,7 +26,7 @@ class Camera:
     """A pinhole camera in its optical frame (x right, y down, z forward; REP 103).
 
     width, height   size in px of the image that `projection` belongs to
-    projection      (3, 4) float64, px: pixel ~ projection @ (X, Y, Z, 1); the last column is 0 but for rectified stereo/KITTI
+    projection      (3, 4) float64, px: pixel ~ projection @ (X, Y, Z, 1); last column 0 but for rectified stereo
     distortion_model  'none', 'plumb_bob', 'rational_polynomial' or 'equidistant'; of the image as it arrives
     distortion      coefficients in the order of sensor_msgs/CameraInfo; empty when there are none
 
@@ -50,7 +50,8 @@ class Camera:
             raise ValueError("camera: projection holds NaN or infinity; expected finite px values")
         if projection[0, 0] <= 0 or projection[1, 1] <= 0:
             raise ValueError(
-                f"camera: focal lengths must be positive, got fx={projection[0, 0]:g}, fy={projection[1, 1]:g} (uncalibrated?)"
+                f"camera: focal lengths must be positive, got fx={projection[0, 0]:g}, fy={projection[1, 1]:g}"
+                " (uncalibrated?)"
             )
         if self.distortion_model not in DISTORTION_MODELS:
             raise ValueError(
@@ -75,7 +76,7 @@ class Camera:
         focal: float | tuple[float, float] = OFFICIAL_FOCAL_LENGTH,
         center: tuple[float, float] | None = None,
     ) -> Camera:
-        """A camera from its focal length, px (one, or fx and fy); the principal point is the image's centre unless given.
+        """A camera from its focal length, px (one, or fx and fy); the principal point is the centre unless given.
 
         Without a focal length this is the camera that the official code assumes when it knows none.
         """
@@ -118,7 +119,7 @@ class Camera:
         return replace(self, width=width, height=height, projection=self.projection * scale)
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Points (N, 3), m, optical frame -> (N, 2) px of the undistorted image. Behind the camera the px mean nothing."""
+        """Points (N, 3), m, optical frame -> (N, 2) px of the undistorted image; those behind it mean nothing."""
         values = np.asarray(points, np.float64)
         pixels = values @ self.projection[:, :3].T + self.projection[:, 3]
         return pixels[:, :2] / pixels[:, 2:]

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 def gaussian_radius(height: ArrayLike, width: ArrayLike, min_overlap: float = 0.7) -> NDArray[np.float64]:
     """Radius (px, not truncated) of the Gaussian of boxes of the given size, elementwise.
 
-    Boxes whose corners lie within the radius were meant to overlap by `min_overlap` (CornerNet). The official code, and so
-    every checkpoint, divides the roots by 2 instead of 2a; kept here, because the networks have learnt it.
+    Boxes whose corners lie within the radius were meant to overlap by `min_overlap` (CornerNet). The official code,
+    and so every checkpoint, divides the roots by 2 instead of 2a; kept here, because the networks have learnt it.
     """
     h, w = np.asarray(height, np.float64), np.asarray(width, np.float64)
     total, area = h + w, h * w
@@ -39,7 +39,7 @@ def kernel(radius: int) -> NDArray[np.float32]:
 
 
 def draw(heatmap: NDArray[np.float32], x: int, y: int, radius: int, strength: float = 1.0) -> None:
-    """Draw one Gaussian of height `strength` at a px of `heatmap` (h, w), in place: the higher value wins; cut at the borders."""
+    """Draw a Gaussian of height `strength` into `heatmap` (h, w), in place: the higher value wins; cut at the borders."""
     height, width = heatmap.shape
     left, right = min(x, radius), min(width - x, radius + 1)
     top, bottom = min(y, radius), min(height - y, radius + 1)
@@ -51,7 +51,7 @@ def draw(heatmap: NDArray[np.float32], x: int, y: int, radius: int, strength: fl
 
 
 def render(priors: NDArray[np.integer], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(h, w) float32 heatmap with a Gaussian for every row (x, y, radius) of `priors` (M, 3), px; the higher value wins."""
+    """(h, w) float32 heatmap: a Gaussian for every row (x, y, radius) of `priors` (M, 3), px; the higher value wins."""
     heatmap = np.zeros(size, np.float32)
     for x, y, radius in np.asarray(priors).tolist():
         draw(heatmap, x, y, radius)

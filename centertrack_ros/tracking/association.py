@@ -74,7 +74,7 @@ def overlap_costs(
     track_classes: Array,
     gate: Gate | None = None,
 ) -> NDArray[np.float64]:
-    """(N, M) 1 - IoU of the boxes at the same places as in `distance_costs`; pairs that do not overlap are forbidden."""
+    """(N, M) 1 - IoU of the boxes, placed as in `distance_costs`; pairs that do not overlap are forbidden."""
     gate = gate or Gate()
     overlaps = iou(_moved_to(detection_boxes, predicted), _moved_to(track_boxes, centers)).astype(np.float64)
     forbidden = (overlaps <= gate.min_iou) | (detection_classes[:, None] != track_classes[None, :])
@@ -91,7 +91,7 @@ def _moved_to(boxes: Array, centers: Array) -> Array:
 
 
 def greedy(costs: NDArray[np.floating]) -> Assignment:
-    """Each detection (row), in order, takes the cheapest track (column) that is still free. Costs as `distance_costs`."""
+    """Each detection (row), in order, takes the cheapest track (column) still free. Costs as `distance_costs`."""
     count, tracks = costs.shape
     if not count or not tracks:
         return _assignment([], [], count, tracks)
@@ -115,7 +115,7 @@ def greedy(costs: NDArray[np.floating]) -> Assignment:
 
 
 def hungarian(costs: NDArray[np.floating]) -> Assignment:
-    """The assignment of least total cost; pairs that may not be matched are undone and come last among the free ones."""
+    """The assignment of least total cost; forbidden pairs are undone and come last among the free ones."""
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
     rows, columns = linear_sum_assignment(np.minimum(costs, FORBIDDEN))
@@ -157,7 +157,8 @@ def confirm_by_public(
 ) -> NDArray[np.int64]:
     """The free detections that one of the given public detections vouches for, in the order of those.
 
-    public_centers  (P, 2) px. Each takes the nearest detection that is left, if the squared distance is below its box's area.
+    public_centers  (P, 2) px. Each takes the nearest detection that is left, if the squared distance is below the area
+    of its box.
     """
     if not len(free):
         return np.zeros(0, np.int64)
@@ -177,7 +178,7 @@ def confirm_by_public(
 
 
 def drop_duplicates(boxes: Array, class_ids: Array, max_iou: float) -> NDArray[np.bool_]:
-    """(N,) mask of boxes, strongest first, that do not overlap a kept stronger one of their class by more than `max_iou`."""
+    """(N,) mask of boxes, strongest first, that overlap no kept stronger one of their class by more than `max_iou`."""
     overlapping = (iou(boxes, boxes) > max_iou) & (class_ids[:, None] == class_ids[None, :])
     keep = np.ones(len(boxes), bool)
     for row in range(len(boxes)):

@@ -21,11 +21,12 @@ class TrackerConfig:
 
     association   'greedy' (the paper) or 'hungarian'
     max_age       frames a track lives without a detection, plus 1; -1 drops it at once (official default)
-    rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames); 0: off.
-                  The longer of `max_age` and `rebirth` counts
+    rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames);
+                  0: off. The longer of `max_age` and `rebirth` counts
     max_gap_s     a longer pause between two frames resets the tracks; 0: never
     classes       names of the classes that are kept; empty: all
-    lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads', 'size_prior', 'none'
+    lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
+                  'size_prior', 'none'
     zero_tracking  ignore the network's displacement
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
@@ -35,7 +36,8 @@ class TrackerConfig:
                   Kalman filter on each track's centre) or 'flow' (optical flow between the two images)
     velocity_smoothing  weight in 0..1 of the newest measurement in a track's image velocity
     propagate_lost  lost tracks move on with their last image velocity instead of waiting where they were lost
-    frame_period_s  time step that the displacement was learnt for: it is scaled by the real step over this; 0: not scaled
+    frame_period_s  time step that the displacement was learnt for: it is scaled by the real step over this; 0: it
+                  stays as it is
 
     What may be matched
     cost          'distance' (official: squared px, allowed up to the area of both boxes) or 'iou' (1 - overlap)
@@ -48,7 +50,7 @@ class TrackerConfig:
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
-    default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: no 3D boxes without a camera
+    default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
     """
 

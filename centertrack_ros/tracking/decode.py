@@ -64,7 +64,7 @@ def _count_above(scores: Array, threshold: float) -> int:
 
 
 def boxes_on_grid(cells: Array, values: Mapping[str, Array]) -> Array:
-    """(N, 4) float32 boxes, output-grid px: from ltrb_amodal, else ltrb (both from the peak itself), else wh around its centre."""
+    """(N, 4) float32 boxes, output-grid px: from ltrb_amodal, else ltrb (both from the peak), else wh."""
     for head in ("ltrb_amodal", "ltrb"):
         if head in values:
             return np.tile(cells, 2) + values[head]
@@ -94,7 +94,7 @@ def observation_angles(rotations: Array) -> Array:
 
 
 def _amodal_centers(grid_boxes: Array, values: Mapping[str, Array]) -> Array:
-    """(N, 2) projected centre of the 3D box on the grid: the 2D box's centre, corrected where there is a head for it."""
+    """(N, 2) projected centre of the 3D box on the grid: the 2D box's centre, corrected where a head says how."""
     middle = (grid_boxes[:, :2] + grid_boxes[:, 2:]) / 2
     return middle + values["amodel_offset"] if "amodel_offset" in values else middle
 
@@ -104,7 +104,7 @@ def keypoints_on_grid(
 ) -> tuple[Array, Array]:
     """Joints (N, J, 2), output-grid px, and a score per object (N,).
 
-    Each regressed joint moves to the nearest peak of its own heatmap if that is sure enough and lies in the object's box.
+    Each regressed joint moves to the nearest peak of its own heatmap if that is sure enough and in the object's box.
     """
     regressed = cells[:, None, :] + values["hps"].reshape(len(cells), -1, 2)
     if joints is None:
@@ -122,7 +122,7 @@ def keypoints_on_grid(
 
 
 def _joint_bounds(cells: Array, values: Mapping[str, Array], regressed: Array) -> tuple[Array, Array]:
-    """Lower and upper corner (N, 1, 2) between which a snapped joint must lie: the ltrb or wh box, else the widened skeleton."""
+    """Corners (N, 1, 2) between which a snapped joint must lie: of the ltrb or wh box, else of the widened skeleton."""
     if "ltrb" in values or "wh" in values:
         visible = {head: value for head, value in values.items() if head != "ltrb_amodal"}
         boxes = boxes_on_grid(cells, visible)

@@ -16,7 +16,7 @@ CENTER_SIGMA_PX = 4.0
 
 
 def lift_heads(detections: Detections, camera: Camera, depth_sigma: float = 0.1) -> Detections:
-    """The detections with locations, rotations_y and covariances from the network's depth, dimension and rotation heads.
+    """The detections with locations, rotations_y and covariances, from the depth, dimension and rotation heads.
 
     camera  belongs to the image that the detections were made in
     Locations are bottom centres, m, optical frame. Raises ValueError when the heads are missing.

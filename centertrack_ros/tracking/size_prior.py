@@ -29,8 +29,8 @@ class SizePrior:
         return 2 / np.pi * (self.width + self.length)
 
 
-# (height, width, length) and the spread of the height. The spread of the seen width is mostly the unknown heading and is
-# derived from width and length below.
+# (height, width, length) and the spread of the height. The spread of the seen width is mostly the unknown heading and
+# is derived from width and length below.
 # Road users: mean sizes and spreads of the nuScenes v1.0 training annotations (Caesar et al. 2020) and of the KITTI
 # tracking training labels (Geiger et al. 2012). Others: common makes and standards, as noted.
 _SIZES: dict[str, tuple[float, float, float, float]] = {
@@ -79,7 +79,7 @@ CUT_SIGMA = 0.6
 
 
 def prior_for(class_name: str) -> SizePrior | None:
-    """The size prior of a class by its name ('Car', 'traffic_cone', 'stop sign'…), or None when its size is not known."""
+    """The size prior of a class by its name ('Car', 'traffic_cone', 'stop sign'…); None: its size is not known."""
     name = class_name.strip().lower()
     return SIZE_PRIORS.get(name) or SIZE_PRIORS.get(name.replace("_", " ")) or SIZE_PRIORS.get(name.replace(" ", "_"))
 
@@ -102,9 +102,9 @@ class SizePriorLifter:
         """The detections with depths, dimensions, locations (bottom centres, m), rotations_y and covariances.
 
         camera  belongs to the image that the detections were made in. Classes of unknown size get NaN.
-        A box gives two distances: one from its height, one from its width; they are weighted by how sure each is. An edge at
-        the border of the image tells only how near the object is at most. The heading cannot be seen: rotations_y points
-        along the viewing ray, which is a convention and not a measurement.
+        A box gives two distances: one from its height, one from its width; they are weighted by how sure each is. An
+        edge at the border of the image tells only how near the object is at most. The heading cannot be seen:
+        rotations_y points along the viewing ray, which is a convention and not a measurement.
         """
         height, width, length, seen_width, height_sigma, width_sigma = self._table[detections.class_ids].T
         corners = camera.undistort(detections.boxes.reshape(-1, 2)).reshape(-1, 2, 2)
@@ -151,7 +151,7 @@ def _fuse(first: Array, first_sigma: Array, second: Array, second_sigma: Array) 
 
 
 def _middles(corners: Array, cut_y: NDArray[np.bool_], full_heights: Array) -> Array:
-    """(N, 2) px of the middle of the whole object: of the box, or half an expected height below its top where it is cut off."""
+    """(N, 2) px of the middle of the whole object: half an expected height below its top where the box is cut off."""
     middles = corners.mean(axis=1)
     below_top = corners[:, 0, 1] + full_heights / 2
     middles[:, 1] = np.where(cut_y & (corners[:, 0, 1] > BORDER_PX), below_top, middles[:, 1])

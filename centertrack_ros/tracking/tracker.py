@@ -35,7 +35,8 @@ class Frame:
     """One camera image to track in.
 
     image   BGR uint8 (H, W, 3);  stamp  s;  camera  if it is calibrated
-    public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public mode)
+    public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
+            mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
     """
 

@@ -63,7 +63,7 @@ class Detections:
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
-        """Objects that are nothing but boxes (N, 4) px: centred in them, not displaced, of score 1 and class 0 if not given."""
+        """Nothing but boxes (N, 4) px: centred in them, not displaced; score 1 and class 0 if not given."""
         values = np.array(boxes, np.float32).reshape(-1, 4)
         count = len(values)
         return cls(
@@ -97,7 +97,7 @@ class Tracks:
     """N tracked objects: a detection each, with its identity.
 
     ids    (N,) int64, from 1, never reused before a reset
-    ages   (N,) int64: frames since the track was last matched, plus 1 (1 = matched in this frame), as in the official code
+    ages   (N,) int64: frames since the track was last matched, plus 1 (1 = matched in this frame), as officially
     hits   (N,) int64: consecutive frames matched up to now (official `active`); 0 = lost
     births (N,) float64: stamp in s at which the track began
     lengths  (N,) int64: frames in which the track was matched, in all
