@@ -109,6 +109,9 @@ class Renderer:
 
         texture  BGR uint8, sides powers of two
         label    number in the object image; 0 for scenery
+        occludes whether it hides things in the object image
+        opacity  below 1 what lies behind shines through
+        parent   another handle
         reach    m from the camera to the mesh's middle up to which it is drawn; None: always
         layer    painter's order of things flat on the ground (and the sky), which neither test nor write depth; None: solid
         """
@@ -125,6 +128,8 @@ class Renderer:
             node.setBin("background", layer)
             node.setDepthTest(False)
             node.setDepthWrite(False)
+        else:
+            node.setBin("unsorted", 0)  # the usual order is by memory address: where depths are equal, any run could differ
         if not occludes:
             node.hide(core.BitMask32(ID_MASK))
         if reach is not None:

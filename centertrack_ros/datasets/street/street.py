@@ -68,12 +68,31 @@ class Street:
         return {mount.name: _camera(self.config, mount) for mount in _mounts(self.config)}
 
 
+@dataclass(frozen=True)
+class _Mast:
+    """A camera on a mast, `height` m above the ground, `distance` m from the middle of a square of `radius` m.
+
+    tilt   share of the angle down to that middle by which it looks down
+    """
+
+    height: float
+    radius: float
+    distance: float
+    tilt: float
+    focal: float
+
+
+def _mast(config: StreetConfig) -> _Mast:
+    rng = config.rng(5)
+    radius = float(rng.uniform(5, 13))
+    return _Mast(float(rng.uniform(1.8, 6.5)), radius, radius + float(rng.uniform(2, 7)), float(rng.uniform(0.6, 1.1)), float(rng.uniform(0.75, 1.4)))
+
+
 def _mounts(config: StreetConfig) -> tuple[Mount, ...]:
     if config.scenario == "fixed":
-        rng = config.rng(5)
-        height, pitch = float(rng.uniform(2.2, 7.5)), float(rng.uniform(0.1, 0.4))
-        focal = float(rng.uniform(0.75, 1.3)) if config.focal is None else config.focal
-        return (Mount("CAM_MAST", (0.0, 0.0, height), 0.0, focal, pitch),)
+        mast = _mast(config)
+        pitch = float(np.arctan2(mast.height - 1.0, mast.distance)) * mast.tilt
+        return (Mount("CAM_MAST", (0.0, 0.0, mast.height), 0.0, mast.focal if config.focal is None else config.focal, pitch),)
     if config.rig == "front" and config.focal is not None:
         return tuple(replace(mount, focal=config.focal) for mount in RIGS[config.rig])
     return RIGS[config.rig]
@@ -117,11 +136,13 @@ class _Play:
     def _square(self, road: Any) -> tuple[tuple[Array, float], tuple[Array, float]]:
         """Where the mast stands (point, yaw), and the circle (centre, radius m) that houses leave free."""
         rng = self.config.rng(6)
-        station, side, radius = float(rng.uniform(10, 60)), float(rng.choice([-1, 1])), float(rng.uniform(10, 22))
+        mast = _mast(self.config)
+        radius = mast.radius
+        station, side = float(rng.uniform(10, 60)), float(rng.choice([-1, 1]))
         (center,), (heading,) = road.at(np.array([station]), np.array([side * (road.kerb + road.sidewalk + radius)]))
         yaw = float(heading - side * np.pi / 2 + rng.normal(0, 0.4)) if rng.random() < 0.6 else float(rng.uniform(-3.1, 3.1))
-        mast = center - np.array([np.cos(yaw), np.sin(yaw)]) * (radius * 0.9 + 3)
-        return (mast, yaw), (center, radius + 6)
+        foot = center - np.array([np.cos(yaw), np.sin(yaw)]) * mast.distance
+        return (foot, yaw), (center, radius + 8)
 
     def frames(self) -> Iterator[StreetFrame]:
         config = self.config

@@ -265,7 +265,7 @@ def make_square(road: Road, rng: np.random.Generator, lengths: list[Array], dens
     """People walking over a square around `center` m, and the traffic behind them; road user 0 stands for the mast."""
     roster = _Roster(road, rng)
     roster.add(CAR, 0, 0.1, progress=-140.0)
-    for _ in range(max(3, rng.poisson(rng.uniform(12, 40) * density))):
+    for _ in range(max(3, rng.poisson(rng.uniform(6, 32) * density))):
         bearing = float(rng.choice([0.0, np.pi / 2, np.pi, -np.pi / 2]) + rng.normal(0, 0.5))
         pace = 0.0 if rng.random() < 0.12 else float(np.clip(rng.normal(1.25, 0.3), 0.4, 2.4))
         origin = np.array(center) + rng.uniform(-radius, radius, 2)
