@@ -12,6 +12,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def trackeval_module() -> Any:
     return trackeval
 
 
+@lru_cache(maxsize=1)
 def metric_classes() -> dict[str, Any]:
     """Name -> instance of each of TrackEval's metrics that are reported."""
     metrics = trackeval_module().metrics

@@ -6,6 +6,7 @@ The paper compares its learned displacement with these (arXiv 2004.01177, table 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from centertrack_ros.tracking.types import Array, Detections, Tracks
 # The filter of a track's centre: position px and velocity px/s in x and y. Its noise grows with the object's size, the
 # square root of its box's area, since near objects move by more px.
 _MEASUREMENT = 1 / 20  # standard deviation of a measured centre, sizes
-_ACCELERATION = 2.0  # of the unknown acceleration, sizes/s²
+_ACCELERATION = 4.0  # of the unknown acceleration, sizes/s²
 _FIRST_VELOCITY = 3.0  # of the velocity of a track that was seen once, sizes/s
 
 FLOW_LONGER_SIDE = 640  # px; flow is computed on images reduced to this
@@ -80,11 +81,11 @@ def kalman_correct(predicted: Tracks, detections: Detections) -> tuple[NDArray[n
 
 def flow_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The grey, reduced copy of a BGR image (H, W, 3) that is kept for the next frame's flow."""
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     factor = FLOW_LONGER_SIDE / max(grey.shape)
     if factor >= 1:
         return grey
-    return cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def flow_displacements(
@@ -97,7 +98,8 @@ def flow_displacements(
     """
     if not len(boxes) or previous.shape != current.shape:
         return np.zeros((len(boxes), 2), np.float32)
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(current, previous, None)
+    engine: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # type: ignore[attr-defined]
+    flow = engine.calc(current, previous, None)
     height, width = current.shape
     scale = np.array([image_size[1] / width, image_size[0] / height])
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -1,0 +1,79 @@
+"""Whether a difference between two evaluations means something: the paired bootstrap over recordings.
+
+The recordings are drawn with replacement, the same draw for both evaluations; each draw is added up by the metrics'
+own rules (TrackEval's `combine_sequences`), so that an interval belongs to exactly the figure that is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from centertrack_ros.evaluation.track_scores import combine, summary
+
+FIGURES = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "CLR_FP", "CLR_FN", "IDSW", "Frag")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A of one figure.
+
+    low, high  bounds of the middle 95 % of the draws;  better  share of the draws in which B is greater than A
+    """
+
+    kind: str
+    figure: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    better: float
+
+    @property
+    def is_clear(self) -> bool:
+        """The interval does not hold 0."""
+        return self.low > 0 or self.high < 0
+
+
+def compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int = 1000, seed: int = 0) -> list[Difference]:
+    """Differences of two documents of `centertrack evaluate --json` on the same recordings and classes.
+
+    Raises ValueError when they do not hold the same recordings, or none that can be drawn.
+    """
+    if "raw" not in a or "raw" not in b:
+        raise ValueError("only documents of `evaluate mot`, `kitti` and `bag` hold what a comparison needs")
+    if a["benchmark"] != b["benchmark"]:
+        raise ValueError(f"the documents are of different benchmarks: '{a['benchmark']}' and '{b['benchmark']}'")
+    names = sorted(a["raw"])
+    if names != sorted(b["raw"]):
+        odd = sorted(set(names) ^ set(b["raw"]))
+        raise ValueError(f"the documents are of different recordings: only one has {', '.join(odd)}")
+    kinds = [kind for kind in a["combined"] if kind in b["combined"]]
+    if not kinds:
+        raise ValueError("the documents have no class in common")
+    rng = np.random.default_rng(seed)
+    picks = [names] + [[names[i] for i in rng.integers(0, len(names), len(names))] for _ in range(draws)]
+    table_a = [_figures(a["raw"], pick, kinds) for pick in picks]
+    table_b = [_figures(b["raw"], pick, kinds) for pick in picks]
+    return [
+        _difference(kind, figure, [row[kind, figure] for row in table_a], [row[kind, figure] for row in table_b])
+        for kind in kinds
+        for figure in FIGURES
+    ]
+
+
+def _figures(raw: Mapping[str, Any], pick: list[str], kinds: list[str]) -> dict[tuple[str, str], float]:
+    drawn = {f"{place}": {kind: raw[name][kind] for kind in kinds} for place, name in enumerate(pick)}
+    combined = combine(drawn)
+    return {(kind, figure): float(summary(combined[kind])[figure]) for kind in kinds for figure in FIGURES}
+
+
+def _difference(kind: str, figure: str, a: list[float], b: list[float]) -> Difference:
+    draws = np.subtract(b[1:], a[1:])
+    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
+    better = float(np.mean(draws > 0)) if len(draws) else float("nan")
+    return Difference(kind, figure, a[0], b[0], b[0] - a[0], float(low), float(high), better)
