@@ -3,9 +3,9 @@
 
     benchmarks/parity.py DIR [--config NAME ...]
 
-DIR holds <config>.json files (weights and frames are made from seeds by its parity_inputs.py) and functions/. A line for
-each says how far the worst number of each kind is off; the exit status is 1 if one is out of tolerance. An official option
-that is not understood is a failure.
+DIR holds <config>.json files (weights and frames are made from seeds by its parity_inputs.py) and functions/. A line
+for each says how far the worst number of each kind is off; the exit status is 1 if one is out of tolerance. An official
+option that is not understood is a failure.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from centertrack_ros.tracking.types import Detections, FrameResult
 BUNDLED_INPUTS = Path(__file__).resolve().parent.parent / "test" / "data" / "parity" / "parity_inputs.py"
 FRAME_KEYS = {"h", "w", "n", "seed", "blank", "n_obj"}
 KNOWN_KEYS = {
-    "name", "upstream", "argv", "frames", "calib", "head_scale", "opt", "rest_focal_length", "mean", "std", "state_dict",
-    "per_frame", "margins",
+    "name", "upstream", "argv", "frames", "calib", "head_scale", "opt", "rest_focal_length", "mean", "std",
+    "state_dict", "per_frame", "margins",
 }  # fmt: skip
 
 
@@ -135,7 +135,12 @@ def check_config(path: Path, inputs: ModuleType) -> Errors:
 
 
 def step(
-    tracker: Tracker, options: Options, golden: Mapping[str, Any], entry: Mapping[str, Any], image: np.ndarray, first: bool
+    tracker: Tracker,
+    options: Options,
+    golden: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    image: np.ndarray,
+    first: bool,
 ) -> FrameResult:
     height, width = image.shape[:2]
     camera = None
@@ -216,9 +221,7 @@ DECODED_HEADS = {
 
 def check_decoded(errors: Errors, peaks: Peaks, rows: Mapping[str, Any], options: Options) -> None:
     """Compare the strongest rows on the output grid, found again by class and cell: equal scores have no order."""
-    place_of = {
-        key: row for row, key in enumerate(zip(peaks.class_ids.tolist(), *peaks.cells.T.tolist(), strict=True))
-    }
+    place_of = {key: row for row, key in enumerate(zip(peaks.class_ids.tolist(), *peaks.cells.T.tolist(), strict=True))}
     keys = [(int(c), int(x), int(y)) for c, x, y in zip(rows["clses"], rows["xs"], rows["ys"], strict=True)]
     lowest = float(peaks.scores[-1])
     known = [row for row, key in enumerate(keys) if key in place_of]
@@ -248,7 +251,8 @@ def check_decoded(errors: Errors, peaks: Peaks, rows: Mapping[str, Any], options
         if name in rows:
             errors.compare(kind, f"decoded {name}", values[name], expected(name))
     understood = {
-        "scores", "clses", "xs", "ys", "cts", "bboxes", "bboxes_amodal", "dep", "hps", "kps_score", "pre_cts", *DECODED_HEADS,
+        "scores", "clses", "xs", "ys", "cts", "bboxes", "bboxes_amodal", "dep", "hps", "kps_score", "pre_cts",
+        *DECODED_HEADS,
     }  # fmt: skip
     if unknown := sorted(set(rows) - understood):
         raise UnknownOption(f"unknown decoded values: {', '.join(unknown)}")
@@ -280,8 +284,8 @@ def check_tracks(errors: Errors, result: FrameResult, items: Sequence[Mapping[st
 
 
 ITEM_KEYS = {
-    "score", "class", "ct", "tracking", "bbox", "tracking_id", "age", "active", "dep", "dim", "alpha", "loc", "rot_y", "hps",
-    "nuscenes_att", "velocity",
+    "score", "class", "ct", "tracking", "bbox", "tracking_id", "age", "active", "dep", "dim", "alpha", "loc", "rot_y",
+    "hps", "nuscenes_att", "velocity",
 }  # fmt: skip
 
 
@@ -302,7 +306,9 @@ def check_item(errors: Errors, detections: Detections, row: int, item: Mapping[s
         if name in item:
             errors.compare(kind, name, np.zeros(0) if values is None else values[row], item[name])
     if "dep" in item:
-        errors.compare("3D", "dep", np.zeros(0) if detections.depths is None else detections.depths[row : row + 1], item["dep"])
+        errors.compare(
+            "3D", "dep", np.zeros(0) if detections.depths is None else detections.depths[row : row + 1], item["dep"]
+        )
     if "hps" in item:
         points = np.zeros(0) if detections.keypoints is None else detections.keypoints[row].reshape(-1)
         errors.compare("box", "hps", points, item["hps"])
@@ -314,7 +320,9 @@ def check_item(errors: Errors, detections: Detections, row: int, item: Mapping[s
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("--config", nargs="+", metavar="NAME", help="only these; 'functions' stands for the folder of that name")
+    parser.add_argument(
+        "--config", nargs="+", metavar="NAME", help="only these; 'functions' stands for the folder of that name"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -323,8 +331,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     available = {path.stem: path for path in sorted(options.directory.glob("*.json"))}
     functions = options.directory / "functions"
     names = options.config or [*available, *(["functions"] if functions.is_dir() else [])]
-    if missing := [name for name in names if name not in available and not (name == "functions" and functions.is_dir())]:
-        parser.error(f"{options.directory} has no {', '.join(missing)}; it has {', '.join(available) or 'no configuration'}")
+    if missing := [
+        name for name in names if name not in available and not (name == "functions" and functions.is_dir())
+    ]:
+        parser.error(
+            f"{options.directory} has no {', '.join(missing)}; it has {', '.join(available) or 'no configuration'}"
+        )
     if not names:
         parser.error(f"{options.directory} holds neither a <config>.json nor functions/")
     passed = [_report(name, available.get(name), options.directory) for name in names]

@@ -10,7 +10,7 @@ import numpy as np
 
 KINDS = ("input", "raw", "box", "score", "3D", "ids")
 
-# kind -> (absolute, relative) tolerance, from the reference's README; 'input' is exact but for the last bits of a float32.
+# kind -> (absolute, relative) tolerance, from the reference's README; 'input' is exact but for the last bits.
 TOLERANCES = {
     "input": (1e-4, 0.0),
     "raw": (1e-3, 1e-3),
@@ -44,7 +44,9 @@ class Errors:
         ratio = np.divide(error, allowed, out=np.where(error > 0, np.inf, 0.0), where=allowed > 0)
         at = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
         self._note(
-            kind, float(error.max()), float(ratio[at]),
+            kind,
+            float(error.max()),
+            float(ratio[at]),
             f"{what}: {got[at]:.7g} instead of {expected[at]:.7g} at {[int(i) for i in at]}",
         )
 

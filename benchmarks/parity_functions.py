@@ -54,12 +54,17 @@ def _json(folder: Path, name: str) -> Any:
 def check_affine(errors: Errors, folder: Path, _: ModuleType) -> None:
     for case in _json(folder, "affine.json"):
         width, height = case["output_size"]
-        got = centered_affine(case["center"], case["scale"], (height, width), bool(case["inv"]), case["rot"], case["shift"])
+        got = centered_affine(
+            case["center"], case["scale"], (height, width), bool(case["inv"]), case["rot"], case["shift"]
+        )
         errors.compare("input", "matrix", got, case["trans"])
         points = np.asarray(case["pts"], np.float32)
         errors.compare("box", "points", transform(got, points), case["affine_transform"])
         errors.compare(
-            "box", "points in float32", transform(got.astype(np.float32), points), case["transform_preds_with_trans_f32"]
+            "box",
+            "points in float32",
+            transform(got.astype(np.float32), points),
+            case["transform_preds_with_trans_f32"],
         )
 
 
@@ -108,7 +113,7 @@ def check_decode(errors: Errors, folder: Path, stem: str) -> None:
     maps = {name[3:]: torch.from_numpy(stored[name]) for name in stored if name.startswith("in_")}
     heatmaps = {name: maps.pop(name) for name in ("hm", "hm_hp") if name in maps}
     if "dep" in maps:  # our decoding takes the raw depth
-        maps["dep"] = torch.logit((1.0 / (maps["dep"].double() + 1.0) - 1e-6)).float()
+        maps["dep"] = torch.logit(1.0 / (maps["dep"].double() + 1.0) - 1e-6).float()
     refine = next((name for name in ("hp_offset", "reg") if name in maps), None)
     reader = lambda cells: {n: gather_cells(m, cells) for n, m in maps.items() if n != "hp_offset"}  # noqa: E731
     offsets = None if refine is None else (lambda cells: {refine: gather_cells(maps[refine], cells)})
@@ -147,7 +152,13 @@ def check_preprocess(errors: Errors, folder: Path, inputs: ModuleType) -> None:
         if unknown := sorted(set(options) - known):
             errors.equal("options of preprocess.json", unknown, [])
             continue
-        resize = "fix_short" if options.get("fix_short", -1) > 0 else "fixed" if options.get("fix_res", True) else "keep_resolution"
+        resize = (
+            "fix_short"
+            if options.get("fix_short", -1) > 0
+            else "fixed"
+            if options.get("fix_res", True)
+            else "keep_resolution"
+        )
         nominal = (options["fix_short"],) * 2 if resize == "fix_short" else (128, 192)
         placement = place((case["h"], case["w"]), nominal, resize)
         errors.equal("input size", placement.input_size, (meta["inp_height"], meta["inp_width"]))

@@ -68,25 +68,25 @@ WEIGHTS = {
     "velocity_weight": ("velocity",),
 }
 FLAGS = (
-    "ltrb", "ltrb_amodal", "nuscenes_att", "velocity", "tracking", "pre_hm", "zero_pre_hm", "no_pre_img", "zero_tracking",
-    "hungarian", "public_det", "flip_test", "keep_res",
+    "ltrb", "ltrb_amodal", "nuscenes_att", "velocity", "tracking", "pre_hm", "zero_pre_hm", "no_pre_img",
+    "zero_tracking", "hungarian", "public_det", "flip_test", "keep_res",
 )  # fmt: skip
 # Options that do not touch what the detector answers for one image after another: training, logging, drawing, reading.
 WITHOUT_EFFECT_FLAGS = (
     "test", "no_pause", "resume", "not_cuda_benchmark", "not_set_cuda_env", "save_all", "eval_val", "save_video",
-    "resize_video", "transpose_video", "show_track_color", "not_show_bbox", "not_show_number", "not_show_txt", "qualitative",
-    "tango_color", "only_show_dots", "show_trace", "trainval", "reset_hm", "reuse_hm", "use_kpt_center", "add_05", "nms",
-    "not_prefetch_test", "map_argoverse_id", "save_results", "non_block_test", "not_rand_crop", "not_max_crop",
-    "no_color_aug", "same_aug_pre", "not_idaup",
+    "resize_video", "transpose_video", "show_track_color", "not_show_bbox", "not_show_number", "not_show_txt",
+    "qualitative", "tango_color", "only_show_dots", "show_trace", "trainval", "reset_hm", "reuse_hm",
+    "use_kpt_center", "add_05", "nms", "not_prefetch_test", "map_argoverse_id", "save_results", "non_block_test",
+    "not_rand_crop", "not_max_crop", "no_color_aug", "same_aug_pre", "not_idaup",
 )  # fmt: skip
 WITHOUT_EFFECT_VALUED = (
-    "test_dataset", "exp_id", "debug", "demo", "load_model", "gpus", "num_workers", "seed", "print_iter", "vis_thresh",
-    "debugger_theme", "save_imgs", "save_img_suffix", "skip_first", "save_framerate", "video_h", "video_w", "prior_bias",
-    "dataset_version", "optim", "lr", "lr_step", "save_point", "num_epochs", "batch_size", "master_batch_size",
-    "num_iters", "val_intervals", "dense_reg", "ignore_loaded_cats", "vis_gt_bev", "kitti_split", "shift", "scale",
-    "aug_rot", "rotate", "flip", "hm_disturb", "lost_disturb", "fp_disturb", "max_frame_dist", "reg_loss",
-    "custom_dataset_img_path", "custom_dataset_ann_path", "num_layers", "backbone", "neck", "msra_outchannel",
-    "efficient_level",
+    "test_dataset", "exp_id", "debug", "demo", "load_model", "gpus", "num_workers", "seed", "print_iter",
+    "vis_thresh", "debugger_theme", "save_imgs", "save_img_suffix", "skip_first", "save_framerate", "video_h",
+    "video_w", "prior_bias", "dataset_version", "optim", "lr", "lr_step", "save_point", "num_epochs", "batch_size",
+    "master_batch_size", "num_iters", "val_intervals", "dense_reg", "ignore_loaded_cats", "vis_gt_bev", "kitti_split",
+    "shift", "scale", "aug_rot", "rotate", "flip", "hm_disturb", "lost_disturb", "fp_disturb", "max_frame_dist",
+    "reg_loss", "custom_dataset_img_path", "custom_dataset_ann_path", "num_layers", "backbone", "neck",
+    "msra_outchannel", "efficient_level",
 )  # fmt: skip
 # What the reference adds to the options once they are resolved.
 DERIVED = ("task", "pre_img", "output_h", "output_w", "fix_res", "pad", "heads", "rest_focal_length", "output_res")
@@ -237,7 +237,11 @@ def _head_options(given: Mapping[str, Any]) -> dict[str, int]:
         if len(flat) > 1:
             raise UnknownOption(f"heads of different widths are not supported: {sorted(flat)}")
         rows = [row for head, row in widths.items() if head != "reg"] or list(widths.values())
-        return {"head_conv": flat.pop() if flat else 0, "num_head_conv": len(rows[0]), "head_kernel": given["head_kernel"]}
+        return {
+            "head_conv": flat.pop() if flat else 0,
+            "num_head_conv": len(rows[0]),
+            "head_kernel": given["head_kernel"],
+        }
     return {"head_conv": widths, "num_head_conv": given["num_head_conv"], "head_kernel": given["head_kernel"]}
 
 

@@ -39,7 +39,7 @@ def kernel(radius: int) -> NDArray[np.float32]:
 
 
 def draw(heatmap: NDArray[np.float32], x: int, y: int, radius: int, strength: float = 1.0) -> None:
-    """Draw a Gaussian of height `strength` into `heatmap` (h, w), in place: the higher value wins; cut at the borders."""
+    """Draw a Gaussian of height `strength` into `heatmap` (h, w), in place; the higher value wins."""
     height, width = heatmap.shape
     left, right = min(x, radius), min(width - x, radius + 1)
     top, bottom = min(y, radius), min(height - y, radius + 1)

@@ -1,58 +1,90 @@
-"""The losses of CenterTrack's heads (arXiv 2004.01177, after CornerNet 1808.01244 and Deep3DBox 1612.00496)."""
+"""The official losses: focal for heatmaps, L1 at the objects' cells for regressions, bins for the angle.
+
+Maps are (B, C, h, w); objects are padded to K slots per image: `index` (B, K) flat cells y * w + x, `mask` zero for empty slots.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import gather_cells
 
-# Keeps a division by the number of objects defined when there are none (official code).
-EPSILON = 1e-4
+# Weight of each head in the sum.
+WEIGHTS = {
+    "hm": 1.0, "reg": 1.0, "wh": 0.1, "tracking": 1.0, "ltrb": 0.1, "ltrb_amodal": 0.1, "dep": 1.0, "dim": 1.0, "rot": 1.0,
+    "amodel_offset": 1.0, "nuscenes_att": 1.0, "velocity": 1.0, "hps": 1.0, "hm_hp": 1.0, "hp_offset": 1.0,
+}  # fmt: skip
+CLAMP = 1e-4
 
 
-def focal_loss(scores: Tensor, target: Tensor, cells: Tensor, class_ids: Tensor, mask: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of a heatmap, per object.
+def focal_loss(logits: Tensor, truth: Tensor, index: Tensor, channels: Tensor, mask: Tensor) -> Tensor:
+    """Focal loss of a heatmap over the whole batch, divided by the number of objects.
 
-    scores, target  (B, C, h, w): predicted scores, strictly between 0 and 1, and Gaussians in 0..1
-    cells           (B, N) flat cell y * w + x of each object's peak;  class_ids, mask  (B, N): its channel, 1 where it exists
+    logits, truth (B, C, h, w), truth 1 at objects and Gaussian around them; index, channels, mask (B, K) of the objects.
+    Where truth is 1 nothing is asked of cells that are no object's.
     """
-    empty = (torch.log(1 - scores) * scores**2 * (1 - target) ** 4).sum()
-    peaks = gather_cells(scores, cells).gather(2, class_ids[..., None])[..., 0]
-    found = (torch.log(peaks) * (1 - peaks) ** 2 * mask).sum()
-    return -(found + empty) / torch.where(mask.sum() > 0, mask.sum(), torch.ones_like(mask.sum()))
+    # float32 throughout: 1 - 1e-4 is 1 in half precision, and its logarithm 0.
+    score = torch.sigmoid(logits.float()).clamp(CLAMP, 1 - CLAMP)
+    negative = (torch.log1p(-score) * score**2 * (1 - truth) ** 4).sum()
+    at_objects = gather_cells(score, index).gather(2, channels[..., None]).squeeze(2)
+    positive = (torch.log(at_objects) * (1 - at_objects) ** 2 * mask).sum()
+    return -(positive + negative) / mask.sum().clamp(min=1.0)
 
 
-def masked_l1(output: Tensor, target: Tensor, cells: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error of a regression head at the objects' cells.
+def l1_loss(values: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error over the unmasked entries of (B, K, C)."""
+    return ((values - target).abs() * mask).sum() / (mask.sum() + 1e-4)
 
-    output  (B, C, h, w);  cells  (B, N);  target, mask  (B, N, C): the mask counts every channel
+
+def attribute_loss(values: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of logits over the unmasked entries of (B, K, C)."""
+    loss = F.binary_cross_entropy_with_logits(values, target, reduction="none")
+    return (loss * mask).sum() / (mask.sum() + 1e-4)
+
+
+def rotation_loss(values: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor) -> Tensor:
+    """Two bins of the observation angle: which of them hold it, and its sine and cosine from their middles.
+
+    values (B, K, 8) raw; bins (B, K, 2) int64; residuals (B, K, 2) rad; mask (B, K).
+    The classification is a mean over all slots; an empty one adds ln 2 for each bin, as in the official code.
     """
-    values = gather_cells(output, cells)
-    return F.l1_loss(values * mask, target * mask, reduction="sum") / (mask.sum() + EPSILON)
-
-
-def attribute_loss(output: Tensor, target: Tensor, cells: Tensor, mask: Tensor) -> Tensor:
-    """Mean binary cross entropy of the attribute logits (B, 8, h, w); target (0 or 1) and mask (B, N, 8)."""
-    losses = F.binary_cross_entropy_with_logits(gather_cells(output, cells), target, reduction="none")
-    return (losses * mask).sum() / (mask.sum() + EPSILON)
-
-
-def rotation_loss(output: Tensor, bins: Tensor, residuals: Tensor, cells: Tensor, mask: Tensor) -> Tensor:
-    """Loss of the rot head (B, 8, h, w): for each of two overlapping bins whether it holds the angle, and the angle in it.
-
-    bins  (B, N, 2) int64, 1 where the bin holds alpha;  residuals  (B, N, 2) rad from the bin's centre;  mask  (B, N)
-    The classification is averaged over all slots, empty ones too, as in the official code.
-    """
-    values = gather_cells(output, cells).flatten(0, 1)
-    bins, residuals, mask = bins.flatten(0, 1), residuals.flatten(0, 1), mask.flatten()[:, None]
+    flat, bins, residuals = values.flatten(0, 1), bins.flatten(0, 1), residuals.flatten(0, 1)
+    weight = mask.flatten()[:, None]
     total = values.new_zeros(())
-    for index in range(2):
-        no_yes, sine, cosine = values[:, 4 * index : 4 * index + 2], values[:, 4 * index + 2], values[:, 4 * index + 3]
-        total = total + F.cross_entropy(no_yes * mask, bins[:, index])
-        held = bins[:, index] > 0
-        if held.any():
-            angle = residuals[held, index]
-            total = total + F.smooth_l1_loss(sine[held], angle.sin()) + F.smooth_l1_loss(cosine[held], angle.cos())
+    for k in range(2):
+        logits, sine_cosine = flat[:, 4 * k : 4 * k + 2], flat[:, 4 * k + 2 : 4 * k + 4]
+        total = total + F.cross_entropy(logits * weight, bins[:, k])
+        inside = bins[:, k].nonzero()[:, 0]
+        if len(inside):
+            angle = residuals[inside, k]
+            wanted = torch.stack([torch.sin(angle), torch.cos(angle)], dim=1)
+            total = total + 2 * F.smooth_l1_loss(sine_cosine[inside], wanted)
     return total
+
+
+def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Unweighted loss of every head of `outputs` (head -> (B, C, h, w) raw) that the targets say something about."""
+    index = targets["index"]
+    losses = {"hm": focal_loss(outputs["hm"], targets["hm"], index, targets["channels"], targets["mask"])}
+    for name, dense in outputs.items():
+        if name == "hm" or (name not in targets and name != "rot"):
+            continue
+        values = gather_cells(dense, index).float()
+        if name == "rot":
+            losses[name] = rotation_loss(values, targets["rot_bins"], targets["rot_residuals"], targets["rot_mask"])
+        elif name == "nuscenes_att":
+            losses[name] = attribute_loss(values, targets[name], targets[f"{name}_mask"])
+        else:
+            values = metric_depth(values) if name == "dep" else values
+            losses[name] = l1_loss(values, targets[name], targets[f"{name}_mask"])
+    return losses
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float] = WEIGHTS) -> Tensor:
+    """The loss that is minimised. Raises KeyError for a head without a weight."""
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
