@@ -58,13 +58,15 @@ def oriented_boxes(
     rotations_y: NDArray[np.floating] | None,
     location_covariances: NDArray[np.floating] | None = None,
     velocities: NDArray[np.floating] | None = None,
+    heading_known: bool = True,
 ) -> OrientedBoxes:
     """Boxes in the optical frame from (N, 3) h, w, l, (N, 3) bottom centres, m, and (N,) rot_y, rad.
 
-    Without `rotations_y` the heading is unknown: the boxes face along the optical axis, and the covariance says so.
+    heading_known  False when `rotations_y` is a convention: the covariance then says so. Without `rotations_y` the
+                   boxes face along the optical axis.
     """
     count = len(locations)
-    heading_known = rotations_y is not None
+    heading_known &= rotations_y is not None
     angles = np.full(count, -np.pi / 2) if rotations_y is None else np.asarray(rotations_y, np.float64)
     covariances = np.zeros((count, 6, 6))
     if location_covariances is not None:

@@ -177,11 +177,9 @@ class CameraStream:
 
     def waiting_for(self) -> str:
         """A sentence on the image that does not arrive, naming topic, publishers and incompatible QoS."""
-        hints = []
-        for name, topic in (("raw", self.image_topic), ("compressed", self.compressed_topic)):
-            if name in self._subscriptions or (name == "compressed" and "raw" not in self._subscriptions):
-                hints.append(f"{topic} ({self._publishers(topic)})")
-        return f"waiting for image on {' or '.join(hints)}"
+        raw, compressed = [self.image_topic], [self.compressed_topic]
+        topics = {"raw": raw, "compressed": compressed, "auto": raw + compressed}[self._parameters["camera.transport"]]
+        return "waiting for image on " + " or ".join(f"{topic} ({self._publishers(topic)})" for topic in topics)
 
     def _publishers(self, topic: str) -> str:
         offers = self._node.get_publishers_info_by_topic(topic)

@@ -29,7 +29,7 @@ from vision_msgs.msg import (
 
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
 from centertrack_ros.tracking.attributes import attribute
-from centertrack_ros.tracking.types import STATE_LOST, Tracks
+from centertrack_ros.tracking.types import STATE_LOST, Detections, Tracks
 
 _MIN_SIDE = 1e-3  # px
 
@@ -47,8 +47,18 @@ def boxes_of(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
     chosen = found.select(index)
     assert chosen.dimensions is not None and chosen.locations is not None
     return index, oriented_boxes(
-        chosen.dimensions, chosen.locations, chosen.rotations_y, chosen.location_covariances, chosen.velocities
+        chosen.dimensions,
+        chosen.locations,
+        chosen.rotations_y,
+        chosen.location_covariances,
+        chosen.velocities,
+        heading_known=_from_heads(chosen),
     )
+
+
+def _from_heads(found: Detections) -> bool:
+    """Whether the 3D boxes were measured by the network; else they are size priors, whose heading is a convention."""
+    return found.alphas is not None
 
 
 def class_name(class_names: Sequence[str], class_id: int) -> str:
@@ -148,7 +158,7 @@ class MessageWriter:
         _set_point_2d(track.amodal_center, amodal)
         _set_xyz(track.velocity, boxes.velocities[row].tolist() if lifted else _UNKNOWN)
         if lifted:
-            track.lift = track.LIFT_SIZE_PRIOR if found.rotations_y is None else track.LIFT_HEADS
+            track.lift = track.LIFT_HEADS if _from_heads(found) else track.LIFT_SIZE_PRIOR
             _set_box_3d(track.bbox_3d, boxes, row)
             track.covariance = boxes.covariances[row].reshape(36)
         elif track.lift != track.LIFT_NONE:

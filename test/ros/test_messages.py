@@ -37,8 +37,9 @@ def make_tracks(count: int = 4, lifted: bool = True, heads: bool = True, seed: i
             "locations": random.uniform((-10, 0, 5), (10, 2, 60), (count, 3)).astype(np.float32),
             "location_covariances": np.tile(np.diag([0.1, 0.1, 4.0]), (count, 1, 1)),
         }
+        values["rotations_y"] = random.uniform(-np.pi, np.pi, count).astype(np.float32)
         if heads:
-            values["rotations_y"] = random.uniform(-np.pi, np.pi, count).astype(np.float32)
+            values["alphas"] = random.uniform(-np.pi, np.pi, count).astype(np.float32)
             values["velocities"] = random.uniform(1, 9, (count, 3)).astype(np.float32)
             values["attributes"] = random.normal(size=(count, 8)).astype(np.float32)
             values["amodal_centers"] = random.uniform(0, 800, (count, 2)).astype(np.float32)

@@ -1,0 +1,259 @@
+"""Whatever comes on the image topic costs one clear log line at most, and the next good image is tracked as before."""
+
+from __future__ import annotations
+
+import array
+import math
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from harness import (
+    ROOT,
+    CameraClock,
+    Probe,
+    Process,
+    camera_info_message,
+    compressed_message,
+    demo_frames,
+    image_message,
+    start_node,
+    stop_node,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    return demo_frames(8)
+
+
+@pytest.fixture(scope="module")
+def node(ros) -> Iterator[Process]:
+    process = start_node("diagnostics.waiting_s:=2.0", name="sturdy")
+    yield process
+    stop_node(process)
+
+
+@pytest.fixture(scope="module")
+def probe(node) -> Iterator[Probe]:
+    probe = Probe("sturdy", outputs=("output/detections_2d", "output/detections_3d", "/diagnostics"))
+    probe.wait_for_node()
+    yield probe
+    probe.close()
+
+
+@pytest.fixture(scope="module")
+def clock() -> CameraClock:
+    """One camera for all tests: the tracks must live through every one of them."""
+    return CameraClock(rate=20.0)
+
+
+@pytest.fixture
+def track(probe, frames, clock) -> Callable[..., set[str]]:
+    """Publishes a good picture and returns the ids that the node sees in it."""
+
+    def run(frame: np.ndarray = frames[0], topic: str = "output/detections_2d") -> set[str]:
+        stamp = clock.tick()
+        probe.images.publish(image_message(frame, stamp))
+        return {d.id for d in probe.answer(topic, stamp).detections}
+
+    return run
+
+
+def broken(message: Any, **changes: Any) -> Any:
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+BROKEN_IMAGES = {
+    "zero size": ({"width": 0, "height": 0, "step": 0, "data": array.array("B")}, "is empty: 0x0 px"),
+    "truncated": ({"data": array.array("B", bytes(1000))}, "is truncated: it has 1000 bytes of data; expected 1327104"),
+    "stride": ({"step": 100}, "has step 100; expected at least 2304 bytes per row"),
+    "encoding": ({"encoding": "rainbow32"}, "unknown image encoding 'rainbow32'; expected one of"),
+    "absurd": ({"width": 4_000_000_000}, "is too large: 4000000000x576 px"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_IMAGES)
+def test_a_broken_image(name: str, node, probe, frames, clock, track) -> None:
+    changes, words = BROKEN_IMAGES[name]
+    before, start = track(), len(node.lines)
+    probe.images.publish(broken(image_message(frames[0], clock.tick()), **changes))
+    line = node.wait_for_line(words, start)
+    assert "/sturdy/input/image" in line
+    assert track() >= before
+    assert len(node.logged("skipped", start)) == 1, node.lines[start:]
+
+
+@pytest.fixture(scope="module")
+def squeezed(ros) -> Iterator[tuple[Process, Probe]]:
+    """A node that takes compressed images, and its probe."""
+    node = start_node("camera.transport:=compressed", name="squeezed")
+    probe = Probe("squeezed", outputs=("output/detections_2d",))
+    wait_until(probe.compressed.get_subscription_count, 20.0, "the node to subscribe")
+    yield node, probe
+    probe.close()
+    stop_node(node)
+
+
+CORRUPT_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut": (lambda good: good[: len(good) // 2], "is a truncated JPEG"),
+    "garbage": (lambda good: b"no picture at all" * 9, "expected a JPEG"),
+    "empty": (lambda good: b"", "is empty; expected"),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPT_FILES)
+def test_a_corrupt_jpeg(name: str, squeezed, frames) -> None:
+    (node, probe), (spoil, words) = squeezed, CORRUPT_FILES[name]
+    good = cv2.imencode(".jpg", frames[0])[1].tobytes()
+    clock, start = CameraClock(), len(node.lines)
+    probe.compressed.publish(compressed_message(spoil(good), clock.tick()))
+    assert "/squeezed/input/image/compressed" in node.wait_for_line(words, start)
+    stamp = clock.tick()
+    probe.compressed.publish(compressed_message(good, stamp))
+    assert len(probe.answer("output/detections_2d", stamp).detections) >= 3
+    assert len(node.logged("skipped", start)) == 1, node.lines[start:]
+
+
+def test_without_camera_info_it_works_in_2d_and_says_so(node, probe, track) -> None:
+    assert len(track()) >= 3 and not track(topic="output/detections_3d")
+    node.wait_for_line("waiting for camera_info on /sturdy/input/camera_info: until then there are no 3D boxes")
+
+
+BAD_INTRINSICS = {
+    "NaN": ({"k": [math.nan] * 9}, "camera_info has NaN or infinite values in K"),
+    "zero": ({"k": [0.0] * 9}, "camera_info is uncalibrated: K[0] == 0"),
+    "focal": ({"k": [600.0, 0, 384, 0, 0.0, 288, 0, 0, 1]}, "camera_info has focal lengths 600, 0 px in K"),
+    "model": ({"distortion_model": "origami", "d": [0.1]}, "unknown distortion_model 'origami'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INTRINSICS)
+def test_bad_intrinsics_leave_2d_and_good_ones_bring_3d_back(name: str, node, probe, track) -> None:
+    changes, words = BAD_INTRINSICS[name]
+    before, start = track(), len(node.lines)
+    probe.infos.publish(broken(camera_info_message(768, 576), **changes))
+    time.sleep(0.3)
+    assert track() >= before
+    node.wait_for_line(words, start)
+    assert len(node.logged(words, start)) == 1
+    assert not track(topic="output/detections_3d")
+    wait_until(lambda: words in probe.status("sturdy: camera")[1]["camera_info"], 5.0, f"diagnostics to say '{words}'")
+    probe.infos.publish(camera_info_message(768, 576))
+    time.sleep(0.3)
+    assert len(track(topic="output/detections_3d")) >= 3
+
+
+def test_a_size_that_changes_in_mid_stream(node, frames, track) -> None:
+    start = len(node.lines)
+    track()
+    assert len(track(cv2.resize(frames[0], (1024, 768)))) >= 3
+    node.wait_for_line("reset: image size changed from 768x576 to 1024x768", start)
+    assert len(track(frames[0])) >= 3
+    assert len(track(np.zeros((1, 1, 3), np.uint8))) == 0
+    assert len(track(frames[0])) >= 3
+
+
+def test_a_stamp_of_zero_is_answered_under_its_own_header(node, probe, frames) -> None:
+    start, seen = len(node.lines), len(probe.received["output/detections_2d"])
+    probe.images.publish(image_message(frames[0], (0, 0)))
+    [answer] = wait_until(lambda: probe.received["output/detections_2d"][seen:], 20.0, "an answer")
+    assert (answer.header.stamp.sec, answer.header.stamp.nanosec) == (0, 0)
+    node.wait_for_line("have a stamp of 0", start)
+
+
+class _Bomb:
+    """What a hostile checkpoint would do when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self):
+        return subprocess.getoutput, (f"touch {self.witness}",)
+
+
+def _weights(kind: str, folder: Path) -> Path:
+    import torch
+
+    path = folder / f"{kind}.pth"
+    if kind == "text":
+        path.write_text("these are not the weights that you are looking for\n")
+    elif kind == "another":
+        torch.save({"epoch": 3, "state_dict": {"layer1.0.conv1.weight": torch.zeros(4, 3, 3, 3)}}, path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": _Bomb(folder / "witness")}))
+    return path
+
+
+def test_weights_that_are_none_fail_the_transition_in_one_line(ros, tmp_path: Path) -> None:
+    """The node stays, unconfigured, and can be configured once the parameter is right."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+    from rcl_interfaces.srv import SetParameters
+
+    missing = tmp_path / "nowhere.pth"
+    node = start_node(f"model.weights:={missing}", name="weightless", ready="cannot load the model")
+    assert len(node.logged("cannot load the model")) == 1 and node.logged(missing.name)
+    probe = Probe("weightless")
+
+    def set_weights(path: str) -> None:
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=path)
+        [result] = probe.call(
+            "set_parameters", SetParameters, parameters=[Parameter(name="model.weights", value=value)]
+        ).results
+        assert result.successful
+
+    def change(number: int) -> bool:
+        return probe.call("change_state", ChangeState, transition=Transition(id=number)).success
+
+    for kind in ("text", "another", "pickle"):
+        path, start = _weights(kind, tmp_path), len(node.lines)
+        set_weights(str(path))
+        assert not change(Transition.TRANSITION_CONFIGURE)
+        line = node.wait_for_line("cannot load the model", start)
+        assert path.name in line and len(node.logged("ERROR", start)) == 1, node.lines[start:]
+    assert not (tmp_path / "witness").exists()
+    set_weights("")
+    assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
+    probe.wait_for_node()
+    probe.close()
+    stop_node(node)
+
+
+@pytest.mark.parametrize(
+    "parameter, words",
+    [("tracker.association:=magic", "greedy, hungarian"), ("tracker.max_age:=a_lot", "tracker.max_age")],
+)
+def test_a_start_with_a_wrong_parameter_ends_in_one_sentence(parameter: str, words: str, ros) -> None:
+    command = [sys.executable, str(ROOT / "bin" / "centertrack_node"), "--ros-args", "-p", parameter]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_nobody_publishes_or_with_a_qos_that_does_not_fit_is_said(ros) -> None:
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+
+    node = start_node("camera.reliability:=reliable", "diagnostics.waiting_s:=1.0", name="waiting")
+    node.wait_for_line(
+        "waiting for image on /waiting/input/image (no publisher) or /waiting/input/image/compressed (no"
+    )
+    probe = Probe("waiting")
+    probe.node.destroy_publisher(probe.images)
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    probe.node.create_publisher(Image, "/waiting/input/image", qos)
+    line = node.wait_for_line("offers incompatible QoS")
+    assert "eliab" in line
+    probe.close()
+    stop_node(node)
