@@ -198,6 +198,11 @@ def test_convert_states_what_it_was_told(official: Path, tmp_path: Path, capsys)
     assert (profile["name"], profile["classes"], profile["licence"]) == ("mine", ["walker"], "MIT")
     assert (profile["input_height"], profile["input_width"]) == (512, 896)
     assert (profile["thresholds"]["track"], profile["thresholds"]["pre"]) == (0.5, 0.6)
+    # And again, from the file that it wrote: only what is stated changes.
+    assert main(["weights", "convert", str(out), str(tmp_path / "again.safetensors"), "--name", "again", "--half"]) == 0
+    (network, first), (half, second) = checkpoints.load(out), checkpoints.load(tmp_path / "again.safetensors")
+    assert second == replace(first, name="again")
+    torch.testing.assert_close(half.hm[0].weight, network.hm[0].weight, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,7 @@ def test_the_table_equals_the_official_formula(seed, height, width, scale, shift
 
 
 def test_colour_order_and_scale_are_the_profiles() -> None:
-    profile = profile_for(
-        {"hm": 1}, color_order="rgb", pixel_scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 2.0)
-    )
+    profile = profile_for({"hm": 1}, color_order="rgb", pixel_scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 2.0))
     image = np.zeros((32, 32, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
     got = warp_and_normalise(image, IDENTITY, (32, 32), normalisation_table(profile), profile.color_order)
     np.testing.assert_array_equal(got[5, 7], [30.0, 20.0, 5.0])
@@ -180,3 +178,12 @@ def test_inputs_that_do_not_belong_together_are_refused(model) -> None:
 def test_an_engine_that_cannot_be_is_named(arguments, error, complaint) -> None:
     with pytest.raises(error, match=complaint):
         load_engine(**arguments)
+
+
+def test_the_embedded_model_is_the_default() -> None:
+    engine = load_engine(device="cpu")
+    assert engine.profile.name == "mobilenetv3-coco" and engine.name == "torch"
+    image = np.zeros((*SIZE, 3), np.uint8)
+    prepared = engine.prepare(image, IDENTITY, SIZE)
+    (peaks,) = engine.infer([prepared], [prepared], [NO_TRACKS])
+    assert peaks.scores.max() < 0.3, "there is nothing to see in a black image"

@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("--json", action="store_true", help="the model profile as one line of JSON")
     info.set_defaults(act=_info)
 
-    convert = actions.add_parser("convert", help="official checkpoint (.pth, .pth.tar) to safetensors with a profile")
+    convert = actions.add_parser(
+        "convert", help="official checkpoint (.pth, .pth.tar) or safetensors file to safetensors"
+    )
     convert.add_argument("input", type=Path)
     convert.add_argument("output", type=Path)
     _profile_arguments(convert)
@@ -84,12 +86,11 @@ def _info(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from centertrack_ros.network import checkpoints
 
-    official = checkpoints.read_official(args.input)
-    name = args.name or args.input.name.split(".")[0]
-    profile = _with_arguments(checkpoints.infer_profile(official.state, name, str(args.input)), args)
-    checkpoints.save(args.output, official.state, profile, half=args.half)
-    if official.ignored:
-        print(f"left out: {', '.join(official.ignored)}", file=sys.stderr)
+    weights = checkpoints.read(args.input, args.name)
+    profile = _with_arguments(weights.profile, args)
+    checkpoints.save(args.output, weights.state, profile, half=args.half)
+    if weights.ignored:
+        print(f"left out: {', '.join(weights.ignored)}", file=sys.stderr)
     print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
     return 0
 

@@ -92,6 +92,6 @@ def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
         if norm.affine:
             scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
         weight, bias = conv.weight, conv.bias
-        folded = weight * scale.view(-1, *[1] * (weight.dim() - 1))  # type: ignore[operator, union-attr]
+        folded = weight * scale.view(-1, *[1] * (weight.dim() - 1))  # type: ignore[operator]
         conv.weight = nn.Parameter(folded, requires_grad=False)
         conv.bias = nn.Parameter(shift if bias is None else bias * scale + shift, requires_grad=False)  # type: ignore

@@ -12,7 +12,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,6 +35,15 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Parameters, the profile of their network, and what else the file held."""
+
+    state: dict[str, Tensor]
+    profile: ModelProfile
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OfficialCheckpoint:
     """An official file's parameters with their plain names, and what it held beside them."""
 
@@ -48,13 +57,19 @@ def load(path: str | Path) -> tuple[nn.Module, ModelProfile]:
     An official checkpoint gets the profile that its keys and its file name tell (`infer_profile`). Raises
     CheckpointError for every file that is not weights of a known network, FileNotFoundError and the like as `open`.
     """
+    weights = read(path)
+    return build_loaded(weights.profile, weights.state, str(path)), weights.profile
+
+
+def read(path: str | Path, name: str | None = None) -> Weights:
+    """What a file of either kind holds; `name` replaces the model's. Raises as `load`, but checks no shapes."""
     path = Path(path)
     if _is_safetensors(path):
         state, profile = _read_safetensors(path)
-    else:
-        state = read_official(path).state
-        profile = infer_profile(state, path.stem.removesuffix(".pth"), str(path))
-    return build_loaded(profile, state, str(path)), profile
+        return Weights(state, replace(profile, name=name or profile.name), ())
+    official = read_official(path)
+    profile = infer_profile(official.state, name or path.name.split(".")[0], str(path))
+    return Weights(official.state, profile, official.ignored)
 
 
 def save(
