@@ -4,7 +4,7 @@ RUN := scripts/run
 SYSTEM_PYTHON := $(or $(PYTHON),python3)
 export PYTHON
 
-.PHONY: help setup setup-jazzy
+.PHONY: help setup setup-jazzy test test-slow test-jazzy lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,3 +14,20 @@ setup:  ## virtual environment with pinned packages, messages built with colcon
 
 setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
 	@$(SYSTEM_PYTHON) scripts/environment.py --jazzy
+
+test: setup  ## the quick tests (ARGS=… goes to pytest)
+	@$(RUN) python -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup  ## the tests that take long
+	@$(RUN) python -m pytest -m slow $(ARGS)
+
+test-jazzy: setup-jazzy  ## the ROS tests on ROS 2 Jazzy
+	@$(RUN) --jazzy python -m pytest test/ros -m "not slow" $(ARGS)
+
+lint: setup  ## ruff (format and lint), and mypy on the packages that know nothing of ROS
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+
+clean:  ## remove both environments and every build output
+	rm -rf .venv .venv-jazzy .venv-ros-* build install log dist out *.egg-info

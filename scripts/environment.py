@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sets up what `make` runs in: a virtual environment with pinned packages, and the messages built with colcon.
 
-Needs a Python of the standard library only. Does nothing when nothing has changed, carries on after an interruption, and
-works without a network once the packages are there. Two kinds of environment:
+Needs nothing but Python's standard library. Does nothing when nothing has changed, carries on after an interruption,
+and works without a network once the packages are there. Two kinds of environment:
 
 wheels        no ROS installation: ROS 2 itself comes as wheels from PyPI (`.venv`: Kilted, `.venv-jazzy`: Jazzy)
 distribution  a sourced ROS 2 (`ROS_DISTRO` set, rclpy importable): `.venv-ros-<distro>` on top of it
@@ -147,10 +147,10 @@ class Environment:
         os.replace(fresh, self.stamp_file)
 
     def requirement_files(self):
-        names = ["runtime.txt", "test.txt", "no-dependencies.txt"]
+        names = ["runtime.txt", "test.txt"]
         if not self.distribution:
             names += ["build-tools.txt", f"ros-{self.ros}.txt"]
-        return [REQUIREMENTS / name for name in names]
+        return [REQUIREMENTS / name for name in [*names, "no-dependencies.txt"]]
 
     def packages_digest(self):
         return digest(*self.requirement_files(), REQUIREMENTS / "constraints.txt", *self.system_prefixes())
@@ -172,48 +172,57 @@ class Environment:
             shutil.rmtree(self.folder, ignore_errors=True)
             options = ["--system-site-packages"] if self.distribution else []
             self.folder.mkdir()
-            self.call([base["executable"], "-m", "venv", *options, str(self.folder)], "creating the virtual environment")
+            self.call(
+                [base["executable"], "-m", "venv", *options, str(self.folder)], "creating the virtual environment"
+            )
             stamp = {"root": str(ROOT), "base": base["executable"], "version": base["version"]}
         else:
             stamp = self.stamp()
             # An interrupted upgrade leaves packages half replaced: without a stamp the next run starts afresh.
             self.stamp_file.unlink()
         say(f"installing the packages pinned in requirements/ for ROS 2 {self.ros.capitalize()} (log: {self.log})")
-        arguments = self.system_requirements() if self.distribution else self.pinned_requirements()
+        requirements, plain, constraints = self.write_requirements()
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary"]
-        self.call([*pip, *arguments], "installing packages", show=("  Downloading", "Downloading", "Installing"))
+        show = ("  Downloading", "Downloading", "Installing")
+        self.call([*pip, "-c", str(constraints), "-r", str(requirements)], "installing packages", show)
+        self.call([*pip, "-c", str(constraints), "--no-deps", "-r", str(plain)], "installing packages", show)
         stamp["packages"] = self.packages_digest()
         self.write_stamp(stamp)
 
-    def pinned_requirements(self):
-        files = [part for path in self.requirement_files() for part in ("-r", str(path))]
-        return [*files, "-c", str(REQUIREMENTS / "constraints.txt")]
+    def write_requirements(self):
+        """Three files in the environment: requirements, those to install without dependencies, constraints.
 
-    def system_requirements(self):
-        """Requirements less what the system has; NumPy stays at the system's version, whatever else is installed."""
-        modules = json.dumps(list(SYSTEM_MODULES.values()))
+        In a distribution, less what it has; and NumPy stays at its version, whatever else is installed.
+        """
+        found = self.system_modules() if self.distribution else {}
+        present = {package for package, module in SYSTEM_MODULES.items() if module in found}
+        extra = []
+        if "numpy" in found:
+            extra.append(f"numpy=={found['numpy']}")
+            if int(found["numpy"].split(".")[0]) < 2:
+                present.add("trackeval")  # wants NumPy 2.3
+        *files, plain = self.requirement_files()
+        tools = ["colcon-common-extensions"] if self.distribution and not shutil.which("colcon") else []
+        texts = {
+            "requirements.txt": [*requirement_lines(files, present), *tools],
+            "no-dependencies.txt": requirement_lines([plain], present),
+            "constraints.txt": [*requirement_lines([REQUIREMENTS / "constraints.txt"], present), *extra],
+        }
+        for name, lines in texts.items():
+            (self.folder / name).write_text("\n".join(lines) + "\n")
+        return [self.folder / name for name in texts]
+
+    def system_modules(self):
+        """Those of SYSTEM_MODULES that the distribution or the system has, with their versions."""
         code = (
-            "import importlib, json\nfound = {}\n"
-            f"for name in {modules}:\n"
+            "import importlib, json, sys\nfound = {}\n"
+            "for name in sys.argv[1:]:\n"
             "    try: found[name] = getattr(importlib.import_module(name), '__version__', '')\n"
             "    except ImportError: pass\n"
             "print(json.dumps(found))"
         )
-        found = json.loads(subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True).stdout)
-        present = {package for package, module in SYSTEM_MODULES.items() if module in found}
-        if "numpy" in found and int(found["numpy"].split(".")[0]) < 2:
-            present.add("trackeval")  # wants NumPy 2.3
-        lines = [line for path in self.requirement_files() for line in path.read_text().splitlines()]
-        pins = (REQUIREMENTS / "constraints.txt").read_text().splitlines()
-        requirements = [line for line in lines if package_name(line) and package_name(line) not in present]
-        constraints = [line for line in pins if package_name(line) and package_name(line) not in present]
-        if "numpy" in found:
-            constraints.append(f"numpy=={found['numpy']}")
-        if not shutil.which("colcon"):
-            requirements.append("colcon-common-extensions")
-        (self.folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-        (self.folder / "constraints.txt").write_text("\n".join(constraints) + "\n")
-        return ["-r", str(self.folder / "requirements.txt"), "-c", str(self.folder / "constraints.txt")]
+        command = [str(self.python), "-c", code, *SYSTEM_MODULES.values()]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     # Messages
 
@@ -235,7 +244,12 @@ class Environment:
         command = [*colcon, "--log-base", str(base / "log"), "build", "--base-paths", *paths]
         command += ["--build-base", str(base / "build"), "--install-base", str(base / "install")]
         command += ["--event-handlers", "console_cohesion+", "status-", "terminal_title-", "desktop_notification-"]
-        command += ["--cmake-args", "--no-warn-unused-cli", f"-DPython3_EXECUTABLE={self.python}", "-DBUILD_TESTING=OFF"]
+        command += [
+            "--cmake-args",
+            "--no-warn-unused-cli",
+            f"-DPython3_EXECUTABLE={self.python}",
+            "-DBUILD_TESTING=OFF",
+        ]
         command += [f"-DPYTHON_EXECUTABLE={self.python}", "-DCENTERTRACK_INTERFACES_ONLY=ON"]
         self.call(command, "building the messages", show=("Starting >>>", "Finished <<<"), env=self.build_variables())
         self.write_environment_file()
@@ -262,8 +276,12 @@ class Environment:
     def build_variables(self):
         variables = dict(os.environ, PATH=f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
         if not self.distribution:
-            variables = {k: v for k, v in variables.items() if k not in ("PYTHONPATH", "COLCON_PREFIX_PATH", "ROS_DISTRO")}
-            variables.update(AMENT_PREFIX_PATH=str(self.folder), CMAKE_PREFIX_PATH=str(self.folder), CMAKE_GENERATOR="Ninja")
+            variables = {
+                k: v for k, v in variables.items() if k not in ("PYTHONPATH", "COLCON_PREFIX_PATH", "ROS_DISTRO")
+            }
+            variables.update(
+                AMENT_PREFIX_PATH=str(self.folder), CMAKE_PREFIX_PATH=str(self.folder), CMAKE_GENERATOR="Ninja"
+            )
         return variables
 
     def write_environment_file(self):
@@ -321,6 +339,12 @@ class Environment:
             say(f"{self.folder.name} is ready")
 
 
+def requirement_lines(files, left_out):
+    """The lines of requirements files that name a package, without those whose package is in `left_out`."""
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    return [line for line in lines if package_name(line) and package_name(line) not in left_out]
+
+
 def package_name(line):
     """The name that a line of a requirements file begins with, '' for comments and empty lines."""
     name = line.split("#")[0].strip()
@@ -349,19 +373,26 @@ def choose(jazzy):
     return Environment(".venv", "kilted")
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Set up what make runs in.")
-    parser.add_argument("--jazzy", action="store_true", help="set up the second environment, with the wheels of Jazzy")
-    arguments = parser.parse_args()
-    # The lock is on the folder itself: it goes with the process, and leaves no file behind.
-    lock = os.open(ROOT, os.O_RDONLY)
+def lock_out_others(environment):
+    """Waits for another set-up of the same environment. The lock goes with the process and is no file of its own."""
+    requirements = REQUIREMENTS / f"ros-{environment.ros}.txt"
+    lock = os.open(requirements if requirements.exists() else ROOT, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         say("waiting for another set-up to finish")
         fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Set up what make runs in.")
+    parser.add_argument("--jazzy", action="store_true", help="set up the second environment, with the wheels of Jazzy")
+    arguments = parser.parse_args()
+    environment = choose(arguments.jazzy)
+    lock = lock_out_others(environment)
     try:
-        choose(arguments.jazzy).set_up()
+        environment.set_up()
     except SetupError as error:
         sys.exit(f"setup: {error}")
     except KeyboardInterrupt:
