@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import SetBool, Trigger
 
 from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.base import Engine
 from centertrack_ros.ros.camera_stream import Arrival, CameraStream
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from centertrack_ros.ros.logs import ThrottledLog
@@ -69,12 +71,7 @@ class CenterTrackNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the model and offers the topics. Fails, with a sentence, when the model cannot be used."""
         try:
-            engine = load_engine(
-                self.parameters["model.weights"],
-                engine=self.parameters["model.engine"],
-                device=self.parameters["model.device"],
-                threads=self.parameters["model.threads"] or None,
-            )
+            engine = self._load()
             config = tracker_config(self.parameters, engine.profile.trained_tracking)
             pipeline = Pipeline(engine, config)
             _warm_up(pipeline)
@@ -95,6 +92,22 @@ class CenterTrackNode(LifecycleNode):
             f"on {engine.name}, {getattr(engine, 'device', 'cpu')}"
         )
         return super().on_configure(state)
+
+    def _load(self) -> Engine:
+        """The network that the parameters ask for. Raises ValueError, OSError or RuntimeError with a sentence."""
+        parameters = self.parameters
+        engine = load_engine(
+            parameters["model.weights"],
+            engine=parameters["model.engine"],
+            device=parameters["model.device"],
+            threads=parameters["model.threads"] or None,
+        )
+        width, height = parameters["model.input_width"], parameters["model.input_height"]
+        if bool(width) != bool(height):
+            raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
+        if width:
+            engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
+        return engine
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes, and starts to answer images."""

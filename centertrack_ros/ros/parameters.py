@@ -1,4 +1,7 @@
-"""Every parameter of the node in one table: type, range, meaning, and when it may change."""
+"""Every parameter of the node in one table: type, range, meaning, and when it may change.
+
+The defaults are sound for the embedded model; the presets in config/ are for the official ones.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,8 @@ _MODEL = (
     Spec("model.weights", "", "Path of a checkpoint; empty: the embedded COCO model.", change=UNCONFIGURED),
     Spec("model.engine", "auto", "What runs the network; auto takes the fastest that is there.", change=UNCONFIGURED),
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),
+    Spec("model.input_width", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
+    Spec("model.input_height", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
 )
 _DETECTOR = (
@@ -94,26 +99,26 @@ _TRACKER = (
     _score("tracker.track_threshold", "A track goes on with a detection above this score."),
     _score("tracker.new_threshold", "An unmatched detection above this score starts a track."),
     _score("tracker.pre_threshold", "A track above this score is drawn into the prior heatmap."),
-    _tracking("tracker.association", "greedy", "How detections and tracks are matched.", choices=ASSOCIATIONS),
+    _tracking("tracker.association", "hungarian", "How detections and tracks are matched.", choices=ASSOCIATIONS),
     _tracking("tracker.cost", "distance", "What is small between a detection and its track.", choices=COSTS),
     _tracking("tracker.gate_scale", 1.0, "Factor on the area that a squared distance may reach.", 0.01, 100.0),
     _tracking("tracker.min_iou", 0.0, "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
     _tracking(
-        "tracker.max_size_ratio", 0.0, "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0
+        "tracker.max_size_ratio", 2.0, "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0
     ),
-    _tracking("tracker.live_first", True, "Lost tracks get only what no live track has taken."),
+    _tracking("tracker.live_first", False, "Lost tracks get only what no live track has taken."),
     _tracking("tracker.max_age", -1, "Frames that a track lives without a detection, plus 1; -1: none.", -1, 1000),
-    _tracking("tracker.rebirth", 1.0, "Seconds within which a lost track may be found again; 0: off.", 0.0, 60.0),
+    _tracking("tracker.rebirth", 2.0, "Seconds within which a lost track may be found again; 0: off.", 0.0, 60.0),
     _tracking("tracker.min_hits", 1, "A track is reported from its n-th match on.", 1, 100),
     _tracking("tracker.max_gap_s", 1.0, "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
     _tracking(
         "tracker.motion",
         "auto",
-        "Where a track is expected; auto: as the network says if it has learnt to, else at constant velocity.",
+        "Where a track is expected; auto: as the network says if it has learnt to, else by a Kalman filter.",
         choices=("auto", *MOTIONS),
     ),
     _tracking("tracker.velocity_smoothing", 0.5, "Weight of the newest measurement in image velocities.", 0.0, 1.0),
-    _tracking("tracker.propagate_lost", True, "Lost tracks move on with their last image velocity."),
+    _tracking("tracker.propagate_lost", False, "Lost tracks move on with their last image velocity."),
     _tracking("tracker.frame_period_s", 0.0, "Time step that displacements were learnt for; 0: not scaled.", 0.0, 60.0),
     _tracking("tracker.zero_tracking", False, "Ignore the displacement that the network predicts."),
     _tracking("tracker.zero_prior_heatmap", False, "Give the network an empty prior heatmap."),
@@ -218,7 +223,7 @@ def tracker_config(values: Mapping[str, Any], trained_tracking: bool = True) -> 
     fields = {spec.field: values[spec.name] for spec in SPECS if spec.field}
     fields["classes"] = names(fields["classes"])
     if fields["motion"] == "auto":
-        fields["motion"] = "network" if trained_tracking else "constant_velocity"
+        fields["motion"] = "network" if trained_tracking else "kalman"
     for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
         fields[name] = None if fields[name] < 0.0 else fields[name]
     return TrackerConfig(**fields)

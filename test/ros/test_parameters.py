@@ -1,0 +1,124 @@
+"""Declarations, presets, documentation and launch files say the same."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
+
+from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config  # noqa: E402
+from centertrack_ros.tracking.config import TrackerConfig  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = sorted((ROOT / "config").glob("*.yaml"))
+OFFICIAL = ("coco", "coco_pose", "crowdhuman", "kitti", "mot17", "nuscenes")
+
+
+def parameter_docs():
+    """scripts/parameter_docs.py as a module."""
+    spec = importlib.util.spec_from_file_location("parameter_docs", ROOT / "scripts" / "parameter_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def values_in(path: Path) -> dict:
+    """Parameter name -> value, of a file as `--params-file` takes it."""
+    flat: dict = {}
+
+    def walk(node: dict, prefix: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = value
+
+    [(_, content)] = yaml.safe_load(path.read_text()).items()
+    walk(content["ros__parameters"], "")
+    return flat
+
+
+def test_every_field_of_the_tracker_has_a_parameter_of_its_name() -> None:
+    assert {s.field for s in SPECS if s.field} == {f.name for f in fields(TrackerConfig)}
+    assert all(s.name.endswith("." + s.field) for s in SPECS if s.field)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
+def test_every_parameter_is_described_typed_and_its_default_allowed(spec) -> None:
+    assert len(spec.text) > 10 and spec.problem(spec.default) == ""
+    descriptor = spec.descriptor()
+    assert descriptor.description.startswith(spec.text)
+    if isinstance(spec.default, (int, float)) and not isinstance(spec.default, bool):
+        assert descriptor.integer_range or descriptor.floating_point_range
+        assert spec.problem(type(spec.default)(spec.high) + 1) and spec.problem(type(spec.default)(spec.low) - 1)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def test_presets_hold_known_parameters_of_the_right_type(path: Path) -> None:
+    values = values_in(path)
+    values.pop("use_sim_time", None)  # every ROS node has it
+    for name, value in values.items():
+        assert name in BY_NAME, f"{path.name} sets {name}, which the node does not have"
+        assert type(value) is type(BY_NAME[name].default), f"{path.name}: {name} is {value!r}"
+        assert BY_NAME[name].problem(value) == ""
+    tracker_config({**{s.name: s.default for s in SPECS}, **values})
+
+
+def test_there_is_a_preset_for_every_official_model() -> None:
+    from centertrack_ros.network.zoo import ZOO
+
+    for name in OFFICIAL:
+        weights = values_in(ROOT / "config" / f"{name}.yaml")["model.weights"]
+        assert weights.removesuffix(".safetensors") in ZOO
+
+
+def test_the_default_file_is_the_declarations() -> None:
+    docs = parameter_docs()
+    assert (ROOT / "config" / "default.yaml").read_text() == docs.default_yaml(), "run scripts/parameter_docs.py"
+    assert values_in(ROOT / "config" / "default.yaml") == {s.name: s.default for s in SPECS}
+
+
+@pytest.mark.parametrize("page", ["docs/ros.md", "README.md"])
+def test_the_documented_table_is_the_declarations(page: str) -> None:
+    path = ROOT / page
+    if not path.exists():
+        pytest.skip(f"there is no {page}")
+    text = path.read_text()
+    assert text == parameter_docs().with_table(text), "run scripts/parameter_docs.py"
+    if page.startswith("docs"):
+        assert all(f"`{s.name}`" in text for s in SPECS)
+
+
+def test_motion_auto_follows_the_model() -> None:
+    values = {s.name: s.default for s in SPECS}
+    assert tracker_config(values, trained_tracking=True).motion == "network"
+    assert tracker_config(values, trained_tracking=False).motion != "network"
+    assert tracker_config(values).track_threshold is None
+    assert tracker_config({**values, "tracker.track_threshold": 0.25}).track_threshold == 0.25
+
+
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+def test_launch_files_compile_and_explain_every_argument(path: Path) -> None:
+    """Without `launch` (it is not on PyPI) the file can be read, not run: its table of arguments must be complete."""
+    tree = ast.parse(path.read_text(), feature_version=(3, 10))
+    [table] = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ARGUMENTS"
+    ]
+    assert isinstance(table, ast.Tuple)
+    rows = [[ast.unparse(item) for item in row.elts] for row in table.elts]
+    assert len({row[0] for row in rows}) == len(rows)
+    assert all(len(row) == 3 and len(row[2]) > 10 for row in rows)
+    assert any(isinstance(node, ast.FunctionDef) and node.name == "generate_launch_description" for node in tree.body)
+    assert sys.version_info >= (3, 10)
