@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from centertrack_ros.evaluation.track_scores import Pair
 
 HELP = "score results with the official metric code: mot, kitti, nuscenes, bag"
 
@@ -28,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="classes", nargs="+", default=["car", "pedestrian"], choices=("car", "pedestrian")
     )
     kitti.set_defaults(evaluate=_kitti)
+    bag = forms.add_parser("bag", help="detections in bags: against a truth bag, or figures that need no truth")
+    bag.add_argument("--results", type=Path, required=True, help="bag with Detection2DArray, Detection3DArray topics")
+    bag.add_argument("--truth", type=Path, help="bag with the truth in topics of these types")
+    bag.add_argument("--results-prefix", default="", metavar="TOPIC", help="only topics that begin so")
+    bag.add_argument("--truth-prefix", default="", metavar="TOPIC", help="only topics that begin so")
+    bag.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
+    bag.set_defaults(evaluate=_bag)
     nuscenes = forms.add_parser("nuscenes", help="AMOTA, AMOTP, … of a nuScenes tracking result file (nuscenes-devkit)")
     nuscenes.add_argument("--results", type=Path, required=True, help="submission, JSON")
     truth = nuscenes.add_mutually_exclusive_group(required=True)
@@ -76,7 +87,37 @@ def _kitti(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.track_scores import score_kitti
 
     found = kitti_pairs(args.results, args.labels, tuple(args.sequences))
-    _tell(args, track_document("kitti", score_kitti(found.pairs, tuple(args.classes)), found.notes))
+    document = track_document("kitti", score_kitti(found.pairs, tuple(args.classes)), found.notes)
+    _tell(args, _with_solid_errors(document, found.pairs))
+
+
+def _with_solid_errors(document: dict[str, Any], pairs: Iterable[Pair]) -> dict[str, Any]:
+    """The document with the errors of 3D boxes, where both sides have some and the devkit is there to judge them."""
+    from centertrack_ros.evaluation.solid_errors import has_boxes, solid_errors
+
+    solid = [pair for pair in pairs if has_boxes(pair)]
+    if not solid:
+        return document
+    try:
+        return {**document, "errors_3d": solid_errors(solid)}
+    except ImportError as error:
+        return {**document, "notes": [*document["notes"], f"no errors of 3D boxes: {error}"]}
+
+
+def _bag(args: argparse.Namespace) -> None:
+    from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
+    from centertrack_ros.evaluation.document import label_free_tables, track_document, write_json
+    from centertrack_ros.evaluation.track_scores import score_boxes
+
+    if args.truth is None:
+        document = label_free_document(args.results, args.results_prefix)
+        print(label_free_tables(document))
+        if args.json:
+            write_json(args.json, document)
+        return
+    found = truth_pairs(args.results, args.truth, args.results_prefix, args.truth_prefix)
+    document = track_document("bag", score_boxes(found.pairs), found.notes)
+    _tell(args, _with_solid_errors(document, found.pairs))
 
 
 def _nuscenes(args: argparse.Namespace) -> None:
@@ -94,10 +135,12 @@ def _nuscenes(args: argparse.Namespace) -> None:
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from centertrack_ros.evaluation.document import track_tables, write_json
+    from centertrack_ros.evaluation.document import solid_tables, track_tables, write_json
 
     for note in document["notes"]:
         print(f"note: {note}")
     print(track_tables(document))
+    if "errors_3d" in document:
+        print(f"\n{solid_tables(document)}")
     if args.json:
         write_json(args.json, document)

@@ -77,6 +77,8 @@ def _solid(table: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64] | Non
     if not known.any():
         return {}
     solid = np.where(known[:, None], table, np.nan)
+    for column in (2, 13):  # -10 stands for an unknown angle
+        solid[solid[:, column] < -9.0, column] = np.nan
     return {
         "alphas": solid[:, 2],
         "dimensions": solid[:, 7:10],

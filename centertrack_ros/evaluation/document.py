@@ -69,6 +69,36 @@ def _plain_cells(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return ["-" if (value := values.get(name)) is None else f"{value:.3f}".rstrip("0").rstrip(".") for name in names]
 
 
+def solid_tables(document: Mapping[str, Any]) -> str:
+    """The errors of 3D boxes: for each class a row for each distance in m."""
+    units = {"translation": "m", "depth": "m", "size": "1-IoU", "yaw": "rad", "velocity": "m/s"}
+    blocks = []
+    for name, bins in document["errors_3d"].items():
+        rows = [
+            [label, str(f["objects"]), str(f["found"]), *("-" if f[k] is None else f"{f[k]:.3f}" for k in units)]
+            for label, f in bins.items()
+        ]
+        heading = [f"{name}, at m", "objects", "found", *(f"{key} {unit}" for key, unit in units.items())]
+        blocks.append(table(heading, rows))
+    return "\n\n".join(blocks)
+
+
+def label_free_tables(document: Mapping[str, Any]) -> str:
+    """The figures of a recording without truth: tracks per camera, latency and drops per topic."""
+    cameras = document["cameras"]
+    names = list(next(iter(cameras.values())))
+    blocks = [table(["", *cameras], [[n, *(f"{figures[n]:.6g}" for figures in cameras.values())] for n in names])]
+    late = {**document["latency_ms"], **document["timing"]}
+    if late:
+        keys = ("p50", "p95", "p99", "max")
+        rows = [[topic, *(f"{values[key]:.2f}" for key in keys)] for topic, values in late.items()]
+        blocks.append(table(["latency ms", *keys], rows))
+    if drops := document["drops"]:
+        counts = [[topic, str(values["images"]), str(values["without_result"])] for topic, values in drops.items()]
+        blocks.append(table(["images", "sent", "without result"], counts))
+    return "\n\n".join(blocks)
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -106,10 +136,15 @@ def track_tables(document: Mapping[str, Any]) -> str:
     """The document's tables, one for each class, a row for each sequence and one for all."""
     blocks = []
     for name, combined in document["combined"].items():
-        rows = [[sequence, *_cells(classes[name])] for sequence, classes in sorted(document["sequences"].items())]
+        sequences = sorted(document["sequences"].items())
+        rows = [[title, *_cells(kinds[name])] for title, kinds in sequences if _has_objects(kinds[name])]
         rows.append(["COMBINED", *_cells(combined)])
         blocks.append(table([name, *_COLUMNS], rows))
     return "\n\n".join(blocks)
+
+
+def _has_objects(figures: Mapping[str, Any]) -> bool:
+    return bool(figures["GT_Dets"] or figures["Dets"])
 
 
 def _cells(figures: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,133 @@
+"""`centertrack bag from-…`: datasets as rosbag2 with pictures, camera_info, tf and truth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from centertrack_ros.datasets.records import Sequence
+
+HELP = "make a rosbag2 from KITTI, nuScenes, MOTChallenge, a COCO-style video file or a video"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = parser.add_subparsers(dest="form", metavar="FORM", required=True)
+    kitti = forms.add_parser("from-kitti", help="tracking (image_02/NAME, label_02, calib) or raw (image_02/data)")
+    kitti.add_argument("source", type=Path, help="folder that holds image_02")
+    kitti.add_argument("--sequence", metavar="NAME", help="of the tracking benchmark; without it the folder is raw")
+    kitti.set_defaults(read=_kitti)
+    nuscenes = forms.add_parser("from-nuscenes", help="a scene of the database, or sample_info.json")
+    nuscenes.add_argument("source", type=Path, help="the database's folder, or sample_info.json")
+    nuscenes.add_argument("--version", default="v1.0-mini", help="of the database")
+    nuscenes.add_argument("--scene", metavar="NAME", help="of the database")
+    nuscenes.set_defaults(read=_nuscenes)
+    mot = forms.add_parser("from-mot", help="a MOTChallenge folder with img1, gt, seqinfo.ini")
+    mot.add_argument("source", type=Path)
+    mot.set_defaults(read=_mot)
+    coco = forms.add_parser("from-coco", help="COCO-style video annotations")
+    coco.add_argument("source", type=Path, help="JSON file")
+    coco.add_argument("--images", type=Path, help="folder of the pictures; default: the file's")
+    coco.add_argument("--video", metavar="NAME", help="of those in the file; default: the first")
+    coco.add_argument("--rate", type=float, default=10.0, help="frames/s")
+    coco.set_defaults(read=_coco)
+    video = forms.add_parser("from-video", help="a video file, with truth in MOTChallenge's form if there is any")
+    video.add_argument("source", type=Path)
+    video.add_argument("--truth", type=Path, help="gt.txt; its frames count from 1")
+    video.add_argument("--rate", type=float, help="frames/s; default: the file's")
+    video.add_argument("--focal", type=float, help="px, for camera_info; default: none is written")
+    video.set_defaults(read=_video)
+    for form in (kitti, nuscenes, mot, coco, video):
+        form.add_argument("output", type=Path, help="folder of the new bag")
+        form.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
+        form.add_argument("--raw", action="store_true", help="decoded images instead of the files' own bytes")
+
+
+def run(args: argparse.Namespace) -> int:
+    import tempfile
+
+    from centertrack_ros.datasets.bag_export import START_NS, write_bag
+
+    if args.output.exists():
+        raise FileExistsError(f"{args.output}: exists already, a bag is not overwritten")
+    with tempfile.TemporaryDirectory() as scratch:  # pictures of a video
+        args.scratch = Path(scratch)
+        cameras: Mapping[str, Sequence] = args.read(args)
+        begins_at_zero = min(frame.stamp for one in cameras.values() for frame in one) < 1e6
+        count = write_bag(
+            args.output,
+            cameras,
+            storage=args.storage,
+            raw=args.raw,
+            start_ns=START_NS if begins_at_zero else 0,
+            progress=_progress,
+        )
+    print(f"{args.output}: {count} frames of {', '.join(cameras)}")
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _kitti(args: argparse.Namespace) -> dict[str, Sequence]:
+    from centertrack_ros.datasets import kitti
+
+    return {"camera": kitti.read_tracking(args.source, args.sequence) if args.sequence else kitti.read_raw(args.source)}
+
+
+def _nuscenes(args: argparse.Namespace) -> dict[str, Sequence]:
+    from centertrack_ros.datasets import nuscenes
+
+    if args.source.suffix == ".json":
+        return {one.name: one for one in nuscenes.read_sample_info(args.source)}
+    if not args.scene:
+        raise ValueError("--scene NAME says which scene of the database")
+    return {one.name.split("/")[-1]: one for one in nuscenes.read_database(args.source, args.version, [args.scene])}
+
+
+def _mot(args: argparse.Namespace) -> dict[str, Sequence]:
+    from centertrack_ros.datasets import mot
+
+    return {"camera": _judged(mot.read_sequence(args.source))}
+
+
+def _judged(recording: Sequence) -> Sequence:
+    """Without the objects that no tracker is expected to report: a bag cannot mark them."""
+    return replace(recording, frames=tuple(f.select(f.flags["considered"]) if f.flags else f for f in recording))
+
+
+def _coco(args: argparse.Namespace) -> dict[str, Sequence]:
+    from centertrack_ros.datasets import coco_video
+
+    videos = {one.name: one for one in coco_video.read_videos(args.source, args.images, args.rate)}
+    if args.video is not None and args.video not in videos:
+        raise ValueError(f"{args.source}: no video '{args.video}'; there is {', '.join(videos)}")
+    return {"camera": videos[args.video] if args.video else next(iter(videos.values()))}
+
+
+def _video(args: argparse.Namespace) -> dict[str, Sequence]:
+    import cv2
+
+    from centertrack_ros.datasets import mot
+    from centertrack_ros.datasets.records import FrameTruth, empty_tracks
+    from centertrack_ros.datasets.records import Sequence as Recording
+    from centertrack_ros.datasets.sources import open_source
+    from centertrack_ros.geometry.cameras import Camera
+
+    truth = mot.read_truth(args.truth) if args.truth else Recording("video", ("pedestrian",), (), 1, 0)
+    known = {frame.index: frame for frame in truth}
+    frames, size = [], None
+    for index, shot in enumerate(open_source(args.source, rate=args.rate), start=1):
+        path = args.scratch / f"{index:06d}.jpg"
+        cv2.imwrite(str(path), shot.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        size = shot.image.shape[:2]
+        camera = Camera.from_focal(size[1], size[0], args.focal) if args.focal else None
+        frame = known.get(index, FrameTruth(index, 0.0, empty_tracks()))
+        frames.append(replace(frame, stamp=shot.stamp, image=path, camera=camera))
+    return {"camera": _judged(replace(truth, frames=tuple(frames), length=len(frames), image_size=size))}
