@@ -90,6 +90,10 @@ def annotation(frame: StreetFrame, row: int) -> dict[str, Any]:
     ax1, ay1, ax2, ay2 = frame.amodal_boxes[row].tolist()
     if np.isfinite(ax1):
         entry["bbox_amodal"] = [ax1, ay1, ax2 - ax1, ay2 - ay1]
+    for key, boxes in (("rider_bbox", frame.rider_boxes), ("bicycle_bbox", frame.bicycle_boxes)):
+        rx1, ry1, rx2, ry2 = boxes[row].tolist()
+        if np.isfinite(rx1):
+            entry[key] = [rx1, ry1, rx2 - rx1, ry2 - ry1]
     if frame.has_3d:
         assert found.dimensions is not None and found.depths is not None and found.locations is not None
         assert found.alphas is not None and found.rotations_y is not None and found.velocities is not None

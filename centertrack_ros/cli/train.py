@@ -1,0 +1,40 @@
+"""`centertrack train`: train a network by a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = "train a network by a recipe (YAML); an interrupted run goes on where it stopped"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="CONFIG.yaml", help="see docs/training.md; examples in config/training")
+    parser.add_argument("--output", type=Path, help="folder for logs, checkpoints, weights; default: runs/NAME")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
+    parser.add_argument("--restart", action="store_true", help="begin anew although there is a checkpoint")
+    parser.add_argument("--stop-after", type=int, metavar="STEP", help="end early; the same command without it goes on")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        import lightning  # noqa: F401
+        import yaml
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"training needs Lightning and PyYAML (pip install lightning pyyaml): {error}") from None
+    from centertrack_ros.training.recipe import read_recipe
+    from centertrack_ros.training.run import train
+
+    changes: dict[str, Any] = {}
+    for change in args.changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set expects KEY=VALUE, got '{change}'")
+        changes[key] = yaml.safe_load(value)
+    recipe = read_recipe(args.recipe, changes)
+    folder = args.output or Path("runs") / recipe.name
+    weights = train(recipe, folder, not args.restart, not args.quiet, args.stop_after)
+    print(f"{weights}: trained; logs and checkpoints in {folder}")
+    return 0

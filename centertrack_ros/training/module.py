@@ -1,0 +1,134 @@
+"""A CenterTrack network in training, for Lightning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from centertrack_ros.network.decode import metric_depth
+from centertrack_ros.network.heads import gather_cells
+from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.training.losses import WEIGHTS, head_losses, weighted_sum
+from centertrack_ros.training.recipe import Recipe
+
+
+class TrackingModule(pl.LightningModule):
+    """Loss, optimizer, averaged weights and validation figures of one network.
+
+    `network` is what is optimised, `averaged` its exponential moving average, which is validated and exported.
+    """
+
+    def __init__(self, network: nn.Module, profile: ModelProfile, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self.profile, self.recipe = network, profile, recipe
+        self.averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.ema else None
+        self.weights = {**WEIGHTS, **recipe.loss_weights}
+        self.network.train()
+        self.frozen = freeze(self.network, recipe.freeze)
+        self._last_update = -1
+
+    @property
+    def best_network(self) -> nn.Module:
+        """What is validated and exported."""
+        return self.network if self.averaged is None else self.averaged
+
+    def _run(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return network(
+            batch["image"], batch["previous"] if self.profile.previous_image else None, batch["prior"] if self.profile.prior_heatmap else None
+        )
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Weighted loss of one batch."""
+        losses = head_losses(self._run(self.network, batch), batch)
+        total = weighted_sum(losses, self.weights)
+        if not torch.isfinite(total):
+            parts = ", ".join(f"{name} {float(loss):.3g}" for name, loss in losses.items())
+            raise FloatingPointError(f"the loss is not finite at step {self.global_step}: {parts}")
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, sync_dist=False)
+        self.log("train/loss", total, prog_bar=True)
+        self.log("train/skipped_images", batch["skipped"].sum().float(), reduce_fx="sum", on_step=False, on_epoch=True)
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        """Frozen parts keep their statistics."""
+        self.network.train()
+        for module in self.frozen:
+            module.eval()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Average the weights after each optimizer step."""
+        if self.averaged is None or self.global_step == self._last_update:
+            return
+        self._last_update = self.global_step
+        decay = min(self.recipe.ema, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            current = self.network.state_dict()
+            for name, value in self.averaged.state_dict().items():
+                if value.dtype.is_floating_point:
+                    value.lerp_(current[name].to(value), 1 - decay)
+                else:
+                    value.copy_(current[name])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Losses, and what the network says at the true objects' cells."""
+        outputs = self._run(self.best_network, batch)
+        losses = head_losses(outputs, batch)
+        figures = {f"val/{name}": loss for name, loss in losses.items()}
+        figures["val/loss"] = weighted_sum(losses, self.weights)
+        found = batch["mask"] > 0
+        scores = gather_cells(outputs["hm"].sigmoid(), batch["index"]).gather(2, batch["channels"][..., None]).squeeze(2)
+        if found.any():
+            figures["val/recall"] = (scores[found] > 0.3).float().mean()
+        if "tracking" in outputs and (moved := batch["tracking_mask"][..., 0] > 0).any():
+            error = gather_cells(outputs["tracking"], batch["index"]) - batch["tracking"]
+            figures["val/displacement_px"] = error[moved].norm(dim=1).mean() * self.profile.down_ratio
+        if "dep" in outputs and (known := batch["dep_mask"][..., 0] > 0).any():
+            depth = metric_depth(gather_cells(outputs["dep"].float(), batch["index"]))
+            figures["val/depth_error"] = ((depth - batch["dep"]).abs() / batch["dep"].clamp(min=0.1))[known].mean()
+        self.log_dict(figures, sync_dist=True, batch_size=len(scores))
+        self.log("val/score", -figures["val/loss"], sync_dist=True, prog_bar=True, batch_size=len(scores))
+
+    def configure_optimizers(self) -> Any:
+        """Adam; the rate rises over `warmup` steps and falls by 10 at each of `drop_at`."""
+        recipe = self.recipe
+        optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad], recipe.learning_rate)
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+            return rise * 0.1 ** sum(step >= drop for drop in recipe.drop_at)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The generators' states go along, though samples do not depend on them."""
+        checkpoint["random"] = {"torch": torch.get_rng_state(), "profile": self.profile.to_json(), "last_update": self._last_update}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of another model."""
+        kept = checkpoint.get("random", {})
+        if kept.get("profile") != self.profile.to_json():
+            raise ValueError("the checkpoint belongs to a model with another profile; train into another folder")
+        torch.set_rng_state(kept["torch"])
+        self._last_update = kept["last_update"]
+
+
+def freeze(network: nn.Module, beginnings: tuple[str, ...]) -> list[nn.Module]:
+    """Keep parameters whose names begin so from learning; returns the modules whose statistics must stay, too.
+
+    Raises ValueError for a beginning that no parameter has, or when nothing is left to learn.
+    """
+    for beginning in beginnings:
+        matching = [p for name, p in network.named_parameters() if name.startswith(beginning)]
+        if not matching:
+            raise ValueError(f"recipe: freeze: no parameter's name begins with '{beginning}'")
+        for parameter in matching:
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ValueError("recipe: freeze leaves nothing to train")
+    return [module for name, module in network.named_modules() if name and any(f"{name}.".startswith(b) or name.startswith(b) for b in beginnings)]

@@ -1,0 +1,164 @@
+"""A training recipe: the YAML file that `centertrack train` reads, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from centertrack_ros.training.augment import Augmentation
+
+KINDS = ("coco_video", "yolo", "street")
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """One collection. Which keys a kind needs: coco_video annotations, images; yolo images, labels, names; street folder.
+
+    kind        'coco_video', 'yolo' or 'street' (rendered into `folder` on first use)
+    class_map   data class -> model class, None (ignored region), or a pair for a cyclist's bicycle and rider
+    labelled    model classes that a yolo set annotates throughout; others are not judged
+    repeat      how often each image comes up per round, a whole number
+    limit       only the first so many images, evenly spread; 0: all
+    street      keys of `StreetConfig` with lists to choose from per sequence, and `sequences`
+    """
+
+    kind: str
+    annotations: str = ""
+    images: str = ""
+    labels: str = ""
+    folder: str = ""
+    names: tuple[str, ...] = ()
+    class_map: Mapping[str, Any] | None = None
+    labelled: tuple[str, ...] | None = None
+    repeat: int = 1
+    limit: int = 0
+    street: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        needed = {"coco_video": ("annotations", "images"), "yolo": ("images", "labels", "names"), "street": ("folder",)}
+        if self.kind not in KINDS:
+            raise ValueError(f"recipe: data kind must be one of {', '.join(KINDS)}, got '{self.kind}'")
+        for key in needed[self.kind]:
+            if not getattr(self, key):
+                raise ValueError(f"recipe: data of kind '{self.kind}' needs '{key}'")
+        if self.repeat < 0 or self.limit < 0:
+            raise ValueError("recipe: repeat and limit must not be negative")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides on a training run.
+
+    name          of the model
+    start         weights to start from: 'embedded', a safetensors file or official checkpoint; '' trains from nothing
+    profile       fields of the model profile that differ from the start's (all of them without a start)
+    train, val    data;  augmentation  of the training images;  still  every image is its own previous frame
+    batch         images per step and device;  accumulate  batches per optimizer step;  max_objects  slots per image
+    steps         optimizer steps;  validate_every  of them;  val_batches  limit of one validation, 0: all
+    learning_rate of Adam, reached after `warmup` steps, divided by 10 at each of `drop_at`
+    clip_gradient norm, 0: off;  ema  decay of the averaged weights that are validated and exported, 0: off
+    freeze        beginnings of parameter names that stay as they are
+    loss_weights  head -> weight, where it differs from the official one
+    precision, devices, nodes, strategy, accelerator   as Lightning knows them
+    workers       processes that load data;  seed;  threads  of torch per process, 0: as it is
+    """
+
+    name: str
+    train: tuple[DataEntry, ...]
+    val: tuple[DataEntry, ...] = ()
+    start: str = ""
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    still: bool = False
+    batch: int = 8
+    accumulate: int = 1
+    max_objects: int = 128
+    steps: int = 1000
+    validate_every: int = 200
+    val_batches: int = 0
+    learning_rate: float = 1.25e-4
+    warmup: int = 0
+    drop_at: tuple[int, ...] = ()
+    clip_gradient: float = 0.0
+    ema: float = 0.999
+    freeze: tuple[str, ...] = ()
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    workers: int = 2
+    threads: int = 0
+    seed: int = 317
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulate", "steps", "validate_every", "max_objects", "devices", "nodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"recipe: learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"recipe: ema must be from 0 to below 1, got {self.ema}")
+        if not self.train:
+            raise ValueError("recipe: 'train' names no data")
+
+
+def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a YAML file; relative paths in it are relative to the working directory.
+
+    Raises ValueError naming an unknown key or a wrong value, OSError when the file cannot be read.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: expected a mapping of recipe keys, got {type(raw).__name__}")
+    try:
+        return from_mapping({**raw, **(overrides or {})})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def from_mapping(raw: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain dictionaries. Raises ValueError as `read_recipe`."""
+    values = dict(raw)
+    values["train"] = tuple(_entry(entry) for entry in values.get("train") or ())
+    values["val"] = tuple(_entry(entry) for entry in values.get("val") or ())
+    augmentation = dict(values.get("augmentation") or {})
+    if "scales" in augmentation:
+        augmentation["scales"] = tuple(augmentation["scales"])
+    values["augmentation"] = _made(Augmentation, augmentation, "augmentation")
+    for key in ("drop_at", "freeze"):
+        values[key] = tuple(values.get(key) or ())
+    return _made(Recipe, values, "recipe")
+
+
+def _entry(raw: Mapping[str, Any]) -> DataEntry:
+    values = dict(raw)
+    if isinstance(values.get("names"), dict):
+        values["names"] = tuple(values["names"][k] for k in sorted(values["names"]))
+    for key in ("names", "labelled"):
+        if values.get(key) is not None and key in values:
+            values[key] = tuple(values[key])
+    return _made(DataEntry, values, "data entry")
+
+
+def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    known = {entry.name for entry in fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{where}: unknown key '{unknown[0]}'; there are {', '.join(sorted(known))}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def as_mapping(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, for logs and checkpoints."""
+    return asdict(recipe)

@@ -1,0 +1,174 @@
+"""From annotated images to training samples, and in which order: everything follows from a seed and a number."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from centertrack_ros.geometry.affine import transform
+from centertrack_ros.geometry.gaussian import render
+from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.training.annotations import AnnotatedImage, Collection
+from centertrack_ros.training.augment import Augmentation, Crop, jittered, mapped_boxes, mirrored_alpha, noisy_prior, random_crop, vary_color
+from centertrack_ros.training.targets import GridObjects, make_targets
+
+Array = NDArray[Any]
+RETRIES = 20  # other images tried in place of one that cannot be read
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sample: the image's number, and the seeds of its randomness."""
+
+    index: int
+    seeds: tuple[int, ...]
+
+
+class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
+    """Samples of one or more collections for one model.
+
+    A sample: image, previous (3, H, W) normalised; prior (1, H, W); the arrays of `make_targets`; 'skipped', how many
+    unreadable images were passed over for it. `still` gives every image only itself as previous frame.
+    """
+
+    def __init__(
+        self, collections: Sequence[Collection], profile: ModelProfile, augmentation: Augmentation, max_objects: int = 128, still: bool = False,
+    ) -> None:  # fmt: skip
+        self.profile, self.augmentation, self.max_objects, self.still = profile, augmentation, max_objects, still
+        self.images = [image for collection in collections for image in collection.images]
+        self._unlabelled = [collection.unlabelled for collection in collections for _ in collection.images]
+        self._videos: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+        place = 0
+        self._keys: list[tuple[int, int] | None] = []
+        for number, collection in enumerate(collections):
+            for image in collection.images:
+                key = (number, image.video) if image.video >= 0 else None
+                self._keys.append(key)
+                if key is not None:
+                    self._videos[key][image.frame] = place
+                place += 1
+        if not self.images:
+            raise ValueError("training data: no images in any of the collections")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, torch.Tensor]:
+        chosen = Draw(draw, (0, draw)) if isinstance(draw, int) else draw
+        for attempt in range(RETRIES):
+            index = (chosen.index + attempt) % len(self)
+            sample = self._sample(index, np.random.default_rng(chosen.seeds))
+            if sample is not None:
+                sample["skipped"] = np.array(attempt, np.int64)
+                return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()}
+        raise FileNotFoundError(f"{self.images[chosen.index].path} and the {RETRIES - 1} images after it cannot be read")
+
+    def previous_of(self, index: int, rng: np.random.Generator) -> int:
+        """The image that serves as the previous frame; itself for a still image."""
+        key = self._keys[index]
+        if key is None or self.still:
+            return index
+        frames, frame = self._videos[key], self.images[index].frame
+        reach = self.augmentation.max_frame_distance
+        if not self.augmentation.crop:  # validation: the frame before
+            return frames.get(frame - 1, index)
+        near = [frames[frame + step] for step in range(1 - reach, reach) if frame + step in frames]
+        return int(rng.choice(near))
+
+    def _sample(self, index: int, rng: np.random.Generator) -> dict[str, Array] | None:
+        how, image = self.augmentation, self.images[index]
+        other = self.previous_of(index, rng)
+        previous = self.images[other]
+        pixels = cv2.imread(str(image.path))
+        before = pixels if other == index else cv2.imread(str(previous.path))
+        if pixels is None or before is None:
+            return None
+        # The file's own size counts, should the annotations' one differ.
+        crop = random_crop(rng, pixels.shape[:2], how)
+        same = how.same_crop and (other != index or not how.crop)
+        previous_crop = crop if same else jittered(rng, crop, how)
+        size = (self.profile.input_height, self.profile.input_width)
+        prior = noisy_prior(rng, mapped_boxes(previous_crop.affine(size), previous.boxes), size, how)
+        objects = self._objects(image, previous, crop, prior.centers, self._unlabelled[index])
+        grid = (size[0] // self.profile.down_ratio, size[1] // self.profile.down_ratio)
+        return {
+            "image": self._input(rng, pixels, crop, size),
+            "previous": self._input(rng, before, previous_crop, size),
+            "prior": render(prior.peaks, size)[None],
+            **make_targets(objects, self.profile.heads, grid, self.max_objects),
+        }
+
+    def _input(self, rng: np.random.Generator, pixels: NDArray[np.uint8], crop: Crop, size: tuple[int, int]) -> NDArray[np.float32]:
+        warped = cv2.warpAffine(pixels, crop.affine(size), (size[1], size[0]), flags=cv2.INTER_LINEAR)
+        warped = vary_color(rng, warped, self.augmentation)
+        if self.profile.color_order == "rgb":
+            warped = cv2.cvtColor(warped, cv2.COLOR_BGR2RGB)
+        scale = np.float32(self.profile.pixel_scale) / np.asarray(self.profile.std, np.float32)
+        shift = -np.asarray(self.profile.mean, np.float32) / np.asarray(self.profile.std, np.float32)
+        return warped.transpose(2, 0, 1) * scale[:, None, None] + shift[:, None, None]
+
+    def _objects(self, image: AnnotatedImage, previous: AnnotatedImage, crop: Crop, centers: Array, unlabelled: Array) -> GridObjects:
+        profile = self.profile
+        grid = (profile.input_height // profile.down_ratio, profile.input_width // profile.down_ratio)
+        affine = crop.affine(grid)
+        where = {int(track): row for row, track in enumerate(previous.track_ids)}
+        rows = [where.get(int(track), -1) for track in image.track_ids]
+        known = np.array([[np.nan, np.nan] if row < 0 else centers[row] / profile.down_ratio for row in rows]).reshape(-1, 2)
+        # A smaller crop makes everything look nearer; a camera with another focal length does the same.
+        nearer = crop.zoom
+        if image.focal and profile.trained_focal_length:
+            nearer = profile.trained_focal_length / (image.focal * abs(float(crop.affine((profile.input_height, profile.input_width))[0, 0])))
+        alphas = image.alphas
+        return GridObjects(
+            boxes=mapped_boxes(affine, image.boxes), class_ids=image.class_ids, previous_centers=known,
+            depths=None if image.depths is None else image.depths * nearer, dimensions=image.dimensions,
+            alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
+            amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
+            velocities=None if crop.mirrored else image.velocities,
+            ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None, unlabelled=unlabelled,
+        )  # fmt: skip
+
+
+class ResumableBatches(Sampler[list[Draw]]):
+    """Batches as a function of their number alone, so that training can go on at any of them.
+
+    weights    how often each image comes up per round (whole numbers), (N,)
+    position   tells the number of the next batch when an epoch begins
+    Batch k of rank r holds the draws that k and r say, whatever was drawn before. One epoch is `steps` batches.
+    """
+
+    def __init__(
+        self, weights: Array, batch: int, steps: int, seed: int, rank: int = 0, ranks: int = 1, position: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._entries = np.repeat(np.arange(len(weights)), np.asarray(weights, np.int64))
+        self.batch, self.steps, self.seed, self.rank, self.ranks, self.position = batch, steps, seed, rank, ranks, position
+        self._round: tuple[int, Array] = (-1, self._entries)
+        if not len(self._entries):
+            raise ValueError("training data: every image has weight 0")
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        first = self.position()
+        for number in range(first, (first // self.steps + 1) * self.steps):
+            yield self.batch_at(number)
+
+    def batch_at(self, number: int) -> list[Draw]:
+        """The draws of batch `number` of this rank."""
+        start = (number * self.ranks + self.rank) * self.batch
+        return [Draw(self._index(place), (self.seed, place)) for place in range(start, start + self.batch)]
+
+    def _index(self, place: int) -> int:
+        turn, offset = divmod(place, len(self._entries))
+        if self._round[0] != turn:
+            self._round = (turn, np.random.default_rng((self.seed, 1, turn)).permutation(self._entries))
+        return int(self._round[1][offset])
