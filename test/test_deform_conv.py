@@ -84,6 +84,18 @@ def test_without_offsets_is_an_ordinary_convolution() -> None:
     torch.testing.assert_close(got, F.conv2d(x, weight, bias, padding=1), atol=1e-5, rtol=1e-5)
 
 
+def test_tiles_of_inference_join_seamlessly() -> None:
+    """A map of several tiles gives what the one pass under autograd gives."""
+    torch.manual_seed(0)
+    size = (60, 70)  # two images of 4200 pixels: tiles end inside of rows, and one spans both images
+    x, weight, bias = torch.randn(2, 4, *size), torch.randn(5, 4, 3, 3), torch.randn(5)
+    offset, mask = torch.randn(2, 18, *size), torch.rand(2, 9, *size)
+    at_once = deform_conv2d(x, offset, mask, weight, bias)
+    with torch.no_grad():
+        tiled = deform_conv2d(x, offset, mask, weight, bias)
+    torch.testing.assert_close(tiled, at_once, atol=1e-5, rtol=1e-5)
+
+
 def test_a_fresh_layer_is_half_a_convolution() -> None:
     layer, x = DeformConv(4, 3), torch.randn(1, 4, 8, 8)
     expected = F.conv2d(x, layer.weight, layer.bias, padding=1) / 2

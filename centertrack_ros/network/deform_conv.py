@@ -42,13 +42,32 @@ def deform_conv2d(
             f"{offset_shape} and a mask of {mask_shape}, got {tuple(offset.shape)} and {tuple(mask.shape)}"
         )
     rows, row_weights = _corners(offset, mask, (height, width), (kernel_h, kernel_w), stride, padding, dilation)
+    row_weights = row_weights.to(x.dtype)
     table = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
-    # One bag is one tap of one output pixel: the weighted sum of its four corners, read in one pass.
-    columns = F.embedding_bag(rows, table, mode="sum", per_sample_weights=row_weights.to(x.dtype))
-    columns = columns.view(batch, out_h, out_w, taps * channels).permute(0, 3, 1, 2)
-    # As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses.
     flat_weight = weight.permute(0, 2, 3, 1).reshape(out_channels, taps * channels, 1, 1)
-    return F.conv2d(columns, flat_weight, bias)
+
+    def at(pixels: slice) -> Tensor:
+        """Output values (n, O) of some of the B * Ho * Wo pixels."""
+        part = slice(pixels.start * taps, pixels.stop * taps)
+        # One bag is one tap of one output pixel: the weighted sum of its four corners, read in one pass.
+        columns = F.embedding_bag(rows[part], table, mode="sum", per_sample_weights=row_weights[part])
+        # As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses.
+        out = F.conv2d(columns.view(1, -1, 1, taps * channels).permute(0, 3, 1, 2), flat_weight, bias)
+        return out.permute(0, 2, 3, 1).reshape(-1, out_channels)
+
+    count = batch * out_h * out_w
+    step = _TILE if _is_tiled(x) else count
+    tiles = [at(slice(first, min(first + step, count))) for first in range(0, count, step)]
+    return torch.cat(tiles).view(batch, out_h, out_w, out_channels).permute(0, 3, 1, 2)
+
+
+# Pixels per tile, small enough for their columns (9 * C values each) to stay in the cache.
+_TILE = 2048
+
+
+def _is_tiled(x: Tensor) -> bool:
+    """Tiles pay on the CPU; autograd would keep all of them, and a compiler or exporter would unroll the loop."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _corners(
