@@ -95,6 +95,7 @@ def test_untrained_stems_and_displacement_change_nothing(embedded):
         beside = embedded(image, other, torch.rand(1, 1, 320, 512))
     assert torch.equal(alone["hm"], beside["hm"]) and torch.equal(alone["ltrb"], beside["ltrb"])
     assert not beside["tracking"].any()
+    assert embedded.fused().previous_stem is None and embedded.fused().prior_stem is None
 
 
 def test_untrained_parts_learn(embedded):
@@ -197,6 +198,7 @@ def test_fused_is_the_same_network_with_batch_norm_too():
         network.eval()
         plain, fused = network(image, previous, prior), network.fused()
         assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+        assert fused.previous_stem is not None and fused.prior_stem is not None
         for name, value in fused(image, previous, prior).items():
             torch.testing.assert_close(value, plain[name], rtol=1e-3, atol=1e-3 * float(plain[name].abs().max() + 1e-6))
 

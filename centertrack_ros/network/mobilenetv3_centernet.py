@@ -241,6 +241,10 @@ class Stem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)
 
+    def adds_nothing(self) -> bool:
+        """Whether the answer is 0 for every input; of a stem whose batch norm is folded."""
+        return not any(bool(parameter.any()) for parameter in self.layer.conv.parameters())
+
 
 class MobileNetV3CenterNet(TrackingNetwork):
     """CenterTrack heads at stride 4 from one RGB image (0..255, not normalised), and optionally its two extra inputs.
@@ -293,9 +297,16 @@ class MobileNetV3CenterNet(TrackingNetwork):
         return self.neck(*laterals, self.last(x))
 
     def fused(self) -> MobileNetV3CenterNet:
-        """A copy for inference: batch norms, and `ACTIVATION_SCALE`, go into convolutions; the same numbers to 1e-5."""
+        """A copy for inference: batch norms, and `ACTIVATION_SCALE`, go into convolutions; the same numbers to 1e-5.
+
+        A stem that adds exactly 0, as an untrained one does, is left out.
+        """
         twin = super().fused()
         assert isinstance(twin, MobileNetV3CenterNet)
+        if twin.previous_stem is not None and twin.previous_stem.adds_nothing():
+            twin.previous_stem = None
+        if twin.prior_stem is not None and twin.prior_stem.adds_nothing():
+            twin.prior_stem = None
         with torch.no_grad():
             for block in twin.blocks:
                 assert isinstance(block, InvertedResidual)
