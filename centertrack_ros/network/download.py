@@ -19,7 +19,7 @@ def fetch(name: str, output: Path) -> None:
     try:
         import gdown
     except ImportError:
-        raise ImportError("fetching official models needs gdown: pip install 'centertrack_ros[fetch]'") from None
+        raise ImportError("fetching official models needs gdown: pip install 'centertrack_ros[zoo]'") from None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.pth"
         try:
