@@ -4,8 +4,8 @@
     scripts/run python benchmarks/node_overhead.py [--frames 150] [--size 1600x900] [--cameras 1] [--transport raw]
 
 The node runs in a process of its own with the embedded model; everything that it publishes is subscribed to, but the
-debug images. Receiving is what rclpy takes to make an Image of the bytes that came, measured here on one of them. The other
-stages are the node's own, from ~/debug/timing.
+debug images. Receiving is what rclpy takes to make an Image of the bytes that came, measured here on one of them.
+The other stages are the node's own, from ~/debug/timing.
 """
 
 from __future__ import annotations
@@ -153,9 +153,8 @@ def report(cameras: Sequence[Camera], receiving: float, args: argparse.Namespace
         columns["other"] = whole - sum(columns.values())
     outside = receiving + sum(values for stage, values in columns.items() if stage != "network")
     width, height = args.size
-    print(
-        f"{width}x{height} {args.transport}, {args.cameras} cameras, {len(timings)} frames, {cameras[0].objects} objects"
-    )
+    print(f"{width}x{height} {args.transport}, {args.cameras} cameras, {len(timings)} frames")
+    print(f"{cameras[0].objects} objects in the last frame")
     print(f"{'stage':14}{'median ms':>12}{'p95 ms':>12}")
     print(f"{'receiving':14}{receiving:12.2f}")
     for stage, values in columns.items():

@@ -160,8 +160,8 @@ class CenterTrackNode(LifecycleNode):
     # Callbacks
 
     def _arrived(self, stream: CameraStream, arrival: Arrival) -> None:
-        channel = next(c for c in self._channels if c.stream is stream)
-        if not self._enabled:
+        channel = next((c for c in self._channels if c.stream is stream), None)
+        if channel is None or not self._enabled:
             return
         stream.counts.received += 1
         if self._mailbox.put(stream.name, (channel, arrival)):

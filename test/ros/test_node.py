@@ -267,6 +267,42 @@ def test_the_lifecycle_goes_round(probe, node, frames, clock) -> None:
     assert len(play(probe, frames[:2], clock)[-1].detections) >= 3
 
 
+def test_cameras_of_one_process_are_tracked_each_for_itself(ros, frames) -> None:
+    """One network for two cameras: same pictures, own ids; the one goes on when the other stops."""
+    node = start_node("cameras:=[left,right]", name="pair")
+    probes = [
+        Probe("pair", side, (f"output/{side}/detections_2d", f"debug/{side}/image")) for side in ("left", "right")
+    ]
+    try:
+        for probe in probes:
+            probe.wait_for_node()
+        clock = CameraClock()
+        for index, frame in enumerate(frames):
+            stamp = clock.tick()
+            both = list(zip(probes, ("left", "right"), strict=True))[: 2 if index < 6 else 1]
+            for probe, side in both:
+                probe.images.publish(image_message(frame if side == "left" else frame[:, ::-1], stamp))
+            answers = [probe.answer(f"output/{side}/detections_2d", stamp) for probe, side in both]
+            for answer in answers:
+                assert [d.id for d in answer.detections][:2] and answer.header.frame_id == "camera_optical"
+        first, last = (probes[0].received["output/left/detections_2d"][i] for i in (0, -1))
+        assert len({d.id for d in first.detections} & {d.id for d in last.detections}) >= 3
+        assert {d.id for d in probes[1].received["output/right/detections_2d"][0].detections} >= {"1", "2", "3"}
+        assert len(probes[1].received["output/right/detections_2d"]) == 6
+    finally:
+        for probe in probes:
+            probe.close()
+        stop_node(node)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_ends_it_too(ros, number: int) -> None:
+    process = Process([sys.executable, str(ROOT / "bin" / "centertrack_node")])
+    time.sleep(1.0)
+    code, took = process.end(number)
+    assert code == 0 and took < 2.0 and not process.logged("Traceback"), "\n".join(process.lines)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_in_time_with_code_0(ros, number: int) -> None:
     process = start_node(name=f"ending_{int(number)}")
