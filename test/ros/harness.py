@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
 class Process:
     """A child whose output is kept line by line."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], **environment: str) -> None:
         self.lines: list[str] = []
         self._child = subprocess.Popen(
             command,
@@ -43,7 +43,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, "RCUTILS_LOGGING_BUFFERED_STREAM": "0", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "RCUTILS_LOGGING_BUFFERED_STREAM": "0", "PYTHONUNBUFFERED": "1", **environment},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -86,12 +86,12 @@ class Process:
         return code, time.monotonic() - start
 
 
-def start_node(*parameters: str, name: str = "centertrack", ready: str = "model ") -> Process:
+def start_node(*parameters: str, name: str = "centertrack", ready: str = "model ", **environment: str) -> Process:
     """The node in a process of its own, up to the line that has `ready` in it. parameters: 'name:=value', …"""
     command = [sys.executable, str(ROOT / "bin" / "centertrack_node"), "--ros-args", "-r", f"__node:={name}"]
     for parameter in ("model.threads:=1", *parameters):
         command += ["-p", parameter]
-    process = Process(command)
+    process = Process(command, **environment)
     process.wait_for_line(ready, timeout=START_S)
     return process
 

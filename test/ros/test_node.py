@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -309,6 +311,29 @@ def test_signals_end_it_in_time_with_code_0(ros, number: int) -> None:
     code, took = process.end(number)
     assert code == 0 and took < 2.0, "\n".join(process.lines)
     assert not process.logged("Traceback")
+
+
+def test_without_its_own_messages_it_says_so_and_publishes_the_rest(ros, own_messages, frames) -> None:
+    """What `pip install` alone gives: no generated centertrack_ros.msg."""
+    if not own_messages:
+        pytest.skip("the interfaces are not built here: every other test runs without them")
+    import centertrack_ros.msg
+
+    built = Path(centertrack_ros.msg.__file__).parents[2]
+    if (built / "vision_msgs").is_dir():
+        pytest.skip(f"{built} holds vision_msgs as well: it cannot be left out")
+    rest = [str(ROOT), *(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p) != built)]
+    node = start_node(name="plain", PYTHONPATH=os.pathsep.join(rest))
+    probe = Probe("plain", outputs=("output/detections_2d",))
+    try:
+        probe.wait_for_node()
+        assert len(node.logged("~/output/tracks and ~/debug/timing are off")) == 1
+        assert len(play(probe, frames[:1], CameraClock())[0].detections) >= 3
+        topics = dict(probe.node.get_topic_names_and_types())
+        assert "/plain/output/detections_3d" in topics and "/plain/output/tracks" not in topics
+    finally:
+        probe.close()
+        stop_node(node)
 
 
 def test_a_publisher_process_is_answered(ros, own_messages) -> None:
