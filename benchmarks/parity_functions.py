@@ -195,15 +195,15 @@ def check_deform_conv(errors: Errors, folder: Path, _: ModuleType) -> None:
 def check_losses(errors: Errors, folder: Path, _: ModuleType) -> None:
     stored = np.load(folder / "losses.npz")
     values = {name[3:]: torch.from_numpy(stored[name]) for name in stored if name.startswith("in_")}
-    scores = values["logit"].sigmoid().clamp(1e-4, 1 - 1e-4)
-    where = (values["ind"], values["cat"], values["mask"].float())
-    cells = values["ind"]
+    logits, cells, mask = values["logit"], values["ind"], values["mask"].float()
+    nothing = (torch.zeros_like(logits), cells, values["cat"], torch.zeros_like(mask))
+    at = {head: gather_cells(values[head], cells) for head in ("reg", "att", "rot")}
     got = {
-        "focal": losses.focal_loss(scores, values["gt"], *where),
-        "focal_nopos": losses.focal_loss(scores, torch.zeros_like(scores), *where[:2], torch.zeros_like(where[2])),
-        "regl1": losses.masked_l1(values["reg"], values["reg_target"], cells, values["reg_mask"].float()),
-        "bce": losses.attribute_loss(values["att"], values["att_target"], cells, values["att_mask"].float()),
-        "binrot": losses.rotation_loss(values["rot"], values["rotbin"].long(), values["rotres"], cells, where[2]),
+        "focal": losses.focal_loss(logits, values["gt"], cells, values["cat"], mask),
+        "focal_nopos": losses.focal_loss(logits, *nothing),
+        "regl1": losses.l1_loss(at["reg"], values["reg_target"], values["reg_mask"].float()),
+        "bce": losses.attribute_loss(at["att"], values["att_target"], values["att_mask"].float()),
+        "binrot": losses.rotation_loss(at["rot"], values["rotbin"].long(), values["rotres"], mask),
     }
     for name, value in got.items():
         errors.compare("raw", name, value.item(), stored[name])
