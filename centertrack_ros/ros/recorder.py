@@ -45,15 +45,16 @@ class Recorder:
     def _subscribe(self, topic: str, type_name: str) -> None:
         self._writer.add_topic(topic, type_name)
         qos = subscriber_qos(self._node, topic)
-        self._node.create_subscription(
-            message_class(type_name), topic, lambda data: self._record(topic, data), qos, raw=True
-        )
+        kind = message_class(type_name)
+        headed = next(iter(kind.get_fields_and_field_types()), "") == "header"
+        self._node.create_subscription(kind, topic, lambda data: self._record(topic, headed, data), qos, raw=True)
 
-    def _record(self, topic: str, data: bytes) -> None:
+    def _record(self, topic: str, headed: bool, data: bytes) -> None:
         wall_ns = time.time_ns()
         self._writer.write(topic, data, wall_ns)
         self.counts[topic] += 1
-        self.news.append({"topic": topic, "stamp_ns": header_stamp_ns(data), "wall_ns": wall_ns})
+        if headed:
+            self.news.append({"topic": topic, "stamp_ns": header_stamp_ns(data), "wall_ns": wall_ns})
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,0 +1,18 @@
+"""Files that travel with the package but outside of it: in the source tree, or under share/ of an installation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def share_file(name: str) -> Path:
+    """'config/demo.yaml' or the like, wherever it is installed. Raises FileNotFoundError naming the places."""
+    roots = [Path(__file__).resolve().parents[2]]
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+    roots += [Path(prefix) / "share" / "centertrack_ros" for prefix in prefixes]
+    for root in roots:
+        if (root / name).exists():
+            return root / name
+    raise FileNotFoundError(f"{name} is not installed; looked in {', '.join(map(str, roots))}")
