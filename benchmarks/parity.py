@@ -8,6 +8,7 @@ for each says how far the worst number of each kind is off; the exit status is 1
 option that is not understood is a failure.
 """
 
+# ruff: noqa: E402 - works in a checkout that is not installed
 from __future__ import annotations
 
 import argparse

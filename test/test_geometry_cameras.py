@@ -20,6 +20,8 @@ def cameras(draw):
     focal = draw(st.tuples(st.floats(100, 3000), st.floats(100, 3000)))
     center = draw(st.tuples(st.floats(0, 1600), st.floats(0, 900)))
     matrix = np.array([[focal[0], 0, center[0], 0], [0, focal[1], center[1], 0], [0, 0, 1, 0]])
+    if draw(st.booleans()):  # pixels that are not rectangles
+        matrix[0, 1] = draw(st.floats(-5, 5))
     if draw(st.booleans()):  # a rectified KITTI camera: displaced from the reference camera
         matrix[:, 3] = draw(st.tuples(st.floats(-400, 400), st.floats(-3, 3), st.floats(-0.01, 0.01)))
     return Camera(1600, 900, matrix)

@@ -136,4 +136,5 @@ def invert(affine: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def transform(affine: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
     """Points (..., 2) through a (2, 3) map; the result has the wider type of both."""
-    return points @ affine[:, :2].T + affine[:, 2]
+    flat = points.reshape(-1, 2)  # as a plain matrix: many small products would each pay for their own call
+    return (flat @ affine[:, :2].T + affine[:, 2]).reshape(points.shape)

@@ -54,8 +54,7 @@ def alphas_from_rotation(
 
 def wrap_once(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Angles, rad, brought back by one turn where they leave [-pi, pi]."""
-    angles = np.where(angles > np.pi, angles - 2 * np.pi, angles)
-    return np.where(angles < -np.pi, angles + 2 * np.pi, angles)
+    return angles + 2 * np.pi * ((angles < -np.pi).astype(np.float64) - (angles > np.pi))
 
 
 def yaw_in_body(rotations_y: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -133,9 +133,10 @@ class Camera:
         p = self.projection
         uv, depth = np.asarray(pixels, np.float64), np.asarray(depths, np.float64)
         z = depth - p[2, 3]
-        y = (uv[:, 1] * depth - p[1, 3] - p[1, 2] * z) / p[1, 1]
-        x = (uv[:, 0] * depth - p[0, 3] - p[0, 2] * z - p[0, 1] * y) / p[0, 0]
-        return np.stack([x, y, z], axis=1)
+        xy = (uv * depth[:, None] - p[:2, 3] - z[:, None] * p[:2, 2]) / (p[0, 0], p[1, 1])
+        if p[0, 1]:
+            xy[:, 0] -= p[0, 1] / p[0, 0] * xy[:, 1]
+        return np.concatenate([xy, z[:, None]], axis=1)
 
     def undistort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
         """px (N, 2) of the image as it arrives -> px of the ideal image with the same projection."""

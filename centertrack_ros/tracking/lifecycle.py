@@ -60,12 +60,21 @@ def update(
     if public_centers is not None:
         births = confirm_by_public(predicted, detections.boxes, births, public_centers)
     births = births[detections.scores[births] > np.float32(new_threshold)]
-    parts = [
-        _continued(tracks.select(assignment.tracks), detections.select(assignment.detections), stamp, step, config),
-        begin(detections.select(births), next_id, stamp),
-        _lost(tracks, assignment.free_tracks, stamp, step, config),
-    ]
+    seen = detections.select(assignment.detections)
+    parts = [_continued(_without_details(tracks).select(assignment.tracks), seen, stamp, step, config)]
+    if len(births):
+        parts.append(begin(detections.select(births), next_id, stamp))
+    if len(assignment.free_tracks):
+        parts.append(_lost(tracks, assignment.free_tracks, stamp, step, config))
     return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(births)
+
+
+def _without_details(tracks: Tracks) -> Tracks:
+    """The tracks with only what moving and matching need of their old detections: the rest is about to be replaced."""
+    old = tracks.detections
+    return replace(
+        tracks, detections=Detections(old.scores, old.class_ids, old.boxes, old.centers, old.displacements)
+    )
 
 
 def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Array:

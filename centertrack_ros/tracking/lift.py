@@ -14,6 +14,8 @@ from centertrack_ros.tracking.types import Detections
 # px (original image) by which a network's centre is commonly off: the lateral part of a 3D box's uncertainty.
 CENTER_SIGMA_PX = 4.0
 
+_DIAGONAL = np.arange(3)
+
 
 def lift_heads(detections: Detections, camera: Camera, depth_sigma: float = 0.1) -> Detections:
     """The detections with locations, rotations_y and covariances, from the depth, dimension and rotation heads.
@@ -55,5 +57,6 @@ def ray_covariances(
     rays = points / distances[:, None]
     along = np.asarray(depth_sigmas, np.float64) * distances / np.maximum(np.abs(points[:, 2]), 1e-6)
     across = CENTER_SIGMA_PX * distances / camera.focal[0]
-    outer = rays[:, :, None] * rays[:, None, :]
-    return across[:, None, None] ** 2 * np.eye(3) + (along**2 - across**2)[:, None, None] * outer
+    covariances = rays[:, :, None] * (rays * (along**2 - across**2)[:, None])[:, None, :]
+    covariances[:, _DIAGONAL, _DIAGONAL] += across[:, None] ** 2
+    return covariances

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,17 +79,17 @@ class Detections:
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
         """The objects of all parts in order; what only some parts know is NaN for the others'."""
         joined: dict[str, Array | None] = {}
-        for f in fields(cls):
-            values = [getattr(part, f.name) for part in parts]
+        for name in _field_names(cls):
+            values = [getattr(part, name) for part in parts]
             known = next((value for value in values if value is not None), None)
             if known is None:
-                joined[f.name] = None
+                joined[name] = None
                 continue
             filled = [
                 np.full((len(part), *known.shape[1:]), np.nan, known.dtype) if value is None else value
                 for part, value in zip(parts, values, strict=True)
             ]
-            joined[f.name] = np.concatenate(filled)
+            joined[name] = np.concatenate(filled)
         return cls(**joined)  # type: ignore[arg-type]
 
 
@@ -131,13 +132,20 @@ class Tracks:
 
 
 def _select(record: Record, index: Array) -> Record:
-    """Every array of the record at `index`. Integers or masks, never slices: those would share memory."""
+    """Every array of the record at `index`, as copies."""
+    rows = np.asarray(index)
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp, copy=False)
     chosen: dict[str, Any] = {}
-    for f in fields(record):
-        value = getattr(record, f.name)
+    for name in _field_names(type(record)):
+        value = getattr(record, name)
         if value is not None:
-            chosen[f.name] = value.select(index) if isinstance(value, Detections) else value[index]
-    return replace(record, **chosen)
+            chosen[name] = value.select(rows) if isinstance(value, Detections) else value.take(rows, axis=0)
+    return type(record)(**chosen)
+
+
+@cache
+def _field_names(record: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(record))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""What tracking costs beside the network, on one core: ms for each stage at 20 and 100 objects.
+
+    benchmarks/tracking_cost.py [--rounds N]
+
+Objects move by a few px between frames, a tenth of them is missed, some come and go; classes are mixed. Each number is the
+median (and the least) over the rounds; another program on the machine raises both.
+"""
+
+# ruff: noqa: E402 - works in a checkout that is not installed
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+import numpy as np
+
+from centertrack_ros.geometry import gaussian
+from centertrack_ros.geometry.affine import place
+from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.decode import decode
+from centertrack_ros.tracking.lifecycle import begin, update
+from centertrack_ros.tracking.lift import lift_heads
+from centertrack_ros.tracking.prior_heatmap import prior_points
+from centertrack_ros.tracking.size_prior import SizePriorLifter
+from centertrack_ros.tracking.types import Detections, Tracks
+
+IMAGE = (900, 1600)
+PLACEMENT = place(IMAGE, (448, 800))
+CAMERA = Camera.from_focal(IMAGE[1], IMAGE[0], 1266.0)
+CLASSES = ("car", "truck", "person", "bicycle")
+
+
+def make_peaks(count: int, rng: np.random.Generator) -> Peaks:
+    """What a 3D model gives for a crowded street."""
+    height, width = PLACEMENT.grid_size
+    sizes = {"reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2, "velocity": 3}
+    values = {head: rng.normal(0, 1, (count, size)).astype(np.float32) for head, size in sizes.items()}
+    values["wh"] = rng.uniform(3, 25, (count, 2)).astype(np.float32)
+    values["dep"] = rng.uniform(5, 60, (count, 1)).astype(np.float32)
+    values["dim"] = rng.uniform(1, 4, (count, 3)).astype(np.float32)
+    cells = np.stack([rng.integers(0, width, count), rng.integers(0, height, count)], axis=1)
+    scores = np.sort(rng.uniform(0.3, 1, count)).astype(np.float32)[::-1].copy()
+    return Peaks(scores, rng.integers(0, len(CLASSES), count), cells, values, PLACEMENT.grid_size)
+
+
+def next_frame(detections: Detections, rng: np.random.Generator) -> Detections:
+    """The same objects a little later, nine in ten of them seen."""
+    seen = detections.select(rng.random(len(detections)) < 0.9)
+    shift = rng.normal(0, 4, seen.centers.shape).astype(np.float32)
+    seen.centers[:] += shift
+    seen.boxes[:] += np.tile(shift, 2)
+    seen.displacements[:] = -shift
+    return seen
+
+
+def measure(call: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Median and least ms of a call."""
+    for _ in range(10):
+        call()
+    times = []
+    for _ in range(rounds):
+        start = perf_counter()
+        call()
+        times.append((perf_counter() - start) * 1e3)
+    return float(np.median(times)), min(times)
+
+
+def stages(count: int) -> dict[str, Callable[[], object]]:
+    rng = np.random.default_rng(3)
+    peaks = make_peaks(count, rng)
+    detections = lift_heads(decode(peaks, PLACEMENT.from_grid, 0.1), CAMERA)
+    flat = decode(
+        Peaks(peaks.scores, peaks.class_ids, peaks.cells, {"wh": peaks.values["wh"]}, peaks.grid), PLACEMENT.from_grid
+    )
+    tracks: Tracks = begin(detections, 1, 0.0)
+    lifter = SizePriorLifter(CLASSES)
+    later = next_frame(detections, rng)
+    points = prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1)
+    configs = {name: TrackerConfig(association=name, rebirth=1.0) for name in ("greedy", "hungarian")}
+    return {
+        "decode + lift by heads": lambda: lift_heads(decode(peaks, PLACEMENT.from_grid, 0.1), CAMERA),
+        "lift by size prior": lambda: lifter.lift(flat, CAMERA),
+        "association, greedy": lambda: update(tracks, count + 1, later, 0.1, 0.1, 0.3, configs["greedy"]),
+        "association, hungarian": lambda: update(tracks, count + 1, later, 0.1, 0.1, 0.3, configs["hungarian"]),
+        "prior points": lambda: prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1),
+        "prior heatmap drawn": lambda: gaussian.render(points, PLACEMENT.input_size),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300)
+    rounds = parser.parse_args().rounds
+    print(f"{'ms: median (least)':<26}{'20 objects':>18}{'100 objects':>18}")
+    rows = {count: stages(count) for count in (20, 100)}
+    for name in rows[20]:
+        cells = [measure(rows[count][name], rounds) for count in rows]
+        print(f"{name:<26}" + "".join(f"{f'{median:.3f} ({least:.3f})':>18}" for median, least in cells))
+
+
+if __name__ == "__main__":
+    main()
