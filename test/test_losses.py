@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from centertrack_ros.network.heads import gather_cells
-from centertrack_ros.training.losses import WEIGHTS, attribute_loss, focal_loss, head_losses, l1_loss, rotation_loss, weighted_sum
+from centertrack_ros.training.losses import (
+    WEIGHTS,
+    attribute_loss,
+    focal_loss,
+    head_losses,
+    l1_loss,
+    rotation_loss,
+    weighted_sum,
+)
 
 REFERENCE = Path(__file__).parent / "data" / "parity" / "losses.npz"
 
@@ -26,7 +34,9 @@ def test_focal_loss_is_the_official_one(given):
     logits, truth, index, channels, mask = (given[f"in_{n}"] for n in ("logit", "gt", "ind", "cat", "mask"))
     torch.testing.assert_close(focal_loss(logits, truth, index, channels, mask), given["focal"], rtol=1e-5, atol=0)
     nothing = torch.zeros_like(mask)  # without objects the official figure is for an empty heatmap
-    torch.testing.assert_close(focal_loss(logits, torch.zeros_like(truth), index, channels, nothing), given["focal_nopos"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        focal_loss(logits, torch.zeros_like(truth), index, channels, nothing), given["focal_nopos"], rtol=1e-5, atol=0
+    )
 
 
 def test_regressions_are_the_official_ones(given):

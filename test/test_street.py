@@ -49,11 +49,26 @@ def test_looks_share_no_road_user():
 
 
 def test_every_class_has_plausible_sizes():
-    low = {"car": (1.3, 1.6, 3.5), "truck": (2.3, 2.1, 5.5), "bus": (2.8, 2.4, 9), "pedestrian": (1.0, 0.3, 0.5), "cyclist": (1.4, 0.4, 1.6)}
-    high = {"car": (2.2, 2.1, 5.6), "truck": (4.0, 2.6, 11), "bus": (3.4, 2.7, 13), "pedestrian": (2.0, 0.9, 1.5), "cyclist": (2.1, 0.9, 2.0)}
+    low = {
+        "car": (1.3, 1.6, 3.5),
+        "truck": (2.3, 2.1, 5.5),
+        "bus": (2.8, 2.4, 9),
+        "pedestrian": (1.0, 0.3, 0.5),
+        "cyclist": (1.4, 0.4, 1.6),
+    }
+    high = {
+        "car": (2.2, 2.1, 5.6),
+        "truck": (4.0, 2.6, 11),
+        "bus": (3.4, 2.7, 13),
+        "pedestrian": (2.0, 0.9, 1.5),
+        "cyclist": (2.1, 0.9, 2.0),
+    }
     for name, models in zip(CLASSES, pool(1), strict=True):
         for model in models:
-            assert np.all(model.dimensions >= low[name]) and np.all(model.dimensions <= high[name]), (name, model.dimensions)
+            assert np.all(model.dimensions >= low[name]) and np.all(model.dimensions <= high[name]), (
+                name,
+                model.dimensions,
+            )
 
 
 def test_a_label_comes_back_from_the_object_image():
@@ -108,7 +123,9 @@ def test_an_object_alone_in_view_is_fully_visible():
         nearest = int(np.argmin(found.depths)) if len(boxes) else None
         if nearest is not None and found.depths[nearest] < 30 and boxes[nearest, 3] - boxes[nearest, 1] > 20:
             values.append(frame.visibility[nearest])
-        outside = np.any((frame.amodal_boxes[:, :2] < -3) | (frame.amodal_boxes[:, 2:] > (SMALL.width + 3, SMALL.height + 3)), axis=1)
+        outside = np.any(
+            (frame.amodal_boxes[:, :2] < -3) | (frame.amodal_boxes[:, 2:] > (SMALL.width + 3, SMALL.height + 3)), axis=1
+        )
         assert np.all(frame.truncation[~outside] < 0.05)
     assert values and min(values) > 0.75
 
@@ -141,7 +158,9 @@ def test_ids_persist_and_displacements_lead_to_the_previous_frame(drive):
             assert bool(len(old)) == (hits > 1)
             if len(old):
                 found = after.tracks.detections
-                np.testing.assert_allclose(found.centers[row] + found.displacements[row], before.tracks.detections.centers[old[0]], atol=1e-3)
+                np.testing.assert_allclose(
+                    found.centers[row] + found.displacements[row], before.tracks.detections.centers[old[0]], atol=1e-3
+                )
                 assert found.class_ids[row] == before.tracks.detections.class_ids[old[0]]
                 kept += 1
     assert kept > 10
@@ -182,7 +201,9 @@ def test_nobody_drives_through_the_vehicle_ahead():
             assert np.all(gaps > -0.5)
 
 
-@pytest.mark.parametrize("wrong", [{"rig": "seven"}, {"frames": 0}, {"width": 5}, {"density": -1.0}, {"look": "other"}, {"rate": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"rig": "seven"}, {"frames": 0}, {"width": 5}, {"density": -1.0}, {"look": "other"}, {"rate": 0.0}]
+)
 def test_impossible_wishes_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StreetConfig(**wrong)

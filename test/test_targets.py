@@ -11,7 +11,19 @@ from centertrack_ros.geometry.gaussian import gaussian_radius
 from centertrack_ros.training.targets import GridObjects, make_targets, rotation_bins
 
 GRID = (40, 64)
-HEADS = {"hm": 3, "reg": 2, "wh": 2, "tracking": 2, "ltrb": 4, "ltrb_amodal": 4, "dep": 1, "dim": 3, "rot": 8, "amodel_offset": 2, "velocity": 3}
+HEADS = {
+    "hm": 3,
+    "reg": 2,
+    "wh": 2,
+    "tracking": 2,
+    "ltrb": 4,
+    "ltrb_amodal": 4,
+    "dep": 1,
+    "dim": 3,
+    "rot": 8,
+    "amodel_offset": 2,
+    "velocity": 3,
+}
 
 
 def objects(boxes, classes=None, previous=None, **others):
@@ -21,7 +33,9 @@ def objects(boxes, classes=None, previous=None, **others):
     return GridObjects(boxes, classes, previous, **{k: np.asarray(v, float) for k, v in others.items()})
 
 
-boxes_inside = st.tuples(st.floats(0, 50), st.floats(0, 30), st.floats(1, 13), st.floats(1, 9)).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+boxes_inside = st.tuples(st.floats(0, 50), st.floats(0, 30), st.floats(1, 13), st.floats(1, 9)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
 
 
 @settings(deadline=None, max_examples=50)
@@ -52,7 +66,9 @@ def test_what_lies_outside_or_has_no_area_is_left_out():
 
 
 def test_displacement_leads_from_the_cell_to_the_previous_centre_and_only_where_there_was_one():
-    targets = make_targets(objects([(10, 10, 21, 17), (30, 10, 40, 20)], previous=[(12.5, 9.25), (np.nan, np.nan)]), HEADS, GRID, 4)
+    targets = make_targets(
+        objects([(10, 10, 21, 17), (30, 10, 40, 20)], previous=[(12.5, 9.25), (np.nan, np.nan)]), HEADS, GRID, 4
+    )
     np.testing.assert_allclose(targets["tracking"][0], (12.5 - 15, 9.25 - 13))
     assert targets["tracking_mask"][:2].tolist() == [[1, 1], [0, 0]] and targets["tracking"][1].tolist() == [0, 0]
 
@@ -62,7 +78,9 @@ def test_unknown_3d_masks_only_the_3d_heads():
     for head in ("dep", "dim", "amodel_offset", "velocity"):
         assert targets[f"{head}_mask"].sum() == 0
     assert targets["rot_mask"].sum() == 0 and targets["wh_mask"].sum() == 2
-    two = objects([(1, 1, 9, 9), (20, 20, 30, 30)], depths=[np.nan, 12.0], dimensions=np.ones((2, 3)), alphas=[0.1, np.nan])
+    two = objects(
+        [(1, 1, 9, 9), (20, 20, 30, 30)], depths=[np.nan, 12.0], dimensions=np.ones((2, 3)), alphas=[0.1, np.nan]
+    )
     targets = make_targets(two, HEADS, GRID, 4)
     assert targets["dep_mask"][:2, 0].tolist() == [0, 1] and targets["rot_mask"][:2].tolist() == [1, 0]
     assert all(np.isfinite(array).all() for array in targets.values())
@@ -80,8 +98,14 @@ def test_angle_comes_back_from_every_bin_that_holds_it(alpha):
 
 def test_ignored_regions_and_unlabelled_classes_are_saturated():
     made = objects([(10, 10, 20, 20)])
-    made = GridObjects(made.boxes, made.class_ids, made.previous_centers, ignored=np.array([[40, 5, 50, 12], [1, 30, 5, 35]]),
-                       ignored_classes=np.array([-1, 2]), unlabelled=np.array([1]))  # fmt: skip
+    made = GridObjects(
+        made.boxes,
+        made.class_ids,
+        made.previous_centers,
+        ignored=np.array([[40, 5, 50, 12], [1, 30, 5, 35]]),
+        ignored_classes=np.array([-1, 2]),
+        unlabelled=np.array([1]),
+    )
     heat = make_targets(made, HEADS, GRID, 4)["hm"]
     assert np.all(heat[:, 5:13, 40:51] == 1) and np.all(heat[2, 30:36, 1:6] == 1) and heat[0, 30:36, 1:6].max() == 0
     assert np.all(heat[1] == 1)

@@ -21,10 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="time steps per s")
     parser.add_argument("--size", default="512x288", metavar="WxH", help="of the images, px")
     parser.add_argument("--rig", choices=tuple(RIGS), default="front", help="cameras on the vehicle")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="drive", help="drive along, or watch a square from a mast")
-    parser.add_argument("--look", choices=LOOKS, default="train", help="set of textures and shapes; the sets are disjoint")
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS, default="drive", help="drive along, or watch a square from a mast"
+    )
+    parser.add_argument(
+        "--look", choices=LOOKS, default="train", help="set of textures and shapes; the sets are disjoint"
+    )
     parser.add_argument("--density", type=float, default=1.0, help="factor on the number of road users")
-    parser.add_argument("--exposure", type=float, default=0.0, metavar="S", help="motion blur: time that the shutter is open")
+    parser.add_argument(
+        "--exposure", type=float, default=0.0, metavar="S", help="motion blur: time that the shutter is open"
+    )
     parser.add_argument("--png", action="store_true", help="lossless images")
 
 

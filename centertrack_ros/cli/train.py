@@ -10,9 +10,13 @@ HELP = "train a network by a recipe (YAML); an interrupted run goes on where it 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="CONFIG.yaml", help="see docs/training.md; examples in config/training")
+    parser.add_argument(
+        "recipe", type=Path, metavar="CONFIG.yaml", help="see docs/training.md; examples in config/training"
+    )
     parser.add_argument("--output", type=Path, help="folder for logs, checkpoints, weights; default: runs/NAME")
-    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
+    parser.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
+    )
     parser.add_argument("--restart", action="store_true", help="begin anew although there is a checkpoint")
     parser.add_argument("--stop-after", type=int, metavar="STEP", help="end early; the same command without it goes on")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -23,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
         import lightning  # noqa: F401
         import yaml
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"training needs Lightning and PyYAML (pip install lightning pyyaml): {error}") from None
+        raise ModuleNotFoundError(
+            f"training needs Lightning and PyYAML (pip install lightning pyyaml): {error}"
+        ) from None
     from centertrack_ros.training.recipe import read_recipe
     from centertrack_ros.training.run import train
 

@@ -1,4 +1,6 @@
-"""Annotated images in memory, whichever kind of file they come from; what is wrong with an annotation is counted, not trained on."""
+"""Annotated images in memory, whichever kind of file they come from; what is wrong with an annotation is counted,
+not trained on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets.records import DataError
 
 Array = NDArray[Any]
-# What a class of the data becomes: a class of the model; None: an ignored region; a pair: a cyclist's bicycle and rider.
+# What a class of the data becomes: a class of the model; None: an ignored region; a pair: a cyclist's bicycle and
+# rider.
 ClassMap = Mapping[str, "str | None | Sequence[str]"]
 SECOND_HALF = 1_000_000  # added to the track id of a cyclist's rider
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -50,7 +53,8 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Collection:
-    """Images of one kind. `unlabelled` (U,) classes of the model that its annotations do not cover; `problems`: why how many
+    """Images of one kind. `unlabelled` (U,) classes of the model that its annotations do not cover; `problems`: why
+    how many
     annotations were left out."""
 
     name: str
@@ -100,7 +104,9 @@ def read_coco_video(file: Path, images: Path, classes: Sequence[str], class_map:
     chosen: ClassMap = {name: name for name in classes} if class_map is None else class_map
     covered = _check_map(file, chosen, classes)
     if not set(names.values()) & set(chosen):
-        raise DataError(file, f"none of its categories ({', '.join(sorted(names.values())[:8])}) is a class of the model")
+        raise DataError(
+            file, f"none of its categories ({', '.join(sorted(names.values())[:8])}) is a class of the model"
+        )
     problems: Counter[str] = Counter()
     rows: dict[int, list[dict[str, Any]]] = {number: [] for number in entries}
     for annotation in document.get("annotations", []):
@@ -110,7 +116,9 @@ def read_coco_video(file: Path, images: Path, classes: Sequence[str], class_map:
             problems["annotation of an unknown image"] += 1
     builder = _Builder(classes, chosen, names, problems)
     found = tuple(builder.image(entry, rows[number], images) for number, entry in entries.items())
-    return Collection(file.parent.name, found, _unlabelled(classes, covered & set(_targets(chosen, names.values()))), dict(problems))
+    return Collection(
+        file.parent.name, found, _unlabelled(classes, covered & set(_targets(chosen, names.values()))), dict(problems)
+    )
 
 
 def _targets(class_map: ClassMap, names: Any) -> list[str]:
@@ -122,7 +130,9 @@ def _targets(class_map: ClassMap, names: Any) -> list[str]:
 
 
 class _Builder:
-    def __init__(self, classes: Sequence[str], class_map: ClassMap, names: Mapping[int, str], problems: Counter[str]) -> None:
+    def __init__(
+        self, classes: Sequence[str], class_map: ClassMap, names: Mapping[int, str], problems: Counter[str]
+    ) -> None:
         self.number = {name: i for i, name in enumerate(classes)}
         self.class_map, self.names, self.problems = class_map, names, problems
 
@@ -143,11 +153,13 @@ class _Builder:
         calibration = entry.get("calib")
         columns = [row for *_, row in kept]
         return AnnotatedImage(
-            path=folder / entry["file_name"], size=size, video=int(entry.get("video_id", -1)), frame=int(entry.get("frame_id", 0)),
+            path=folder / entry["file_name"], size=size, video=int(entry.get("video_id", -1)),
+            frame=int(entry.get("frame_id", 0)),
             boxes=np.array([box for _, _, box, _ in kept], np.float64).reshape(-1, 4),
             class_ids=np.array([c for c, *_ in kept], np.int64), track_ids=np.array([t for _, t, *_ in kept], np.int64),
             ignored=np.array(ignored, np.float64).reshape(-1, 4),
-            depths=_known(columns, "depth", 1), dimensions=_known(columns, "dim", 3), alphas=_known(columns, "alpha", 1),
+            depths=_known(columns, "depth", 1), dimensions=_known(columns, "dim", 3), alphas=_known(columns, "alpha",
+            1),
             amodal_centers=_known(columns, "amodel_center", 2), velocities=_known(columns, "velocity", 3),
             focal=float(calibration[0][0]) if calibration else None,
         )  # fmt: skip
@@ -173,7 +185,9 @@ def _corners(box: Sequence[float]) -> list[float]:
 
 
 def _known(rows: Sequence[Mapping[str, Any]], key: str, width: int) -> Array | None:
-    """(N,) or (N, width) of a key, NaN where it is missing, not finite, or a depth that is not in front of the camera."""
+    """(N,) or (N, width) of a key, NaN where it is missing, not finite, or a depth that is not in front of the
+    camera.
+    """
     if not any(key in row for row in rows):
         return None
     values = np.full((len(rows), width), np.nan)
@@ -223,7 +237,9 @@ def read_yolo(
             path, size, -1, 0, np.array(boxes, np.float64).reshape(-1, 4), np.array(ids, np.int64),
             np.arange(1, len(boxes) + 1), np.array(ignored, np.float64).reshape(-1, 4),
         ))  # fmt: skip
-    return Collection(images.name, tuple(found), _unlabelled(classes, set(covered if labelled is None else labelled)), dict(problems))
+    return Collection(
+        images.name, tuple(found), _unlabelled(classes, set(covered if labelled is None else labelled)), dict(problems)
+    )
 
 
 def _size_of(path: Path) -> tuple[int, int] | None:
@@ -251,5 +267,7 @@ def _yolo_rows(file: Path, size: tuple[int, int]) -> list[tuple[int, list[float]
             class_id, (cx, cy, w, h) = int(float(parts[0])), (float(part) for part in parts[1:5])
         except ValueError:
             raise DataError(file, f"expected 'class x y width height', got '{line[:60]}'", line_number) from None
-        rows.append((class_id, [(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]]))
+        rows.append(
+            (class_id, [(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]])
+        )
     return rows

@@ -1,4 +1,6 @@
-"""The randomness of training: crop, mirror, colour, the previous frame's own crop, and a prior heatmap that is wrong on purpose."""
+"""The randomness of training: crop, mirror, colour, the previous frame's own crop, and a prior heatmap that is wrong
+on purpose.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,17 @@ from centertrack_ros.geometry.gaussian import gaussian_radius
 
 Array = NDArray[np.float64]
 BORDER = 128  # px of the image that a crop's centre stays away from its edges, halved until that is possible
-# Principal axes of ImageNet's colours (BGR order) and their spreads, for the lighting noise of AlexNet's paper, section 4.1.
+# Principal axes of ImageNet's colours (BGR order) and their spreads, for the lighting noise of AlexNet's paper,
+# section 4.1.
 LIGHT_SPREAD = np.array([0.2141788, 0.01817699, 0.00341571], np.float32)
-LIGHT_AXES = np.array([
-    [-0.58752847, -0.69563484, 0.41340352], [-0.5832747, 0.00994535, -0.81221408], [-0.56089297, 0.71832671, 0.41158938],
-], np.float32)  # fmt: skip
+LIGHT_AXES = np.array(
+    [
+        [-0.58752847, -0.69563484, 0.41340352],
+        [-0.5832747, 0.00994535, -0.81221408],
+        [-0.56089297, 0.71832671, 0.41158938],
+    ],
+    np.float32,
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,26 @@ class Augmentation:
 
 
 # What validation uses: nothing varies but the previous frame, which is the one before.
-NONE = Augmentation(flip=0, crop=False, color=0, lighting=0, shift=0, scale=0, same_crop=True, heatmap_jitter=0, lost=0, false_peaks=0, max_frame_distance=2)
+NONE = Augmentation(
+    flip=0,
+    crop=False,
+    color=0,
+    lighting=0,
+    shift=0,
+    scale=0,
+    same_crop=True,
+    heatmap_jitter=0,
+    lost=0,
+    false_peaks=0,
+    max_frame_distance=2,
+)
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of `span` image px around `center` (x, y), mirrored or not; spans are relative to the image's longer side by `zoom`."""
+    """A square of `span` image px around `center` (x, y), mirrored or not; spans are relative to the image's longer
+    side by `zoom`.
+    """
 
     center: tuple[float, float]
     span: float
@@ -90,7 +112,10 @@ def random_crop(rng: np.random.Generator, size: tuple[int, int], how: Augmentati
         return Crop((width / 2.0, height / 2.0), longer, 1.0, mirrored, width)
     steps = np.arange(how.scales[0], how.scales[1] + 0.05, 0.1)
     zoom = float(rng.choice(steps))
-    center = tuple(float(rng.integers(edge, length - edge)) for edge, length in ((_border(width), width), (_border(height), height)))
+    center = tuple(
+        float(rng.integers(edge, length - edge))
+        for edge, length in ((_border(width), width), (_border(height), height))
+    )
     return Crop((center[0], center[1]), longer * zoom, zoom, mirrored, width)
 
 
@@ -127,13 +152,16 @@ def vary_color(rng: np.random.Generator, image: NDArray[np.uint8], how: Augmenta
             matrix[:, 3] += (1 - share) * mean
         else:  # saturation: towards each pixel's grey
             matrix = share * matrix + (1 - share) * (weights @ matrix)[None]
-    matrix[:, 3] += 255 * LIGHT_AXES @ (LIGHT_SPREAD * rng.normal(0, how.lighting, 3).astype(np.float32)) if how.lighting else 0
+    matrix[:, 3] += (
+        255 * LIGHT_AXES @ (LIGHT_SPREAD * rng.normal(0, how.lighting, 3).astype(np.float32)) if how.lighting else 0
+    )
     return cv2.transform(image, matrix)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """peaks (M, 3) int: x, y, radius in input px for `geometry.gaussian.render`; centers (N, 2) input px where the network is to
+    """peaks (M, 3) int: x, y, radius in input px for `geometry.gaussian.render`; centers (N, 2) input px where the
+    network is to
     look for each of the N previous objects, NaN for those outside of the input."""
 
     peaks: NDArray[np.int64]
@@ -143,7 +171,8 @@ class Prior:
 def noisy_prior(rng: np.random.Generator, boxes: Array, size: tuple[int, int], how: Augmentation) -> Prior:
     """The prior heatmap's peaks for the previous frame's boxes (N, 4), input px of (height, width).
 
-    As in the official code the displacement leads to the true centre, except for a lost object, where it leads to the disturbed one.
+    As in the official code the displacement leads to the true centre, except for a lost object, where it leads to the
+    disturbed one.
     """
     height, width = size
     clipped = np.asarray(boxes, np.float64).reshape(-1, 4).copy()
@@ -160,12 +189,16 @@ def noisy_prior(rng: np.random.Generator, boxes: Array, size: tuple[int, int], h
     false = true + false_noise * 0.05 * extent
     radii = np.zeros(count, int)
     if inside.any():
-        radii[inside] = np.maximum(0, gaussian_radius(np.ceil(extent[inside, 1]), np.ceil(extent[inside, 0]))).astype(int)
+        radii[inside] = np.maximum(0, gaussian_radius(np.ceil(extent[inside, 1]), np.ceil(extent[inside, 0]))).astype(
+            int
+        )
     drawn = inside & ~lost
-    peaks = np.concatenate([
-        np.column_stack([moved[drawn].astype(int), radii[drawn]]),
-        np.column_stack([false[drawn & doubled].astype(int), radii[drawn & doubled]]),
-    ])  # fmt: skip
+    peaks = np.concatenate(
+        [
+            np.column_stack([moved[drawn].astype(int), radii[drawn]]),
+            np.column_stack([false[drawn & doubled].astype(int), radii[drawn & doubled]]),
+        ]
+    )
     peaks = peaks[(peaks[:, 0] >= 0) & (peaks[:, 1] >= 0) & (peaks[:, 0] < width) & (peaks[:, 1] < height)]
     centers = np.where(lost[:, None], moved, true)
     centers[~inside] = np.nan

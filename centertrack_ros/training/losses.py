@@ -1,6 +1,7 @@
 """The official losses: focal for heatmaps, L1 at the objects' cells for regressions, bins for the angle.
 
-Maps are (B, C, h, w); objects are padded to K slots per image: `index` (B, K) flat cells y * w + x, `mask` zero for empty slots.
+Maps are (B, C, h, w); objects are padded to K slots per image: `index` (B, K) flat cells y * w + x, `mask` zero for
+empty slots.
 """
 
 from __future__ import annotations
@@ -16,16 +17,30 @@ from centertrack_ros.network.heads import gather_cells
 
 # Weight of each head in the sum.
 WEIGHTS = {
-    "hm": 1.0, "reg": 1.0, "wh": 0.1, "tracking": 1.0, "ltrb": 0.1, "ltrb_amodal": 0.1, "dep": 1.0, "dim": 1.0, "rot": 1.0,
-    "amodel_offset": 1.0, "nuscenes_att": 1.0, "velocity": 1.0, "hps": 1.0, "hm_hp": 1.0, "hp_offset": 1.0,
-}  # fmt: skip
+    "hm": 1.0,
+    "reg": 1.0,
+    "wh": 0.1,
+    "tracking": 1.0,
+    "ltrb": 0.1,
+    "ltrb_amodal": 0.1,
+    "dep": 1.0,
+    "dim": 1.0,
+    "rot": 1.0,
+    "amodel_offset": 1.0,
+    "nuscenes_att": 1.0,
+    "velocity": 1.0,
+    "hps": 1.0,
+    "hm_hp": 1.0,
+    "hp_offset": 1.0,
+}
 CLAMP = 1e-4
 
 
 def focal_loss(logits: Tensor, truth: Tensor, index: Tensor, channels: Tensor, mask: Tensor) -> Tensor:
     """Focal loss of a heatmap over the whole batch, divided by the number of objects.
 
-    logits, truth (B, C, h, w), truth 1 at objects and Gaussian around them; index, channels, mask (B, K) of the objects.
+    logits, truth (B, C, h, w), truth 1 at objects and Gaussian around them; index, channels, mask (B, K) of the
+    objects.
     Where truth is 1 nothing is asked of cells that are no object's.
     """
     # float32 throughout: 1 - 1e-4 is 1 in half precision, and its logarithm 0.

@@ -39,7 +39,9 @@ class TrackingModule(pl.LightningModule):
 
     def _run(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return network(
-            batch["image"], batch["previous"] if self.profile.previous_image else None, batch["prior"] if self.profile.prior_heatmap else None
+            batch["image"],
+            batch["previous"] if self.profile.previous_image else None,
+            batch["prior"] if self.profile.prior_heatmap else None,
         )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -81,7 +83,9 @@ class TrackingModule(pl.LightningModule):
         figures = {f"val/{name}": loss for name, loss in losses.items()}
         figures["val/loss"] = weighted_sum(losses, self.weights)
         found = batch["mask"] > 0
-        scores = gather_cells(outputs["hm"].sigmoid(), batch["index"]).gather(2, batch["channels"][..., None]).squeeze(2)
+        scores = (
+            gather_cells(outputs["hm"].sigmoid(), batch["index"]).gather(2, batch["channels"][..., None]).squeeze(2)
+        )
         if found.any():
             figures["val/recall"] = (scores[found] > 0.3).float().mean()
         if "tracking" in outputs and (moved := batch["tracking_mask"][..., 0] > 0).any():
@@ -107,7 +111,11 @@ class TrackingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The generators' states go along, though samples do not depend on them."""
-        checkpoint["random"] = {"torch": torch.get_rng_state(), "profile": self.profile.to_json(), "last_update": self._last_update}
+        checkpoint["random"] = {
+            "torch": torch.get_rng_state(),
+            "profile": self.profile.to_json(),
+            "last_update": self._last_update,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another model."""
@@ -131,4 +139,8 @@ def freeze(network: nn.Module, beginnings: tuple[str, ...]) -> list[nn.Module]:
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError("recipe: freeze leaves nothing to train")
-    return [module for name, module in network.named_modules() if name and any(f"{name}.".startswith(b) or name.startswith(b) for b in beginnings)]
+    return [
+        module
+        for name, module in network.named_modules()
+        if name and any(f"{name}.".startswith(b) or name.startswith(b) for b in beginnings)
+    ]

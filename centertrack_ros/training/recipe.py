@@ -14,7 +14,8 @@ KINDS = ("coco_video", "yolo", "street")
 
 @dataclass(frozen=True)
 class DataEntry:
-    """One collection. Which keys a kind needs: coco_video annotations, images; yolo images, labels, names; street folder.
+    """One collection. Which keys a kind needs: coco_video annotations, images; yolo images, labels, names; street
+    folder.
 
     kind        'coco_video', 'yolo' or 'street' (rendered into `folder` on first use)
     class_map   data class -> model class, None (ignored region), or a pair for a cyclist's bicycle and rider

@@ -32,7 +32,9 @@ LAST, BEST = "last", "best"
 
 
 class SafeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are complete or not there: written beside, then renamed; a full disk costs the new one, never the old."""
+    """Checkpoints that are complete or not there: written beside, then renamed; a full disk costs the new one, never
+    the old.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Raises OSError that says which file could not be written."""
@@ -47,7 +49,9 @@ class SafeCheckpoints(TorchCheckpointIO):
             os.replace(part, target)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            raise OSError(f"{target}: the checkpoint could not be written ({error}); the one before is untouched") from error
+            raise OSError(
+                f"{target}: the checkpoint could not be written ({error}); the one before is untouched"
+            ) from error
 
 
 class Data(pl.LightningDataModule):
@@ -68,7 +72,9 @@ class Data(pl.LightningDataModule):
         recipe, profile = self.recipe, self.profile
         found = [collections.load(entry, profile.classes) for entry in recipe.train]
         self.train = TrackingSamples(found, profile, recipe.augmentation, recipe.max_objects, recipe.still)
-        self.weights = np.concatenate([np.full(len(c.images), e.repeat) for c, e in zip(found, recipe.train, strict=True)])
+        self.weights = np.concatenate(
+            [np.full(len(c.images), e.repeat) for c, e in zip(found, recipe.train, strict=True)]
+        )
         held_out = [collections.load(entry, profile.classes) for entry in recipe.val]
         self.val = TrackingSamples(held_out, profile, NONE, recipe.max_objects) if held_out else None
 
@@ -81,9 +87,14 @@ class Data(pl.LightningDataModule):
         recipe, trainer = self.recipe, self.trainer
         assert trainer is not None
         batches = ResumableBatches(
-            self.weights, recipe.batch, recipe.validate_every * recipe.accumulate, recipe.seed, trainer.global_rank, trainer.world_size,
+            self.weights,
+            recipe.batch,
+            recipe.validate_every * recipe.accumulate,
+            recipe.seed,
+            trainer.global_rank,
+            trainer.world_size,
             position=lambda: trainer.global_step * recipe.accumulate,
-        )  # fmt: skip
+        )
         return self._loader(self.train, batch_sampler=batches)
 
     def val_dataloader(self) -> Any:
@@ -103,17 +114,9 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-class _Learned(Callback):
-    """Ends the epoch loop's surprises: a run stops after just as many steps as the recipe says, and tells where its log is."""
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Says what is about to happen."""
-        trainable = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
-        _LOG.info("training %d parameters up to step %d", trainable, trainer.max_steps)
-
-
 def start_network(recipe: Recipe) -> tuple[nn.Module, ModelProfile]:
-    """The network to begin with: the start's weights wherever names and shapes fit the wanted profile, fresh ones elsewhere.
+    """The network to begin with: the start's weights wherever names and shapes fit the wanted profile, fresh ones
+    elsewhere.
 
     Raises ValueError when the profile is incomplete or nothing of the start fits.
     """
@@ -154,13 +157,17 @@ def _profile_changes(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _carry_over(old: nn.Module, known: ModelProfile, network: nn.Module, profile: ModelProfile) -> None:
     """Copy what fits; of a heatmap for other classes the channels of the classes that both know."""
     source, target = old.state_dict(), network.state_dict()
-    shared = [(profile.classes.index(name), known.classes.index(name)) for name in profile.classes if name in known.classes]
+    shared = [
+        (profile.classes.index(name), known.classes.index(name)) for name in profile.classes if name in known.classes
+    ]
     copied = 0
     with torch.no_grad():
         for name, value in target.items():
             if name not in source:
                 continue
-            if source[name].shape == value.shape and not (name.startswith("hm.") and known.classes != profile.classes and len(value) == len(profile.classes)):
+            if source[name].shape == value.shape and not (
+                name.startswith("hm.") and known.classes != profile.classes and len(value) == len(profile.classes)
+            ):
                 value.copy_(source[name])
                 copied += 1
             elif name.startswith("hm.") and source[name].shape[1:] == value.shape[1:]:
@@ -171,7 +178,9 @@ def _carry_over(old: nn.Module, known: ModelProfile, network: nn.Module, profile
         raise ValueError(f"recipe: nothing of the start '{known.name}' fits the architecture '{profile.architecture}'")
 
 
-def train(recipe: Recipe, folder: Path, resume: bool = True, progress: bool = True, stop_after: int | None = None) -> Path:
+def train(
+    recipe: Recipe, folder: Path, resume: bool = True, progress: bool = True, stop_after: int | None = None
+) -> Path:
     """Train, or go on where `folder`/last.ckpt stopped; returns the weights file `folder`/<name>.safetensors.
 
     stop_after  end early at this step (the learning schedule stays that of the recipe), leaving last.ckpt to go on from
@@ -183,27 +192,64 @@ def train(recipe: Recipe, folder: Path, resume: bool = True, progress: bool = Tr
     module = TrackingModule(network, profile, recipe)
     data = Data(recipe, profile)
     last = folder / f"{LAST}.ckpt"
-    every = ModelCheckpoint(folder, filename=LAST, every_n_train_steps=recipe.validate_every, save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=False)
+    every = ModelCheckpoint(
+        folder,
+        filename=LAST,
+        every_n_train_steps=recipe.validate_every,
+        save_top_k=1,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
     keepers: list[Callback] = [every]
     if recipe.val:
-        keepers.append(ModelCheckpoint(folder, filename=BEST, monitor="val/score", mode="max", save_top_k=1, enable_version_counter=False))
+        keepers.append(
+            ModelCheckpoint(
+                folder, filename=BEST, monitor="val/score", mode="max", save_top_k=1, enable_version_counter=False
+            )
+        )
+    going_on = resume and last.is_file()
     steps = min(recipe.steps, stop_after or recipe.steps)
     trainer = pl.Trainer(
-        default_root_dir=folder, max_steps=steps, max_epochs=-1, accelerator=recipe.accelerator, devices=recipe.devices,
-        num_nodes=recipe.nodes, strategy=recipe.strategy, precision=recipe.precision,  # type: ignore[arg-type]
-        accumulate_grad_batches=recipe.accumulate, gradient_clip_val=recipe.clip_gradient or None,
-        limit_train_batches=recipe.validate_every * recipe.accumulate, limit_val_batches=recipe.val_batches or 1.0,
-        num_sanity_val_steps=0, use_distributed_sampler=False, log_every_n_steps=max(1, min(20, recipe.validate_every)),
-        logger=[CSVLogger(folder, "csv", version=""), TensorBoardLogger(folder, "tensorboard", version="")],
-        callbacks=[*keepers, LearningRateMonitor("step"), _Learned()], plugins=[SafeCheckpoints()],
-        enable_progress_bar=progress, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=False)
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator=recipe.accelerator,
+        devices=recipe.devices,
+        num_nodes=recipe.nodes,
+        strategy=recipe.strategy,
+        precision=recipe.precision,  # type: ignore[arg-type]
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_gradient or None,
+        limit_train_batches=recipe.validate_every * recipe.accumulate,
+        limit_val_batches=recipe.val_batches or 1.0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=max(1, min(20, recipe.validate_every)),
+        logger=[
+            CSVLogger(folder, "csv", version=_run_name(last if going_on else None)),
+            TensorBoardLogger(folder, "tensorboard", version=""),
+        ],
+        callbacks=[*keepers, LearningRateMonitor("step")],
+        plugins=[SafeCheckpoints()],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=str(last) if going_on else None, weights_only=False)
     trainer.save_checkpoint(last)
     output = folder / f"{recipe.name}.safetensors"
     if trainer.is_global_zero:
         export(module, folder / f"{BEST}.ckpt", output)
     return output
+
+
+def _run_name(checkpoint: Path | None) -> str:
+    """Where a run's table goes, so that going on keeps the one before."""
+    step = (
+        0
+        if checkpoint is None
+        else torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["global_step"]
+    )
+    return f"from_step_{step}"
 
 
 def export(module: TrackingModule, best: Path, output: Path) -> None:

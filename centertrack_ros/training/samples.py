@@ -17,7 +17,16 @@ from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.annotations import AnnotatedImage, Collection
-from centertrack_ros.training.augment import Augmentation, Crop, jittered, mapped_boxes, mirrored_alpha, noisy_prior, random_crop, vary_color
+from centertrack_ros.training.augment import (
+    Augmentation,
+    Crop,
+    jittered,
+    mapped_boxes,
+    mirrored_alpha,
+    noisy_prior,
+    random_crop,
+    vary_color,
+)
 from centertrack_ros.training.targets import GridObjects, make_targets
 
 Array = NDArray[Any]
@@ -40,8 +49,13 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(
-        self, collections: Sequence[Collection], profile: ModelProfile, augmentation: Augmentation, max_objects: int = 128, still: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        collections: Sequence[Collection],
+        profile: ModelProfile,
+        augmentation: Augmentation,
+        max_objects: int = 128,
+        still: bool = False,
+    ) -> None:
         self.profile, self.augmentation, self.max_objects, self.still = profile, augmentation, max_objects, still
         self.images = [image for collection in collections for image in collection.images]
         self._unlabelled = [collection.unlabelled for collection in collections for _ in collection.images]
@@ -69,7 +83,9 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             if sample is not None:
                 sample["skipped"] = np.array(attempt, np.int64)
                 return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()}
-        raise FileNotFoundError(f"{self.images[chosen.index].path} and the {RETRIES - 1} images after it cannot be read")
+        raise FileNotFoundError(
+            f"{self.images[chosen.index].path} and the {RETRIES - 1} images after it cannot be read"
+        )
 
     def previous_of(self, index: int, rng: np.random.Generator) -> int:
         """The image that serves as the previous frame; itself for a still image."""
@@ -106,7 +122,9 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             **make_targets(objects, self.profile.heads, grid, self.max_objects),
         }
 
-    def _input(self, rng: np.random.Generator, pixels: NDArray[np.uint8], crop: Crop, size: tuple[int, int]) -> NDArray[np.float32]:
+    def _input(
+        self, rng: np.random.Generator, pixels: NDArray[np.uint8], crop: Crop, size: tuple[int, int]
+    ) -> NDArray[np.float32]:
         warped = cv2.warpAffine(pixels, crop.affine(size), (size[1], size[0]), flags=cv2.INTER_LINEAR)
         warped = vary_color(rng, warped, self.augmentation)
         if self.profile.color_order == "rgb":
@@ -115,26 +133,36 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         shift = -np.asarray(self.profile.mean, np.float32) / np.asarray(self.profile.std, np.float32)
         return warped.transpose(2, 0, 1) * scale[:, None, None] + shift[:, None, None]
 
-    def _objects(self, image: AnnotatedImage, previous: AnnotatedImage, crop: Crop, centers: Array, unlabelled: Array) -> GridObjects:
+    def _objects(
+        self, image: AnnotatedImage, previous: AnnotatedImage, crop: Crop, centers: Array, unlabelled: Array
+    ) -> GridObjects:
         profile = self.profile
         grid = (profile.input_height // profile.down_ratio, profile.input_width // profile.down_ratio)
         affine = crop.affine(grid)
         where = {int(track): row for row, track in enumerate(previous.track_ids)}
         rows = [where.get(int(track), -1) for track in image.track_ids]
-        known = np.array([[np.nan, np.nan] if row < 0 else centers[row] / profile.down_ratio for row in rows]).reshape(-1, 2)
+        known = np.array([[np.nan, np.nan] if row < 0 else centers[row] / profile.down_ratio for row in rows]).reshape(
+            -1, 2
+        )
         # A smaller crop makes everything look nearer; a camera with another focal length does the same.
         nearer = crop.zoom
         if image.focal and profile.trained_focal_length:
-            nearer = profile.trained_focal_length / (image.focal * abs(float(crop.affine((profile.input_height, profile.input_width))[0, 0])))
+            nearer = profile.trained_focal_length / (
+                image.focal * abs(float(crop.affine((profile.input_height, profile.input_width))[0, 0]))
+            )
         alphas = image.alphas
         return GridObjects(
-            boxes=mapped_boxes(affine, image.boxes), class_ids=image.class_ids, previous_centers=known,
-            depths=None if image.depths is None else image.depths * nearer, dimensions=image.dimensions,
+            boxes=mapped_boxes(affine, image.boxes),
+            class_ids=image.class_ids,
+            previous_centers=known,
+            depths=None if image.depths is None else image.depths * nearer,
+            dimensions=image.dimensions,
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
             velocities=None if crop.mirrored else image.velocities,
-            ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None, unlabelled=unlabelled,
-        )  # fmt: skip
+            ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None,
+            unlabelled=unlabelled,
+        )
 
 
 class ResumableBatches(Sampler[list[Draw]]):
@@ -146,10 +174,24 @@ class ResumableBatches(Sampler[list[Draw]]):
     """
 
     def __init__(
-        self, weights: Array, batch: int, steps: int, seed: int, rank: int = 0, ranks: int = 1, position: Callable[[], int] = lambda: 0
+        self,
+        weights: Array,
+        batch: int,
+        steps: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        position: Callable[[], int] = lambda: 0,
     ) -> None:
         self._entries = np.repeat(np.arange(len(weights)), np.asarray(weights, np.int64))
-        self.batch, self.steps, self.seed, self.rank, self.ranks, self.position = batch, steps, seed, rank, ranks, position
+        self.batch, self.steps, self.seed, self.rank, self.ranks, self.position = (
+            batch,
+            steps,
+            seed,
+            rank,
+            ranks,
+            position,
+        )
         self._round: tuple[int, Array] = (-1, self._entries)
         if not len(self._entries):
             raise ValueError("training data: every image has weight 0")

@@ -12,16 +12,32 @@ from centertrack_ros.geometry.gaussian import draw, gaussian_radius
 
 F32 = NDArray[np.float32]
 Arrays = dict[str, NDArray]
-SUPPORTED = ("hm", "reg", "wh", "tracking", "ltrb", "ltrb_amodal", "dep", "dim", "rot", "amodel_offset", "nuscenes_att", "velocity")
+SUPPORTED = (
+    "hm",
+    "reg",
+    "wh",
+    "tracking",
+    "ltrb",
+    "ltrb_amodal",
+    "dep",
+    "dim",
+    "rot",
+    "amodel_offset",
+    "nuscenes_att",
+    "velocity",
+)
 
 
 @dataclass(frozen=True)
 class GridObjects:
-    """N annotated objects of one training image, places in output-grid px (after crop and mirroring). NaN marks what is unknown.
+    """N annotated objects of one training image, places in output-grid px (after crop and mirroring). NaN marks what
+    is unknown.
 
     boxes (N, 4) not clipped; class_ids (N,); previous_centers (N, 2) in the previous frame, NaN when not there
-    depths (N,) m, dimensions (N, 3) h, w, l m, alphas (N,) rad, amodal_centers (N, 2), velocities (N, 3) m/s in camera axes
-    attributes (N, 8) 0 or 1; ignored (M, 4) boxes in which no detection is wrong; ignored_classes (M,), -1 for every class
+    depths (N,) m, dimensions (N, 3) h, w, l m, alphas (N,) rad, amodal_centers (N, 2), velocities (N, 3) m/s in
+    camera axes
+    attributes (N, 8) 0 or 1; ignored (M, 4) boxes in which no detection is wrong; ignored_classes (M,), -1 for every
+    class
     unlabelled (U,) classes that are not annotated in this image at all
     """
 
@@ -39,11 +55,15 @@ class GridObjects:
     unlabelled: NDArray | None = None
 
 
-def make_targets(objects: GridObjects, heads: Mapping[str, int], grid: tuple[int, int], max_objects: int = 128) -> Arrays:
-    """Arrays for `losses.head_losses`, without the batch axis: hm (C, h, w), index, channels, mask (K,), and per head its
+def make_targets(
+    objects: GridObjects, heads: Mapping[str, int], grid: tuple[int, int], max_objects: int = 128
+) -> Arrays:
+    """Arrays for `losses.head_losses`, without the batch axis: hm (C, h, w), index, channels, mask (K,), and per head
+    its
     target and `<head>_mask` (K, C); 'rot' gives rot_bins, rot_residuals (K, 2), rot_mask (K,).
 
-    Objects without area inside the grid, and those beyond `max_objects`, are left out. Raises ValueError for a head that
+    Objects without area inside the grid, and those beyond `max_objects`, are left out. Raises ValueError for a head
+    that
     has no targets here.
     """
     if unknown := sorted(set(heads) - set(SUPPORTED)):
@@ -106,7 +126,9 @@ def _column(values: NDArray | None, keep: NDArray) -> NDArray | None:
     return None if values is None else np.asarray(values, np.float64)[keep][:, None]
 
 
-def _heatmap(objects: GridObjects, channels: int, grid: tuple[int, int], cell: NDArray, classes: NDArray, size: NDArray) -> F32:
+def _heatmap(
+    objects: GridObjects, channels: int, grid: tuple[int, int], cell: NDArray, classes: NDArray, size: NDArray
+) -> F32:
     height, width = grid
     heatmap = np.zeros((channels, height, width), np.float32)
     if objects.unlabelled is not None:
@@ -125,7 +147,9 @@ def _heatmap(objects: GridObjects, channels: int, grid: tuple[int, int], cell: N
 
 
 def rotation_bins(alphas: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Membership (N, 2) and residual (N, 2) rad of angles (N,) in [-pi, pi] in the two overlapping bins around -+pi/2."""
+    """Membership (N, 2) and residual (N, 2) rad of angles (N,) in [-pi, pi] in the two overlapping bins around
+    -+pi/2.
+    """
     first = (alphas < np.pi / 6) | (alphas > 5 * np.pi / 6)
     second = (alphas > -np.pi / 6) | (alphas < -5 * np.pi / 6)
     bins = np.stack([first, second], axis=1)

@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.street import textures as tex
-from centertrack_ros.datasets.street.meshes import Mesh, box, cylinder, ellipsoid, extrusion, frustum, merge, polygon, quad
+from centertrack_ros.datasets.street.meshes import (
+    Mesh,
+    box,
+    cylinder,
+    ellipsoid,
+    extrusion,
+    frustum,
+    merge,
+    polygon,
+    quad,
+)
 
 CLASSES = ("car", "truck", "bus", "pedestrian", "cyclist")
 CAR, TRUCK, BUS, PEDESTRIAN, CYCLIST = range(5)
@@ -18,16 +28,29 @@ CAR, TRUCK, BUS, PEDESTRIAN, CYCLIST = range(5)
 DARK = (0.13, 0.13, 0.14)
 GLASS = (0.8, 0.86, 0.92)
 RED_LAMP, HEAD_LAMP, AMBER = (0.8, 0.08, 0.06), (1.0, 1.0, 0.92), (0.95, 0.55, 0.1)
-CAR_PAINT = np.array([
-    (0.92, 0.92, 0.92), (0.75, 0.76, 0.78), (0.45, 0.46, 0.48), (0.1, 0.1, 0.11), (0.25, 0.26, 0.28), (0.55, 0.08, 0.08),
-    (0.12, 0.2, 0.45), (0.3, 0.45, 0.65), (0.15, 0.3, 0.2), (0.6, 0.5, 0.35), (0.8, 0.65, 0.1), (0.75, 0.3, 0.1),
-])  # fmt: skip
+CAR_PAINT = np.array(
+    [
+        (0.92, 0.92, 0.92),
+        (0.75, 0.76, 0.78),
+        (0.45, 0.46, 0.48),
+        (0.1, 0.1, 0.11),
+        (0.25, 0.26, 0.28),
+        (0.55, 0.08, 0.08),
+        (0.12, 0.2, 0.45),
+        (0.3, 0.45, 0.65),
+        (0.15, 0.3, 0.2),
+        (0.6, 0.5, 0.35),
+        (0.8, 0.65, 0.1),
+        (0.75, 0.3, 0.1),
+    ]
+)
 SKIN = np.array([(0.95, 0.78, 0.67), (0.85, 0.65, 0.5), (0.62, 0.44, 0.32), (0.4, 0.27, 0.2)])
 
 
 @dataclass(frozen=True)
 class Part:
-    """A rigid piece of a road user; limbs swing about the y axis through `pivot` (m) by `swing` rad times sin(phase + offset).
+    """A rigid piece of a road user; limbs swing about the y axis through `pivot` (m) by `swing` rad times sin(phase +
+    offset).
 
     rider  the piece is the person on a bicycle
     """
@@ -81,7 +104,9 @@ class Model:
 
     @cached_property
     def fill(self) -> NDArray[np.float64]:
-        """(5,) share of the outline's convex hull that the road user covers, seen from bearings 0 to pi (either side alike)."""
+        """(5,) share of the outline's convex hull that the road user covers, seen from bearings 0 to pi (either side
+        alike).
+        """
         points = np.concatenate([part.posed(1.0) for part in self.parts])
         triangles = np.concatenate([p.mesh.triangles + n for p, n in zip(self.parts, self._starts, strict=True)])
         shares = []
@@ -133,8 +158,14 @@ def _lamps(front: float, back: float, half_width: float, z: float, size: tuple[f
 
 def _plates(front: float, back: float, z: float) -> list[Mesh]:
     return [
-        quad([(front, -0.26, z), (front, 0.26, z), (front, 0.26, z + 0.12), (front, -0.26, z + 0.12)], (1, 1, 1), tex.PLATE),
-        quad([(back, 0.26, z), (back, -0.26, z), (back, -0.26, z + 0.12), (back, 0.26, z + 0.12)], (1, 1, 0.9), tex.PLATE),
+        quad(
+            [(front, -0.26, z), (front, 0.26, z), (front, 0.26, z + 0.12), (front, -0.26, z + 0.12)],
+            (1, 1, 1),
+            tex.PLATE,
+        ),
+        quad(
+            [(back, 0.26, z), (back, -0.26, z), (back, -0.26, z + 0.12), (back, 0.26, z + 0.12)], (1, 1, 0.9), tex.PLATE
+        ),
     ]
 
 
@@ -172,9 +203,16 @@ def make_car(rng: np.random.Generator) -> Model:
     belt, bonnet, ground = shape.belt * height, shape.bonnet * height, 0.2
     x = length * 0.5
     profile = [
-        (-x + 0.06, ground), (x - 0.08, ground), (x, ground + 0.16), (x - 0.02, bonnet - 0.06), (x - 0.14, bonnet + 0.02),
-        (shape.cowl * length, belt), (-x + 0.1, belt + 0.01), (-x, belt - 0.14), (-x, ground + 0.2),
-    ]  # fmt: skip
+        (-x + 0.06, ground),
+        (x - 0.08, ground),
+        (x, ground + 0.16),
+        (x - 0.02, bonnet - 0.06),
+        (x - 0.14, bonnet + 0.02),
+        (shape.cowl * length, belt),
+        (-x + 0.1, belt + 0.01),
+        (-x, belt - 0.14),
+        (-x, ground + 0.2),
+    ]
     inset = [0.06, 0.06, 0.08, 0.08, 0.06, 0.0, 0.0, 0.03, 0.03]
     shades = [DARK, DARK, paint * 0.9, paint, paint, paint, paint, paint, paint * 0.85]
     parts = [extrusion(profile, half, shades, paint, tex.DOORS, inset)]
@@ -186,18 +224,29 @@ def make_car(rng: np.random.Generator) -> Model:
         for share in (0.0, 0.5, 0.97):
             low = floor[0] + (floor[2] - floor[0]) * share
             high = roof[0] + (roof[2] - roof[0]) * share
-            face = [(low, side * floor[3], belt - 0.02), (low + 0.09, side * floor[3], belt - 0.02),
-                    (high + 0.09, side * roof[3], height), (high, side * roof[3], height)]  # fmt: skip
+            face = [
+                (low, side * floor[3], belt - 0.02),
+                (low + 0.09, side * floor[3], belt - 0.02),
+                (high + 0.09, side * roof[3], height),
+                (high, side * roof[3], height),
+            ]
             face = [(px, py + side * 0.006, pz) for px, py, pz in face]
             parts.append(quad(face if side < 0 else face[::-1], paint * 0.8, tex.PAINT))
     parts += _wheels([-0.3 * length, 0.31 * length], half, radius)
     parts += _lamps(x + 0.004, -x - 0.004, half, bonnet - 0.2, (0.3, 0.13))
     parts += _plates(x + 0.008, -x - 0.008, ground + 0.2)
-    grille = [(x + 0.004, -0.45, ground + 0.1), (x + 0.004, 0.45, ground + 0.1), (x + 0.004, 0.45, bonnet - 0.2), (x + 0.004, -0.45, bonnet - 0.2)]
+    grille = [
+        (x + 0.004, -0.45, ground + 0.1),
+        (x + 0.004, 0.45, ground + 0.1),
+        (x + 0.004, 0.45, bonnet - 0.2),
+        (x + 0.004, -0.45, bonnet - 0.2),
+    ]
     parts.append(quad(grille, (0.5, 0.5, 0.5), tex.GRILLE))
     for side in (-1, 1):
         y0, y1 = sorted((side * (half - 0.02), side * half + side * 0.015))
-        parts.append(box((shape.cowl * length - 0.15, y0, belt), (shape.cowl * length, y1, belt + 0.14), paint, tex.PAINT))
+        parts.append(
+            box((shape.cowl * length - 0.15, y0, belt), (shape.cowl * length, y1, belt + 0.14), paint, tex.PAINT)
+        )
     return Model(CAR, (Part(merge(parts)),))
 
 
@@ -212,18 +261,27 @@ def make_truck(rng: np.random.Generator) -> Model:
     parts = [box((x - cab, -half, 0.45), (x, half, sill), paint, tex.DOORS)]
     floor, roof = np.array([x - cab, -half, x, half]), np.array([x - cab, -half + 0.08, x - 0.22, half - 0.08])
     sides = [GLASS, GLASS, GLASS, paint, paint]
-    parts.append(frustum((floor, sill), (roof, cab_height), sides, [tex.WINDOW, tex.WINDOW, tex.WINDOW, tex.PAINT, tex.PAINT]))
+    parts.append(
+        frustum((floor, sill), (roof, cab_height), sides, [tex.WINDOW, tex.WINDOW, tex.WINDOW, tex.PAINT, tex.PAINT])
+    )
     back = x - cab - 0.12
     if rng.random() < 0.75:
         parts.append(box((-x, -half - 0.003, 0.95), (back, half + 0.003, height), cargo, tex.CARGO))
     else:
         parts.append(box((-x, -half, 0.95), (back, half, 1.25), cargo * 0.7, tex.DOORS))
-        parts.append(box((-x + 0.4, -half + 0.2, 1.25), (back - 0.5, half - 0.2, height), rng.uniform(0.3, 0.8, 3), tex.CLOTH))
+        parts.append(
+            box((-x + 0.4, -half + 0.2, 1.25), (back - 0.5, half - 0.2, height), rng.uniform(0.3, 0.8, 3), tex.CLOTH)
+        )
     parts.append(box((-x + 0.1, -0.5, 0.5), (x - 0.2, 0.5, 0.95), DARK, tex.PAINT))
     parts.append(box((-x, -half + 0.1, 0.45), (-x + 0.1, half - 0.1, 0.6), DARK, tex.PAINT))
     parts += _wheels([x - 0.9, -x + 1.4] + ([-x + 2.5] if length > 8 else []), half, radius, 0.3)
     parts += _lamps(x + 0.005, -x - 0.01, half, 0.62, (0.3, 0.18)) + _plates(x + 0.01, -x - 0.012, 0.5)
-    grille = [(x + 0.005, -0.6, 0.75), (x + 0.005, 0.6, 0.75), (x + 0.005, 0.6, sill - 0.15), (x + 0.005, -0.6, sill - 0.15)]
+    grille = [
+        (x + 0.005, -0.6, 0.75),
+        (x + 0.005, 0.6, 0.75),
+        (x + 0.005, 0.6, sill - 0.15),
+        (x + 0.005, -0.6, sill - 0.15),
+    ]
     parts.append(quad(grille, (0.55, 0.55, 0.55), tex.GRILLE))
     return Model(TRUCK, (Part(merge(parts)),))
 
@@ -232,14 +290,31 @@ def make_bus(rng: np.random.Generator) -> Model:
     """A town bus."""
     length, height, width = float(rng.uniform(9.5, 12.5)), float(rng.uniform(2.9, 3.25)), float(rng.uniform(2.45, 2.55))
     half, x = width / 2 - 0.015, length / 2
-    paint = np.clip(rng.choice(np.array([(0.75, 0.12, 0.1), (0.9, 0.75, 0.15), (0.15, 0.35, 0.65), (0.9, 0.9, 0.9), (0.2, 0.5, 0.3)])), 0, 1)
+    paint = np.clip(
+        rng.choice(
+            np.array([(0.75, 0.12, 0.1), (0.9, 0.75, 0.15), (0.15, 0.35, 0.65), (0.9, 0.9, 0.9), (0.2, 0.5, 0.3)])
+        ),
+        0,
+        1,
+    )
     sill = 1.1
     parts = [box((-x, -half, 0.3), (x, half, sill), paint, tex.PAINT)]
     whole = np.array([-x, -half, x, half])
     roof = np.array([-x + 0.03, -half + 0.06, x - 0.12, half - 0.06])
-    parts.append(frustum((whole, sill), (roof, height), [(1, 1, 1), GLASS, (1, 1, 1), GLASS, paint],
-                         [tex.BUS_WINDOWS, tex.WINDOW, tex.BUS_WINDOWS, tex.WINDOW, tex.PAINT]))  # fmt: skip
-    sign = [(x - 0.06, -0.8, height - 0.4), (x - 0.06, 0.8, height - 0.4), (x - 0.06, 0.8, height - 0.1), (x - 0.06, -0.8, height - 0.1)]
+    parts.append(
+        frustum(
+            (whole, sill),
+            (roof, height),
+            [(1, 1, 1), GLASS, (1, 1, 1), GLASS, paint],
+            [tex.BUS_WINDOWS, tex.WINDOW, tex.BUS_WINDOWS, tex.WINDOW, tex.PAINT],
+        )
+    )
+    sign = [
+        (x - 0.06, -0.8, height - 0.4),
+        (x - 0.06, 0.8, height - 0.4),
+        (x - 0.06, 0.8, height - 0.1),
+        (x - 0.06, -0.8, height - 0.1),
+    ]
     parts.append(quad(sign, AMBER, tex.PLATE))
     parts += _wheels([x - 2.6, -x + 3.0], half, 0.48, 0.3)
     parts += _lamps(x + 0.005, -x - 0.005, half, 0.6, (0.35, 0.18)) + _plates(x + 0.01, -x - 0.01, 0.42)
@@ -263,33 +338,67 @@ def _person(rng: np.random.Generator, height: float, seated: bool) -> tuple[list
     body = [frustum((rect, hip - 0.06), (upper, shoulder), [top] * 5, [cloth] * 4 + [tex.CLOTH])]
     if rng.random() < 0.25:  # a skirt or a long coat
         wide = np.array([-hd * 1.5, -hw * 1.35, hd * 1.5, hw * 1.35])
-        body.append(frustum((wide, hip - 0.5 * scale), (rect, hip), [top if rng.random() < 0.5 else bottom] * 5, [tex.CLOTH] * 5))
+        body.append(
+            frustum(
+                (wide, hip - 0.5 * scale), (rect, hip), [top if rng.random() < 0.5 else bottom] * 5, [tex.CLOTH] * 5
+            )
+        )
     if rng.random() < 0.25 and not seated:  # a rucksack
-        body.append(box((-hd - 0.17, -hw * 0.8, hip + 0.1), (-hd + 0.02, hw * 0.8, shoulder - 0.05), rng.uniform(0.1, 0.7, 3), tex.CLOTH))
+        body.append(
+            box(
+                (-hd - 0.17, -hw * 0.8, hip + 0.1),
+                (-hd + 0.02, hw * 0.8, shoulder - 0.05),
+                rng.uniform(0.1, 0.7, 3),
+                tex.CLOTH,
+            )
+        )
     neck = (lean + 0.01, 0, shoulder + 0.03)
     body.append(cylinder(neck, (lean + 0.01, 0, shoulder + 0.1 * scale), (0.05, 0.05), skin, 6, tex.PAINT))
-    body.append(ellipsoid((lean + 0.02, 0, height - 0.115 * scale), (0.1 * scale, 0.085 * scale, 0.115 * scale), skin, 5, 8, tex.PAINT))
+    body.append(
+        ellipsoid(
+            (lean + 0.02, 0, height - 0.115 * scale), (0.1 * scale, 0.085 * scale, 0.115 * scale), skin, 5, 8, tex.PAINT
+        )
+    )
     if rng.random() < 0.9:
         shade = np.array([hair, hair * 0.75, hair * 0.5]) * 0.6
-        body.append(ellipsoid((lean - 0.015, 0, height - 0.085 * scale), (0.1 * scale, 0.093 * scale, 0.085 * scale), shade, 4, 8, tex.CLOTH))
+        body.append(
+            ellipsoid(
+                (lean - 0.015, 0, height - 0.085 * scale),
+                (0.1 * scale, 0.093 * scale, 0.085 * scale),
+                shade,
+                4,
+                8,
+                tex.CLOTH,
+            )
+        )
     limbs = []
     for i, side in enumerate((-1, 1)):
         y, phase = side * hw * 0.55, np.pi * i
         if seated:
             knee, foot = (0.38 * scale, y, hip - 0.2 * scale), (0.22 * scale, y, 0.28)
-            leg = [cylinder((0, y, hip), knee, (0.085 * scale, 0.06 * scale), bottom, 6, tex.CLOTH),
-                   cylinder(knee, foot, (0.06 * scale, 0.045 * scale), bottom, 6, tex.CLOTH),
-                   box((foot[0] - 0.05, y - 0.04, 0.22), (foot[0] + 0.18, y + 0.04, 0.3), DARK, tex.PAINT)]  # fmt: skip
+            leg = [
+                cylinder((0, y, hip), knee, (0.085 * scale, 0.06 * scale), bottom, 6, tex.CLOTH),
+                cylinder(knee, foot, (0.06 * scale, 0.045 * scale), bottom, 6, tex.CLOTH),
+                box((foot[0] - 0.05, y - 0.04, 0.22), (foot[0] + 0.18, y + 0.04, 0.3), DARK, tex.PAINT),
+            ]
             limbs.append(Part(merge(leg), (0.0, y, hip), 0.2, phase, True))
-            arm = cylinder((lean, side * hw * 1.3, shoulder - 0.04), (0.52, side * 0.2, 1.02), (0.055, 0.045), top, 6, tex.CLOTH)
+            arm = cylinder(
+                (lean, side * hw * 1.3, shoulder - 0.04), (0.52, side * 0.2, 1.02), (0.055, 0.045), top, 6, tex.CLOTH
+            )
             limbs.append(Part(arm, rider=True))
             continue
-        leg = [cylinder((0, y, hip), (0, y, 0.08), (0.09 * scale * build, 0.05 * scale), bottom, 6, tex.CLOTH),
-               box((-0.07, y - 0.045, 0), (0.19 * scale, y + 0.045, 0.09), rng.uniform(0.05, 0.4, 3), tex.PAINT)]  # fmt: skip
+        leg = [
+            cylinder((0, y, hip), (0, y, 0.08), (0.09 * scale * build, 0.05 * scale), bottom, 6, tex.CLOTH),
+            box((-0.07, y - 0.045, 0), (0.19 * scale, y + 0.045, 0.09), rng.uniform(0.05, 0.4, 3), tex.PAINT),
+        ]
         limbs.append(Part(merge(leg), (0.0, y, hip), 0.48, phase))
         arm_y = side * hw * 1.4
-        arm = [cylinder((0, arm_y, shoulder - 0.03), (0.06, arm_y, hip - 0.02), (0.055 * scale, 0.04 * scale), top, 6, tex.CLOTH),
-               ellipsoid((0.065, arm_y, hip - 0.07), (0.045, 0.035, 0.06), skin, 3, 6, tex.PAINT)]  # fmt: skip
+        arm = [
+            cylinder(
+                (0, arm_y, shoulder - 0.03), (0.06, arm_y, hip - 0.02), (0.055 * scale, 0.04 * scale), top, 6, tex.CLOTH
+            ),
+            ellipsoid((0.065, arm_y, hip - 0.07), (0.045, 0.035, 0.06), skin, 3, 6, tex.PAINT),
+        ]
         limbs.append(Part(merge(arm), (0.0, arm_y, shoulder - 0.05), 0.38, phase + np.pi))
     return body, limbs
 
@@ -321,7 +430,13 @@ def make_cyclist(rng: np.random.Generator) -> Model:
         for side in (-1, 1):
             parts.append(_ring((x, side * 0.015, 0.335), 0.265, 0.335, side))
     seat, crank, head = (-0.2, 0, 0.9), (-0.05, 0, 0.3), (0.42, 0, 0.85)
-    for a, b in ((crank, seat), (crank, head), ((-0.15, 0, 0.75), head), ((-0.53, 0, 0.335), crank), ((0.53, 0, 0.335), (0.4, 0, 1.0))):
+    for a, b in (
+        (crank, seat),
+        (crank, head),
+        ((-0.15, 0, 0.75), head),
+        ((-0.53, 0, 0.335), crank),
+        ((0.53, 0, 0.335), (0.4, 0, 1.0)),
+    ):
         parts.append(cylinder(a, b, (0.022, 0.022), frame, 5, tex.PAINT))
     parts.append(cylinder((0.46, -0.27, 1.02), (0.46, 0.27, 1.02), (0.018, 0.018), DARK, 5, tex.PAINT))
     parts.append(box((-0.32, -0.07, 0.88), (-0.08, 0.07, 0.94), DARK, tex.PAINT))
@@ -329,8 +444,22 @@ def make_cyclist(rng: np.random.Generator) -> Model:
     body, limbs = _person(rng, height, seated=True)
     rider = [mesh.moved((-0.15, 0, 0.06)) for mesh in body]
     if rng.random() < 0.5:
-        rider.append(ellipsoid((-0.15 + 0.35 * height / 1.75, 0, height - 0.01), (0.13, 0.1, 0.09), rng.uniform(0.1, 1, 3), 4, 8, tex.PAINT))
-    moved = [Part(p.mesh.moved((-0.15, 0, 0.06)), (p.pivot[0] - 0.15, p.pivot[1], p.pivot[2] + 0.06), p.swing, p.offset, True) for p in limbs]
+        rider.append(
+            ellipsoid(
+                (-0.15 + 0.35 * height / 1.75, 0, height - 0.01),
+                (0.13, 0.1, 0.09),
+                rng.uniform(0.1, 1, 3),
+                4,
+                8,
+                tex.PAINT,
+            )
+        )
+    moved = [
+        Part(
+            p.mesh.moved((-0.15, 0, 0.06)), (p.pivot[0] - 0.15, p.pivot[1], p.pivot[2] + 0.06), p.swing, p.offset, True
+        )
+        for p in limbs
+    ]
     return Model(CYCLIST, (Part(merge(parts)), Part(merge(rider), rider=True), *moved))
 
 

@@ -22,12 +22,17 @@ ANNOTATIONS = "annotations.json"
 
 
 def write_streets(
-    folder: Path, configs: Iterable[StreetConfig], suffix: str = ".jpg", progress: Callable[[int], None] = lambda frames: None
+    folder: Path,
+    configs: Iterable[StreetConfig],
+    suffix: str = ".jpg",
+    progress: Callable[[int], None] = lambda frames: None,
 ) -> Path:
-    """Render every street into `folder`/images and describe all of them in `folder`/annotations.json, whose path is returned.
+    """Render every street into `folder`/images and describe all of them in `folder`/annotations.json, whose path is
+    returned.
 
     suffix  '.jpg' (quality 92) or '.png';  progress  is told the number of images so far
-    Each camera of a rig is a video of its own; a road user keeps its track_id in all of them. Raises ValueError for another
+    Each camera of a rig is a video of its own; a road user keeps its track_id in all of them. Raises ValueError for
+    another
     suffix, OSError when an image cannot be written.
     """
     if suffix not in (".jpg", ".png"):
@@ -60,11 +65,20 @@ class _Book:
         if not cv2.imwrite(str(path), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
             raise OSError(f"{path}: the image could not be written")
         image_id = len(self.images) + 1
-        self.images.append({
-            "id": image_id, "file_name": name, "width": frame.camera.width, "height": frame.camera.height, "video_id": video_id,
-            "frame_id": frame.index + 1, "sensor_id": 1, "calib": frame.camera.projection.tolist(), "stamp": frame.stamp,
-            "pose": frame.pose.tolist(),
-        })  # fmt: skip
+        self.images.append(
+            {
+                "id": image_id,
+                "file_name": name,
+                "width": frame.camera.width,
+                "height": frame.camera.height,
+                "video_id": video_id,
+                "frame_id": frame.index + 1,
+                "sensor_id": 1,
+                "calib": frame.camera.projection.tolist(),
+                "stamp": frame.stamp,
+                "pose": frame.pose.tolist(),
+            }
+        )
         for row in range(len(frame.tracks)):
             self.annotations.append({"id": len(self.annotations) + 1, "image_id": image_id, **annotation(frame, row)})
 
@@ -83,10 +97,14 @@ def annotation(frame: StreetFrame, row: int) -> dict[str, Any]:
     found, tracks = frame.tracks.detections, frame.tracks
     x1, y1, x2, y2 = found.boxes[row].tolist()
     entry: dict[str, Any] = {
-        "category_id": int(found.class_ids[row]) + 1, "track_id": int(tracks.ids[row]), "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": (x2 - x1) * (y2 - y1), "iscrowd": int(not frame.clear()[row]), "visibility": float(frame.visibility[row]),
+        "category_id": int(found.class_ids[row]) + 1,
+        "track_id": int(tracks.ids[row]),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "iscrowd": int(not frame.clear()[row]),
+        "visibility": float(frame.visibility[row]),
         "truncated": float(frame.truncation[row]),
-    }  # fmt: skip
+    }
     ax1, ay1, ax2, ay2 = frame.amodal_boxes[row].tolist()
     if np.isfinite(ax1):
         entry["bbox_amodal"] = [ax1, ay1, ax2 - ax1, ay2 - ay1]
@@ -99,8 +117,12 @@ def annotation(frame: StreetFrame, row: int) -> dict[str, Any]:
         assert found.alphas is not None and found.rotations_y is not None and found.velocities is not None
         assert found.amodal_centers is not None
         entry |= {
-            "dim": found.dimensions[row].tolist(), "depth": float(found.depths[row]), "alpha": float(found.alphas[row]),
-            "rotation_y": float(found.rotations_y[row]), "location": found.locations[row].tolist(),
-            "amodel_center": found.amodal_centers[row].tolist(), "velocity": found.velocities[row].tolist(),
-        }  # fmt: skip
+            "dim": found.dimensions[row].tolist(),
+            "depth": float(found.depths[row]),
+            "alpha": float(found.alphas[row]),
+            "rotation_y": float(found.rotations_y[row]),
+            "location": found.locations[row].tolist(),
+            "amodel_center": found.amodal_centers[row].tolist(),
+            "velocity": found.velocities[row].tolist(),
+        }
     return entry

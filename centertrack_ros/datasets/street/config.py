@@ -15,7 +15,8 @@ USUAL_FOCAL = 0.791
 
 @dataclass(frozen=True)
 class Mount:
-    """A camera on the vehicle: `position` (x forward, y left, z up) m from the ground under its middle, `yaw` rad to the left.
+    """A camera on the vehicle: `position` (x forward, y left, z up) m from the ground under its middle, `yaw` rad to
+    the left.
 
     focal  focal length in image widths
     pitch  rad, positive looks down
@@ -53,7 +54,8 @@ class StreetConfig:
     frames     number of time steps;  rate  of them, Hz
     width, height   px of each image
     rig        'front' or 'six' (drive only)
-    scenario   'drive': cameras on a vehicle in traffic; 'fixed': a camera on a mast that watches a square full of people
+    scenario   'drive': cameras on a vehicle in traffic; 'fixed': a camera on a mast that watches a square full of
+        people
     look       'train', 'val', 'test': disjoint sets of textures and of road users' shapes
     density    factor on the number of road users
     exposure   motion blur: seconds that the shutter is open, 0 for none
@@ -77,7 +79,11 @@ class StreetConfig:
     max_distance: float = 90.0
 
     def __post_init__(self) -> None:
-        for name, value, known in (("rig", self.rig, RIGS), ("scenario", self.scenario, SCENARIOS), ("look", self.look, LOOKS)):
+        for name, value, known in (
+            ("rig", self.rig, RIGS),
+            ("scenario", self.scenario, SCENARIOS),
+            ("look", self.look, LOOKS),
+        ):
             if value not in known:
                 raise ValueError(f"street: {name} must be one of {', '.join(known)}, got '{value}'")
         bounds = {

@@ -22,7 +22,8 @@ WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 class Mesh:
     """V vertices and F triangles.
 
-    positions (V, 3), normals (V, 3), colors (V, 4) in 0..1, texcoords (V, 2), triangles (F, 3) int, counter-clockwise outside
+    positions (V, 3), normals (V, 3), colors (V, 4) in 0..1, texcoords (V, 2), triangles (F, 3) int, counter-clockwise
+    outside
     """
 
     positions: Array
@@ -32,7 +33,9 @@ class Mesh:
     triangles: NDArray[np.int64]
 
     def moved(self, offset: Sequence[float] = (0, 0, 0), yaw: float = 0.0, scale: Sequence[float] = (1, 1, 1)) -> Mesh:
-        """The mesh scaled per axis (all factors positive), then turned by `yaw` rad about z, then shifted by `offset` m."""
+        """The mesh scaled per axis (all factors positive), then turned by `yaw` rad about z, then shifted by
+        `offset` m.
+        """
         cos, sin = np.cos(yaw), np.sin(yaw)
         turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
         normals = (self.normals / np.asarray(scale, float)) @ turn
@@ -42,9 +45,7 @@ class Mesh:
 
     def tinted(self, color: Sequence[float]) -> Mesh:
         """The mesh with its colours multiplied by `color` (3,)."""
-        return Mesh(
-            self.positions, self.normals, self.colors * np.append(color, 1.0), self.texcoords, self.triangles
-        )
+        return Mesh(self.positions, self.normals, self.colors * np.append(color, 1.0), self.texcoords, self.triangles)
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -87,7 +88,11 @@ def quad(points: Sequence[Sequence[float]], color: Sequence[float], region: Regi
 
 
 def box(
-    low: Sequence[float], high: Sequence[float], color: Sequence[float], region: Region = WHOLE, top: Sequence[float] | None = None
+    low: Sequence[float],
+    high: Sequence[float],
+    color: Sequence[float],
+    region: Region = WHOLE,
+    top: Sequence[float] | None = None,
 ) -> Mesh:
     """An axis-aligned box without its floor; `top` is the roof's own colour."""
     (x0, y0, z0), (x1, y1, z1) = low, high
@@ -117,8 +122,14 @@ def frustum(
     return merge([quad(face, colors[i], regions[i]) for i, face in enumerate(faces)])
 
 
-def extrusion(profile: Sequence[tuple[float, float]], half_width: float, colors: Sequence[Sequence[float]], side: Sequence[float],
-              region: Region = WHOLE, inset: Sequence[float] | None = None) -> Mesh:
+def extrusion(
+    profile: Sequence[tuple[float, float]],
+    half_width: float,
+    colors: Sequence[Sequence[float]],
+    side: Sequence[float],
+    region: Region = WHOLE,
+    inset: Sequence[float] | None = None,
+) -> Mesh:
     """A convex side view (K points x, z, counter-clockwise seen from the right, i.e. from -y) drawn out to both sides.
 
     colors  (K, 3) of the strip from point i to i + 1;  side  colour of the two side faces
@@ -141,8 +152,14 @@ def extrusion(profile: Sequence[tuple[float, float]], half_width: float, colors:
 
 
 def cylinder(
-    start: Sequence[float], end: Sequence[float], radii: tuple[float, float], color: Sequence[float], segments: int = 8,
-    region: Region = WHOLE, cap: Region | None = None, cap_color: Sequence[float] | None = None,
+    start: Sequence[float],
+    end: Sequence[float],
+    radii: tuple[float, float],
+    color: Sequence[float],
+    segments: int = 8,
+    region: Region = WHOLE,
+    cap: Region | None = None,
+    cap_color: Sequence[float] | None = None,
 ) -> Mesh:
     """A (truncated) cone from `start` to `end` (m), smooth-shaded; `cap` textures both ends, None leaves them open."""
     a, b = np.asarray(start, float), np.asarray(end, float)
@@ -167,25 +184,35 @@ def cylinder(
     middle = np.array([(cap[0] + cap[2]) / 2, (cap[1] + cap[3]) / 2])
     spread = np.stack([np.cos(angle), np.sin(angle)], 1)[:-1] * ((cap[2] - cap[0]) / 2, (cap[3] - cap[1]) / 2) + middle
     paint = color if cap_color is None else cap_color
-    return merge([
-        tube,
-        polygon((a + ring[:-1] * radii[0])[::-1], paint, spread[::-1]),
-        polygon(b + ring[:-1] * radii[1], paint, spread),
-    ])
+    return merge(
+        [
+            tube,
+            polygon((a + ring[:-1] * radii[0])[::-1], paint, spread[::-1]),
+            polygon(b + ring[:-1] * radii[1], paint, spread),
+        ]
+    )
 
 
 def ellipsoid(
-    center: Sequence[float], radii: Sequence[float], color: Sequence[float], rings: int = 5, segments: int = 8,
-    region: Region = WHOLE, roughness: Array | None = None,
+    center: Sequence[float],
+    radii: Sequence[float],
+    color: Sequence[float],
+    rings: int = 5,
+    segments: int = 8,
+    region: Region = WHOLE,
+    roughness: Array | None = None,
 ) -> Mesh:
     """A smooth-shaded ellipsoid; `roughness` (rings + 1, segments) scales the radius per vertex, for foliage."""
     latitude = np.linspace(-np.pi / 2, np.pi / 2, rings + 1)
     longitude = np.linspace(0, 2 * np.pi, segments + 1)
-    unit = np.stack([
-        np.cos(latitude)[:, None] * np.cos(longitude),
-        np.cos(latitude)[:, None] * np.sin(longitude),
-        np.repeat(np.sin(latitude)[:, None], segments + 1, axis=1),
-    ], axis=-1)
+    unit = np.stack(
+        [
+            np.cos(latitude)[:, None] * np.cos(longitude),
+            np.cos(latitude)[:, None] * np.sin(longitude),
+            np.repeat(np.sin(latitude)[:, None], segments + 1, axis=1),
+        ],
+        axis=-1,
+    )
     bump = np.ones((rings + 1, segments + 1))
     if roughness is not None:
         bump[:, :-1] = roughness
@@ -213,8 +240,6 @@ def ribbon(left: Array, right: Array, color: Sequence[float], metres: tuple[floa
     positions = np.concatenate([right, left])
     coords = np.concatenate([np.stack([np.zeros(count), along], 1), np.stack([across, along], 1)])
     i = np.arange(count - 1)
-    triangles = np.concatenate(
-        [np.stack([i, i + 1, i + 1 + count], 1), np.stack([i, i + 1 + count, i + count], 1)]
-    )
+    triangles = np.concatenate([np.stack([i, i + 1, i + 1 + count], 1), np.stack([i, i + 1 + count, i + count], 1)])
     normals = np.tile([0.0, 0.0, 1.0], (2 * count, 1))
     return Mesh(positions, normals, np.tile(np.append(color, 1.0), (2 * count, 1)), coords, triangles)

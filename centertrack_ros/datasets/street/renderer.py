@@ -47,7 +47,9 @@ def _pipe() -> Any:
 
 @dataclass(frozen=True)
 class Light:
-    """A sun and the sky's light: `direction` (3,) points from the sun into the scene; colours (3,) in 0..1 and above."""
+    """A sun and the sky's light: `direction` (3,) points from the sun into the scene; colours (3,) in 0..1 and
+    above.
+    """
 
     direction: NDArray[np.float64]
     sun: NDArray[np.float64]
@@ -102,8 +104,17 @@ class Renderer:
         return output, texture, camera
 
     def add(
-        self, mesh: Mesh, texture: NDArray[np.uint8] | None = None, *, label: int = 0, layer: int | None = None,
-        lit: bool = True, occludes: bool = True, parent: Any = None, opacity: float = 1.0, reach: float | None = None,
+        self,
+        mesh: Mesh,
+        texture: NDArray[np.uint8] | None = None,
+        *,
+        label: int = 0,
+        layer: int | None = None,
+        lit: bool = True,
+        occludes: bool = True,
+        parent: Any = None,
+        opacity: float = 1.0,
+        reach: float | None = None,
     ) -> Any:
         """Put a mesh into the scene and give its handle.
 
@@ -113,7 +124,8 @@ class Renderer:
         opacity  below 1 what lies behind shines through
         parent   another handle
         reach    m from the camera to the mesh's middle up to which it is drawn; None: always
-        layer    painter's order of things flat on the ground (and the sky), which neither test nor write depth; None: solid
+        layer    painter's order of things flat on the ground (and the sky), which neither test nor write depth; None:
+            solid
         """
         core = _panda()
         node = (self._root if parent is None else parent).attachNewNode(_geometry(mesh))
@@ -129,7 +141,9 @@ class Renderer:
             node.setDepthTest(False)
             node.setDepthWrite(False)
         else:
-            node.setBin("unsorted", 0)  # the usual order is by memory address: where depths are equal, any run could differ
+            node.setBin(
+                "unsorted", 0
+            )  # the usual order is by memory address: where depths are equal, any run could differ
         if not occludes:
             node.hide(core.BitMask32(ID_MASK))
         if reach is not None:
@@ -201,8 +215,16 @@ class Renderer:
         # Panda calls the rotation about y 'roll'; its mesh hangs from the pivot.
         node.setPosHpr(*pivot, 0, 0, float(np.degrees(angle)))
 
-    def render(self, rotation: NDArray[np.float64], position: NDArray[np.float64], focal: float, sky: Any = None, ids: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.int32] | None]:
-        """Image (H, W, 3) BGR and labels (H, W) int32 as a camera sees them whose optical axes are the columns of `rotation`.
+    def render(
+        self,
+        rotation: NDArray[np.float64],
+        position: NDArray[np.float64],
+        focal: float,
+        sky: Any = None,
+        ids: bool = True,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32] | None]:
+        """Image (H, W, 3) BGR and labels (H, W) int32 as a camera sees them whose optical axes are the columns of
+        `rotation`.
 
         rotation  (3, 3) optical to world;  position (3,) m;  focal px at image width
         """

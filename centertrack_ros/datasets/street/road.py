@@ -68,6 +68,14 @@ def make_road(rng: np.random.Generator, length: float) -> Road:
         station += rng.uniform(55, 140)
     behind = -rng.uniform(40, 100)
     return Road(
-        stations, points, headings, int(rng.choice([1, 1, 2])), float(rng.uniform(3.1, 3.6)), float(rng.uniform(1.1, 1.6)),
-        float(rng.choice([0.0, 2.3, 2.3])), float(rng.uniform(2.2, 4.5)), np.array([behind, *crossings]), float(rng.uniform(3.6, 5.0)),
-    )  # fmt: skip
+        stations,
+        points,
+        headings,
+        int(rng.choice([1, 1, 2])),
+        float(rng.uniform(3.1, 3.6)),
+        float(rng.uniform(1.1, 1.6)),
+        float(rng.choice([0.0, 2.3, 2.3])),
+        float(rng.uniform(2.2, 4.5)),
+        np.array([behind, *crossings]),
+        float(rng.uniform(3.6, 5.0)),
+    )

@@ -36,8 +36,11 @@ class Weather:
         """Sun and sky light that go with it."""
         bright = 1.0 - 0.45 * self.dusk
         warm = np.array([1.0, 0.96 - 0.1 * self.dusk, 0.88 - 0.25 * self.dusk])
-        return Light(self.sun, warm * 0.62 * (1 - 0.85 * self.overcast) * bright,
-                     np.array([0.58, 0.6, 0.65]) * (1 + 0.35 * self.overcast) * bright)  # fmt: skip
+        return Light(
+            self.sun,
+            warm * 0.62 * (1 - 0.85 * self.overcast) * bright,
+            np.array([0.58, 0.6, 0.65]) * (1 + 0.35 * self.overcast) * bright,
+        )
 
     @property
     def shadow(self) -> float:
@@ -81,18 +84,34 @@ class _Stage:
             self.renderer.add(merge(meshes), tex.material(kind, seed), layer=layer, occludes=False)
 
 
-def _strip(road: Road, left: float, right: float, color: tuple[float, float, float], metres: tuple[float, float], step: int = 4,
-           span: tuple[float, float] | None = None) -> Mesh:  # fmt: skip
+def _strip(
+    road: Road,
+    left: float,
+    right: float,
+    color: tuple[float, float, float],
+    metres: tuple[float, float],
+    step: int = 4,
+    span: tuple[float, float] | None = None,
+) -> Mesh:
     low, high = (road.stations[0], road.stations[-1] - 1) if span is None else span
-    stations = np.arange(low, high, step) if span is None else np.linspace(low, high, max(2, int((high - low) / step) + 1))
+    stations = (
+        np.arange(low, high, step) if span is None else np.linspace(low, high, max(2, int((high - low) / step) + 1))
+    )
     a, _ = road.at(stations, np.full(len(stations), left))
     b, _ = road.at(stations, np.full(len(stations), right))
     zero = np.zeros((len(stations), 1))
     return ribbon(np.hstack([a, zero]), np.hstack([b, zero]), color, metres, stations - low)
 
 
-def _straight(origin: Array, bearing: float, along: tuple[float, float], across: tuple[float, float], color: tuple[float, float, float],
-              metres: tuple[float, float] = (4.0, 4.0), pieces: int = 8) -> Mesh:  # fmt: skip
+def _straight(
+    origin: Array,
+    bearing: float,
+    along: tuple[float, float],
+    across: tuple[float, float],
+    color: tuple[float, float, float],
+    metres: tuple[float, float] = (4.0, 4.0),
+    pieces: int = 8,
+) -> Mesh:
     direction = np.array([np.cos(bearing), np.sin(bearing)])
     normal = np.array([-direction[1], direction[0]])
     at = np.linspace(*along, pieces + 1)
@@ -125,13 +144,23 @@ def _ground(stage: _Stage, road: Road, paved: bool) -> None:
         half = road.cross_half
         for way in (-1, 1):
             bearing = heading + way * np.pi / 2
-            stage.flat(_straight(point, bearing, (0, 110), (-half - 2.5, half + 2.5), (tone,) * 3, (3.0, 3.0)), STRIP, "paving", paving)
+            stage.flat(
+                _straight(point, bearing, (0, 110), (-half - 2.5, half + 2.5), (tone,) * 3, (3.0, 3.0)),
+                STRIP,
+                "paving",
+                paving,
+            )
             stage.flat(_straight(point, bearing, (0, 110), (-half, half), (1, 1, 1)), CROSS, "asphalt", asphalt)
     stage.flat(_strip(road, kerb, -kerb, (1, 1, 1), (4.0, 4.0)), LANE, "asphalt", asphalt)
     if road.parking and rng.random() < 0.5:
         for side in (-1, 1):
             a, b = side * (kerb - road.parking), side * kerb
-            stage.flat(_strip(road, max(a, b), min(a, b), (0.85, 0.82, 0.8), (2.0, 2.0)), LANE, "paving", stage.kind("paving", 8))
+            stage.flat(
+                _strip(road, max(a, b), min(a, b), (0.85, 0.82, 0.8), (2.0, 2.0)),
+                LANE,
+                "paving",
+                stage.kind("paving", 8),
+            )
 
 
 def _markings(stage: _Stage, road: Road, length: float) -> None:
@@ -139,9 +168,13 @@ def _markings(stage: _Stage, road: Road, length: float) -> None:
     white = (rng.uniform(0.75, 0.95),) * 3
     edge = road.lanes * road.lane
 
-    def line(lateral: float, a: float, b: float, width: float = 0.14, color: tuple[float, float, float] = white) -> None:
+    def line(
+        lateral: float, a: float, b: float, width: float = 0.14, color: tuple[float, float, float] = white
+    ) -> None:
         if not road.near_crossing(a, 4.0) and not road.near_crossing(b, 4.0):
-            stage.flat(_strip(road, lateral + width / 2, lateral - width / 2, color, (1, 1), 3, (a, b)), MARKING, "plain", 1)
+            stage.flat(
+                _strip(road, lateral + width / 2, lateral - width / 2, color, (1, 1), 3, (a, b)), MARKING, "plain", 1
+            )
 
     double = rng.random() < 0.4
     middle = (0.85, 0.7, 0.15) if rng.random() < 0.3 else white
@@ -159,13 +192,17 @@ def _markings(stage: _Stage, road: Road, length: float) -> None:
         for side in (-1, 1):
             at = station + side * (road.cross_half + 1.8)
             for lateral in np.arange(-road.kerb + 0.3, road.kerb - 0.6, 1.0):
-                stage.flat(_strip(road, lateral + 0.5, lateral, white, (1, 1), 3, (at - 1.4, at + 1.4)), MARKING, "plain", 1)
+                stage.flat(
+                    _strip(road, lateral + 0.5, lateral, white, (1, 1), 3, (at - 1.4, at + 1.4)), MARKING, "plain", 1
+                )
             stop = station + side * (road.cross_half + 4.6)
             low, high = (0.1, edge) if side > 0 else (-edge, -0.1)
             stage.flat(_strip(road, high, low, white, (1, 1), 1, (stop - 0.2, stop + 0.2)), MARKING, "plain", 1)
 
 
-def _house(stage: _Stage, center: Array, yaw: float, size: tuple[float, float, float], station: float, shop: bool) -> None:
+def _house(
+    stage: _Stage, center: Array, yaw: float, size: tuple[float, float, float], station: float, shop: bool
+) -> None:
     length, depth, height = size
     facade, rng = stage.kind("facade", 24), stage.rng
     tint = rng.uniform(0.8, 1.1) * (1 + rng.normal(0, 0.04, 3))
@@ -184,10 +221,21 @@ def _house(stage: _Stage, center: Array, yaw: float, size: tuple[float, float, f
         x, y = length / 2 + 0.3, depth / 2 + 0.4
         a, b, c, d = (-x, -y, top), (x, -y, top), (x, y, top), (-x, y, top)
         e, f = (-x, 0, top + ridge), (x, 0, top + ridge)
-        gable = merge([quad([a, b, f, e], roof, (0, 0, 6, 3)), quad([c, d, e, f], roof, (0, 0, 6, 3)), quad([b, c, f, f], tint), quad([d, a, e, e], tint)])
+        gable = merge(
+            [
+                quad([a, b, f, e], roof, (0, 0, 6, 3)),
+                quad([c, d, e, f], roof, (0, 0, 6, 3)),
+                quad([b, c, f, f], tint),
+                quad([d, a, e, e], tint),
+            ]
+        )
         stage.solid(gable.moved(**place), "roof", 2, station)
     else:
-        rim = box((-length / 2 - 0.25, -depth / 2 - 0.25, height - 0.5), (length / 2 + 0.25, depth / 2 + 0.25, height + 0.25), roof)
+        rim = box(
+            (-length / 2 - 0.25, -depth / 2 - 0.25, height - 0.5),
+            (length / 2 + 0.25, depth / 2 + 0.25, height + 0.25),
+            roof,
+        )
         stage.solid(rim.moved(**place), "roof", 2, station)
     stage.casts.append(box((-length / 2, -depth / 2, 0), (length / 2, depth / 2, height), (0, 0, 0)).moved(**place))
 
@@ -206,9 +254,21 @@ def _houses(stage: _Stage, road: Road, length: float, clear: tuple[Array, float]
             free = clear is None or np.hypot(*(point - clear[0])) > clear[1] + wide / 2
             if not road.near_crossing(middle, wide / 2 + 1.5) and free:
                 if rng.random() < built:
-                    _house(stage, point, float(heading + (np.pi if side > 0 else 0)), (wide, depth, height), middle, rng.random() < shops)
+                    _house(
+                        stage,
+                        point,
+                        float(heading + (np.pi if side > 0 else 0)),
+                        (wide, depth, height),
+                        middle,
+                        rng.random() < shops,
+                    )
                 elif rng.random() < 0.5:
-                    low = box((-wide / 2, -0.4, 0), (wide / 2, 0.4, rng.uniform(0.8, 1.9)), (0.45, 0.75, 0.4), (0, 0, wide / 2, 1))
+                    low = box(
+                        (-wide / 2, -0.4, 0),
+                        (wide / 2, 0.4, rng.uniform(0.8, 1.9)),
+                        (0.45, 0.75, 0.4),
+                        (0, 0, wide / 2, 1),
+                    )
                     (hedge,), _ = road.at(np.array([middle]), np.array([side * (setback + 0.3)]))
                     stage.solid(low.moved((*hedge, 0), float(heading)), "foliage", stage.kind("foliage", 6), middle)
             station += wide + (float(rng.uniform(0, 6)) if rng.random() < 0.5 else 0.0)
@@ -225,20 +285,33 @@ def _houses(stage: _Stage, road: Road, length: float, clear: tuple[Array, float]
                     center = point + direction * (at + wide / 2) + normal * side * (road.cross_half + 8.5)
                     if clear is None or np.hypot(*(center - clear[0])) > clear[1] + wide / 2:
                         turned = float(bearing + (np.pi if side > 0 else 0))
-                        _house(stage, center, turned, (wide, 9.0, float(np.clip(rng.normal(tall, 4), 4.5, 30))), station, False)
+                        _house(
+                            stage,
+                            center,
+                            turned,
+                            (wide, 9.0, float(np.clip(rng.normal(tall, 4), 4.5, 30))),
+                            station,
+                            False,
+                        )
                     at += wide + float(rng.uniform(0, 8))
 
 
 def _tree(rng: np.random.Generator, height: float) -> tuple[Mesh, Mesh]:
     trunk = height * rng.uniform(0.25, 0.4)
     wood = cylinder((0, 0, 0), (0, 0, trunk + 0.5), (0.16, 0.1), (0.4, 0.32, 0.25), 6, (0, 0, 1, 3))
-    green = rng.uniform((0.35, 0.45, 0.2), (0.62, 0.68, 0.38)) if rng.random() < 0.93 else rng.uniform((0.65, 0.45, 0.2), (0.8, 0.6, 0.3))
+    green = (
+        rng.uniform((0.35, 0.45, 0.2), (0.62, 0.68, 0.38))
+        if rng.random() < 0.93
+        else rng.uniform((0.65, 0.45, 0.2), (0.8, 0.6, 0.3))
+    )
     blobs = []
     for _ in range(int(rng.integers(2, 5))):
         size = (height - trunk) * rng.uniform(0.28, 0.45)
         center = (*(rng.normal(0, size * 0.45, 2)), trunk + (height - trunk) * rng.uniform(0.35, 0.65))
         rough = rng.uniform(0.78, 1.2, (7, 10))
-        blobs.append(ellipsoid(center, (size, size, size * 1.1), green * rng.uniform(0.85, 1.1), 6, 10, (0, 0, 4, 3), rough))
+        blobs.append(
+            ellipsoid(center, (size, size, size * 1.1), green * rng.uniform(0.85, 1.1), 6, 10, (0, 0, 4, 3), rough)
+        )
     return wood, merge(blobs)
 
 
@@ -248,8 +321,13 @@ def _furniture(stage: _Stage, road: Road, length: float, clear: tuple[Array, flo
     leaves, bark = stage.kind("foliage", 6), stage.kind("bark", 3)
     spacing, lamps = rng.uniform(7, 30), rng.uniform(22, 40)
     for side in (-1, 1):
-        rows = [("tree", spacing, road.kerb + 0.8), ("lamp", lamps, road.kerb + 0.4), ("sign", 34.0, road.kerb + 0.5), ("bin", 27.0, road.kerb + 0.7),
-                ("tree", spacing * 1.3, road.kerb + road.sidewalk + rng.uniform(3, 12))]  # fmt: skip
+        rows = [
+            ("tree", spacing, road.kerb + 0.8),
+            ("lamp", lamps, road.kerb + 0.4),
+            ("sign", 34.0, road.kerb + 0.5),
+            ("bin", 27.0, road.kerb + 0.7),
+            ("tree", spacing * 1.3, road.kerb + road.sidewalk + rng.uniform(3, 12)),
+        ]
         for kind, step, lateral in rows:
             station = -70.0 + rng.uniform(0, step)
             while station < length:
@@ -266,28 +344,41 @@ def _furniture(stage: _Stage, road: Road, length: float, clear: tuple[Array, flo
                     stage.solid(wood.moved(at, turn, (grow,) * 3), "bark", bark, station)
                     stage.solid(crown.moved(at, turn, (grow,) * 3), "foliage", leaves, station)
                     top = float(crown.positions[:, 2].max()) * grow
-                    stage.casts.append(ellipsoid((*point, top * 0.7), (top * 0.25, top * 0.25, top * 0.3), (0, 0, 0), 3, 6))
+                    stage.casts.append(
+                        ellipsoid((*point, top * 0.7), (top * 0.25, top * 0.25, top * 0.3), (0, 0, 0), 3, 6)
+                    )
                 else:
-                    stage.solid(_post(rng, kind).moved(at, float(heading) + (np.pi if side > 0 else 0)), "plain", 2, station)
+                    stage.solid(
+                        _post(rng, kind).moved(at, float(heading) + (np.pi if side > 0 else 0)), "plain", 2, station
+                    )
     for station in road.crossings:
         for side in (-1, 1):
-            (point,), (heading,) = road.at(np.array([station - side * (road.cross_half + 4.0)]), np.array([-side * (road.kerb + 0.5)]))
-            light = merge([
-                cylinder((0, 0, 0), (0, 0, 3.2), (0.06, 0.05), (0.3, 0.3, 0.3), 6),
-                box((-0.14, -0.16, 2.5), (0.14, 0.16, 3.4), (0.12, 0.13, 0.12)),
-                quad([(-0.15, 0.1, 3.1), (-0.15, -0.1, 3.1), (-0.15, -0.1, 3.32), (-0.15, 0.1, 3.32)], (0.9, 0.15, 0.1)),
-            ])  # fmt: skip
+            (point,), (heading,) = road.at(
+                np.array([station - side * (road.cross_half + 4.0)]), np.array([-side * (road.kerb + 0.5)])
+            )
+            light = merge(
+                [
+                    cylinder((0, 0, 0), (0, 0, 3.2), (0.06, 0.05), (0.3, 0.3, 0.3), 6),
+                    box((-0.14, -0.16, 2.5), (0.14, 0.16, 3.4), (0.12, 0.13, 0.12)),
+                    quad(
+                        [(-0.15, 0.1, 3.1), (-0.15, -0.1, 3.1), (-0.15, -0.1, 3.32), (-0.15, 0.1, 3.32)],
+                        (0.9, 0.15, 0.1),
+                    ),
+                ]
+            )
             stage.solid(light.moved((*point, 0), float(heading) + (np.pi if side < 0 else 0)), "plain", 2, station)
 
 
 def _post(rng: np.random.Generator, kind: str) -> Mesh:
     if kind == "lamp":
         tall = 6.5
-        return merge([
-            cylinder((0, 0, 0), (0, 0, tall), (0.09, 0.05), (0.35, 0.37, 0.37), 6),
-            cylinder((0, 0, tall), (0, 1.4, tall + 0.2), (0.05, 0.04), (0.35, 0.37, 0.37), 5),
-            box((-0.12, 1.0, tall + 0.1), (0.12, 1.6, tall + 0.25), (0.8, 0.8, 0.75)),
-        ])  # fmt: skip
+        return merge(
+            [
+                cylinder((0, 0, 0), (0, 0, tall), (0.09, 0.05), (0.35, 0.37, 0.37), 6),
+                cylinder((0, 0, tall), (0, 1.4, tall + 0.2), (0.05, 0.04), (0.35, 0.37, 0.37), 5),
+                box((-0.12, 1.0, tall + 0.1), (0.12, 1.6, tall + 0.25), (0.8, 0.8, 0.75)),
+            ]
+        )
     if kind == "sign":
         color = rng.choice(np.array([(0.8, 0.1, 0.1), (0.15, 0.3, 0.7), (0.9, 0.8, 0.2), (0.95, 0.95, 0.95)]))
         disc = cylinder((-0.02, 0, 2.3), (0.02, 0, 2.3), (0.32, 0.32), color, 10, cap=(0, 0, 1, 1))
@@ -315,9 +406,17 @@ def _sky(renderer: Renderer, look: int, rng: np.random.Generator, weather: Weath
 
 
 def build(
-    renderer: Renderer, road: Road, rng: np.random.Generator, look: int, length: float, weather: Weather, clear: tuple[Array, float] | None = None
+    renderer: Renderer,
+    road: Road,
+    rng: np.random.Generator,
+    look: int,
+    length: float,
+    weather: Weather,
+    clear: tuple[Array, float] | None = None,
 ) -> Any:
-    """Set up ground, houses, trees, sky and light; returns the sky's handle. `clear` (centre (2,) m, radius m) stays empty."""
+    """Set up ground, houses, trees, sky and light; returns the sky's handle. `clear` (centre (2,) m, radius m) stays
+    empty.
+    """
     renderer.light(weather.light)
     sky = _sky(renderer, look, rng, weather)
     stage = _Stage(renderer, look, rng)
@@ -327,12 +426,16 @@ def build(
     _furniture(stage, road, length, clear)
     stage.finish()
     if weather.overcast < 0.6 and stage.casts:
-        renderer.add(flattened(merge(stage.casts), weather.sun), layer=SHADOW, lit=False, occludes=False, opacity=weather.shadow)
+        renderer.add(
+            flattened(merge(stage.casts), weather.sun), layer=SHADOW, lit=False, occludes=False, opacity=weather.shadow
+        )
     return sky
 
 
 def flattened(mesh: Mesh, sun: Array) -> Mesh:
-    """The shadow of convex pieces on the ground: each lit face, thrown along `sun` (3,); covers the shadow exactly once."""
+    """The shadow of convex pieces on the ground: each lit face, thrown along `sun` (3,); covers the shadow exactly
+    once.
+    """
     shadow = mesh.positions.copy()
     shadow[:, :2] -= shadow[:, 2:] * (sun[:2] / sun[2])
     shadow[:, 2] = 0.0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.street import scenery
-from centertrack_ros.datasets.street.actors import CLASSES, CYCLIST, PEDESTRIAN, Model, pool
+from centertrack_ros.datasets.street.actors import CYCLIST, PEDESTRIAN, Model, pool
 from centertrack_ros.datasets.street.config import LOOKS, RIGS, Mount, StreetConfig, optical_rotation
 from centertrack_ros.datasets.street.meshes import box
 from centertrack_ros.datasets.street.renderer import Renderer
@@ -85,14 +85,24 @@ class _Mast:
 def _mast(config: StreetConfig) -> _Mast:
     rng = config.rng(5)
     radius = float(rng.uniform(5, 13))
-    return _Mast(float(rng.uniform(1.8, 6.5)), radius, radius + float(rng.uniform(2, 7)), float(rng.uniform(0.6, 1.1)), float(rng.uniform(0.75, 1.4)))
+    return _Mast(
+        float(rng.uniform(1.8, 6.5)),
+        radius,
+        radius + float(rng.uniform(2, 7)),
+        float(rng.uniform(0.6, 1.1)),
+        float(rng.uniform(0.75, 1.4)),
+    )
 
 
 def _mounts(config: StreetConfig) -> tuple[Mount, ...]:
     if config.scenario == "fixed":
         mast = _mast(config)
         pitch = float(np.arctan2(mast.height - 1.0, mast.distance)) * mast.tilt
-        return (Mount("CAM_MAST", (0.0, 0.0, mast.height), 0.0, mast.focal if config.focal is None else config.focal, pitch),)
+        return (
+            Mount(
+                "CAM_MAST", (0.0, 0.0, mast.height), 0.0, mast.focal if config.focal is None else config.focal, pitch
+            ),
+        )
     if config.rig == "front" and config.focal is not None:
         return tuple(replace(mount, focal=config.focal) for mount in RIGS[config.rig])
     return RIGS[config.rig]
@@ -140,7 +150,11 @@ class _Play:
         radius = mast.radius
         station, side = float(rng.uniform(10, 60)), float(rng.choice([-1, 1]))
         (center,), (heading,) = road.at(np.array([station]), np.array([side * (road.kerb + road.sidewalk + radius)]))
-        yaw = float(heading - side * np.pi / 2 + rng.normal(0, 0.4)) if rng.random() < 0.6 else float(rng.uniform(-3.1, 3.1))
+        yaw = (
+            float(heading - side * np.pi / 2 + rng.normal(0, 0.4))
+            if rng.random() < 0.6
+            else float(rng.uniform(-3.1, 3.1))
+        )
         foot = center - np.array([np.cos(yaw), np.sin(yaw)]) * mast.distance
         return (foot, yaw), (center, radius + 8)
 
@@ -176,8 +190,15 @@ class _Play:
         near[0] = False
         rows = np.flatnonzero(near)
         models = [self.models[c][m] for c, m in zip(traffic.class_ids[rows], traffic.models[rows], strict=True)]
-        return Cast(rows, traffic.class_ids[rows], models, traffic.positions[rows], traffic.yaws[rows],
-                    traffic.velocities[rows], traffic.gait[rows])  # fmt: skip
+        return Cast(
+            rows,
+            traffic.class_ids[rows],
+            models,
+            traffic.positions[rows],
+            traffic.yaws[rows],
+            traffic.velocities[rows],
+            traffic.gait[rows],
+        )
 
     def _body(self, actor: int, model: Model) -> _Body:
         if actor not in self._bodies:
@@ -193,7 +214,14 @@ class _Play:
             height, width, length = model.dimensions * (0.92, 0.94, 0.94)
             slim = 0.5 if model.class_id in (PEDESTRIAN, CYCLIST) else 1.0  # legs apart only now and then
             proxy = box((-length / 2 * slim, -width / 2, 0.02), (length / 2 * slim, width / 2, height), (0, 0, 0))
-            shadow = renderer.add(proxy, layer=scenery.SHADOW, lit=False, occludes=False, parent=self._shadows, opacity=self.weather.shadow)
+            shadow = renderer.add(
+                proxy,
+                layer=scenery.SHADOW,
+                lit=False,
+                occludes=False,
+                parent=self._shadows,
+                opacity=self.weather.shadow,
+            )
             self._bodies[actor] = _Body(whole, tuple(limbs), shadow)
         return self._bodies[actor]
 
@@ -235,21 +263,37 @@ class _Play:
         stamp = index / config.rate
         tracks = self._remember(mount.name, shown, camera, pose, stamp)
         return StreetFrame(
-            index, stamp, mount.name, self._sensor.expose(image, index), camera, pose, tracks, shown.visibility, shown.truncation,
-            shown.amodal_boxes, shown.rider_boxes, shown.bicycle_boxes, has_3d=not self.fixed,
-        )  # fmt: skip
+            index,
+            stamp,
+            mount.name,
+            self._sensor.expose(image, index),
+            camera,
+            pose,
+            tracks,
+            shown.visibility,
+            shown.truncation,
+            shown.amodal_boxes,
+            shown.rider_boxes,
+            shown.bicycle_boxes,
+            has_3d=not self.fixed,
+        )
 
     def _remember(self, name: str, shown: Visible, camera: Camera, pose: Array, stamp: float) -> Tracks:
         memory, actors = self.memory[name], shown.cast.actors.tolist()
         centers = (shown.boxes[:, :2] + shown.boxes[:, 2:]) / 2
-        before = np.array([memory.centers.get(a, c) for a, c in zip(actors, centers, strict=True)], np.float32).reshape(-1, 2)
+        before = np.array([memory.centers.get(a, c) for a, c in zip(actors, centers, strict=True)], np.float32).reshape(
+            -1, 2
+        )
         hits = {a: memory.hits.get(a, 0) + 1 for a in actors}
         births = {**memory.births, **{a: stamp for a in actors if a not in memory.births}}
         self.memory[name] = _Memory(dict(zip(actors, centers, strict=True)), hits, births)
         return Tracks(
-            detections(shown, camera, pose, before - centers), np.array(actors, np.int64), np.ones(len(actors), np.int64),
-            np.array([hits[a] for a in actors], np.int64), np.array([births[a] for a in actors], np.float64),
-        )  # fmt: skip
+            detections(shown, camera, pose, before - centers),
+            np.array(actors, np.int64),
+            np.ones(len(actors), np.int64),
+            np.array([hits[a] for a in actors], np.int64),
+            np.array([births[a] for a in actors], np.float64),
+        )
 
 
 class _Sensor:
@@ -273,4 +317,3 @@ class _Sensor:
         height, width = image.shape[:2]
         noise = np.ascontiguousarray(self._noise[y : y + height, x : x + width])
         return cv2.add(cv2.LUT(image, self._curve), noise, dtype=cv2.CV_8U)
-

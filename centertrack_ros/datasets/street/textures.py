@@ -27,7 +27,9 @@ LAMP: Region = (0.27, 0.77, 0.48, 0.98)
 DOORS: Region = (0.52, 0.77, 0.98, 0.98)
 
 
-def noise(rng: np.random.Generator, size: tuple[int, int], octaves: tuple[int, ...] = (4, 16, 64)) -> NDArray[np.float32]:
+def noise(
+    rng: np.random.Generator, size: tuple[int, int], octaves: tuple[int, ...] = (4, 16, 64)
+) -> NDArray[np.float32]:
     """(H, W) float32 in about -1..1 that repeats without a seam; `octaves` are cells per side, coarse to fine."""
     height, width = size
     total = np.zeros(size, np.float32)
@@ -52,8 +54,12 @@ def _clip(image: NDArray[np.floating]) -> Image:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def surface(rng: np.random.Generator, color: tuple[float, float, float], contrast: float, grain: float, size: int = 128) -> Image:
-    """A mottled surface (asphalt, grass, plaster): `color` BGR 0..255, `contrast` of patches and `grain` of pixels in levels."""
+def surface(
+    rng: np.random.Generator, color: tuple[float, float, float], contrast: float, grain: float, size: int = 128
+) -> Image:
+    """A mottled surface (asphalt, grass, plaster): `color` BGR 0..255, `contrast` of patches and `grain` of pixels
+    in levels.
+    """
     patches = noise(rng, (size, size), (3, 8, 24))[..., None] * contrast
     speck = rng.standard_normal((size, size, 1)) * grain
     return _clip(np.asarray(color) + patches + speck)
@@ -142,7 +148,9 @@ def sky(rng: np.random.Generator, overcast: float, dusk: float, size: int = 256)
     crest = height - 5 - np.abs(np.asarray(ridge)) * rng.uniform(2, 7)
     hill = np.arange(height)[:, None] > crest[None]
     tone = rng.uniform((90, 100, 80), (165, 165, 150)) * (1 - 0.4 * dusk)
-    image = np.where(hill[..., None], tone + noise(rng, (size, size), (32, 64))[:height, :1].repeat(width, 1)[..., None] * 6, image)
+    image = np.where(
+        hill[..., None], tone + noise(rng, (size, size), (32, 64))[:height, :1].repeat(width, 1)[..., None] * 6, image
+    )
     return _clip(image)
 
 
@@ -241,14 +249,23 @@ def actor_atlas(seed: int, size: int = 256) -> Image:
 
 @lru_cache(maxsize=256)
 def material(kind: str, seed: int) -> Image:
-    """A repeating texture of `kind`: 'asphalt', 'grass', 'paving', 'facade', 'shop', 'foliage', 'bark', 'plain', 'roof'."""
+    """A repeating texture of `kind`: 'asphalt', 'grass', 'paving', 'facade', 'shop', 'foliage', 'bark', 'plain',
+    'roof'.
+    """
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
     if kind == "asphalt":
         tone = rng.uniform(70, 125)
         image = surface(rng, (tone, tone, tone * rng.uniform(0.96, 1.03)), 9, 7)
         for _ in range(int(rng.integers(0, 4))):  # cracks and patches
             start = rng.integers(0, 128, 2)
-            cv2.line(image, tuple(map(int, start)), tuple(map(int, start + rng.integers(-50, 50, 2))), (tone * 0.75,) * 3, 1, cv2.LINE_AA)
+            cv2.line(
+                image,
+                tuple(map(int, start)),
+                tuple(map(int, start + rng.integers(-50, 50, 2))),
+                (tone * 0.75,) * 3,
+                1,
+                cv2.LINE_AA,
+            )
         return image
     if kind == "grass":
         return surface(rng, tuple(rng.uniform((40, 85, 70), (80, 130, 125))), 16, 10)

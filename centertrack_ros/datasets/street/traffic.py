@@ -28,7 +28,8 @@ class Traffic:
     on_road (N,) bool: the path is the main road, travelled in `direction` (+1, -1)
     origin (N, 2), bearing (N,): start and heading of the straight paths
     parked_yaw (N,) rad added to the heading
-    stops (N, S) progress at which a red light stops, NaN for none; stop_phase (N,) 0: obeys the main road's light, 1: the cross road's
+    stops (N, S) progress at which a red light stops, NaN for none; stop_phase (N,) 0: obeys the main road's light, 1:
+    the cross road's
     gait (N,) rad phase of the legs
     """
 
@@ -134,11 +135,28 @@ class _Roster:
         self.road, self.rng, self.rows = road, rng, []  # type: ignore[var-annotated]
 
     def add(self, class_id: int, model: int, length: float, **values: object) -> None:
-        self.rows.append({
-            "class_ids": class_id, "models": model, "length": length, "lane": NO_LANE, "progress": 0.0, "speed": 0.0, "wish": 0.0,
-            "lateral": 0.0, "sway": (0.0, 0.0, 0.0), "on_road": True, "direction": 1.0, "origin": (0.0, 0.0), "bearing": 0.0,
-            "parked_yaw": 0.0, "stops": (), "stop_phase": 0, "gait": self.rng.uniform(0, 6.28), **values,
-        })  # fmt: skip
+        self.rows.append(
+            {
+                "class_ids": class_id,
+                "models": model,
+                "length": length,
+                "lane": NO_LANE,
+                "progress": 0.0,
+                "speed": 0.0,
+                "wish": 0.0,
+                "lateral": 0.0,
+                "sway": (0.0, 0.0, 0.0),
+                "on_road": True,
+                "direction": 1.0,
+                "origin": (0.0, 0.0),
+                "bearing": 0.0,
+                "parked_yaw": 0.0,
+                "stops": (),
+                "stop_phase": 0,
+                "gait": self.rng.uniform(0, 6.28),
+                **values,
+            }
+        )
 
     def traffic(self, clock: float) -> Traffic:
         most = max([1] + [len(row["stops"]) for row in self.rows])
@@ -158,7 +176,14 @@ def _vehicle(rng: np.random.Generator) -> int:
 
 
 def _queue(
-    roster: _Roster, lengths: list[Array], pace: float, spacing: float, start: float, end: float, keep_clear: float | None, **values: object
+    roster: _Roster,
+    lengths: list[Array],
+    pace: float,
+    spacing: float,
+    start: float,
+    end: float,
+    keep_clear: float | None,
+    **values: object,
 ) -> None:
     """Fill a lane from `start` to `end` (progress, m) with vehicles, leaving room for the ego at `keep_clear`."""
     rng, at = roster.rng, start + roster.rng.uniform(0, spacing)
@@ -168,7 +193,9 @@ def _queue(
         length = float(lengths[class_id][model])
         if keep_clear is None or abs(at - keep_clear) > 9 + length / 2:
             wish = pace * float(rng.uniform(0.75, 1.2))
-            roster.add(class_id, model, length, progress=at, speed=wish * 0.8, wish=wish, sway=_sway(rng, 0.15), **values)
+            roster.add(
+                class_id, model, length, progress=at, speed=wish * 0.8, wish=wish, sway=_sway(rng, 0.15), **values
+            )
         at += length + 4 + float(rng.exponential(spacing))
 
 
@@ -186,7 +213,11 @@ def _park(roster: _Roster, lengths: list[Array], end: float) -> None:
             if angle and class_id == TRUCK:
                 class_id, model, length = CAR, 0, float(lengths[CAR][0])
             if rng.random() < share and not road.near_crossing(station, 8.0):
-                turn = float(np.pi if side > 0 and rng.random() < 0.85 else 0.0) + angle * side + float(rng.normal(0, 0.03))
+                turn = (
+                    float(np.pi if side > 0 and rng.random() < 0.85 else 0.0)
+                    + angle * side
+                    + float(rng.normal(0, 0.03))
+                )
                 outward = road.lanes * road.lane + road.cycle + (road.parking / 2 if not angle else 2.4)
                 roster.add(class_id, model, length, progress=station, lateral=side * outward, parked_yaw=turn)
             station += (length + rng.uniform(0.8, 2.5)) if not angle else rng.uniform(2.8, 3.6)
@@ -201,7 +232,11 @@ def _sidewalks(roster: _Roster, lengths: list[Array], end: float, count: float) 
         turned = float(rng.uniform(-3.1, 3.1)) if pace == 0.0 else 0.0
         for i in range(int(rng.choice([1, 1, 1, 2, 3]))):
             model = int(rng.integers(len(lengths[PEDESTRIAN])))
-            place = {"progress": (station + rng.uniform(-0.3, 0.3)) * way, "lateral": side * way * (walk + 0.7 * i), "direction": way}
+            place = {
+                "progress": (station + rng.uniform(-0.3, 0.3)) * way,
+                "lateral": side * way * (walk + 0.7 * i),
+                "direction": way,
+            }
             roster.add(PEDESTRIAN, model, 0.5, speed=pace, wish=pace, sway=_sway(rng, 0.25), parked_yaw=turned, **place)
 
 
@@ -212,8 +247,15 @@ def _cross_roads(roster: _Roster, lengths: list[Array], pace: float, spacing: fl
         stop = road.kerb + 5.0
         for way in (-1, 1):
             bearing = float(heading + np.pi / 2 * way)
-            lane = {"lane": 100 + 2 * k + (way > 0), "on_road": False, "origin": tuple(point), "bearing": bearing,
-                    "lateral": -road.cross_half / 2, "stops": (-stop,), "stop_phase": 1}  # fmt: skip
+            lane = {
+                "lane": 100 + 2 * k + (way > 0),
+                "on_road": False,
+                "origin": tuple(point),
+                "bearing": bearing,
+                "lateral": -road.cross_half / 2,
+                "stops": (-stop,),
+                "stop_phase": 1,
+            }
             _queue(roster, lengths, pace * 0.8, spacing, -70, 70, None, **lane)
         for side in (-1, 1):  # zebra crossings over the main road
             (at,), _ = road.at(np.array([station + side * (road.cross_half + 1.8)]))
@@ -221,10 +263,20 @@ def _cross_roads(roster: _Roster, lengths: list[Array], pace: float, spacing: fl
                 way = float(rng.choice([-1, 1]))
                 pace_on_foot = float(np.clip(rng.normal(1.35, 0.2), 0.8, 2.0))
                 roster.add(
-                    PEDESTRIAN, int(rng.integers(len(lengths[PEDESTRIAN]))), 0.5, progress=-road.kerb - rng.uniform(0.3, 9),
-                    speed=pace_on_foot, wish=pace_on_foot, on_road=False, origin=tuple(at), bearing=float(heading + np.pi / 2 * way),
-                    lateral=float(rng.uniform(-1.2, 1.2)), stops=(-road.kerb - 0.1,), stop_phase=1, sway=_sway(rng, 0.15),
-                )  # fmt: skip
+                    PEDESTRIAN,
+                    int(rng.integers(len(lengths[PEDESTRIAN]))),
+                    0.5,
+                    progress=-road.kerb - rng.uniform(0.3, 9),
+                    speed=pace_on_foot,
+                    wish=pace_on_foot,
+                    on_road=False,
+                    origin=tuple(at),
+                    bearing=float(heading + np.pi / 2 * way),
+                    lateral=float(rng.uniform(-1.2, 1.2)),
+                    stops=(-road.kerb - 0.1,),
+                    stop_phase=1,
+                    sway=_sway(rng, 0.15),
+                )
 
 
 def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], density: float, seconds: float) -> Traffic:
@@ -239,11 +291,24 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
         stops = np.sort(way * lights - road.cross_half - 5.0)
         for lane in range(road.lanes):
             lateral = -(lane + 0.5) * road.lane
-            values = {"lane": lane + (10 if way < 0 else 0), "lateral": lateral, "direction": way, "stops": tuple(stops)}
+            values = {
+                "lane": lane + (10 if way < 0 else 0),
+                "lateral": lateral,
+                "direction": way,
+                "stops": tuple(stops),
+            }
             ego = way > 0 and lane == ego_lane
             if ego:
                 wish = pace * float(rng.uniform(0.8, 1.15))
-                roster.add(CAR, 0, 4.6, speed=wish * float(rng.choice([0.0, 0.7, 0.9, 1.0])), wish=wish, sway=_sway(rng, 0.2), **values)
+                roster.add(
+                    CAR,
+                    0,
+                    4.6,
+                    speed=wish * float(rng.choice([0.0, 0.7, 0.9, 1.0])),
+                    wish=wish,
+                    sway=_sway(rng, 0.2),
+                    **values,
+                )
                 roster.rows.insert(0, roster.rows.pop())
             span = (-110.0, end) if way > 0 else (-end, 110.0)
             if density > 0:
@@ -252,8 +317,20 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
             wish = float(np.clip(rng.normal(4.5, 1), 2.5, 7))
             model = int(rng.integers(len(lengths[CYCLIST])))
             at = float(rng.uniform(-40, min(end, 140))) * way
-            roster.add(CYCLIST, model, 1.8, lane=(30 if way > 0 else 31), progress=at, speed=wish, wish=wish, direction=way,
-                       lateral=-(road.lanes * road.lane + road.cycle / 2), sway=_sway(rng, 0.1), stops=tuple(stops))  # fmt: skip
+            roster.add(
+                CYCLIST,
+                model,
+                1.8,
+                lane=(30 if way > 0 else 31),
+                progress=at,
+                speed=wish,
+                wish=wish,
+                direction=way,
+                lateral=-(road.lanes * road.lane + road.cycle / 2),
+                sway=_sway(rng, 0.1),
+                stops=tuple(stops),
+            )
+
     if density > 0:
         _park(roster, lengths, end)
         _sidewalks(roster, lengths, end, float(rng.uniform(0.2, 2.2)) * density)
@@ -261,7 +338,14 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
     return roster.traffic(float(rng.uniform(0, sum(PHASES))))
 
 
-def make_square(road: Road, rng: np.random.Generator, lengths: list[Array], density: float, center: tuple[float, float], radius: float) -> Traffic:
+def make_square(
+    road: Road,
+    rng: np.random.Generator,
+    lengths: list[Array],
+    density: float,
+    center: tuple[float, float],
+    radius: float,
+) -> Traffic:
     """People walking over a square around `center` m, and the traffic behind them; road user 0 stands for the mast."""
     roster = _Roster(road, rng)
     roster.add(CAR, 0, 0.1, progress=-140.0)
@@ -270,15 +354,46 @@ def make_square(road: Road, rng: np.random.Generator, lengths: list[Array], dens
         pace = 0.0 if rng.random() < 0.12 else float(np.clip(rng.normal(1.25, 0.3), 0.4, 2.4))
         origin = np.array(center) + rng.uniform(-radius, radius, 2)
         for i in range(int(rng.choice([1, 1, 1, 2, 2, 3]))):
-            roster.add(PEDESTRIAN, int(rng.integers(len(lengths[PEDESTRIAN]))), 0.5, on_road=False, origin=tuple(origin), bearing=bearing,
-                       lateral=0.7 * i, progress=float(rng.uniform(-0.3, 0.3)), speed=pace, wish=pace, sway=_sway(rng, 0.5))  # fmt: skip
+            roster.add(
+                PEDESTRIAN,
+                int(rng.integers(len(lengths[PEDESTRIAN]))),
+                0.5,
+                on_road=False,
+                origin=tuple(origin),
+                bearing=bearing,
+                lateral=0.7 * i,
+                progress=float(rng.uniform(-0.3, 0.3)),
+                speed=pace,
+                wish=pace,
+                sway=_sway(rng, 0.5),
+            )
     for _ in range(rng.poisson(1.5 * density)):
         pace = float(rng.uniform(2.5, 5))
         start = np.array(center) + rng.uniform(-radius, radius, 2)
-        roster.add(CYCLIST, int(rng.integers(len(lengths[CYCLIST]))), 1.8, on_road=False, origin=tuple(start),
-                   bearing=float(rng.uniform(-3.1, 3.1)), speed=pace, wish=pace, sway=_sway(rng, 0.4))  # fmt: skip
+        roster.add(
+            CYCLIST,
+            int(rng.integers(len(lengths[CYCLIST]))),
+            1.8,
+            on_road=False,
+            origin=tuple(start),
+            bearing=float(rng.uniform(-3.1, 3.1)),
+            speed=pace,
+            wish=pace,
+            sway=_sway(rng, 0.4),
+        )
     for way in (1.0, -1.0):
-        _queue(roster, lengths, 9.0, 25 / max(density, 0.01), -100, 100, None, lane=int(way > 0), lateral=-road.lane / 2, direction=way)
+        _queue(
+            roster,
+            lengths,
+            9.0,
+            25 / max(density, 0.01),
+            -100,
+            100,
+            None,
+            lane=int(way > 0),
+            lateral=-road.lane / 2,
+            direction=way,
+        )
     _park(roster, lengths, 100)
     _sidewalks(roster, lengths, 100, 0.8 * density)
     return roster.traffic(float(rng.uniform(0, sum(PHASES))))

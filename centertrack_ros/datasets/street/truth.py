@@ -1,4 +1,6 @@
-"""What is true of one image of the street: read off the object numbers of its pixels and the poses of the road users."""
+"""What is true of one image of the street: read off the object numbers of its pixels and the poses of the road
+users.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,14 @@ class StreetFrame:
     image          (H, W, 3) uint8 BGR
     camera         without distortion
     pose           (4, 4) float64, optical frame to world (REP 103, z up, m)
-    tracks         ids from 1, the same in all cameras; scores 1; boxes are of the VISIBLE pixels; centers their middles; displacements to
+    tracks         ids from 1, the same in all cameras; scores 1; boxes are of the VISIBLE pixels; centers their
+        middles; displacements to
                    the previous frame's middle (0 for hits == 1); hits: frames in a row seen by this camera; births in s
     visibility     (N,) 0..1, share of the pixels inside the image that nothing hides
     truncation     (N,) 0..1, share of the outline outside the image
     amodal_boxes   (N, 4) px, of the whole outline, also hidden and outside the image
-    rider_boxes, bicycle_boxes   (N, 4) px of the visible pixels of a cyclist's two halves; NaN for others or when hidden
+    rider_boxes, bicycle_boxes   (N, 4) px of the visible pixels of a cyclist's two halves; NaN for others or when
+        hidden
     has_3d         False for cameras that look down too much for boxes that stand upright in the camera's frame
     """
 
@@ -61,12 +65,15 @@ def label_of(actor: int, rider: bool) -> int:
 
 
 def extents(labels: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Pixels (count,) and boxes (count, 4) x1, y1, x2, y2 px (NaN where no pixel) of the labels 0..count-1 of an image."""
+    """Pixels (count,) and boxes (count, 4) x1, y1, x2, y2 px (NaN where no pixel) of the labels 0..count-1 of an
+    image.
+    """
     flat = np.flatnonzero(labels)
     which = labels.ravel()[flat]
     y, x = np.divmod(flat, labels.shape[1])
     boxes = np.full((count, 4), np.nan, np.float32)
-    # Pixels come row by row, so the last one written is the lowest, and the first (written last in reverse) the highest.
+    # Pixels come row by row, so the last one written is the lowest, and the first (written last in reverse) the
+    # highest.
     boxes[which, 3] = y + 1
     boxes[which[::-1], 1] = y[::-1]
     order = np.argsort(x, kind="stable")
@@ -84,7 +91,8 @@ def _union(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32
 class Cast:
     """The road users that may be seen, as they stand in the world.
 
-    actors (M,) their numbers, class_ids (M,), models, positions (M, 2) m, yaws (M,) rad, velocities (M, 2) m/s, gaits (M,) rad
+    actors (M,) their numbers, class_ids (M,), models, positions (M, 2) m, yaws (M,) rad, velocities (M, 2) m/s, gaits
+    (M,) rad
     """
 
     actors: NDArray[np.int64]
@@ -102,7 +110,9 @@ class Cast:
                     self.velocities[index], self.gaits[index])  # fmt: skip
 
 
-def outline(model: Model, position: Array, yaw: float, gait: float, camera: Camera, pose: Array) -> tuple[Array, float, float]:
+def outline(
+    model: Model, position: Array, yaw: float, gait: float, camera: Camera, pose: Array
+) -> tuple[Array, float, float]:
     """Amodal box (4,) px, and areas in px² of the outline's hull as a whole and inside the image."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
@@ -133,14 +143,18 @@ class Visible:
 
 
 def visible(labels: NDArray[np.int32], cast: Cast, camera: Camera, pose: Array, riders: NDArray[np.bool_]) -> Visible:
-    """Which road users of `cast` the object image shows, and how much of them; `riders` (M,) marks those in two halves."""
+    """Which road users of `cast` the object image shows, and how much of them; `riders` (M,) marks those in two
+    halves.
+    """
     count = 2 * (int(cast.actors.max(initial=0)) + 1) + 1
     pixels, boxes = extents(labels, max(count, int(labels.max(initial=0)) + 1))
     main, rider = 2 * cast.actors + 1, 2 * cast.actors + 2
     total = pixels[main] + pixels[rider]
     seen = np.flatnonzero(total)
     cast, main, rider, total, riders = cast.select(seen), main[seen], rider[seen], total[seen], riders[seen]
-    outlines = [outline(*row, camera, pose) for row in zip(cast.models, cast.positions, cast.yaws, cast.gaits, strict=True)]
+    outlines = [
+        outline(*row, camera, pose) for row in zip(cast.models, cast.positions, cast.yaws, cast.gaits, strict=True)
+    ]
     amodal = np.array([o[0] for o in outlines]).reshape(-1, 4)
     whole, inside = np.array([o[1:] for o in outlines]).reshape(-1, 2).T
     bearing = np.arctan2(cast.positions[:, 1] - pose[1, 3], cast.positions[:, 0] - pose[0, 3]) - cast.yaws
@@ -151,7 +165,8 @@ def visible(labels: NDArray[np.int32], cast: Cast, camera: Camera, pose: Array, 
     bicycle = np.where(riders[:, None], boxes[main], nothing)
     on_bicycle = np.where(riders[:, None], boxes[rider], nothing)
     return Visible(
-        cast, _union(boxes[main], boxes[rider]), bicycle.astype(np.float32), on_bicycle.astype(np.float32), amodal.astype(np.float32),
+        cast, _union(boxes[main], boxes[rider]), bicycle.astype(np.float32), on_bicycle.astype(np.float32),
+        amodal.astype(np.float32),
         visibility.astype(np.float32), (1 - inside / np.maximum(whole, 1e-6)).clip(0, 1).astype(np.float32),
     )  # fmt: skip
 

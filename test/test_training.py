@@ -1,0 +1,382 @@
+"""Training: samples that agree with their pictures, runs that go on exactly, and data that is wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("lightning", reason="training needs Lightning")
+
+from centertrack_ros.datasets.records import DataError
+from centertrack_ros.geometry.gaussian import render
+from centertrack_ros.network import checkpoints
+from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.training.annotations import read_coco_video, read_yolo
+from centertrack_ros.training.augment import (
+    NONE,
+    Augmentation,
+    Crop,
+    jittered,
+    mapped_boxes,
+    mirrored_alpha,
+    noisy_prior,
+    random_crop,
+    vary_color,
+)
+from centertrack_ros.training.recipe import from_mapping, read_recipe
+from centertrack_ros.training.run import SafeCheckpoints, start_network, train
+from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples
+
+HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2}
+PROFILE = ModelProfile("test", "mobilenetv3_centernet", ("car", "person"), HEADS, input_height=64, input_width=96)
+
+
+def write_video(folder: Path, frames: int = 6, size=(60, 90), extra: dict | None = None) -> Path:
+    """A bright square of 14 px on dark ground that moves 4 px to the right per frame."""
+    (folder / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for k in range(frames):
+        picture = np.full((*size, 3), 40, np.uint8)
+        picture[20:34, 10 + 4 * k : 24 + 4 * k] = 220
+        cv2.imwrite(str(folder / "images" / f"{k}.png"), picture)
+        images.append(
+            {"id": k, "file_name": f"{k}.png", "width": size[1], "height": size[0], "video_id": 1, "frame_id": k + 1}
+        )
+        annotations.append(
+            {
+                "id": k,
+                "image_id": k,
+                "category_id": 1,
+                "track_id": 5,
+                "bbox": [10 + 4 * k, 20, 14, 14],
+                "iscrowd": 0,
+                **(extra or {}),
+            }
+        )
+    document = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "car"}],
+        "videos": [{"id": 1, "file_name": "v"}],
+    }
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+def read(folder: Path):
+    return read_coco_video(folder / "annotations.json", folder / "images", PROFILE.classes)
+
+
+@pytest.fixture()
+def video(tmp_path):
+    return write_video(tmp_path / "video")
+
+
+def bright_center(channels):
+    y, x = np.nonzero(channels.numpy().mean(axis=0) > 0.5)
+    return np.array([x.mean(), y.mean()])
+
+
+def test_targets_lie_on_the_object_in_the_cropped_and_mirrored_picture(video):
+    samples = TrackingSamples([read(video)], PROFILE, Augmentation(color=0, lighting=0))
+    seen = 0
+    for seed in range(40):
+        sample = samples[Draw(2, (seed,))]
+        if not sample["mask"][0] or (sample["wh"][0] * 4 < 5).any():
+            continue
+        cell = np.array(divmod(int(sample["index"][0]), 24)[::-1])
+        found = bright_center(sample["image"])
+        told = (cell + sample["reg"][0].numpy()) * 4
+        inside = np.all(told > 8) and np.all(told < (88, 56))
+        if inside:
+            np.testing.assert_allclose(told, found, atol=2.5)
+            if sample["tracking_mask"][0, 0] and sample["prior"].max() > 0:
+                before = (cell + sample["tracking"][0].numpy()) * 4
+                if np.all(before > 8) and np.all(before < (88, 56)):
+                    np.testing.assert_allclose(before, bright_center(sample["previous"]), atol=3.0)
+                    seen += 1
+    assert seen >= 8
+
+
+def test_prior_heatmap_peaks_where_the_object_was(video):
+    samples = TrackingSamples([read(video)], PROFILE, NONE)
+    sample = samples[3]
+    y, x = np.unravel_index(int(sample["prior"].argmax()), (64, 96))
+    np.testing.assert_allclose((x, y), bright_center(sample["previous"]), atol=1.5)
+    moved = sample["tracking"][0] - sample["reg"][0]
+    np.testing.assert_allclose(moved, (-4 * 96 / 90 / 4, 0), atol=0.02)  # it was 4 image px further left
+
+
+def test_prior_noise_has_the_rates_it_says():
+    rng = np.random.default_rng(0)
+    boxes = np.tile([[30.0, 20.0, 50.0, 40.0]], (4000, 1))
+    how = Augmentation(heatmap_jitter=0.05, lost=0.4, false_peaks=0.1)
+    prior = noisy_prior(rng, boxes, (64, 96), how)
+    assert abs(len(prior.peaks) / 4000 - 0.6 * 1.1) < 0.03
+    assert abs(prior.peaks[:, 0].std() - 1.0) < 0.15  # 0.05 of 20 px
+    true = (prior.centers == (40, 30)).all(axis=1)
+    assert abs(true.mean() - 0.6) < 0.03  # a lost object's displacement leads to the disturbed centre
+    clean = noisy_prior(rng, boxes[:1], (64, 96), NONE)
+    assert clean.peaks[0, :2].tolist() == [40, 30] and render(clean.peaks, (64, 96))[30, 40] == 1
+
+
+def test_previous_crop_differs_within_its_bounds_and_mirrors_alike():
+    rng = np.random.default_rng(1)
+    crop = Crop((50.0, 40.0), 100.0, 1.0, True, 100)
+    for _ in range(200):
+        other = jittered(rng, crop, Augmentation(shift=0.05, scale=0.05))
+        assert (
+            np.all(np.abs(np.subtract(other.center, crop.center)) <= 10 + 1e-9)
+            and 95 <= other.span <= 105
+            and other.mirrored
+        )
+    for _ in range(200):
+        crop = random_crop(rng, (300, 500), Augmentation())
+        assert 0.59 * 500 <= crop.span <= 1.31 * 500 and 128 <= crop.center[0] <= 372
+
+
+def test_mirroring_twice_is_nothing():
+    crop = Crop((48.0, 32.0), 96.0, 1.0, True, 96)
+    affine = crop.affine((64, 96))
+    box = np.array([[10.0, 5.0, 30.0, 25.0]])
+    mirrored = mapped_boxes(affine, box)
+    np.testing.assert_allclose(mirrored, [[65, 5, 85, 25]], atol=1e-4)
+    alpha = np.array([-3.0, -1.0, 0.5, 2.0])
+    np.testing.assert_allclose(mirrored_alpha(mirrored_alpha(alpha)), alpha)
+
+
+def test_color_changes_stay_colors():
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    assert vary_color(rng, image, NONE) is image
+    different = [vary_color(np.random.default_rng(k), image, Augmentation()) for k in range(5)]
+    assert all(d.dtype == np.uint8 and d.shape == image.shape and not np.array_equal(d, image) for d in different)
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    saturated = vary_color(np.random.default_rng(3), grey, Augmentation(lighting=0))
+    assert np.ptp(saturated.astype(int), axis=2).max() <= 1  # grey has no colour to change
+
+
+def test_depth_follows_the_crop_and_the_focal_length(tmp_path):
+    folder = write_video(
+        tmp_path / "v", extra={"depth": 20.0, "dim": [1.5, 1.6, 4.0], "alpha": 0.3, "amodel_center": [20.0, 27.0]}
+    )
+    document = json.loads((folder / "annotations.json").read_text())
+    for image in document["images"]:
+        image["calib"] = [[80.0, 0, 45, 0], [0, 80.0, 30, 0], [0, 0, 1, 0]]
+    (folder / "annotations.json").write_text(json.dumps(document))
+    profile = replace(PROFILE, heads={"hm": 2, "dep": 1}, trained_focal_length=80 * 96 / 90)
+    assert TrackingSamples([read(folder)], profile, NONE)[0]["dep"][0, 0] == pytest.approx(20.0, rel=1e-3)
+    nearer = replace(profile, trained_focal_length=80 * 96 / 90 / 2)
+    assert TrackingSamples([read(folder)], nearer, NONE)[0]["dep"][0, 0] == pytest.approx(10.0, rel=1e-3)
+
+
+def test_batches_depend_on_their_number_only_and_ranks_share_them_out():
+    def draws(start, ranks=1, rank=0):
+        sampler = ResumableBatches(np.ones(7), 6 // ranks, 4, 3, rank, ranks, position=lambda: start)
+        return [batch for batch in sampler]
+
+    whole = draws(0)
+    assert len(whole) == 4 and draws(2) == whole[2:]
+    halves = [draws(0, 2, rank) for rank in range(2)]
+    assert [a + b for a, b in zip(*halves, strict=True)] == whole
+    seen = [draw.index for batch in ResumableBatches(np.array([1, 2, 0]), 3, 5, 0) for draw in batch]
+    assert sorted(seen) == [0] * 5 + [1] * 10
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"bbox": [500, 20, 5, 5]}, "box outside the image"),
+        ({"bbox": [10, 20, float("nan"), 5]}, "box that is not a number"),
+        ({"bbox": [10, 20, 0, 5]}, "box without area"),
+        ({"category_id": 77}, "unknown category"),
+        ({"image_id": 1234}, "annotation of an unknown image"),
+    ],
+)
+def test_a_bad_annotation_is_left_out_and_counted(tmp_path, change, problem):
+    folder = write_video(tmp_path / "v")
+    document = json.loads((folder / "annotations.json").read_text())
+    document["annotations"][2].update(change)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    found = read(folder)
+    assert found.problems == {problem: 1}
+    sample = TrackingSamples([found], PROFILE, NONE)[2]
+    assert sample["mask"].sum() == 0 and all(torch.isfinite(value.float()).all() for value in sample.values())
+
+
+def test_unusable_3d_is_unknown_not_poison(tmp_path):
+    folder = write_video(tmp_path / "v", extra={"depth": float("nan"), "dim": [0.0, 1.0, 1.0], "alpha": "none" and 0.2})
+    image = read(folder).images[0]
+    assert np.isnan(image.depths).all() and np.isnan(image.dimensions).all() and image.alphas[0] == 0.2
+
+
+def test_a_missing_image_is_passed_over_and_counted(video):
+    samples = TrackingSamples([read(video)], PROFILE, NONE)
+    (video / "images" / "0.png").unlink()
+    sample = samples[0]
+    assert sample["skipped"] > 0 and sample["mask"].sum() == 1
+    for path in (video / "images").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="cannot be read"):
+        samples[0]
+
+
+def test_yolo_stills_and_the_classes_that_they_do_not_label(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.jpg"), np.zeros((60, 90, 3), np.uint8))
+    (tmp_path / "labels" / "a.txt").write_text("2 0.5 0.5 0.2 0.4\n9 0.5 0.5 0.1 0.1\n")
+    found = read_yolo(tmp_path / "images", tmp_path / "labels", ("x", "y", "Car"), PROFILE.classes, {"Car": "car"})
+    np.testing.assert_allclose(found.images[0].boxes, [[36, 18, 54, 42]])
+    assert found.problems == {"unknown category": 1} and found.unlabelled.tolist() == [1]
+    sample = TrackingSamples([found], PROFILE, Augmentation(color=0, lighting=0, lost=0, crop=False))[0]
+    assert torch.all(sample["hm"][1] == 1) and sample["hm"][0].min() == 0
+    assert sample["tracking_mask"].sum() == 2  # a still image is its own previous frame
+    (tmp_path / "labels" / "a.txt").write_text("2 0.5 0.5 wide 0.4\n")
+    with pytest.raises(DataError, match=r"a\.txt:1"):
+        read_yolo(tmp_path / "images", tmp_path / "labels", ("x", "y", "Car"), PROFILE.classes, {"Car": "car"})
+
+
+def recipe(folder: Path, video: Path, **changes):
+    data = [{"kind": "coco_video", "annotations": str(video / "annotations.json"), "images": str(video / "images")}]
+    profile = {
+        "architecture": "mobilenetv3_centernet",
+        "classes": ["car", "person"],
+        "heads": HEADS,
+        "input_height": 64,
+        "input_width": 96,
+        "head_options": {"head_conv": 16, "batch_norm": True},
+    }
+    values = {
+        "name": "tiny",
+        "train": data,
+        "val": data,
+        "profile": profile,
+        "batch": 2,
+        "steps": 6,
+        "validate_every": 2,
+        "workers": 0,
+        "threads": 1,
+        "accelerator": "cpu",
+        "ema": 0.9,
+        "drop_at": [4],
+    }
+    return from_mapping({**values, **changes})
+
+
+def weights(path: Path):
+    return checkpoints.load(path)[0].state_dict()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights_to_the_bit(tmp_path, video):
+    whole = weights(train(recipe(tmp_path, video), tmp_path / "whole", progress=False))
+    train(recipe(tmp_path, video), tmp_path / "parts", progress=False, stop_after=3)
+    resumed = weights(train(recipe(tmp_path, video), tmp_path / "parts", progress=False))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    start = weights(train(recipe(tmp_path, video, steps=1), tmp_path / "short", progress=False))
+    assert any(not torch.equal(whole[name], start[name]) for name in whole)
+    assert (tmp_path / "whole" / "csv" / "from_step_0" / "metrics.csv").read_text().count("\n") > 3
+    assert list((tmp_path / "whole" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path, video):
+    one = recipe(
+        tmp_path,
+        video,
+        steps=2,
+        batch=4,
+        ema=0.0,
+        val=[],
+        profile={**recipe(tmp_path, video).profile, "head_options": {"head_conv": 16}},
+    )
+    two = replace(one, batch=2, devices=2, strategy="ddp_spawn")
+    begin = start_network(one)[0].state_dict()
+    alone = weights(train(one, tmp_path / "one", progress=False))
+    together = weights(train(two, tmp_path / "two", progress=False))
+    names = [name for name, value in begin.items() if value.dtype.is_floating_point and "running" not in name]
+    steps = [torch.cat([(end[name] - begin[name]).flatten() for name in names]) for end in (alone, together)]
+    # Each process divides by its own number of objects, and Adam's first steps are all of one size: alike, not equal.
+    assert float(torch.cosine_similarity(*steps, dim=0)) > 0.8
+
+
+@pytest.mark.slow
+def test_one_batch_is_learnt_by_heart(tmp_path, video):
+    """100 steps on the same pictures: what is asked at the objects' cells is answered."""
+    still = {
+        "flip": 0,
+        "crop": False,
+        "color": 0,
+        "lighting": 0,
+        "shift": 0,
+        "scale": 0,
+        "heatmap_jitter": 0,
+        "lost": 0,
+        "false_peaks": 0,
+        "same_crop": True,
+    }
+    made = recipe(
+        tmp_path,
+        video,
+        steps=100,
+        validate_every=50,
+        batch=6,
+        learning_rate=2e-3,
+        drop_at=[80],
+        augmentation=still,
+        ema=0.5,
+    )
+    train(made, tmp_path / "run", progress=False)
+    import csv
+
+    rows = list(csv.DictReader((tmp_path / "run" / "csv" / "from_step_0" / "metrics.csv").open()))
+    first, last = ([float(row["train/loss"]) for row in rows if row["train/loss"]][k] for k in (0, -1))
+    assert last < first / 10 and last < 1.0
+
+
+def test_only_what_is_not_frozen_learns(tmp_path, video):
+    made = recipe(tmp_path, video, steps=1, freeze=["stem.", "blocks.", "last.", "neck.", "hm"], ema=0.0, val=[])
+    before = weights(train(replace(made, learning_rate=1e-12), tmp_path / "a", progress=False))
+    after = weights(train(replace(made, learning_rate=1e-2), tmp_path / "b", progress=False))
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed and changed <= {"reg", "wh", "tracking", "previous_stem", "prior_stem"}
+    with pytest.raises(ValueError, match="no_such"):
+        train(replace(made, freeze=("no_such",)), tmp_path / "c", progress=False)
+
+
+def test_a_full_disk_costs_the_new_checkpoint_not_the_old(tmp_path, monkeypatch):
+    keeper, target = SafeCheckpoints(), tmp_path / "last.ckpt"
+    keeper.save_checkpoint({"step": 1}, target)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="untouched"):
+        keeper.save_checkpoint({"step": 2}, target)
+    assert torch.load(target)["step"] == 1 and list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("just words", "mapping"),
+        ("{name: x, train: []}", "train"),
+        ("{name: x, train: [{kind: coco_video, images: a}]}", "annotations"),
+        ("{name: x, train: [{kind: tapes}]}", "tapes"),
+        ("{name: x, colour: red, train: [{kind: street, folder: a}]}", "colour"),
+        ("{name: x, batch: 0, train: [{kind: street, folder: a}]}", "batch"),
+        ("{name: x, augmentation: {lost: 2}, train: [{kind: street, folder: a}]}", "lost"),
+        ("{name: [", "YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_its_reason(tmp_path, text, said):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_recipe(path)
