@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_reference import DATA
 
+from centertrack_ros.network import deform_conv
 from centertrack_ros.network.deform_conv import DeformConv, deform_conv2d
 
 
@@ -63,10 +64,12 @@ def test_equals_its_definition(
     case = random_case(seed, batch, channels, out_channels, size, kernel, stride, padding, dilation, reach)
     single = [array.astype(np.float32) for array in case]
     expected = by_definition(*[array.astype(np.float64) for array in single], stride, padding, dilation)
-    got = deform_conv2d(*[torch.from_numpy(array) for array in single], stride, padding, dilation).numpy()
-    assert got.shape == expected.shape
-    # Coordinates far outside of the image carry float32's rounding, but nothing is sampled there.
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    tensors = [torch.from_numpy(array) for array in single]
+    for form in (deform_conv2d, deform_conv.by_gather, deform_conv.by_bags):
+        got = form(*tensors, stride, padding, dilation).numpy()
+        assert got.shape == expected.shape
+        # Coordinates far outside of the image carry float32's rounding, but nothing is sampled there.
+        np.testing.assert_allclose(got, expected, atol=1e-4, err_msg=form.__name__)
 
 
 def test_equals_the_official_layer() -> None:
@@ -106,6 +109,33 @@ def test_gradients_of_every_input() -> None:
     case = random_case(3, 1, 2, 2, (4, 5), (3, 3), 1, 1, 1, 0.7)
     inputs = [torch.from_numpy(array).requires_grad_() for array in case]
     assert torch.autograd.gradcheck(deform_conv2d, inputs, atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1, 2), (3, 4), ()])
+def test_gradients_of_some_inputs_only(wanted: tuple[int, ...]) -> None:
+    case = random_case(4, 1, 2, 3, (4, 5), (3, 3), 1, 1, 1, 0.7)
+    inputs = [torch.from_numpy(array).requires_grad_(i in wanted) for i, array in enumerate(case)]
+    through = deform_conv2d(*inputs)
+    assert through.requires_grad == bool(wanted)
+    if wanted:
+        chosen = [inputs[i] for i in wanted]
+        direct = deform_conv.by_bags(*inputs, 1, 1, 1)
+        for got, expected in zip(
+            torch.autograd.grad(through.square().sum(), chosen),
+            torch.autograd.grad(direct.square().sum(), chosen),
+            strict=True,
+        ):
+            torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_operator_keeps_torchs_rules(with_bias: bool) -> None:
+    """Schema, fake kernel and autograd registration, as torch itself checks them."""
+    case = random_case(5, 2, 2, 3, (6, 5), (3, 3), 2, 1, 1, 0.7)
+    *inputs, bias = [torch.from_numpy(array).float().requires_grad_() for array in case]
+    arguments = (*inputs, bias if with_bias else None, 2, 1, 1)
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    assert set(torch.library.opcheck(deform_conv.operator, arguments, test_utils=checks).values()) == {"SUCCESS"}
 
 
 @pytest.mark.parametrize("absurd", [1e30, -1e30, float("inf")])

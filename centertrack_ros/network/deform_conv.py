@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,9 +31,8 @@ def deform_conv2d(
     autograd with respect to all five tensors. Raises ValueError when the shapes do not fit together.
     """
     batch, channels, height, width = x.shape
-    out_channels, in_channels, kernel_h, kernel_w = weight.shape
+    _, in_channels, kernel_h, kernel_w = weight.shape
     taps = kernel_h * kernel_w
-    out_h, out_w = offset.shape[-2:]
     out_size = tuple(
         (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         for length, kernel in ((height, kernel_h), (width, kernel_w))
@@ -41,9 +43,85 @@ def deform_conv2d(
             f"deform_conv2d: an input of {tuple(x.shape)} and a weight of {tuple(weight.shape)} need an offset of "
             f"{offset_shape} and a mask of {mask_shape}, got {tuple(offset.shape)} and {tuple(mask.shape)}"
         )
-    rows, row_weights = _corners(offset, mask, (height, width), (kernel_h, kernel_w), stride, padding, dilation)
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        return by_gather(x, offset, mask, weight, bias, stride, padding, dilation)
+    return operator(x, offset, mask, weight, bias, stride, padding, dilation)
+
+
+@torch.library.custom_op("centertrack::deform_conv2d", mutates_args=())
+def operator(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    """`deform_conv2d` as one operator, which exporters see as a whole; picks the form that suits the device."""
+    if x.device.type == "cpu":
+        return by_bags(x, offset, mask, weight, bias, stride, padding, dilation)
+    kernel = _torchvision_kernel() if x.dtype == torch.float32 else None  # it computes coordinates in the data's type
+    if kernel is not None:
+        return kernel(x, offset, weight, bias, (stride, stride), (padding, padding), (dilation, dilation), mask)
+    return by_gather(x, offset, mask, weight, bias, stride, padding, dilation)
+
+
+@operator.register_fake
+def _(x, offset, mask, weight, bias, stride, padding, dilation):  # type: ignore[no-untyped-def]
+    shape = (x.shape[0], weight.shape[0], *offset.shape[-2:])
+    return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.geometry = inputs[5:]
+
+
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """By autograd through the bags: the samples are taken again instead of being kept, nine times the input."""
+    with torch.enable_grad():
+        inputs = [
+            None if tensor is None else tensor.detach().requires_grad_(needed)
+            for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        ]
+        output = by_bags(*inputs, *ctx.geometry)  # type: ignore[arg-type]
+    wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
+    found = iter(torch.autograd.grad(output, wanted, gradient))
+    return (*(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs), *[None] * 3)
+
+
+operator.register_autograd(_gradients, setup_context=_keep)
+
+
+@functools.cache
+def _torchvision_kernel() -> Any:
+    """torchvision's deform_conv2d if it is installed and of this torch, else None."""
+    try:
+        from torchvision.ops import deform_conv2d as kernel
+    except Exception:  # a build for another torch fails in many ways
+        return None
+    return kernel
+
+
+def by_bags(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    """The form for CPUs without a compiler. Arguments as `deform_conv2d`, unchecked; has gradients of its own."""
+    out_channels, channels, *kernel = weight.shape
+    taps = kernel[0] * kernel[1]
+    batch, out_h, out_w = x.shape[0], *offset.shape[-2:]
+    rows, row_weights = _corners(offset, mask, x.shape[-2:], (kernel[0], kernel[1]), stride, padding, dilation)
     row_weights = row_weights.to(x.dtype)
-    table = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
+    table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     flat_weight = weight.permute(0, 2, 3, 1).reshape(out_channels, taps * channels, 1, 1)
 
     def at(pixels: slice) -> Tensor:
@@ -51,23 +129,47 @@ def deform_conv2d(
         part = slice(pixels.start * taps, pixels.stop * taps)
         # One bag is one tap of one output pixel: the weighted sum of its four corners, read in one pass.
         columns = F.embedding_bag(rows[part], table, mode="sum", per_sample_weights=row_weights[part])
-        # As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses.
-        out = F.conv2d(columns.view(1, -1, 1, taps * channels).permute(0, 3, 1, 2), flat_weight, bias)
-        return out.permute(0, 2, 3, 1).reshape(-1, out_channels)
+        return _product(columns.view(1, -1, 1, taps * channels), flat_weight, bias).reshape(-1, out_channels)
 
     count = batch * out_h * out_w
-    step = _TILE if _is_tiled(x) else count
+    # Tiles pay on the CPU; autograd would keep all of them.
+    step = _TILE if x.device.type == "cpu" and not torch.is_grad_enabled() else count
     tiles = [at(slice(first, min(first + step, count))) for first in range(0, count, step)]
     return torch.cat(tiles).view(batch, out_h, out_w, out_channels).permute(0, 3, 1, 2)
 
 
+def by_gather(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    """The form for compilers, which fuse coordinates, reading and weighting. Arguments as `deform_conv2d`, unchecked."""
+    out_channels, channels, *kernel = weight.shape
+    taps = kernel[0] * kernel[1]
+    batch, out_h, out_w = x.shape[0], *offset.shape[-2:]
+    rows, row_weights = _corners(offset, mask, x.shape[-2:], (kernel[0], kernel[1]), stride, padding, dilation)
+    table = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    read = table[rows.flatten().long()].view(-1, 4, channels).to(row_weights.dtype)
+    columns = (read * row_weights[..., None]).sum(1).to(x.dtype).view(batch, out_h, out_w, taps * channels)
+    flat_weight = weight.permute(0, 2, 3, 1).reshape(out_channels, taps * channels, 1, 1)
+    return _product(columns, flat_weight, bias).permute(0, 3, 1, 2)
+
+
+def _product(columns: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(B, h, w, T) columns times (O, T, 1, 1) weights: (B, h, w, O).
+
+    As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses.
+    """
+    return F.conv2d(columns.permute(0, 3, 1, 2), weight, bias).permute(0, 2, 3, 1)
+
+
 # Pixels per tile, small enough for their columns (9 * C values each) to stay in the cache.
 _TILE = 2048
-
-
-def _is_tiled(x: Tensor) -> bool:
-    """Tiles pay on the CPU; autograd would keep all of them, and a compiler or exporter would unroll the loop."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _corners(
