@@ -156,7 +156,8 @@ class Environment:
         return digest(*self.requirement_files(), REQUIREMENTS / "constraints.txt", *self.system_prefixes())
 
     def interfaces_digest(self):
-        pins = (REQUIREMENTS / "constraints.txt").read_text().splitlines()
+        files = self.requirement_files() + [REQUIREMENTS / "constraints.txt"]
+        pins = [line for path in files for line in path.read_text().splitlines()]
         generators = [pin for pin in pins if pin.startswith(("ros-", "numpy", "cmake", "colcon", "empy", "lark"))]
         where = self.system_prefixes()
         return digest(*generators, *where, self.stamp().get("version"), *(ROOT / name for name in INTERFACE_SOURCES))
