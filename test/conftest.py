@@ -19,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data folder {folder}")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in test/ros needs ROS 2 and runs on both distributions: it is marked so here, once."""
+    folder = Path(__file__).resolve().parent / "ros"
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.ros)
