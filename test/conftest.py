@@ -13,7 +13,7 @@ settings.load_profile("project")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of larger real data beside the checkout (or CENTERTRACK_SHARED_DATA); the test is skipped without it."""
+    """The larger real data beside the checkout (or in CENTERTRACK_SHARED_DATA); skips, with the reason, without it."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("CENTERTRACK_SHARED_DATA", beside))
     if not folder.is_dir():
