@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ NAMESPACES = ("boxes", "labels", "velocities", "trails")
 _GOLDEN_RATIO = 0.618034
 _MIN_SPEED = 0.3  # m/s; below it an arrow only flickers
 _ARROW_SECONDS = 1.0
+_TRAIL_STEP = 0.25  # m
 
 
 def color_of(track_id: int, alpha: float) -> ColorRGBA:
@@ -51,7 +53,7 @@ class MarkerWriter:
     ) -> MarkerArray:
         """Markers of the tracks matched in this frame (`boxes[k]` is of track `index[k]`), deletions of the ended ones.
 
-        lifetime  s that a marker outlives its frame; trail_length: frames in a trail, 0 for none
+        lifetime  s that a marker outlives its frame; trail_length: points in a trail, 0 for none
         """
         duration = Duration(sec=int(lifetime), nanosec=int(lifetime % 1.0 * 1e9))
         states, ids, found = tracks.states, tracks.ids, tracks.detections
@@ -109,7 +111,12 @@ class MarkerWriter:
         if trail is None or trail.maxlen != length:
             trail = self._trails[track_id] = deque(trail or (), maxlen=length)
         x, y, z = position
-        trail.append(Point(x=x, y=y, z=z))
+        here = Point(x=x, y=y, z=z)
+        # Points cost time on their way: a new one only where the track has moved on, the last one always where it is.
+        if len(trail) > 1 and math.dist(position, (trail[-2].x, trail[-2].y, trail[-2].z)) < _TRAIL_STEP:
+            trail[-1] = here
+        else:
+            trail.append(here)
         return trail
 
 

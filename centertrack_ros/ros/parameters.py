@@ -138,7 +138,7 @@ _OUTPUT = (
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
     Spec("output.publish_markers", True, "Publish ~/output/markers."),
     Spec("output.marker_lifetime_s", 0.5, "RViz removes a marker that was not renewed for this long.", 0.0, 3600.0),
-    Spec("output.trail_length", 30, "Frames in the trail behind a track, in the markers; 0: none.", 0, 1000),
+    Spec("output.trail_length", 30, "Points in the trail behind a track, in the markers; 0: none.", 0, 1000),
     Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
     Spec("output.lazy", False, "Rest while nobody subscribes; tracks then start anew with the first subscriber."),
 )

@@ -176,11 +176,20 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     writer, tracks = MarkerWriter(NAMES), make_tracks(4)
     index, boxes = messages.boxes_of(tracks)
     for _ in range(3):
+        boxes.centers[:] += 0.5
         shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
     assert {m.ns for m in shown} == set(NAMESPACES)
     assert {m.id for m in shown} == {1, 4, 7}
     assert all(m.lifetime.nanosec == 500_000_000 and m.header == HEADER for m in shown)
     assert max(len(m.points) for m in shown if m.ns == "trails") == 3
+    for _ in range(20):  # standing still makes a trail no longer; moving on, it is as long as was asked for
+        shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
+    assert max(len(m.points) for m in shown if m.ns == "trails") <= 4
+    for _ in range(20):
+        boxes.centers[:] += 0.5
+        shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
+    [trail] = [m.points for m in shown if m.ns == "trails" and m.id == 1]
+    assert len(trail) == 10 and [trail[-1].x, trail[-1].z] == boxes.centers[0, [0, 2]].tolist()
     rest = tracks.select(np.array([1, 2]))
     after = writer.write(HEADER, rest, *messages.boxes_of(rest), 0.5, 10).markers
     deleted = {(m.ns, m.id) for m in after if m.action == Marker.DELETE}
