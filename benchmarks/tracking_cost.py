@@ -3,8 +3,8 @@
 
     benchmarks/tracking_cost.py [--rounds N]
 
-Objects move by a few px between frames, a tenth of them is missed, some come and go; classes are mixed. Each number is the
-median (and the least) over the rounds; another program on the machine raises both.
+Objects move by a few px between frames, a tenth of them is missed; classes are mixed. Each number is the median (and
+the least) over the rounds; another program on the machine raises both.
 """
 
 # ruff: noqa: E402 - works in a checkout that is not installed

@@ -31,9 +31,10 @@ class TrackerConfig:
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
     Where a track is expected
-    motion        'network' or 'displacement' (the displacement head, official), 'none' (where it was), 'constant_velocity'
-                  (the track's measured image velocity; for models whose tracking head is not trained), 'kalman' (a
-                  Kalman filter on each track's centre) or 'flow' (optical flow between the two images)
+    motion        'network' or 'displacement' (the displacement head, official), 'none' (where it was),
+                  'constant_velocity' (the track's measured image velocity; for models whose tracking head is not
+                  trained), 'kalman' (a Kalman filter on each track's centre) or 'flow' (optical flow between the two
+                  images)
     velocity_smoothing  weight in 0..1 of the newest measurement in a track's image velocity
     propagate_lost  lost tracks move on with their last image velocity instead of waiting where they were lost
     frame_period_s  time step that the displacement was learnt for: it is scaled by the real step over this; 0: it

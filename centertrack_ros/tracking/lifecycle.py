@@ -72,9 +72,7 @@ def update(
 def _without_details(tracks: Tracks) -> Tracks:
     """The tracks with only what moving and matching need of their old detections: the rest is about to be replaced."""
     old = tracks.detections
-    return replace(
-        tracks, detections=Detections(old.scores, old.class_ids, old.boxes, old.centers, old.displacements)
-    )
+    return replace(tracks, detections=Detections(old.scores, old.class_ids, old.boxes, old.centers, old.displacements))
 
 
 def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Array:

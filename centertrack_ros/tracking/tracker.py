@@ -168,9 +168,7 @@ class Pipeline:
             reset=job.reset,
             detections=detections,
         )
-        return result, TrackState(
-            job.network_input, job.placement.image_size, tracks, next_id, frame.stamp, moving
-        )
+        return result, TrackState(job.network_input, job.placement.image_size, tracks, next_id, frame.stamp, moving)
 
     def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None) -> Detections:
         """The detections of one image, lifted to 3D as the configuration and the camera allow."""
