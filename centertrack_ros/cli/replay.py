@@ -1,0 +1,103 @@
+"""`centertrack replay BAG…`: the node's work on recordings, without DDS."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from centertrack_ros.engine.base import Engine
+
+HELP = "run the node's pipeline over recorded bags: detections, tracks and markers as an mcap"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3")
+    parser.add_argument("--output", type=Path, default=Path("replay"), metavar="DIR", help="results go to DIR/NAME")
+    parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="image topics; default: every camera")
+    parser.add_argument("--keep", nargs="+", default=[], metavar="TOPIC", help="topics to copy; '*' copies all")
+    parser.add_argument("--params-file", type=Path, action="append", default=[], metavar="YAML", help="as for the node")
+    parser.add_argument(
+        "-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE", help="a parameter"
+    )
+    parser.add_argument("--results", choices=("mot", "kitti", "coco"), help="result files beside the bag, DIR/NAME.*")
+
+
+def run(args: argparse.Namespace) -> int:
+    from centertrack_ros.evaluation.replay_parameters import load_parameters
+
+    parameters = load_parameters(args.params_file, args.assignments)
+    targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
+    if len(set(targets.values())) < len(args.bags):
+        raise ValueError("two bags have the same name: replay them into different folders (--output)")
+    if existing := [target for target in targets.values() if target.exists()]:
+        raise FileExistsError(f"{existing[0]}: exists already, a bag is not overwritten")
+    try:
+        from centertrack_ros.evaluation.replay import Replay
+    except ImportError as error:
+        raise ImportError(
+            f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
+        ) from None
+    replay = Replay(_load(parameters), parameters)
+    args.output.mkdir(parents=True, exist_ok=True)
+    for bag, target in targets.items():
+        _replay(replay, bag, target, args)
+    return 0
+
+
+def _load(parameters: dict[str, Any]) -> Engine:
+    from centertrack_ros.engine import load_engine
+
+    engine = load_engine(
+        parameters["model.weights"],
+        engine=parameters["model.engine"],
+        device=parameters["model.device"],
+        threads=parameters["model.threads"] or None,
+    )
+    width, height = parameters["model.input_width"], parameters["model.input_height"]
+    if bool(width) != bool(height):
+        raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
+    if width:
+        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
+    return engine
+
+
+def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from centertrack_ros.datasets.rosbag import BagReader
+    from centertrack_ros.evaluation.replay import Summary, image_topics
+
+    with BagReader(bag) as reader:
+        total = sum(reader.require(name).count for name in args.topics) or sum(t.count for t in image_topics(reader))
+    summary = Summary()
+    with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
+        for summary in replay.run(bag, target, args.topics, args.keep):
+            bar.update(min(1, summary.images))
+    print(f"{target}: {summary.answered} of {summary.images} images answered")
+    for reason, count in summary.left_out.items():
+        print(f"note: {count} left out: {reason}")
+    for note in summary.notes:
+        print(f"note: {note}")
+    if args.results:
+        write_results(target, args.output, args.results)
+
+
+def write_results(bag: Path, folder: Path, form: str) -> None:
+    """Result files of a replayed bag: NAME.txt (MOTChallenge, KITTI) or NAME.json (COCO); NAME-CAMERA with several."""
+    from centertrack_ros.datasets import coco_video, kitti, mot
+    from centertrack_ros.datasets.bags import read_tracks
+
+    cameras = read_tracks(bag, "/centertrack/output")
+    for camera, recording in cameras.items():
+        path = folder / f"{bag.name}{f'-{camera}' if len(cameras) > 1 else ''}.{'json' if form == 'coco' else 'txt'}"
+        if form == "mot":
+            frames = tuple(replace(frame, index=frame.index + 1) for frame in recording)
+            mot.write_results(path, replace(recording, frames=frames, first=1))
+        elif form == "kitti":
+            kitti.write_results(path, recording)
+        else:
+            coco_video.write_videos(path, [recording])
+        print(path)

@@ -1,0 +1,67 @@
+"""The node's parameters without a node: their defaults, what a parameter file says, and what the command line says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from centertrack_ros.ros.parameters import BY_NAME, SPECS
+
+_NODES = ("/**", "centertrack", "/centertrack", "/**/centertrack")
+_OTHER = {"use_sim_time"}  # every node's own
+
+
+def load_parameters(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> dict[str, Any]:
+    """A complete set, as the node would have it with `--params-file` and `-p name:=value`; later ones win.
+
+    Raises ValueError naming the file or the assignment, the parameter and what was expected.
+    """
+    values: dict[str, Any] = {spec.name: spec.default for spec in SPECS}
+    for file in files:
+        for name, value in _flat(_content(file)).items():
+            values[name] = _checked(str(file), name, value) if name not in _OTHER else value
+    for assignment in assignments:
+        name, separator, text = assignment.partition(":=")
+        if not separator:
+            raise ValueError(f"'{assignment}': expected NAME:=VALUE, for instance tracker.motion:=kalman")
+        values[name] = _checked(f"'{assignment}'", name, yaml.safe_load(text))
+    return {name: values[name] for name in BY_NAME}
+
+
+def _content(file: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{file}: expected a ROS parameter file: NODE: ros__parameters: …")
+    found: dict[str, Any] = {}
+    for node in _NODES:
+        found |= (document.get(node) or {}).get("ros__parameters", {})
+    if not found:
+        raise ValueError(f"{file}: no parameters of the node centertrack; expected one of {', '.join(_NODES)}")
+    return found
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def _checked(where: str, name: str, value: Any) -> Any:
+    if name not in BY_NAME:
+        raise ValueError(f"{where}: the node has no parameter '{name}'")
+    spec = BY_NAME[name]
+    expected = type(spec.default)
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, expected):
+        raise ValueError(f"{where}: {name} must be a {expected.__name__}, got {value!r}")
+    if problem := spec.problem(value):
+        raise ValueError(f"{where}: {problem}")
+    return value

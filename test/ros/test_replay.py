@@ -1,0 +1,220 @@
+"""Replay of recordings: the same every time, honest about what is missing, and nothing is lost when it breaks off."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vision_msgs.msg")
+
+from centertrack_ros.cli.main import main
+from centertrack_ros.datasets.bag_export import write_bag
+from centertrack_ros.datasets.bags import read_tracks
+from centertrack_ros.datasets.records import FrameTruth, Sequence, empty_tracks
+from centertrack_ros.datasets.rosbag import BagReader, BagWriter
+from centertrack_ros.evaluation.replay import camera_names
+from centertrack_ros.evaluation.replay_parameters import load_parameters
+from centertrack_ros.geometry.cameras import Camera
+
+SMALL = ["-p", "model.input_width:=160", "-p", "model.input_height:=128", "-p", "model.threads:=1"]
+LOW = ["-p", "tracker.track_threshold:=0.02", "-p", "tracker.new_threshold:=0.02"]  # something is found in noise
+
+
+def _recording(folder: Path, frames: int = 4, calibrated: bool = True) -> Sequence:
+    rng = np.random.default_rng(8)
+    folder.mkdir()
+    scene = cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), (320, 240))
+    made = []
+    for index in range(frames):
+        picture = np.roll(scene, 4 * index, axis=1)
+        cv2.imwrite(str(folder / f"{index:06d}.png"), picture)
+        camera = Camera.from_focal(320, 240, 250.0) if calibrated else None
+        made.append(FrameTruth(index, index / 10, empty_tracks(), image=folder / f"{index:06d}.png", camera=camera))
+    return Sequence("scene", ("person",), tuple(made), 0, frames, 10.0, (240, 320))
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("replay")
+    write_bag(folder / "scene", {"front": _recording(folder / "pictures")})
+    return folder / "scene"
+
+
+def _replay(bag: Path, output: Path, *options: str) -> int:
+    return main(["replay", str(bag), "--output", str(output), *SMALL, *LOW, *options])
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_two_replays_write_the_same_bytes(bag, tmp_path):
+    for name in ("a", "b"):
+        assert _replay(bag, tmp_path / name, "--keep", "*") == 0
+    assert _bytes(tmp_path / "a" / "scene") == _bytes(tmp_path / "b" / "scene")
+
+
+def test_every_image_is_answered_with_its_own_stamp_and_kept_topics_are_copied(bag, tmp_path):
+    assert _replay(bag, tmp_path, "--keep", "/front/camera_info", "/tf_static") == 0
+    with BagReader(bag) as reader:
+        stamps = [m.header.stamp for _, m in reader.messages(["/front/camera_info"])]
+    with BagReader(tmp_path / "scene") as reader:
+        assert "/front/image_raw/compressed" not in reader.topics
+        assert reader.topics["/front/camera_info"].count == 4 and reader.topics["/tf_static"].count == 1
+        for topic in ("detections_3d", "detections_2d"):
+            answers = [m for _, m in reader.messages([f"/centertrack/output/{topic}"])]
+            assert [(m.header.stamp.sec, m.header.stamp.nanosec) for m in answers] == [
+                (s.sec, s.nanosec) for s in stamps
+            ]
+            assert {m.header.frame_id for m in answers} == {"front_optical"}
+        two = [m for _, m in reader.messages(["/centertrack/output/detections_2d"])]
+        three = [m for _, m in reader.messages(["/centertrack/output/detections_3d"])]
+    assert sum(len(m.detections) for m in two) > 0
+    for flat, solid in zip(two, three, strict=True):
+        assert {d.id for d in solid.detections} <= {d.id for d in flat.detections}
+
+
+def test_result_files_say_what_the_bag_says(bag, tmp_path):
+    assert _replay(bag, tmp_path, "--results", "mot") == 0
+    [recording] = read_tracks(tmp_path / "scene", "/centertrack/output").values()
+    rows = (tmp_path / "scene.txt").read_text().splitlines()
+    assert len(rows) == sum(len(frame.tracks) for frame in recording) > 0
+    assert {int(row.split(",")[0]) for row in rows} <= {1, 2, 3, 4}
+
+
+def test_several_cameras_have_topics_of_their_own(tmp_path):
+    left, right = _recording(tmp_path / "one"), _recording(tmp_path / "two")
+    write_bag(tmp_path / "rig", {"left": left, "right": right})
+    assert _replay(tmp_path / "rig", tmp_path / "out") == 0
+    with BagReader(tmp_path / "out" / "rig") as reader:
+        assert {f"/centertrack/output/{name}/detections_3d" for name in ("left", "right")} <= set(reader.topics)
+        same = [[m for _, m in reader.messages([f"/centertrack/output/{n}/detections_2d"])] for n in ("left", "right")]
+    for one, two in zip(*same, strict=True):  # equal pictures, and no track of one camera leaks into the other
+        assert [(d.id, d.bbox.size_x) for d in one.detections] == [(d.id, d.bbox.size_x) for d in two.detections]
+
+
+def test_names_of_cameras_come_from_their_topics():
+    assert camera_names(["/usb/image_raw"]) == [""]
+    assert camera_names(["/front/image_raw/compressed", "/rear/image_raw"]) == ["front", "rear"]
+    assert camera_names(["/rig/left/image_rect_color", "/rig/right/image_rect_color"]) == ["rig_left", "rig_right"]
+
+
+def test_without_camera_info_there_are_2d_results_and_a_note(tmp_path, capsys):
+    write_bag(tmp_path / "scene", {"front": _recording(tmp_path / "pictures", calibrated=False)})
+    assert _replay(tmp_path / "scene", tmp_path / "out") == 0
+    assert "no sensor_msgs/msg/CameraInfo for '/front/image_raw/compressed'" in capsys.readouterr().out
+    [recording] = read_tracks(tmp_path / "out" / "scene", "/centertrack/output").values()
+    assert len(recording.frames) == 4
+    assert all(frame.tracks.detections.locations is None for frame in recording)
+
+
+def test_stamps_out_of_order_are_left_out_and_told(bag, tmp_path, capsys):
+    with BagReader(bag) as reader:
+        records = list(reader.records(["/front/image_raw/compressed"]))
+    order = [0, 2, 1, 3, 3]  # overtaken on its way, and one twice
+    with BagWriter(tmp_path / "mixed") as writer:
+        for number, index in enumerate(order):
+            record = records[index]
+            writer.add_topic(record.topic, record.type)
+            writer.write(record.topic, record.data, records[0].time_ns + number * 10**8)
+    assert _replay(tmp_path / "mixed", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "3 of 5 images answered" in said and "2 left out: its stamp is not after" in said
+
+
+def test_a_recording_that_breaks_off_leaves_a_readable_bag_of_what_was_done(tmp_path, capsys):
+    write_bag(tmp_path / "scene", {"front": _recording(tmp_path / "pictures", frames=6)}, storage="sqlite3", raw=True)
+    [file] = (tmp_path / "scene").glob("*.db3")
+    data = bytearray(file.read_bytes())
+    data[len(data) * 3 // 4 :] = bytes(len(data) - len(data) * 3 // 4)
+    file.write_bytes(data)
+    assert _replay(tmp_path / "scene", tmp_path / "out") == 1
+    assert "scene" in capsys.readouterr().err
+    mcap_folder = tmp_path / "whole"
+    write_bag(mcap_folder, {"front": _recording(tmp_path / "more", frames=6)})
+    [mcap] = mcap_folder.glob("*.mcap")
+    (tmp_path / "cut.mcap").write_bytes(mcap.read_bytes()[: mcap.stat().st_size // 2])
+    assert _replay(tmp_path / "cut.mcap", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "cut.mcap: not a readable rosbag2" in message and message.count("\n") == 1
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(bag, tmp_path):
+    """A limit on the size of files, in a process of its own, fails as a full disk does: the second bag breaks off."""
+    shutil.copytree(bag, tmp_path / "other")
+    assert _replay(bag, tmp_path / "out") == 0
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); "
+        "from centertrack_ros.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = ["replay", str(tmp_path / "other"), "--output", str(tmp_path / "out"), *SMALL, *LOW, "--keep", "*"]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and "File too large" in done.stderr
+    assert read_tracks(tmp_path / "out" / "scene", "/centertrack/output")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--topics", "/none"], "no topic '/none'"),
+        (["--topics", "/front/camera_info"], "expected an Image or CompressedImage"),
+        (["--keep", "/none"], "no topic '/none'"),
+        (["-p", "tracker.motion:=guess"], "tracker.motion must be one of"),
+        (["-p", "tracker.rebirth:=long"], "tracker.rebirth must be a float"),
+        (["-p", "tracker.none:=1"], "the node has no parameter 'tracker.none'"),
+        (["-p", "tracker.rebirth"], "expected NAME:=VALUE"),
+    ],
+)
+def test_wrong_options_are_named(bag, tmp_path, capsys, options, said):
+    assert _replay(bag, tmp_path / "out", *options) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten(bag, tmp_path, capsys):
+    assert _replay(bag, tmp_path) == 0
+    assert _replay(bag, tmp_path) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_parameter_files_are_the_nodes(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    use_sim_time: true\n    tracker:\n      rebirth: 3\n"
+        "    detector.classes: [person]\n"
+    )
+    values = load_parameters([file], ["tracker.min_hits:=2"])
+    assert (values["tracker.rebirth"], values["tracker.min_hits"], values["detector.classes"]) == (3.0, 2, ["person"])
+    for preset in sorted((Path(__file__).parents[2] / "config").glob("*.yaml")):
+        assert load_parameters([preset])
+    file.write_text("other:\n  ros__parameters:\n    a: 1\n")
+    with pytest.raises(ValueError, match=r"p.yaml: no parameters of the node centertrack"):
+        load_parameters([file])
+
+
+@pytest.mark.slow
+def test_a_real_recording_becomes_a_bag_results_and_scores(shared_data, tmp_path, capsys):
+    """Dataset, bag, replay, result file, official scores, with the embedded model at its full size."""
+    pytest.importorskip("trackeval")
+    folder = shared_data / "mot17" / "images" / "MOT17-04-FRCNN"
+    assert main(["bag", "from-mot", str(folder), str(tmp_path / "mot17")]) == 0
+    preset = Path(__file__).parents[2] / "config" / "demo.yaml"
+    out = str(tmp_path / "out")
+    command = ["replay", str(tmp_path / "mot17"), "--output", out, "--results", "mot", "--params-file", str(preset)]
+    assert main(command) == 0
+    capsys.readouterr()
+    truth = tmp_path / "truth" / "gt.txt"
+    truth.parent.mkdir()
+    rows = [row for row in (folder / "gt" / "gt.txt").read_text().splitlines() if int(row.split(",")[0]) <= 8]
+    truth.write_text("\n".join(rows))
+    assert main(["evaluate", "mot", "--results", f"{out}/mot17.txt", "--truth", str(truth), "--frames", "1-8"]) == 0
+    combined = capsys.readouterr().out.splitlines()[-1].split()
+    assert combined[0] == "COMBINED" and float(combined[1]) > 20
+    assert main(["evaluate", "bag", "--results", f"{out}/mot17", "--truth", str(tmp_path / "mot17")]) == 0
