@@ -27,38 +27,13 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
+from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
 from centertrack_ros.tracking.attributes import attribute
-from centertrack_ros.tracking.types import STATE_LOST, Detections, Tracks
+from centertrack_ros.tracking.boxes import boxes_of as boxes_of
+from centertrack_ros.tracking.boxes import headings_measured
+from centertrack_ros.tracking.types import STATE_LOST, Tracks
 
 _MIN_SIDE = 1e-3  # px
-
-
-def boxes_of(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
-    """(indices into `tracks` that have a 3D box, those boxes in the camera's optical frame)."""
-    found = tracks.detections
-    if found.locations is None or found.dimensions is None:
-        nothing = np.zeros((0, 3))
-        return np.zeros(0, np.int64), oriented_boxes(nothing, nothing, None)
-    usable = np.isfinite(found.locations).all(axis=1) & np.isfinite(found.dimensions).all(axis=1)
-    if found.rotations_y is not None:
-        usable &= np.isfinite(found.rotations_y)
-    index = np.flatnonzero(usable)
-    chosen = found.select(index)
-    assert chosen.dimensions is not None and chosen.locations is not None
-    return index, oriented_boxes(
-        chosen.dimensions,
-        chosen.locations,
-        chosen.rotations_y,
-        chosen.location_covariances,
-        chosen.velocities,
-        heading_known=_from_heads(chosen),
-    )
-
-
-def _from_heads(found: Detections) -> bool:
-    """Whether the 3D boxes were measured by the network; else they are size priors, whose heading is a convention."""
-    return found.alphas is not None
 
 
 def class_name(class_names: Sequence[str], class_id: int) -> str:
@@ -158,7 +133,7 @@ class MessageWriter:
         _set_point_2d(track.amodal_center, amodal)
         _set_xyz(track.velocity, boxes.velocities[row].tolist() if lifted else _UNKNOWN)
         if lifted:
-            track.lift = track.LIFT_HEADS if _from_heads(found) else track.LIFT_SIZE_PRIOR
+            track.lift = track.LIFT_HEADS if headings_measured(found) else track.LIFT_SIZE_PRIOR
             _set_box_3d(track.bbox_3d, boxes, row)
             track.covariance = boxes.covariances[row].reshape(36)
         elif track.lift != track.LIFT_NONE:

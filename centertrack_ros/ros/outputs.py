@@ -18,7 +18,8 @@ from visualization_msgs.msg import MarkerArray
 
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.ros.markers import MarkerWriter
-from centertrack_ros.ros.messages import MessageWriter, boxes_of, label_info
+from centertrack_ros.ros.messages import MessageWriter, label_info
+from centertrack_ros.tracking.boxes import boxes_of
 from centertrack_ros.tracking.tracker import Frame
 from centertrack_ros.tracking.types import FrameResult
 from centertrack_ros.visualization import draw

@@ -15,6 +15,7 @@ from centertrack_ros.geometry import boxes3d, rotations  # noqa: E402
 from centertrack_ros.geometry.oriented_boxes import oriented_boxes  # noqa: E402
 from centertrack_ros.ros import messages  # noqa: E402
 from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter  # noqa: E402
+from centertrack_ros.tracking.boxes import boxes_of  # noqa: E402
 from centertrack_ros.tracking.types import Detections, Tracks  # noqa: E402
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_front_optical")
@@ -58,7 +59,7 @@ def make_tracks(count: int = 4, lifted: bool = True, heads: bool = True, seed: i
 
 def test_every_output_has_the_same_header_ids_and_order() -> None:
     tracks = make_tracks()
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     two = writer().detections_2d(HEADER, tracks)
     three = writer().detections_3d(HEADER, tracks, index, boxes)
     assert two.header == three.header == HEADER
@@ -72,7 +73,7 @@ def test_every_output_has_the_same_header_ids_and_order() -> None:
 def test_a_box_message_has_the_corners_of_the_tracked_box() -> None:
     """Corners built from pose and size equal the corners of the KITTI-style box: conventions agree end to end."""
     tracks = make_tracks(20)
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     message = writer().detections_3d(HEADER, tracks, index, boxes)
     found = tracks.detections
     expected = boxes3d.corners(found.dimensions, found.locations, found.rotations_y)
@@ -95,7 +96,7 @@ def test_no_box_is_flat() -> None:
     tracks = make_tracks(3)
     tracks.detections.dimensions[:] = 0.0
     tracks.detections.boxes[:, 2:] = tracks.detections.boxes[:, :2]
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     for d in writer().detections_3d(HEADER, tracks, index, boxes).detections:
         assert min(d.bbox.size.x, d.bbox.size.y, d.bbox.size.z) > 0.0
     for d in writer().detections_2d(HEADER, tracks).detections:
@@ -104,7 +105,7 @@ def test_no_box_is_flat() -> None:
 
 def test_covariance_is_along_the_ray_and_an_unknown_heading_is_said_to_be_unknown() -> None:
     tracks = make_tracks(heads=False)
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     detection = writer().detections_3d(HEADER, tracks, index, boxes).detections[0]
     covariance = np.array(detection.results[0].pose.covariance).reshape(6, 6)
     np.testing.assert_allclose(covariance[:3, :3], np.diag([0.1, 0.1, 4.0]))
@@ -118,7 +119,7 @@ def test_no_uncertainty_given_reads_as_unknown() -> None:
 
 def test_a_transform_turns_boxes_velocities_and_covariances_together() -> None:
     tracks = make_tracks(5)
-    _, boxes = messages.boxes_of(tracks)
+    _, boxes = boxes_of(tracks)
     body = boxes3d.BODY_FROM_OPTICAL
     moved = boxes.transformed(rotations.matrix_to_quaternion(body), np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(moved.centers, boxes.centers @ body.T + [1, 2, 3])
@@ -134,7 +135,7 @@ def test_a_transform_turns_boxes_velocities_and_covariances_together() -> None:
 
 def test_without_lifting_there_are_2d_detections_and_no_3d_ones() -> None:
     tracks = make_tracks(lifted=False)
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     assert len(writer().detections_2d(HEADER, tracks).detections) == 3
     assert writer().detections_3d(HEADER, tracks, index, boxes).detections == []
     assert not MarkerWriter(NAMES).write(HEADER, tracks, index, boxes, 0.5, 10).markers
@@ -143,14 +144,14 @@ def test_without_lifting_there_are_2d_detections_and_no_3d_ones() -> None:
 def test_an_object_that_could_not_be_lifted_is_left_out_in_3d_only() -> None:
     tracks = make_tracks()
     tracks.detections.locations[1] = np.nan
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     assert [d.id for d in writer().detections_3d(HEADER, tracks, index, boxes).detections] == ["1", "7"]
 
 
 def test_track_array_holds_the_lost_ones_too() -> None:
     types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
     tracks = make_tracks()
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     write = writer(types)
     message = write.track_array(HEADER, tracks, index, boxes, (900, 1600), 12.5, "stamp went back")
     assert [t.id for t in message.tracks] == [1, 4, 7, 10]
@@ -163,7 +164,7 @@ def test_track_array_holds_the_lost_ones_too() -> None:
     assert first.lift == types.Track.LIFT_HEADS
     np.testing.assert_allclose([first.velocity.x, first.velocity.z], tracks.detections.velocities[0, [0, 2]])
     flat = make_tracks(lifted=False)
-    unlifted = write.track_array(HEADER, flat, *messages.boxes_of(flat), (900, 1600), 12.5).tracks[0]
+    unlifted = write.track_array(HEADER, flat, *boxes_of(flat), (900, 1600), 12.5).tracks[0]
     assert unlifted.lift == types.Track.LIFT_NONE and np.isnan(unlifted.velocity.x) and not unlifted.bbox_3d.size.x
 
 
@@ -174,7 +175,7 @@ def test_label_info_names_every_channel() -> None:
 
 def test_markers_of_ended_tracks_are_deleted() -> None:
     writer, tracks = MarkerWriter(NAMES), make_tracks(4)
-    index, boxes = messages.boxes_of(tracks)
+    index, boxes = boxes_of(tracks)
     for _ in range(3):
         boxes.centers[:] += 0.5
         shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
@@ -191,7 +192,7 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     [trail] = [m.points for m in shown if m.ns == "trails" and m.id == 1]
     assert len(trail) == 10 and [trail[-1].x, trail[-1].z] == boxes.centers[0, [0, 2]].tolist()
     rest = tracks.select(np.array([1, 2]))
-    after = writer.write(HEADER, rest, *messages.boxes_of(rest), 0.5, 10).markers
+    after = writer.write(HEADER, rest, *boxes_of(rest), 0.5, 10).markers
     deleted = {(m.ns, m.id) for m in after if m.action == Marker.DELETE}
     assert deleted == {(ns, 1) for ns in NAMESPACES}
     assert writer.clear(HEADER).markers[0].action == Marker.DELETEALL
@@ -202,7 +203,7 @@ def test_a_writer_used_again_leaves_nothing_of_the_frame_before() -> None:
     types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
     used = writer(types)
     for tracks in (make_tracks(6), make_tracks(2, seed=1), make_tracks(5, lifted=False), make_tracks(7, heads=False)):
-        index, boxes = messages.boxes_of(tracks)
+        index, boxes = boxes_of(tracks)
         new = writer(types)
         assert used.detections_2d(HEADER, tracks) == new.detections_2d(HEADER, tracks)
         assert used.detections_3d(HEADER, tracks, index, boxes) == new.detections_3d(HEADER, tracks, index, boxes)
