@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     # Told to end, it ends its children too, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = _prepare(args.output)
-    found = _Live(source, args.rate, has_clock, args.params or share_file("config/demo.yaml"), folder).play()
+    found = Live(source, args.rate, has_clock, args.params or share_file("config/demo.yaml"), folder).play()
     write_text(found, folder / "tracks.txt")
     if not args.no_video:
         write_video(found, source, folder / "video.webm", args.draw_3d)
@@ -86,7 +86,7 @@ def _tell_where(folder: Path, video: bool) -> None:
 
 
 @dataclass
-class _Live:
+class Live:
     """One run of player, node and recorder, each a process of its own."""
 
     source: Any

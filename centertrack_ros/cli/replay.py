@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE", help="a parameter"
     )
     parser.add_argument("--results", choices=("mot", "kitti", "coco"), help="result files beside the bag, DIR/NAME.*")
+    parser.add_argument("--through-ros", action="store_true", help="also play it through DDS into a node, and compare")
+    parser.add_argument("--rate", type=float, default=1.0, help="with --through-ros: 1 is the recording's speed")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     for bag, target in targets.items():
         _replay(replay, bag, target, args)
-    return 0
+    if not args.through_ros:
+        return 0
+    differences = [_through_ros(bag, target, parameters, args) for bag, target in targets.items()]
+    return int(any(differences))
 
 
 def _load(parameters: dict[str, Any]) -> Engine:
@@ -83,6 +88,34 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
         print(f"note: {note}")
     if args.results:
         write_results(target, args.output, args.results)
+
+
+def _through_ros(bag: Path, target: Path, parameters: dict[str, Any], args: argparse.Namespace) -> bool:
+    """Plays the bag into a live node; whether it answered otherwise than the replay where nothing was dropped."""
+    import yaml
+
+    from centertrack_ros.cli.demo import Live
+    from centertrack_ros.datasets.rosbag import BagReader
+    from centertrack_ros.datasets.sources import BagSource
+    from centertrack_ros.evaluation.replay_difference import compare_bags
+
+    source = BagSource(bag, image_topic=args.topics[0] if args.topics else None)
+    with BagReader(bag) as reader:
+        has_clock = "/clock" in reader.topics
+    folder = target.with_name(f"{target.name}-live")
+    folder.mkdir()
+    params = folder / "parameters.yaml"
+    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}), encoding="utf-8")
+    Live(source, args.rate, has_clock, params, folder).play()
+    found = compare_bags(target, folder / "recording")
+    print(
+        f"live node: {found.both} images answered as well, {found.only_first} dropped, {len(found.different)} different"
+    )
+    for topic, stamp, place in found.different[:5]:
+        print(f"  {topic} at {stamp:.3f} s: {place}")
+    if found.only_first and found.different:
+        print("note: a dropped image changes the tracks after it; play more slowly (--rate) to compare them")
+    return bool(found.different) and not found.only_first
 
 
 def write_results(bag: Path, folder: Path, form: str) -> None:

@@ -31,9 +31,10 @@ from centertrack_ros.geometry.cameras import Camera
 from centertrack_ros.ros.camera_info import CameraInfoError, camera_from_info
 from centertrack_ros.ros.images import ImageError
 from centertrack_ros.ros.markers import MarkerWriter
-from centertrack_ros.ros.messages import MessageWriter, boxes_of
+from centertrack_ros.ros.messages import MessageWriter
 from centertrack_ros.ros.parameters import tracker_config
 from centertrack_ros.ros.stamps import StampRules, seconds
+from centertrack_ros.tracking.boxes import boxes_of
 from centertrack_ros.tracking.tracker import Frame, Pipeline
 from centertrack_ros.tracking.types import FrameResult, TrackState
 

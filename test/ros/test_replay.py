@@ -19,6 +19,7 @@ from centertrack_ros.datasets.bags import read_tracks
 from centertrack_ros.datasets.records import FrameTruth, Sequence, empty_tracks
 from centertrack_ros.datasets.rosbag import BagReader, BagWriter
 from centertrack_ros.evaluation.replay import camera_names
+from centertrack_ros.evaluation.replay_difference import compare_bags
 from centertrack_ros.evaluation.replay_parameters import load_parameters
 from centertrack_ros.geometry.cameras import Camera
 
@@ -218,3 +219,14 @@ def test_a_real_recording_becomes_a_bag_results_and_scores(shared_data, tmp_path
     combined = capsys.readouterr().out.splitlines()[-1].split()
     assert combined[0] == "COMBINED" and float(combined[1]) > 20
     assert main(["evaluate", "bag", "--results", f"{out}/mot17", "--truth", str(tmp_path / "mot17")]) == 0
+
+
+@pytest.mark.slow
+def test_the_live_node_answers_the_same(bag, tmp_path, capsys):
+    """Slow enough that it drops nothing, the node publishes what the replay wrote, field by field."""
+    options = ["--through-ros", "--rate", "0.25", "-p", "camera.reliability:=reliable", "-p", "camera.queue_depth:=5"]
+    assert _replay(bag, tmp_path, *options) == 0
+    assert "live node: 4 images answered as well, 0 dropped, 0 different" in capsys.readouterr().out
+    assert _replay(bag, tmp_path / "other", "-p", "tracker.new_threshold:=0.1") == 0
+    found = compare_bags(tmp_path / "scene", tmp_path / "other" / "scene")
+    assert found.both == 4 and found.different  # another threshold does make a difference
