@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -143,9 +142,13 @@ def _select(record: Record, index: Array) -> Record:
     return type(record)(**chosen)
 
 
-@cache
-def _field_names(record: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(record))
+_FIELD_NAMES: dict[type, tuple[str, ...]] = {}  # `dataclasses.fields` is slow enough to matter, several times a frame
+
+
+def _field_names(record: type[Any]) -> tuple[str, ...]:
+    if record not in _FIELD_NAMES:
+        _FIELD_NAMES[record] = tuple(f.name for f in fields(record))
+    return _FIELD_NAMES[record]
 
 
 @dataclass(frozen=True)
