@@ -14,6 +14,8 @@ pytest.importorskip("lightning", reason="training needs Lightning")
 from centertrack_ros.datasets.records import DataError
 from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.network import checkpoints
+from centertrack_ros.network.build import build
+from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.annotations import read_coco_video, read_yolo
 from centertrack_ros.training.augment import (
@@ -27,9 +29,12 @@ from centertrack_ros.training.augment import (
     random_crop,
     vary_color,
 )
+from centertrack_ros.training.collections import street_configs
+from centertrack_ros.training.module import freeze, outputs_at_objects
 from centertrack_ros.training.recipe import from_mapping, read_recipe
 from centertrack_ros.training.run import SafeCheckpoints, start_network, train
 from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples
+from centertrack_ros.training.targets import GridObjects, make_targets
 
 HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2}
 PROFILE = ModelProfile("test", "mobilenetv3_centernet", ("car", "person"), HEADS, input_height=64, input_width=96)
@@ -241,6 +246,23 @@ def test_yolo_stills_and_the_classes_that_they_do_not_label(tmp_path):
         read_yolo(tmp_path / "images", tmp_path / "labels", ("x", "y", "Car"), PROFILE.classes, {"Car": "car"})
 
 
+def test_heads_read_at_the_objects_are_the_whole_maps_there():
+    """Values and gradients, for both kinds of heads, at the border too."""
+    torch.manual_seed(0)
+    network = build(replace(PROFILE, heads={"hm": 2, "ltrb": 4, "tracking": 2, "rot": 8}))
+    for head in network.heads.values():
+        torch.nn.init.normal_(list(head.parameters())[-2], std=0.1)
+    features = torch.randn(2, 128, 16, 24, requires_grad=True)
+    index, mask = torch.tensor([[0, 23, 200, 0], [383, 5, 0, 0]]), torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0]])
+    sparse = outputs_at_objects(network, features, index, mask)
+    for name in ("ltrb", "tracking", "rot"):
+        whole = gather_cells(network.heads[name](features), index) * mask[..., None]
+        torch.testing.assert_close(sparse[name], whole, rtol=1e-4, atol=1e-5)
+        gradients = [torch.autograd.grad((v**2).sum(), features, retain_graph=True)[0] for v in (sparse[name], whole)]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(sparse["hm"], network.heads["hm"](features))
+
+
 def recipe(folder: Path, video: Path, **changes):
     data = [{"kind": "coco_video", "annotations": str(video / "annotations.json"), "images": str(video / "images")}]
     profile = {
@@ -335,8 +357,8 @@ def test_one_batch_is_learnt_by_heart(tmp_path, video):
     import csv
 
     rows = list(csv.DictReader((tmp_path / "run" / "csv" / "from_step_0" / "metrics.csv").open()))
-    first, last = ([float(row["train/loss"]) for row in rows if row["train/loss"]][k] for k in (0, -1))
-    assert last < first / 10 and last < 1.0
+    last = [float(row["train/loss"]) for row in rows if row["train/loss"]][-1]
+    assert last < 0.15  # an untrained network begins near 10
 
 
 def test_only_what_is_not_frozen_learns(tmp_path, video):
@@ -380,3 +402,19 @@ def test_a_wrong_recipe_is_refused_with_its_reason(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(ValueError, match=said):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "config" / "training").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_shipped_recipe_is_sound(path):
+    """It reads, its network can be made, every head has targets, and its held-out streets share no seed or look."""
+    made = read_recipe(path)
+    network, profile = start_network(made)
+    nothing = np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 2))
+    make_targets(GridObjects(*nothing), profile.heads, (profile.input_height // 4, profile.input_width // 4))
+    freeze(network, made.freeze)
+    streets = [
+        {c.look: c.seed for c in street_configs(e.street)} for e in (*made.train, *made.val) if e.kind == "street"
+    ]
+    assert set(streets[0]).isdisjoint(streets[-1])

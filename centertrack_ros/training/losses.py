@@ -83,13 +83,16 @@ def rotation_loss(values: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor)
 
 
 def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Unweighted loss of every head of `outputs` (head -> (B, C, h, w) raw) that the targets say something about."""
+    """Unweighted loss of every head of `outputs` that the targets say something about.
+
+    outputs  head -> raw map (B, C, h, w), or, for all but hm, values at the objects' cells (B, K, C)
+    """
     index = targets["index"]
     losses = {"hm": focal_loss(outputs["hm"], targets["hm"], index, targets["channels"], targets["mask"])}
     for name, dense in outputs.items():
         if name == "hm" or (name not in targets and name != "rot"):
             continue
-        values = gather_cells(dense, index).float()
+        values = (gather_cells(dense, index) if dense.dim() == 4 else dense).float()
         if name == "rot":
             losses[name] = rotation_loss(values, targets["rot_bins"], targets["rot_residuals"], targets["rot_mask"])
         elif name == "nuscenes_att":
