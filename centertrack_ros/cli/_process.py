@@ -107,6 +107,8 @@ def ros_environment(profile: Path | None) -> dict[str, str]:
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     environment.setdefault("RCUTILS_LOGGING_BUFFERED_STREAM", "0")
+    # The network's threads wait for each other asleep: spinning, they would take the cores from the other processes.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if profile is not None:
         old = environment.get("ROS_DISTRO") in ("humble", "iron")
         name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
