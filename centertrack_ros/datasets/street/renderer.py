@@ -79,6 +79,7 @@ class Renderer:
         id_camera.setInitialState(plain.getState())
         id_camera.setTagStateKey("id")
         self._id_states: set[int] = set()
+        self._stashed: set[int] = set()
         self._ranged: list[tuple[Any, NDArray[np.float64], float]] = []
         self._textures: dict[int, Any] = {}
 
@@ -166,10 +167,14 @@ class Renderer:
 
     def show(self, node: Any, visible: bool) -> None:
         """Draw a handle's meshes or leave them out."""
-        if visible:
-            node.unstash() if node.isStashed() else None
-        elif not node.isStashed():
-            node.stash()
+        key = node.getKey()
+        if (key in self._stashed) == visible:
+            if visible:
+                self._stashed.discard(key)
+                node.unstash()
+            else:
+                self._stashed.add(key)
+                node.stash()
 
     def _declare(self, label: int) -> None:
         """A label is drawn as the colour whose bytes spell the number."""
@@ -267,6 +272,7 @@ class Renderer:
         self._root.clearLight()
         self._textures.clear()
         self._ranged.clear()
+        self._stashed.clear()
 
     def close(self) -> None:
         """Free the buffers."""

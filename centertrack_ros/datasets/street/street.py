@@ -181,12 +181,15 @@ class _Play:
         pose[:3, 3] = x + cos * px - sin * py, y + sin * px + cos * py, pz
         return pose
 
-    def _cast(self, pose: Array) -> Cast:
-        """The road users near the camera and not behind it."""
+    def _cast(self, pose: Array, half_view: float) -> Cast:
+        """The road users that the camera may see; `half_view` is half the image's width over the focal length."""
         traffic = self.traffic
         offset = traffic.positions - pose[:2, 3]
         ahead = offset @ pose[:2, 2]
-        near = (np.hypot(*offset.T) < self.config.max_distance) & (ahead > -8.0)
+        beside = np.abs(offset @ pose[:2, 0])
+        # Long vehicles and shadows reach into the picture from outside.
+        within = beside < np.maximum(ahead, 0.0) * half_view + 10.0
+        near = (np.hypot(*offset.T) < self.config.max_distance) & (ahead > -8.0) & within
         near[0] = False
         rows = np.flatnonzero(near)
         models = [self.models[c][m] for c, m in zip(traffic.class_ids[rows], traffic.models[rows], strict=True)]
@@ -257,7 +260,7 @@ class _Play:
 
     def _frame(self, index: int, mount: Mount, shake: Array) -> StreetFrame:
         config, camera, pose = self.config, self.cameras[mount.name], self.pose(mount, shake)
-        cast = self._cast(pose)
+        cast = self._cast(pose, camera.width / 2 / camera.projection[0, 0])
         image, labels = self._picture(cast, mount, shake)
         shown = visible(labels, cast, camera, pose, cast.class_ids == CYCLIST)
         stamp = index / config.rate

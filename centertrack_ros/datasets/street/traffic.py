@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 # Traffic lights: seconds of main green, all red, cross green, all red.
 PHASES = (14.0, 2.0, 12.0, 2.0)
-STEP = 0.05  # s, longest step of the simulation
+STEP = 0.1  # s, longest step of the simulation
 NO_LANE = -1
 
 

@@ -68,18 +68,13 @@ def extents(labels: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], N
     """Pixels (count,) and boxes (count, 4) x1, y1, x2, y2 px (NaN where no pixel) of the labels 0..count-1 of an
     image.
     """
-    flat = np.flatnonzero(labels)
-    which = labels.ravel()[flat]
-    y, x = np.divmod(flat, labels.shape[1])
     boxes = np.full((count, 4), np.nan, np.float32)
-    # Pixels come row by row, so the last one written is the lowest, and the first (written last in reverse) the
-    # highest.
-    boxes[which, 3] = y + 1
-    boxes[which[::-1], 1] = y[::-1]
-    order = np.argsort(x, kind="stable")
-    which, x = which[order], x[order]
-    boxes[which, 2] = x + 1
-    boxes[which[::-1], 0] = x[::-1]
+    for image, low, high in ((labels, 1, 3), (np.ascontiguousarray(labels.T), 0, 2)):
+        flat = np.flatnonzero(image)
+        which, line = image.ravel()[flat], flat // image.shape[1]
+        # Line by line: the last one written is the farthest, and the first (written last in reverse) the nearest.
+        boxes[which, high] = line + 1
+        boxes[which[::-1], low] = line[::-1]
     return np.bincount(which, minlength=count), boxes
 
 
@@ -110,23 +105,39 @@ class Cast:
                     self.velocities[index], self.gaits[index])  # fmt: skip
 
 
-def outline(
-    model: Model, position: Array, yaw: float, gait: float, camera: Camera, pose: Array
-) -> tuple[Array, float, float]:
-    """Amodal box (4,) px, and areas in px² of the outline's hull as a whole and inside the image."""
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    points = (model.points(gait) @ turn + (*position, 0.0) - pose[:3, 3]) @ pose[:3, :3]
-    points = points[points[:, 2] > NEAR]
-    if len(points) < 3:
-        return np.full(4, np.nan), 0.0, 0.0
-    focal = camera.projection[0, 0]
-    pixels = points[:, :2] / points[:, 2:] * focal + camera.projection[:2, 2]
-    hull = cv2.convexHull(pixels.astype(np.float32))
-    width, height = camera.width, camera.height
-    frame = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
-    inside, _ = cv2.intersectConvexConvex(hull, frame) if len(hull) > 2 else (0.0, None)
-    return np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]), float(cv2.contourArea(hull)), float(inside)
+def outlines(cast: Cast, camera: Camera, pose: Array) -> tuple[Array, Array, Array]:
+    """Amodal boxes (M, 4) px, and areas (M,) px² of the outlines' hulls as a whole and inside the image."""
+    count = len(cast.actors)
+    boxes, whole, inside = np.full((count, 4), np.nan), np.zeros(count), np.zeros(count)
+    if not count:
+        return boxes, whole, inside
+    bodies = [model.points(gait) for model, gait in zip(cast.models, cast.gaits, strict=True)]
+    sizes = [len(body) for body in bodies]
+    points = np.concatenate(bodies)
+    cos, sin = np.repeat(np.cos(cast.yaws), sizes), np.repeat(np.sin(cast.yaws), sizes)
+    world = np.repeat(np.hstack([cast.positions, np.zeros((count, 1))]), sizes, axis=0) - pose[:3, 3]
+    world[:, 0] += cos * points[:, 0] - sin * points[:, 1]
+    world[:, 1] += sin * points[:, 0] + cos * points[:, 1]
+    world[:, 2] += points[:, 2]
+    seen = world @ pose[:3, :3]
+    ahead = seen[:, 2] > NEAR
+    pixels = seen[:, :2] / np.maximum(seen[:, 2:], NEAR) * camera.projection[0, 0] + camera.projection[:2, 2]
+    pixels = pixels.astype(np.float32)
+    frame = np.array([(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)], np.float32)
+    starts = np.cumsum([0, *sizes])
+    for row, (start, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        corners = pixels[start:end]
+        if not (front := ahead[start:end]).all():
+            corners = corners[front]
+        if len(corners) < 3:
+            continue
+        hull = cv2.convexHull(corners)
+        low, high = hull[:, 0].min(axis=0), hull[:, 0].max(axis=0)
+        boxes[row] = *low, *high
+        whole[row] = inside[row] = cv2.contourArea(hull)
+        if (low < 0).any() or high[0] > camera.width or high[1] > camera.height:
+            inside[row] = cv2.intersectConvexConvex(hull, frame)[0] if len(hull) > 2 else 0.0
+    return boxes, whole, inside
 
 
 @dataclass(frozen=True)
@@ -152,11 +163,7 @@ def visible(labels: NDArray[np.int32], cast: Cast, camera: Camera, pose: Array, 
     total = pixels[main] + pixels[rider]
     seen = np.flatnonzero(total)
     cast, main, rider, total, riders = cast.select(seen), main[seen], rider[seen], total[seen], riders[seen]
-    outlines = [
-        outline(*row, camera, pose) for row in zip(cast.models, cast.positions, cast.yaws, cast.gaits, strict=True)
-    ]
-    amodal = np.array([o[0] for o in outlines]).reshape(-1, 4)
-    whole, inside = np.array([o[1:] for o in outlines]).reshape(-1, 2).T
+    amodal, whole, inside = outlines(cast, camera, pose)
     bearing = np.arctan2(cast.positions[:, 1] - pose[1, 3], cast.positions[:, 0] - pose[0, 3]) - cast.yaws
     view = np.round(np.abs(wrapped(bearing)) / (np.pi / 4)).astype(int)
     fill = np.array([model.fill[v] for model, v in zip(cast.models, view, strict=True)])
