@@ -4,7 +4,7 @@ RUN := scripts/run
 SYSTEM_PYTHON := $(or $(PYTHON),python3)
 export PYTHON
 
-.PHONY: help setup setup-jazzy test test-slow test-jazzy lint clean
+.PHONY: help setup setup-tests setup-jazzy demo bench test test-slow test-jazzy lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -12,19 +12,29 @@ help:  ## list the targets
 setup:  ## virtual environment with pinned packages, messages built with colcon
 	@$(SYSTEM_PYTHON) scripts/environment.py
 
-setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
-	@$(SYSTEM_PYTHON) scripts/environment.py --jazzy
+setup-tests:  ## the same with the packages that only tests and checks need
+	@$(SYSTEM_PYTHON) scripts/environment.py --tests
 
-test: setup  ## the quick tests (ARGS=… goes to pytest)
+setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
+	@$(SYSTEM_PYTHON) scripts/environment.py --jazzy --tests
+
+demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
+	@$(RUN) centertrack demo $(ARGS)
+
+bench: setup  ## what the node and the tracking cost beside the network
+	@$(RUN) python benchmarks/tracking_cost.py
+	@$(RUN) python benchmarks/node_overhead.py $(ARGS)
+
+test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 	@$(RUN) python -m pytest -m "not slow" $(ARGS)
 
-test-slow: setup  ## the tests that take long
+test-slow: setup-tests  ## the tests that take long
 	@$(RUN) python -m pytest -m slow $(ARGS)
 
 test-jazzy: setup-jazzy  ## the ROS tests on ROS 2 Jazzy
 	@$(RUN) --jazzy python -m pytest test/ros -m "not slow" $(ARGS)
 
-lint: setup  ## ruff (format and lint), and mypy on the packages that know nothing of ROS
+lint: setup-tests  ## ruff (format and lint), and mypy on the packages that know nothing of ROS
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy

@@ -42,6 +42,7 @@ setup(
         (f"share/{NAME}", ["package.xml", "LICENSE", "NOTICE"]),
         (f"lib/{NAME}", ["bin/centertrack", "bin/centertrack_node"]),
         *share("config"),
+        *share("demo"),
         *share("launch"),
     ],
 )

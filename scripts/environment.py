@@ -146,17 +146,24 @@ class Environment:
         fresh.write_text(json.dumps(stamp))
         os.replace(fresh, self.stamp_file)
 
-    def requirement_files(self):
-        names = ["runtime.txt", "test.txt"]
-        if not self.distribution:
-            names += ["build-tools.txt", f"ros-{self.ros}.txt"]
-        return [REQUIREMENTS / name for name in [*names, "no-dependencies.txt"]]
+    def requirement_files(self, group):
+        """The files of a group: those to run with, or those that the tests need beside them."""
+        if group == "tests":
+            # The ROS tests, the only ones that Jazzy's environment is for, want nothing optional.
+            names = ["test.txt"] if self.folder.name == ".venv-jazzy" else ["test.txt", "optional.txt"]
+        elif self.distribution:
+            names = ["runtime.txt"]
+        else:
+            names = ["runtime.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
+        plain = "no-dependencies.txt" if group == "tests" else None
+        return [REQUIREMENTS / name for name in names], [REQUIREMENTS / plain] if plain else []
 
-    def packages_digest(self):
-        return digest(*self.requirement_files(), REQUIREMENTS / "constraints.txt", *self.system_prefixes())
+    def packages_digest(self, group):
+        files, plain = self.requirement_files(group)
+        return digest(*files, *plain, REQUIREMENTS / "constraints.txt", *self.system_prefixes())
 
     def interfaces_digest(self):
-        files = self.requirement_files() + [REQUIREMENTS / "constraints.txt"]
+        files = [*self.requirement_files("packages")[0], REQUIREMENTS / "constraints.txt"]
         pins = [line for path in files for line in path.read_text().splitlines()]
         generators = [pin for pin in pins if pin.startswith(("ros-", "numpy", "cmake", "colcon", "empy", "lark"))]
         where = self.system_prefixes()
@@ -164,33 +171,33 @@ class Environment:
 
     # Packages
 
-    def install_packages(self):
-        """A fresh virtual environment with every pinned package, or what has changed added to the present one."""
-        if not self.stamp():
-            base = find_python(need_rclpy=bool(self.distribution))
-            find_compiler()
-            say(f"creating {self.folder.name} with Python {'.'.join(map(str, base['version']))}")
-            shutil.rmtree(self.folder, ignore_errors=True)
-            options = ["--system-site-packages"] if self.distribution else []
-            self.folder.mkdir()
-            self.call(
-                [base["executable"], "-m", "venv", *options, str(self.folder)], "creating the virtual environment"
-            )
-            stamp = {"root": str(ROOT), "base": base["executable"], "version": base["version"]}
-        else:
-            stamp = self.stamp()
-            # An interrupted upgrade leaves packages half replaced: without a stamp the next run starts afresh.
-            self.stamp_file.unlink()
-        say(f"installing the packages pinned in requirements/ for ROS 2 {self.ros.capitalize()} (log: {self.log})")
-        requirements, plain, constraints = self.write_requirements()
+    def create(self):
+        """A fresh virtual environment, whatever was there before."""
+        base = find_python(need_rclpy=bool(self.distribution))
+        find_compiler()
+        say(f"creating {self.folder.name} with Python {'.'.join(map(str, base['version']))}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        options = ["--system-site-packages"] if self.distribution else []
+        self.call([base["executable"], "-m", "venv", *options, str(self.folder)], "creating the virtual environment")
+        return {"root": str(ROOT), "base": base["executable"], "version": base["version"]}
+
+    def install_packages(self, group):
+        """Brings every package of a group to the version pinned for it."""
+        stamp = self.stamp() or self.create()
+        # An interruption leaves packages half replaced: without a stamp the next run starts afresh.
+        self.stamp_file.unlink(missing_ok=True)
+        what = "needed by the tests" if group == "tests" else f"for ROS 2 {self.ros.capitalize()}"
+        say(f"installing the packages {what}, pinned in requirements/ (log: {self.log.relative_to(ROOT)})")
+        requirements, plain, constraints = self.write_requirements(group)
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary"]
         show = ("  Downloading", "Downloading", "Installing")
         self.call([*pip, "-c", str(constraints), "-r", str(requirements)], "installing packages", show)
-        self.call([*pip, "-c", str(constraints), "--no-deps", "-r", str(plain)], "installing packages", show)
-        stamp["packages"] = self.packages_digest()
-        self.write_stamp(stamp)
+        if plain.stat().st_size > 1:
+            self.call([*pip, "-c", str(constraints), "--no-deps", "-r", str(plain)], "installing packages", show)
+        self.write_stamp({**stamp, group: self.packages_digest(group)})
 
-    def write_requirements(self):
+    def write_requirements(self, group):
         """Three files in the environment: requirements, those to install without dependencies, constraints.
 
         In a distribution, less what it has; and NumPy stays at its version, whatever else is installed.
@@ -202,11 +209,11 @@ class Environment:
             extra.append(f"numpy=={found['numpy']}")
             if int(found["numpy"].split(".")[0]) < 2:
                 present.add("trackeval")  # wants NumPy 2.3
-        *files, plain = self.requirement_files()
+        files, no_dependencies = self.requirement_files(group)
         tools = ["colcon-common-extensions"] if self.distribution and not shutil.which("colcon") else []
         texts = {
             "requirements.txt": [*requirement_lines(files, present), *tools],
-            "no-dependencies.txt": requirement_lines([plain], present),
+            "no-dependencies.txt": requirement_lines(no_dependencies, present),
             "constraints.txt": [*requirement_lines([REQUIREMENTS / "constraints.txt"], present), *extra],
         }
         for name, lines in texts.items():
@@ -332,9 +339,11 @@ class Environment:
             raise SetupError(f"{what} failed because the package index cannot be reached: connect to the network once.")
         raise SetupError(f"{what} failed with status {process.returncode}; the whole output is in {self.log}.")
 
-    def set_up(self):
-        if self.stamp().get("packages") != self.packages_digest():
-            self.install_packages()
+    def set_up(self, tests=False):
+        """All steps that are not done yet; `tests` asks for the packages of the tests too."""
+        for group in ("packages", "tests") if tests else ("packages",):
+            if self.stamp().get(group) != self.packages_digest(group):
+                self.install_packages(group)
         if self.stamp().get("interfaces") != self.interfaces_digest():
             self.build_interfaces()
             say(f"{self.folder.name} is ready")
@@ -389,11 +398,12 @@ def lock_out_others(environment):
 def main():
     parser = argparse.ArgumentParser(description="Set up what make runs in.")
     parser.add_argument("--jazzy", action="store_true", help="set up the second environment, with the wheels of Jazzy")
+    parser.add_argument("--tests", action="store_true", help="with the packages that only the tests need")
     arguments = parser.parse_args()
     environment = choose(arguments.jazzy)
     lock = lock_out_others(environment)
     try:
-        environment.set_up()
+        environment.set_up(arguments.tests)
     except SetupError as error:
         sys.exit(f"setup: {error}")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,17 @@ def interpreter(folder: Path, name: str, **facts: object) -> Path:
     return program
 
 
-def finished(environment: ModuleType, folder: Path):  # noqa: ANN201
+def finished(environment: ModuleType, folder: Path) -> Any:
     """An environment in `folder` whose set-up has come to its end."""
     made = environment.Environment(str(folder), "kilted")
     made.python.parent.mkdir(parents=True)
     made.python.symlink_to(sys.executable)
     made.write_stamp({"root": str(ROOT), "base": sys.executable, "version": [3, 11, 4]})
-    stamp = {**made.stamp(), "packages": made.packages_digest(), "interfaces": made.interfaces_digest()}
+    stamp = {
+        **made.stamp(),
+        **{g: made.packages_digest(g) for g in ("packages", "tests")},
+        "interfaces": made.interfaces_digest(),
+    }
     made.write_stamp(stamp)
     return made
 
@@ -48,7 +53,7 @@ def test_nothing_is_done_twice(environment: ModuleType, tmp_path: Path, monkeypa
     made = finished(environment, tmp_path / "venv")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "venv").rglob("*")}
     monkeypatch.setenv("PATH", "")
-    made.set_up()
+    made.set_up(tests=True)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "venv").rglob("*")} == before
 
 
@@ -75,10 +80,10 @@ def test_a_changed_pin_is_installed(environment: ModuleType, tmp_path: Path, mon
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path)
     made = environment.Environment("venv", "kilted")
-    before = made.packages_digest()
+    before = made.packages_digest("packages")
     pins = tmp_path / "constraints.txt"
     pins.write_text(pins.read_text().replace("torch==", "torch==1"))
-    assert made.packages_digest() != before
+    assert made.packages_digest("packages") != before
 
 
 @pytest.mark.parametrize("damage", ["stamp cut short", "no stamp", "python gone", "checkout moved"])

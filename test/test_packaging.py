@@ -48,11 +48,11 @@ def check_prefix(prefix: Path) -> None:
     share = prefix / "share" / "centertrack_ros"
     for name in ("package.xml", "LICENSE", "NOTICE"):
         assert (share / name).is_file()
-    for folder in ("config", "launch"):
+    for folder in ("config", "demo", "launch"):
         expected = {
             path.relative_to(ROOT)
             for path in (ROOT / folder).rglob("*")
-            if path.suffix in (".py", ".yaml", ".xml", ".rviz")
+            if path.suffix in (".py", ".yaml", ".xml", ".rviz", ".mcap")
         }
         assert {path.relative_to(share) for path in (share / folder).rglob("*")} >= expected
 
