@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from centertrack_ros.evaluation.engines import Place
     from centertrack_ros.evaluation.track_scores import Pair
 
 HELP = "score results with the official metric code: mot, kitti, nuscenes, bag"
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bag.add_argument("--results-prefix", default="", metavar="TOPIC", help="only topics that begin so")
     bag.add_argument("--truth-prefix", default="", metavar="TOPIC", help="only topics that begin so")
     bag.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
+    _places(bag)
     bag.set_defaults(evaluate=_bag)
     nuscenes = forms.add_parser("nuscenes", help="AMOTA, AMOTP, … of a nuScenes tracking result file (nuscenes-devkit)")
     nuscenes.add_argument("--results", type=Path, required=True, help="submission, JSON")
@@ -56,6 +58,15 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, required=True, help="result file or folder")
     parser.add_argument("--sequences", nargs="+", default=[], metavar="NAME", help="only these recordings")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
+    _places(parser)
+
+
+def _places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: one task for each recording")
+    parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this machine's own")
+    parser.add_argument(
+        "--finished", type=Path, metavar="DIR", help="keep each recording's scores, to go on after a stop"
+    )
 
 
 def frame_range(text: str) -> tuple[int, int]:
@@ -71,23 +82,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _place(args: argparse.Namespace) -> Place:
+    from centertrack_ros.evaluation.engines import Place
+
+    return Place(args.engine, args.address, args.finished)
+
+
 def _mot(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.document import track_document
+    from centertrack_ros.evaluation.engines import score_mot_at
     from centertrack_ros.evaluation.pairing import mot_pairs
-    from centertrack_ros.evaluation.track_scores import mot_benchmark, score_mot
+    from centertrack_ros.evaluation.track_scores import mot_benchmark
 
     found = mot_pairs(args.results, args.truth, tuple(args.sequences), args.frames)
     rules = args.rules or mot_benchmark([pair.truth for pair in found.pairs])
-    _tell(args, track_document(f"mot ({rules} rules)", score_mot(found.pairs, rules), found.notes))
+    scores = score_mot_at(_place(args), found.pairs, rules)
+    _tell(args, track_document(f"mot ({rules} rules)", scores, found.notes))
 
 
 def _kitti(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.document import track_document
+    from centertrack_ros.evaluation.engines import score_kitti_at
     from centertrack_ros.evaluation.pairing import kitti_pairs
-    from centertrack_ros.evaluation.track_scores import score_kitti
 
     found = kitti_pairs(args.results, args.labels, tuple(args.sequences))
-    document = track_document("kitti", score_kitti(found.pairs, tuple(args.classes)), found.notes)
+    scores = score_kitti_at(_place(args), found.pairs, tuple(args.classes))
+    document = track_document("kitti", scores, found.notes)
     _tell(args, _with_solid_errors(document, found.pairs))
 
 
@@ -107,7 +127,7 @@ def _with_solid_errors(document: dict[str, Any], pairs: Iterable[Pair]) -> dict[
 def _bag(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
     from centertrack_ros.evaluation.document import label_free_tables, track_document, write_json
-    from centertrack_ros.evaluation.track_scores import score_boxes
+    from centertrack_ros.evaluation.engines import score_boxes_at
 
     if args.truth is None:
         document = label_free_document(args.results, args.results_prefix)
@@ -116,7 +136,7 @@ def _bag(args: argparse.Namespace) -> None:
             write_json(args.json, document)
         return
     found = truth_pairs(args.results, args.truth, args.results_prefix, args.truth_prefix)
-    document = track_document("bag", score_boxes(found.pairs), found.notes)
+    document = track_document("bag", score_boxes_at(_place(args), found.pairs), found.notes)
     _tell(args, _with_solid_errors(document, found.pairs))
 
 

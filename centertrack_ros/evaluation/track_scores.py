@@ -77,7 +77,7 @@ def score_mot(pairs: Iterable[Pair], benchmark: str | None = None) -> TrackScore
     Every object of `results` counts as a pedestrian, as in the benchmark. Raises ValueError for an unknown benchmark
     or when there is nothing to judge.
     """
-    pairs = _checked(pairs)
+    pairs = check_pairs(pairs)
     if benchmark is None:
         benchmark = mot_benchmark([pair.truth for pair in pairs])
     if benchmark not in BENCHMARKS:
@@ -120,7 +120,7 @@ def mot_benchmark(truths: Iterable[Sequence]) -> str:
 
 def score_kitti(pairs: Iterable[Pair], classes: tuple[str, ...] = ("car", "pedestrian")) -> TrackScores:
     """Scores by KITTI tracking's rules. Raises ValueError for a class that KITTI does not judge."""
-    pairs = _checked(pairs)
+    pairs = check_pairs(pairs)
     if unknown := sorted(set(classes) - {"car", "pedestrian"}):
         raise ValueError(f"KITTI judges 'car' and 'pedestrian', got '{unknown[0]}'")
     trackeval = trackeval_module()
@@ -143,13 +143,13 @@ def score_kitti(pairs: Iterable[Pair], classes: tuple[str, ...] = ("car", "pedes
         return _run(trackeval, trackeval.datasets.Kitti2DBox, config)
 
 
-def score_boxes(pairs: Iterable[Pair]) -> TrackScores:
-    """Scores of every class of the truth, by IoU and without any benchmark's filters.
+def score_boxes(pairs: Iterable[Pair], names: tuple[str, ...] = ()) -> TrackScores:
+    """Scores of every class of the truth (or these), by IoU and without any benchmark's filters.
 
     Objects whose flag 'considered' is false are no misses, as in MOTChallenge.
     """
-    pairs = _checked(pairs)
-    names = sorted({name for pair in pairs for name in _present_classes(pair.truth)})
+    pairs = check_pairs(pairs)
+    names = names or tuple(sorted({name for pair in pairs for name in present_classes(pair.truth)}))
     per_class = {}
     for name in names:
         chosen = [Pair(_only(pair.truth, name), _only(pair.results, name)) for pair in pairs]
@@ -216,7 +216,8 @@ def _arrays(raw: Raw) -> Raw:
     return {field: np.array(value) if isinstance(value, list) else value for field, value in raw.items()}
 
 
-def _checked(pairs: Iterable[Pair]) -> list[Pair]:
+def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs as a list. Raises ValueError when there are none or results lie outside the truth's frames."""
     pairs = list(pairs)
     if not pairs:
         raise ValueError("no sequence to judge")
@@ -245,7 +246,8 @@ def _as_pedestrians(frame: FrameTruth) -> FrameTruth:
     return replace(frame, tracks=replace(frame.tracks, detections=detections))
 
 
-def _present_classes(truth: Sequence) -> set[str]:
+def present_classes(truth: Sequence) -> set[str]:
+    """Names of the classes of which the sequence has objects."""
     return {truth.classes[kind] for frame in truth for kind in np.unique(frame.tracks.detections.class_ids).tolist()}
 
 

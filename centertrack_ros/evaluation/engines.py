@@ -1,0 +1,166 @@
+"""Where recordings are judged: one after the other here, or one task for each on a Ray cluster; finished ones are kept.
+
+Recordings are independent of each other and are added up at the end in one place, so that the numbers do not depend on
+where and in which order they were judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from centertrack_ros.datasets.records import Sequence
+from centertrack_ros.evaluation.document import write_json
+from centertrack_ros.evaluation.track_scores import (
+    Pair,
+    TrackScores,
+    check_pairs,
+    combine,
+    present_classes,
+    score_boxes,
+    score_kitti,
+    score_mot,
+)
+
+ENGINES = ("local", "ray")
+_RETRIES = 3  # of a recording whose worker was killed
+
+# One recording's scores: class -> metric -> field -> value.
+Judged = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to judge: 'local' or 'ray', at `address` (None: a Ray of its own); folder `finished` keeps what is done."""
+
+    engine: str = "local"
+    address: str | None = None
+    finished: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got '{self.engine}'")
+
+
+def score_mot_at(place: Place, pairs: Iterable[Pair], rules: str) -> TrackScores:
+    """`score_mot` of every recording at `place`."""
+    return _score(place, pairs, partial(_judge_mot, rules=rules), f"mot {rules}")
+
+
+def score_kitti_at(place: Place, pairs: Iterable[Pair], classes: tuple[str, ...]) -> TrackScores:
+    """`score_kitti` of every recording at `place`."""
+    return _score(place, pairs, partial(_judge_kitti, classes=classes), f"kitti {' '.join(classes)}")
+
+
+def score_boxes_at(place: Place, pairs: Iterable[Pair]) -> TrackScores:
+    """`score_boxes` of every recording at `place`."""
+    pairs = list(pairs)
+    names = tuple(sorted({name for pair in pairs for name in present_classes(pair.truth)}))
+    return _score(place, pairs, partial(_judge_boxes, names=names), f"boxes {' '.join(names)}")
+
+
+def _judge_mot(pair: Pair, rules: str) -> Judged:
+    return dict(score_mot([pair], rules).sequences[pair.truth.name])
+
+
+def _judge_kitti(pair: Pair, classes: tuple[str, ...]) -> Judged:
+    return dict(score_kitti([pair], classes).sequences[pair.truth.name])
+
+
+def _judge_boxes(pair: Pair, names: tuple[str, ...]) -> Judged:
+    return dict(score_boxes([pair], names).sequences[pair.truth.name])
+
+
+def _score(place: Place, pairs: Iterable[Pair], judge: Callable[[Pair], Judged], what: str) -> TrackScores:
+    pairs = check_pairs(pairs)
+    judged = dict(judge_all(place, pairs, judge, what))
+    sequences = {pair.truth.name: judged[pair.truth.name] for pair in pairs}
+    return TrackScores(sequences, combine(sequences))
+
+
+def judge_all(
+    place: Place, pairs: list[Pair], judge: Callable[[Pair], Judged], what: str
+) -> Iterator[tuple[str, Judged]]:
+    """Every recording's name and scores, each kept in `place.finished` as soon as it is there; those kept are not
+    redone.
+
+    what  names the rules, so that scores by other rules, or of other files, are not taken for these
+    """
+    open_pairs: dict[str, Pair] = {}
+    for pair in pairs:
+        kept = _kept_file(place.finished, pair, what)
+        if kept is not None and kept.is_file():
+            yield pair.truth.name, json.loads(kept.read_text(encoding="utf-8"))
+        else:
+            open_pairs[pair.truth.name] = pair
+    run = _on_ray if place.engine == "ray" else _here
+    for name, judged in run(place, open_pairs, judge):
+        kept = _kept_file(place.finished, open_pairs[name], what)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, judged)
+        yield name, judged
+
+
+def _here(place: Place, pairs: dict[str, Pair], judge: Callable[[Pair], Judged]) -> Iterator[tuple[str, Judged]]:
+    for name, pair in pairs.items():
+        yield name, judge(pair)
+
+
+def _on_ray(place: Place, pairs: dict[str, Pair], judge: Callable[[Pair], Judged]) -> Iterator[tuple[str, Judged]]:
+    if not pairs:
+        return
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError(f"--engine ray needs Ray: pip install ray ({error})") from None
+    begun = not ray.is_initialized()
+    try:
+        if begun:
+            ray.init(address=place.address, log_to_driver=False, include_dashboard=False)
+    except ConnectionError as error:
+        raise ValueError(f"no Ray cluster at '{place.address}': {error}") from None
+    try:
+        task = ray.remote(max_retries=_RETRIES)(_call)
+        waiting = {task.remote(judge, pair): name for name, pair in pairs.items()}
+        while waiting:
+            [done], _ = ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise ValueError(str(error.cause)) from None
+    except ray.exceptions.WorkerCrashedError as error:
+        raise OSError(f"a worker was killed {_RETRIES + 1} times at the same recording: {error}") from None
+    finally:
+        if begun:
+            ray.shutdown()
+
+
+def _call(judge: Callable[[Pair], Judged], pair: Pair) -> Judged:
+    return judge(pair)
+
+
+def _kept_file(folder: Path | None, pair: Pair, what: str) -> Path | None:
+    """The file of this recording, these results and these rules."""
+    if folder is None:
+        return None
+    digest = hashlib.sha256(what.encode())
+    for side in (pair.truth, pair.results):
+        _add(digest, side)
+    return folder / f"{pair.truth.name.replace('/', '_')}-{digest.hexdigest()[:16]}.json"
+
+
+def _add(digest: Any, sequence: Sequence) -> None:
+    digest.update(f"{sequence.name} {sequence.classes} {sequence.first} {sequence.length}".encode())
+    for frame in sequence:
+        found = frame.tracks.detections
+        columns = [frame.tracks.ids, found.class_ids, found.scores, found.boxes, frame.ignore, *frame.flags.values()]
+        digest.update(str(frame.index).encode())
+        for column in columns:
+            digest.update(np.ascontiguousarray(column).tobytes())
