@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from centertrack_ros.evaluation.engines import Place
-    from centertrack_ros.evaluation.track_scores import Pair
+    from centertrack_ros.evaluation.track_scores import Pair, TrackScores
 
 HELP = "score results with the official metric code: mot, kitti, nuscenes, bag"
 
@@ -63,6 +63,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: one task for each recording")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots, timelines, worst moments")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="for the report: NAME/000001.jpg or NAME/img1/…")
     parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this machine's own")
     parser.add_argument(
         "--finished", type=Path, metavar="DIR", help="keep each recording's scores, to go on after a stop"
@@ -92,23 +94,27 @@ def _mot(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.document import track_document
     from centertrack_ros.evaluation.engines import score_mot_at
     from centertrack_ros.evaluation.pairing import mot_pairs
-    from centertrack_ros.evaluation.track_scores import mot_benchmark
+    from centertrack_ros.evaluation.track_scores import mot_benchmark, score_mot
 
     found = mot_pairs(args.results, args.truth, tuple(args.sequences), args.frames)
     rules = args.rules or mot_benchmark([pair.truth for pair in found.pairs])
     scores = score_mot_at(_place(args), found.pairs, rules)
-    _tell(args, track_document(f"mot ({rules} rules)", scores, found.notes))
+    document = track_document(f"mot ({rules} rules)", scores, found.notes)
+    _tell(args, document)
+    _report(args, document, found.pairs, scores, lambda pairs: score_mot(pairs, rules))
 
 
 def _kitti(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.document import track_document
     from centertrack_ros.evaluation.engines import score_kitti_at
     from centertrack_ros.evaluation.pairing import kitti_pairs
+    from centertrack_ros.evaluation.track_scores import score_kitti
 
     found = kitti_pairs(args.results, args.labels, tuple(args.sequences))
     scores = score_kitti_at(_place(args), found.pairs, tuple(args.classes))
-    document = track_document("kitti", scores, found.notes)
-    _tell(args, _with_solid_errors(document, found.pairs))
+    document = _with_solid_errors(track_document("kitti", scores, found.notes), found.pairs)
+    _tell(args, document)
+    _report(args, document, found.pairs, scores, lambda pairs: score_kitti(pairs, tuple(args.classes)))
 
 
 def _with_solid_errors(document: dict[str, Any], pairs: Iterable[Pair]) -> dict[str, Any]:
@@ -128,6 +134,8 @@ def _bag(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
     from centertrack_ros.evaluation.document import label_free_tables, track_document, write_json
     from centertrack_ros.evaluation.engines import score_boxes_at
+    from centertrack_ros.evaluation.label_free import latencies
+    from centertrack_ros.evaluation.track_scores import score_boxes
 
     if args.truth is None:
         document = label_free_document(args.results, args.results_prefix)
@@ -136,8 +144,10 @@ def _bag(args: argparse.Namespace) -> None:
             write_json(args.json, document)
         return
     found = truth_pairs(args.results, args.truth, args.results_prefix, args.truth_prefix)
-    document = track_document("bag", score_boxes_at(_place(args), found.pairs), found.notes)
-    _tell(args, _with_solid_errors(document, found.pairs))
+    scores = score_boxes_at(_place(args), found.pairs)
+    document = _with_solid_errors(track_document("bag", scores, found.notes), found.pairs)
+    _tell(args, document)
+    _report(args, document, found.pairs, scores, score_boxes, latencies(args.results, args.results_prefix))
 
 
 def _nuscenes(args: argparse.Namespace) -> None:
@@ -152,6 +162,21 @@ def _nuscenes(args: argparse.Namespace) -> None:
     print(nuscenes_table(document))
     if args.json:
         write_json(args.json, document)
+
+
+def _report(
+    args: argparse.Namespace,
+    document: dict[str, Any],
+    pairs: Iterable[Pair],
+    scores: TrackScores,
+    judge: Callable[[list[Pair]], TrackScores],
+    late: dict[str, list[float]] | None = None,
+) -> None:
+    from centertrack_ros.evaluation.report import write_report
+
+    if args.report:
+        write_report(args.report, document, list(pairs), scores, judge, args.pictures, late)
+        print(f"report: {args.report}")
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from centertrack_ros.evaluation.track_scores import TrackScores, summary
 FORMAT = "centertrack-evaluation-1"
 
 # Heading of the printed table -> field of TrackEval's summary.
-_COLUMNS = {
+TABLE_COLUMNS = {
     "HOTA": "HOTA",
     "DetA": "DetA",
     "AssA": "AssA",
@@ -132,15 +132,19 @@ def read_json(path: Path | str) -> dict[str, Any]:
     return document
 
 
-def track_tables(document: Mapping[str, Any]) -> str:
-    """The document's tables, one for each class, a row for each sequence and one for all."""
-    blocks = []
+def table_rows(document: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """Class -> rows of its table: each sequence that has objects of it, then COMBINED; columns as `TABLE_COLUMNS`."""
+    result = {}
     for name, combined in document["combined"].items():
         sequences = sorted(document["sequences"].items())
         rows = [[title, *_cells(kinds[name])] for title, kinds in sequences if _has_objects(kinds[name])]
-        rows.append(["COMBINED", *_cells(combined)])
-        blocks.append(table([name, *_COLUMNS], rows))
-    return "\n\n".join(blocks)
+        result[name] = [*rows, ["COMBINED", *_cells(combined)]]
+    return result
+
+
+def track_tables(document: Mapping[str, Any]) -> str:
+    """The document's tables as text, one for each class."""
+    return "\n\n".join(table([name, *TABLE_COLUMNS], rows) for name, rows in table_rows(document).items())
 
 
 def _has_objects(figures: Mapping[str, Any]) -> bool:
@@ -148,7 +152,7 @@ def _has_objects(figures: Mapping[str, Any]) -> bool:
 
 
 def _cells(figures: Mapping[str, Any]) -> list[str]:
-    values = [figures[field] for field in _COLUMNS.values()]
+    values = [figures[field] for field in TABLE_COLUMNS.values()]
     return [str(value) if isinstance(value, int) else f"{value:.2f}" for value in values]
 
 

@@ -73,6 +73,16 @@ def bag_figures(path: Path | str) -> dict[str, Any]:
     }
 
 
+def latencies(path: Path | str, prefix: str = "") -> dict[str, list[float]]:
+    """Recorded minus stamp, ms, of the messages on each topic of detections that begins with `prefix`."""
+    late: dict[str, list[float]] = defaultdict(list)
+    with BagReader(path) as reader:
+        names = [topic.name for topic in reader.of_type(TYPE_2D, TYPE_3D) if topic.name.startswith(prefix)]
+        for record, message in reader.messages(names):
+            late[record.topic].append((record.time_ns - stamp_ns(message.header.stamp)) * 1e-6)
+    return dict(late)
+
+
 def percentiles(values: Sequence[float]) -> dict[str, float]:
     """Median, 95th and 99th percentile and the greatest."""
     array = np.asarray(values, np.float64)

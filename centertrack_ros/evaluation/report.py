@@ -1,0 +1,120 @@
+"""The report of an evaluation: one HTML page that needs no network and no other file, and a JSON beside it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from centertrack_ros.evaluation import report_plots
+from centertrack_ros.evaluation.document import TABLE_COLUMNS, table_rows, write_json
+from centertrack_ros.evaluation.moments import lives, moments, worst
+from centertrack_ros.evaluation.track_scores import Pair, TrackScores
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #d5dde5; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
+th, td { padding: .22rem .6rem; text-align: right; } th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #8a99a8; } tr.all td { border-top: 1px solid #8a99a8; font-weight: 600; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { font-size: .85rem; color:
+#516070; } svg, img { max-width: 100%; height: auto; } .wide { overflow-x: auto; } .note { color: #8a5a00; }
+"""
+
+
+def write_report(
+    path: Path,
+    document: Mapping[str, Any],
+    pairs: Sequence[Pair],
+    scores: TrackScores,
+    judge: Callable[[list[Pair]], TrackScores],
+    pictures: Path | None = None,
+    late: Mapping[str, Sequence[float]] | None = None,
+    count: int = 4,
+) -> None:
+    """Writes `path` (HTML) and the document beside it, with the suffix .json.
+
+    judge     pairs -> scores, for the plot over the score
+    pictures  folder with NAME/000001.jpg, NAME/img1/…, or the files themselves for a single recording; where a frame
+              knows its own picture, that is taken
+    late      latencies in ms by topic;  count  worst moments of each recording
+    """
+    body = [f"<h1>Tracking evaluation: {html.escape(str(document['benchmark']))}</h1>"]
+    body += [f'<p class="note">{html.escape(note)}</p>' for note in document["notes"]]
+    body += [_table(kind, rows) for kind, rows in table_rows(document).items()]
+    body.append(_plots(document, pairs, scores, judge, late))
+    body += [_recording(pair, pictures, count) for pair in pairs]
+    page = (
+        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Tracking evaluation</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
+        f"<body>{''.join(body)}</body></html>\n"
+    )
+    path.write_text(page, encoding="utf-8")
+    write_json(path.with_suffix(".json"), document)
+
+
+def _table(kind: str, rows: Sequence[Sequence[str]]) -> str:
+    heading = "".join(f"<th>{html.escape(name)}</th>" for name in (kind, *TABLE_COLUMNS))
+    lines = []
+    for row in rows:
+        mark = ' class="all"' if row[0] == "COMBINED" else ""
+        lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    head = f"<thead><tr>{heading}</tr></thead>"
+    return f"<h2>{html.escape(kind)}</h2><div class='wide'><table>{head}<tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def _plots(
+    document: Mapping[str, Any],
+    pairs: Sequence[Pair],
+    scores: TrackScores,
+    judge: Callable[[list[Pair]], TrackScores],
+    late: Mapping[str, Sequence[float]] | None,
+) -> str:
+    plots = [("HOTA and its parts over the localisation threshold", report_plots.over_localisation(scores))]
+    if (text := report_plots.over_score(pairs, judge)) is not None:
+        plots.append(("MOTA and recall when weaker boxes are left out", text))
+    if document.get("errors_3d"):
+        plots.append(("Errors of 3D boxes over distance", report_plots.depth_errors(document["errors_3d"])))
+    if late:
+        plots.append(("Latency", report_plots.latency(late)))
+    return f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in plots)}</div>"
+
+
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _recording(pair: Pair, pictures: Path | None, count: int) -> str:
+    seen = moments(pair)
+    known = lives(seen)
+    parts = [f"<h2>{html.escape(pair.truth.name)}</h2>"]
+    if known:
+        switches = sum(len(life.switches) for life in known.values())
+        caption = (
+            f"true objects over time, coloured by track; thin: missed; {switches} crosses: another track than before"
+        )
+        parts.append(_figure(report_plots.timeline(known), caption))
+    for moment in worst(seen, count):
+        caption = (
+            f"frame {moment.truth.index}: {len(moment.missed)} missed (red), {len(moment.wrong)} wrong (orange), "
+            f"{len(moment.switched)} switched (magenta), {len(moment.pairs)} found (green)"
+        )
+        file = moment.truth.image or _picture_file(pictures, pair.truth.name, moment.truth.index)
+        if file is None:
+            parts.append(f"<p>{html.escape(caption)}</p>")
+            continue
+        address = report_plots.picture(moment, file)
+        parts.append(_figure(f'<img alt="frame {moment.truth.index}" src="{address}">', caption))
+    return "".join(parts)
+
+
+def _picture_file(folder: Path | None, name: str, index: int) -> Path | None:
+    if folder is None:
+        return None
+    for place in (folder / name / "img1", folder / name, folder / "img1", folder):
+        for suffix in _SUFFIXES:
+            if (file := place / f"{index:06d}{suffix}").is_file():
+                return file
+    return None
