@@ -150,7 +150,8 @@ def read_database(
     scenes: Iterable[str] = (),
     cameras: Iterable[str] = CAMERAS,
 ) -> tuple[Sequence, ...]:
-    """The annotated frames of each scene and camera, named SCENE/CAMERA; `scenes` empty: all.
+    """The annotated frames of each scene and camera, named SCENE/CAMERA; `scenes` empty: all. Cameras without are
+    absent.
 
     Raises DataError when the database or a scene is not there, ImportError without the devkit.
     """
@@ -163,7 +164,7 @@ def read_database(
         if not wanted or scene["name"] in wanted:
             samples = _samples(database, scene)
             sequences += [_database_sequence(database, scene["name"], samples, camera) for camera in cameras]
-    return tuple(sequences)
+    return tuple(sequence for sequence in sequences if sequence.frames)
 
 
 def open_database(dataroot: Path | str, version: str) -> Any:
@@ -175,7 +176,7 @@ def open_database(dataroot: Path | str, version: str) -> Any:
 
     try:
         return NuScenes(version=version, dataroot=str(dataroot), verbose=False)
-    except (AssertionError, FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+    except (AssertionError, FileNotFoundError, KeyError, IndexError, json.JSONDecodeError) as error:
         raise DataError(Path(dataroot) / version, f"not a complete nuScenes database: {error}") from None
 
 
