@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 _HALF = math.sqrt(0.5)
 
 
+@cache
 def _library() -> Any:
     """tf_transformations where ROS has it, else an adapter over transforms3d with the same two functions."""
     try:
