@@ -176,8 +176,8 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100 + 1))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:
-        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):  # up to Jazzy, and from Kilted on
+        os.environ.setdefault(name, str(ROOT / "config" / "fastdds.xml"))
     report(*measure(args), args)
 
 

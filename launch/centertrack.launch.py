@@ -105,5 +105,5 @@ def _dds_profile(wanted: bool) -> list[LaunchDescriptionEntity]:
     old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
     if not wanted or old in os.environ or new in os.environ:
         return []
-    name = old if os.environ.get("ROS_DISTRO") in ("humble", "iron") else new
+    name = old if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else new
     return [SetEnvironmentVariable(name, str(SHARE / "config" / "fastdds.xml"))]

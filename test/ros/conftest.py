@@ -23,9 +23,8 @@ def ros() -> Iterator[None]:
     os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 100 + 1)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     profile = str(HERE.parents[1] / "config" / "fastdds.xml")
-    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:  # its name before Jazzy; both set gives a warning
-        older = os.environ.get("ROS_DISTRO") in ("humble", "iron")
-        os.environ.setdefault(f"FAST{'RTPS' if older else 'DDS'}_DEFAULT_PROFILES_FILE", profile)
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):  # up to Jazzy, and from Kilted on
+        os.environ.setdefault(name, profile)
     rclpy.init()
     yield
     rclpy.try_shutdown()
