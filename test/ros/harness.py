@@ -96,6 +96,12 @@ def start_node(*parameters: str, name: str = "centertrack", ready: str = "model 
     return process
 
 
+def resident_mb(pid: int) -> float:
+    """Memory that a process has in RAM (Linux)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def stop_node(process: Process) -> None:
     """Ends the node; whatever happened to it, it must not have left a traceback."""
     code, _ = process.end()
@@ -154,8 +160,10 @@ class Probe:
         name = topic if topic.startswith("/") else f"{self.prefix}/{topic}"
         self.node.create_subscription(kind or kind_of(topic), name, self.received[topic].append, qos)
 
-    def wait_for_node(self) -> None:
-        wait_until(self.images.get_subscription_count, 20.0, "the node to subscribe to images")
+    def wait_for_node(self, publisher: Any = None) -> None:
+        """Returns once the node and this publisher (of raw images, if none is given) have found each other."""
+        wait_until((publisher or self.images).get_subscription_count, 20.0, "the node to subscribe to images")
+        time.sleep(0.5)  # the node must know the publisher too: what comes before is lost without a word
 
     def call(self, service: str, kind: Any, **fields: Any) -> Any:
         client = self.node.create_client(kind, service if service.startswith("/") else f"{self.prefix}/{service}")

@@ -99,7 +99,7 @@ def squeezed(ros) -> Iterator[tuple[Process, Probe]]:
     """A node that takes compressed images, and its probe."""
     node = start_node("camera.transport:=compressed", name="squeezed")
     probe = Probe("squeezed", outputs=("output/detections_2d",))
-    wait_until(probe.compressed.get_subscription_count, 20.0, "the node to subscribe")
+    probe.wait_for_node(probe.compressed)
     yield node, probe
     probe.close()
     stop_node(node)
