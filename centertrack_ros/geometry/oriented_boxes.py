@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,12 @@ class OrientedBoxes:
 
     def select(self, index: NDArray[Any]) -> OrientedBoxes:
         """The boxes at `index` (a mask or integers), in that order, as copies."""
-        return OrientedBoxes(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return OrientedBoxes(**{name: values[index] for name, values in vars(self).items()})
 
     @classmethod
     def concatenate(cls, parts: Sequence[OrientedBoxes]) -> OrientedBoxes:
         """The boxes of all parts, at least one, in order. All must be in the same frame."""
-        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     def transformed(self, quaternion: NDArray[np.floating], translation: NDArray[np.floating]) -> OrientedBoxes:
         """The same boxes in another frame: rotated by `quaternion` (4,) x, y, z, w, then moved by `translation` (3,) m.

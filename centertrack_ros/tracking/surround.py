@@ -91,6 +91,8 @@ def _forget(state: SurroundState, stamp: float, config: SurroundConfig) -> Surro
     now = max(state.stamp, stamp)
     alive = now - state.stamps[state.views.cameras] <= config.window_s
     kept = now - state.objects.stamps <= config.window_s
+    if alive.all() and kept.all():
+        return state
     return replace(
         state,
         views=state.views.select(alive),
@@ -132,31 +134,25 @@ def _seen_again(old: Views, observation: CameraTracks, camera: int, config: Surr
     index, boxes = boxes_of(tracks)
     matched = tracks.hits[index] > 0
     index, boxes = index[matched], observation.to_fixed.boxes(boxes.select(matched))
-    seen = np.zeros(count, bool)
-    seen[index] = True
-    rows = np.concatenate([np.flatnonzero(~seen), index])
-    order = np.empty(count, np.int64)
-    order[rows] = np.arange(count)
-    unseen = no_views(count - len(index))
     fresh = replace(
         no_views(count),
         cameras=np.full(count, camera),
         local_ids=np.asarray(tracks.ids, np.int64),
         births=np.asarray(tracks.births, np.float64),
-        stamps=np.where(seen, observation.stamp, -np.inf),
-        seen=seen,
         class_ids=np.asarray(tracks.detections.class_ids, np.int64),
         scores=np.asarray(tracks.detections.scores, np.float64),
-        boxes=OrientedBoxes.concatenate([unseen.boxes, boxes]).select(order),
-        spreads=np.concatenate([unseen.spreads, _spreads(boxes, observation.to_fixed.translation, config)])[order],
     )
+    fresh.seen[index], fresh.stamps[index] = True, observation.stamp
+    fresh.spreads[index] = _spreads(boxes, observation.to_fixed.translation, config)
+    for name, values in vars(boxes).items():
+        getattr(fresh.boxes, name)[index] = values
     same = (fresh.local_ids[:, None] == old.local_ids) & (fresh.births[:, None] == old.births)
     known, row = same.any(axis=1), same.argmax(axis=1) if len(old) else np.zeros(count, np.int64)
-    remembered = known & ~seen
+    remembered = known & ~fresh.seen
     both = Views.concatenate([old, fresh]).select(np.where(remembered, row, len(old) + np.arange(count)))
     groups, joined = fresh.groups.copy(), fresh.joined.copy()
     groups[known], joined[known] = old.groups[row[known]], old.joined[row[known]]
-    return replace(both, groups=groups, joined=joined, seen=seen)
+    return replace(both, groups=groups, joined=joined, seen=fresh.seen)
 
 
 def _spreads(boxes: OrientedBoxes, origin: Floats, config: SurroundConfig) -> Floats:

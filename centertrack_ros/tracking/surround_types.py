@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -94,18 +94,17 @@ class _Table:
 
     def select(self: Table, index: NDArray[Any]) -> Table:
         """The rows at `index` (a mask or integers), in that order, as copies."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        chosen = {k: v.select(index) if isinstance(v, OrientedBoxes) else v[index] for k, v in values.items()}
+        chosen = {k: v.select(index) if isinstance(v, OrientedBoxes) else v[index] for k, v in vars(self).items()}
         return type(self)(**chosen)
 
     @classmethod
     def concatenate(cls: type[Table], parts: Sequence[Table]) -> Table:
         """The rows of all parts, at least one, in order."""
         joined: dict[str, Any] = {}
-        for f in fields(cls):  # type: ignore[arg-type]
-            values = [getattr(part, f.name) for part in parts]
+        for name in vars(parts[0]):
+            values = [getattr(part, name) for part in parts]
             boxes = isinstance(values[0], OrientedBoxes)
-            joined[f.name] = OrientedBoxes.concatenate(values) if boxes else np.concatenate(values)
+            joined[name] = OrientedBoxes.concatenate(values) if boxes else np.concatenate(values)
         return cls(**joined)
 
 
