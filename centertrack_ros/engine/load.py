@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from centertrack_ros.engine.base import Engine
 
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "torch", "torch-compile", "onnxruntime", "openvino", "openvino-bf16")
 EMBEDDED = Path(__file__).resolve().parent.parent / "weights" / "mobilenetv3-coco.safetensors"
+_EXPORTED_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
+_LOG = logging.getLogger(__name__)
 
 
 def weights_path(weights: str | Path | None) -> Path:
@@ -25,9 +28,13 @@ def load_engine(
 ) -> Engine:
     """An engine with these weights, ready to run.
 
-    weights  a .safetensors file of this project or an official checkpoint; None: the embedded model
-    engine   'auto' or one of `ENGINES`
+    weights  a .safetensors file of this project or an official checkpoint, or an .onnx or .xml file that `centertrack
+             export` wrote; None: the embedded model
+    engine   one of `ENGINES`. 'auto' is the fastest that is installed and whose answers are those of the reference: on
+             a CPU it exports the weights the first time and keeps the result beside them (`engine.cache`), on CUDA it
+             is torch. One that is asked for by name and cannot be had is replaced by torch, with one line in the log
     device   'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', …
+    threads  CPU threads; None: as many as cores
     others   as in `TorchEngine`
 
     Raises CheckpointError (a ValueError) for unusable weights, ValueError for an unknown engine or an absent device,
@@ -38,12 +45,69 @@ def load_engine(
     path = weights_path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"no weights file at {path}")
+    if path.suffix in _EXPORTED_FILES:
+        return _load_exported(path, engine, device, flip_test, threads)
+    if not engine.startswith("torch") and not dense and not _wants_cuda(device):
+        found = _load_kept(path, engine, flip_test, threads)
+        if found is not None:
+            return found
+    return _load_torch(path, engine, device, flip_test, dense, threads)
 
+
+def _load_kept(path: Path, engine: str, flip_test: bool, threads: int | None) -> Engine | None:
+    from centertrack_ros.engine import select
+
+    if engine == "auto":
+        return select.fastest(path, flip_test, threads)
+    try:
+        return select.named(engine, path, flip_test, threads)
+    except select.EngineUnavailable as error:
+        _LOG.warning("%s; torch is used instead", error)
+        return None
+
+
+def _load_torch(path: Path, engine: str, device: str, flip_test: bool, dense: bool, threads: int | None) -> Engine:
     from centertrack_ros.engine.torch_engine import TorchEngine
     from centertrack_ros.network import checkpoints
 
     network, profile = checkpoints.load(path)
-    return TorchEngine(network, profile, _device(device), flip_test=flip_test, dense=dense, threads=threads)
+    device = _device(device)
+    if device.startswith("cuda") and not dense:
+        from centertrack_ros.engine.cuda_engine import CudaEngine
+
+        return CudaEngine(network, profile, device, flip_test=flip_test)
+    if engine == "torch-compile":
+        from centertrack_ros.engine.compiled_engine import CompiledEngine
+
+        return CompiledEngine(network, profile, device, flip_test=flip_test, dense=dense, threads=threads)
+    return TorchEngine(network, profile, device, flip_test=flip_test, dense=dense, threads=threads)
+
+
+def _load_exported(path: Path, engine: str, device: str, flip_test: bool, threads: int | None) -> Engine:
+    """The engine of an exported file, in which the flip test is settled already."""
+    suits = _EXPORTED_FILES[path.suffix]
+    if engine not in ("auto", suits, f"{suits}-bf16"):
+        raise ValueError(f"{path} is run by {suits}, got engine '{engine}'")
+    if flip_test:
+        raise ValueError(f"{path}: whether an exported file does the flip test is settled when it is exported")
+    if suits == "openvino":
+        from centertrack_ros.engine.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(path, threads, "bf16" if engine == "openvino-bf16" else "f32")
+    from centertrack_ros.engine.onnx_engine import OnnxEngine
+
+    return OnnxEngine(path, "cuda" if device.startswith("cuda") else "cpu", threads)
+
+
+def _wants_cuda(device: str) -> bool:
+    """Whether torch must be asked; on a machine without NVIDIA's driver it need not be, and starting is faster."""
+    if device == "auto":
+        import importlib.util
+
+        if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvhost-gpu").exists():
+            return False
+        return importlib.util.find_spec("torch") is not None and _device("auto").startswith("cuda")
+    return device != "cpu"
 
 
 def _device(name: str) -> str:

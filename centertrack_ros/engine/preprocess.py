@@ -45,3 +45,24 @@ def warp_and_normalise(
     if color_order == "rgb":
         warped = cv2.cvtColor(warped, cv2.COLOR_BGR2RGB)
     return cv2.LUT(warped, table)  # type: ignore[return-value]
+
+
+def warp_to_planes(
+    image: NDArray[np.uint8],
+    affine: NDArray[np.float64],
+    size: tuple[int, int],
+    table: NDArray[np.float32],
+    color_order: str = "bgr",
+) -> NDArray[np.float32]:
+    """As `warp_and_normalise`, but one plane after the other: (3, h, w). Splitting bytes costs less than floats."""
+    import cv2
+
+    check_image(image)
+    warped = cv2.warpAffine(image, np.asarray(affine, np.float64), (size[1], size[0]), flags=cv2.INTER_LINEAR)
+    planes = cv2.split(warped)
+    if color_order == "rgb":
+        planes = planes[::-1]
+    out = np.empty((3, *size), np.float32)
+    for channel, plane in enumerate(planes):
+        cv2.LUT(plane, np.ascontiguousarray(table[..., channel]), out[channel])
+    return out

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from centertrack_ros.network.heads import HEATMAPS, SparseHeads, gather_cells
-from centertrack_ros.network.peaks import JointPeaks, Peaks
+from centertrack_ros.network.peaks import Peaks, from_arrays
 
 # What each of COCO's 17 joints is in a mirror: nose, then left and right eyes, ears, shoulders, … swapped.
 MIRRORED_JOINTS = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
@@ -35,7 +35,12 @@ def suppress_neighbours(heat: Tensor) -> Tensor:
 def strongest_per_channel(heat: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Scores and flat cells (B, C, K) of the strongest cells of every channel; K = count, or all cells if fewer."""
     flat = heat.flatten(2)
-    return torch.topk(flat, min(count, flat.shape[2]))
+    return torch.topk(flat, _at_most(count, flat.shape[2]))
+
+
+def _at_most(count: int, available: int) -> int:
+    """`min`, but a plain number also where an exporter knows no more of `available` than that it suffices."""
+    return count if available >= count else available
 
 
 def strongest(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,13 +48,24 @@ def strongest(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     scores, cells = strongest_per_channel(heat, count)
     per_channel = scores.shape[2]
     # Channel by channel first and then over channels, as the official code does: this decides which of equals stays.
-    best, place = torch.topk(scores.flatten(1), min(count, scores.shape[1] * per_channel))
+    best, place = torch.topk(scores.flatten(1), _at_most(count, scores.shape[1] * per_channel))
     return best, torch.div(place, per_channel, rounding_mode="floor"), cells.flatten(1).gather(1, place)
+
+
+def _columns_and_rows(cells: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """x and y of flat cells; without `%`, which the ONNX exporter does not know for a width that is not fixed."""
+    rows = torch.div(cells, width, rounding_mode="floor")
+    return cells - rows * width, rows
 
 
 def metric_depth(raw: Tensor) -> Tensor:
     """The depth that a raw output of head 'dep' means."""
-    return 1.0 / (raw.sigmoid() + 1e-6) - 1.0
+    return 1.0 / (_precise(raw).sigmoid() + 1e-6) - 1.0
+
+
+def _precise(values: Tensor) -> Tensor:
+    """16-bit values as float32: they rank too coarsely, and 1e-6 is nothing to them."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mirrored(name: str, values: Tensor) -> Tensor:
@@ -91,7 +107,7 @@ def decode(
     width = heat.shape[3]
     scores, class_ids, cells = strongest(suppress_neighbours(heat), count)
     values = _with_depth(reader(cells))
-    x, y = cells % width, torch.div(cells, width, rounding_mode="floor")
+    x, y = _columns_and_rows(cells, width)
     if mirror is not None:
         values = _merge_flip(values, _with_depth(mirror(y * width + (width - 1 - x))))
     found = {"scores": scores, "class_ids": class_ids, "cells": torch.stack((x, y), -1)}
@@ -108,7 +124,7 @@ def _with_depth(values: Values) -> Values:
 def _decode_joints(heat: Tensor, offsets: Reader | None, count: int) -> tuple[Tensor, Tensor]:
     batch, joints, _, width = heat.shape
     scores, cells = strongest_per_channel(suppress_neighbours(heat), count)
-    points = torch.stack((cells % width, torch.div(cells, width, rounding_mode="floor")), -1).to(heat.dtype)
+    points = torch.stack(_columns_and_rows(cells, width), -1).to(heat.dtype)
     if offsets is None:
         return scores, points + 0.5
     (read,) = offsets(cells.view(batch, -1)).values()
@@ -148,7 +164,7 @@ class PeakNetwork(nn.Module):
             inputs = [None if x is None else torch.cat((x, x.flip(3))) for x in inputs]
         features = self.network.features(*inputs)  # type: ignore[operator]
         heads: Mapping[str, nn.Module] = self.network.heads  # type: ignore[assignment]
-        heatmaps = {name: heads[name](features).sigmoid() for name in self._heatmaps}
+        heatmaps = {name: _precise(heads[name](features)).sigmoid() for name in self._heatmaps}
         direct, mirrored = features, None
         if self.flip_test:
             direct, mirrored = features.chunk(2)
@@ -199,22 +215,7 @@ def _dense_reader(maps: Mapping[str, Tensor]) -> Reader:
 
 def to_peaks(found: Mapping[str, Any], grid: tuple[int, int]) -> list[Peaks]:
     """The result of `decode` as records, one per image; tensors on any device, or arrays from another runtime."""
-    arrays = {name: _array(value) for name, value in found.items()}
-    heads = [name for name in arrays if name.startswith("value.")]
-    joints: list[JointPeaks | None] = [None] * len(arrays["scores"])
-    if "joint_scores" in arrays:
-        joints = [JointPeaks(*pair) for pair in zip(arrays["joint_scores"], arrays["joint_points"], strict=True)]
-    return [
-        Peaks(
-            scores=arrays["scores"][i],
-            class_ids=arrays["class_ids"][i],
-            cells=arrays["cells"][i],
-            values={name.removeprefix("value."): arrays[name][i] for name in heads},
-            grid=grid,
-            joints=joints[i],
-        )
-        for i in range(len(arrays["scores"]))
-    ]
+    return from_arrays({name: _array(value) for name, value in found.items()}, grid)
 
 
 def _array(value: Any) -> NDArray[Any]:

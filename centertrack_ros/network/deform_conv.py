@@ -99,7 +99,7 @@ operator.register_autograd(_gradients, setup_context=_keep)
 def _torchvision_kernel() -> Any:
     """torchvision's deform_conv2d if it is installed and of this torch, else None."""
     try:
-        from torchvision.ops import deform_conv2d as kernel
+        from torchvision.ops import deform_conv2d as kernel  # type: ignore[import-not-found,unused-ignore]
     except Exception:  # a build for another torch fails in many ways
         return None
     return kernel
@@ -119,7 +119,9 @@ def by_bags(
     out_channels, channels, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
     batch, out_h, out_w = x.shape[0], *offset.shape[-2:]
-    rows, row_weights = _corners(offset, mask, x.shape[-2:], (kernel[0], kernel[1]), stride, padding, dilation)
+    rows, row_weights = _corners(
+        offset, mask, (x.shape[2], x.shape[3]), (kernel[0], kernel[1]), stride, padding, dilation
+    )
     row_weights = row_weights.to(x.dtype)
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     flat_weight = weight.permute(0, 2, 3, 1).reshape(out_channels, taps * channels, 1, 1)
@@ -148,11 +150,13 @@ def by_gather(
     padding: int,
     dilation: int,
 ) -> Tensor:
-    """The form for compilers, which fuse coordinates, reading and weighting. Arguments as `deform_conv2d`, unchecked."""
+    """The form for compilers, which fuse coordinates, reading and weights. Arguments as `deform_conv2d`, unchecked."""
     out_channels, channels, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
     batch, out_h, out_w = x.shape[0], *offset.shape[-2:]
-    rows, row_weights = _corners(offset, mask, x.shape[-2:], (kernel[0], kernel[1]), stride, padding, dilation)
+    rows, row_weights = _corners(
+        offset, mask, (x.shape[2], x.shape[3]), (kernel[0], kernel[1]), stride, padding, dilation
+    )
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     read = table[rows.flatten().long()].view(-1, 4, channels).to(row_weights.dtype)
     columns = (read * row_weights[..., None]).sum(1).to(x.dtype).view(batch, out_h, out_w, taps * channels)

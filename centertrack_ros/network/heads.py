@@ -50,8 +50,9 @@ def gather_patches(features: Tensor, index: Tensor, kernel: int) -> Tensor:
     """The kernel x kernel neighbourhoods of cells `index` (B, N), 0 outside of the map: (B, N, kernel * kernel * F)."""
     batch, channels, height, width = features.shape
     reach = torch.arange(kernel, device=index.device) - kernel // 2
-    y = (index // width)[..., None, None] + reach[:, None]
-    x = (index % width)[..., None, None] + reach
+    row = torch.div(index, width, rounding_mode="floor")
+    y = row[..., None, None] + reach[:, None]
+    x = (index - row * width)[..., None, None] + reach
     inside = ((y >= 0) & (y < height)) & ((x >= 0) & (x < width))
     first = torch.arange(batch, device=index.device)[:, None, None, None] * (height * width)
     rows = y.clamp(0, height - 1) * width + x.clamp(0, width - 1) + first

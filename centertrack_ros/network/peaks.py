@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,3 +37,23 @@ class Peaks:
     values: Mapping[str, NDArray[np.float32]]
     grid: tuple[int, int]
     joints: JointPeaks | None = None
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], grid: tuple[int, int]) -> list[Peaks]:
+    """What `network.decode.decode` gives for a batch, as arrays from any runtime: one record per image."""
+    heads = [name for name in arrays if name.startswith("value.")]
+    count = len(arrays["scores"])
+    joints: list[JointPeaks | None] = [None] * count
+    if "joint_scores" in arrays:
+        joints = [JointPeaks(*pair) for pair in zip(arrays["joint_scores"], arrays["joint_points"], strict=True)]
+    return [
+        Peaks(
+            scores=arrays["scores"][i],
+            class_ids=arrays["class_ids"][i],
+            cells=arrays["cells"][i],
+            values={name.removeprefix("value."): arrays[name][i] for name in heads},
+            grid=grid,
+            joints=joints[i],
+        )
+        for i in range(count)
+    ]

@@ -1,0 +1,126 @@
+"""`centertrack export`: weights as a file for another runtime, checked against the reference."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from centertrack_ros.engine.export import InputShape
+    from centertrack_ros.network.profile import ModelProfile
+
+HELP = "write weights as an ONNX, OpenVINO, torch.export or TensorRT file"
+FORMATS = ("onnx", "openvino", "torch-export", "tensorrt")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", nargs="?", help="weights file; default: the embedded model")
+    parser.add_argument(
+        "output", type=Path, nargs="?", help="default: the weights' name with the format's suffix, here"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--batch", type=int, help="images at once; default: any number (TensorRT: 1)")
+    parser.add_argument("--size", metavar="HxW", help="input size, px; default: any (TensorRT: the weights' own)")
+    parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image: twice the time")
+    parser.add_argument("--shuffle", action="store_true", help="up-sample by pixel shuffles: faster in bfloat16")
+    parser.add_argument("--keep", action="store_true", help="only make and keep what engine 'auto' needs here")
+
+
+def run(args: argparse.Namespace) -> int:
+    from centertrack_ros.engine.load import weights_path
+
+    weights = weights_path(args.weights)
+    if args.keep:
+        return _keep(weights, args.flip_test)
+    from centertrack_ros.engine import export
+    from centertrack_ros.network import checkpoints
+
+    network, profile = checkpoints.load(weights)
+    shape = _shape(args, profile)
+    target = args.output or Path(profile.name).with_suffix(export.SUFFIXES[args.format])
+    if target.suffix != export.SUFFIXES[args.format]:
+        raise ValueError(f"a file of format {args.format} ends in {export.SUFFIXES[args.format]}, got {target}")
+    traced = export.trace(network, profile, shape, args.flip_test, args.shuffle)
+    # Written and checked beside its place, so that what is in its place is whole.
+    with tempfile.TemporaryDirectory(prefix=".export.", dir=target.resolve().parent) as folder:
+        fresh = Path(folder) / target.name
+        onnx_path = fresh if args.format == "onnx" else Path(folder) / "network.onnx"
+        if args.format == "torch-export":
+            export.to_torch_export(traced, fresh)
+        else:
+            export.to_onnx(traced, onnx_path)
+        if args.format == "openvino":
+            export.to_openvino(onnx_path, fresh)
+        elif args.format == "tensorrt":
+            export.to_tensorrt(onnx_path, fresh, shape)
+        print(_verify(args, network, profile, fresh, shape))
+        for path in sorted(Path(folder).glob(f"{target.stem}.*")):
+            os.replace(path, target.with_name(path.name))
+    print(f"{target}: {args.format} of {profile.name}, {target.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _keep(weights: Path, flip_test: bool) -> int:
+    """Exports for this machine, and says what 'auto' will take."""
+    from centertrack_ros.engine import select
+
+    try:
+        entry = select.kept_or_built(weights, flip_test, "f32", None)
+    except select.EngineUnavailable as error:
+        raise ValueError(str(error)) from None
+    for name, result in sorted(entry.manifest["engines"].items(), key=lambda item: item[1].get("ms", float("inf"))):
+        parts = [f"{result['ms']:.1f} ms"] if "ms" in result else []
+        parts += [result[key] for key in ("agreement", "problem") if key in result]
+        print(f"{name:12} {', '.join(parts)}")
+    print(entry.folder)
+    return 0
+
+
+def _shape(args: argparse.Namespace, profile: ModelProfile) -> InputShape:
+    from centertrack_ros.engine.export import InputShape
+
+    size = None
+    if args.size:
+        try:
+            height, width = (int(part) for part in args.size.lower().split("x"))
+        except ValueError:
+            raise ValueError(f"--size must be HEIGHTxWIDTH, for example 448x800, got '{args.size}'") from None
+        size = (height, width)
+        if height <= 0 or width <= 0 or height % 32 or width % 32:
+            raise ValueError(f"--size must be multiples of 32, got {args.size}")
+    if args.batch is not None and args.batch < 1:
+        raise ValueError(f"--batch must be at least 1, got {args.batch}")
+    if args.format == "tensorrt":
+        return InputShape(args.batch or 1, size or (profile.input_height, profile.input_width))
+    return InputShape(args.batch, size)
+
+
+def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile, path: Path, shape: InputShape) -> str:
+    """One line on how the file agrees with the reference. Raises ValueError if it does not."""
+    from centertrack_ros.engine import check
+    from centertrack_ros.engine.load import load_engine
+    from centertrack_ros.engine.torch_engine import TorchEngine
+
+    if args.format == "tensorrt":
+        return "not checked: run the file where TensorRT runs"
+    if args.format == "torch-export":
+        from centertrack_ros.engine.export import ExportedProgramEngine
+
+        engine = ExportedProgramEngine(path)
+    else:
+        try:
+            engine = load_engine(path, threads=None)
+        except ImportError as error:
+            return f"not checked: {error}"
+    reference = TorchEngine(network, profile, flip_test=args.flip_test, dense=True, fuse=False)
+    sizes = [shape.size] if shape.size else [(128, 160), (profile.input_height, profile.input_width)]
+    batch = shape.batch or 2
+    found = [check.compare(check.answers(reference, size, batch), check.answers(engine, size, batch)) for size in sizes]
+    if wrong := [agreement for agreement in found if not agreement.exact]:
+        raise ValueError(f"the exported network does not agree with the reference: {wrong[0]}")
+    return f"checked against the reference: {min(found, key=lambda agreement: -agreement.value_error)}"

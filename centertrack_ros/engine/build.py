@@ -1,0 +1,99 @@
+"""Makes the export of some weights for this machine, checks it, and keeps it; a process of its own.
+
+    python -m centertrack_ros.engine.build WEIGHTS [--variant bf16] [--flip-test] [--threads N]
+
+The last line on standard output is the folder. Tracing a network takes a gigabyte and can end a process; here it ends
+this one only, and what was needed for it is given back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from centertrack_ros.engine import cache
+from centertrack_ros.engine.base import Engine
+
+VARIANTS = ("f32", "bf16")
+
+
+def build(weights: Path, flip_test: bool = False, variant: str = "f32", threads: int | None = None) -> cache.Entry:
+    """The kept export of these weights with the manifest's 'engines': name -> ms, error, and why it is not to be used.
+
+    Raises ValueError for unusable weights, OSError when nothing can be kept, ImportError without onnx and onnxscript.
+    """
+    import torch
+
+    from centertrack_ros.engine import check, export
+    from centertrack_ros.engine.torch_engine import TorchEngine
+    from centertrack_ros.network import checkpoints
+
+    torch.manual_seed(0)
+    network, profile = checkpoints.load(weights)
+    wanted = cache.facts(weights, flip_test, variant)
+    with cache.writing(weights, wanted) as folder:
+        traced = export.trace(network, profile, flip_test=flip_test, shuffle=variant == "bf16")
+        export.to_onnx(traced, folder / "model.onnx")
+        reference = TorchEngine(network, profile, flip_test=flip_test, dense=True, fuse=False, threads=threads)
+        small, size = (128, 160), (profile.input_height, profile.input_width)
+        expected = [check.answers(reference, small, 2), check.answers(reference, size, 1, seed=9)]
+        engines: dict[str, Engine] = {"torch": TorchEngine(network, profile, flip_test=flip_test, threads=threads)}
+        results: dict[str, dict[str, Any]] = {}
+        for name, make in _makers(folder, variant, threads).items():
+            try:
+                engine = make()
+                got = [check.answers(engine, small, 2), check.answers(engine, size, 1, seed=9)]
+            except (ImportError, ValueError) as error:
+                results[name] = {"problem": " ".join(str(error).split())}
+                continue
+            worst = min((check.compare(a, b) for a, b in zip(expected, got, strict=True)), key=lambda a: a.overlap)
+            results[name] = {"agreement": str(worst)}
+            if variant == "f32" and not worst.exact:
+                results[name]["problem"] = f"its answer is not the reference's: {worst}"
+                continue
+            engines[name] = engine
+        for name, ms in check.milliseconds(engines, size).items():
+            results.setdefault(name, {})["ms"] = round(ms, 2)
+        cache.seal(folder, wanted, {"profile": profile.to_json(), "engines": results})
+    entry, complaints = cache.find(weights, flip_test, variant)
+    if entry is None:
+        raise OSError("; ".join(complaints) or "the export vanished")
+    cache.prune(entry)
+    return entry
+
+
+def _makers(folder: Path, variant: str, threads: int | None) -> dict[str, Callable[[], Engine]]:
+    from centertrack_ros.engine import export
+    from centertrack_ros.engine.onnx_engine import OnnxEngine
+    from centertrack_ros.engine.openvino_engine import OpenVinoEngine
+
+    def openvino() -> Engine:
+        export.to_openvino(folder / "model.onnx", folder / "model.xml")
+        return OpenVinoEngine(folder / "model.xml", threads, "f32" if variant == "f32" else variant)
+
+    if variant != "f32":
+        return {f"openvino-{variant}": openvino}
+    return {"openvino": openvino, "onnxruntime": lambda: OnnxEngine(folder / "model.onnx", threads=threads)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--variant", choices=VARIANTS, default="f32")
+    parser.add_argument("--flip-test", action="store_true")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    try:
+        entry = build(args.weights, args.flip_test, args.variant, args.threads)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(" ".join(str(error).split())[:400] or type(error).__name__, file=sys.stderr)
+        return 1
+    print(entry.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

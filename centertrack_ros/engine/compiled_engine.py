@@ -1,0 +1,49 @@
+"""The torch engine with its network compiled by Inductor: needs a C++ compiler (CPU) or Triton (CUDA)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from centertrack_ros.engine.torch_engine import TorchEngine
+
+_LOG = logging.getLogger(__name__)
+
+
+class Compiled(nn.Module):
+    """A network that is compiled for each input shape when it comes, and run as it is where that cannot be done."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._compiled: Any = torch.compile(network, dynamic=False)
+
+    def forward(self, *inputs: Tensor | None) -> Mapping[str, Tensor]:
+        if self._compiled is not None:
+            try:
+                # Freezing lays the weights out once instead of at every call.
+                with torch._inductor.config.patch(freezing=True):
+                    return self._compiled(*inputs)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception as error:  # a missing compiler has a type of its own in each place
+                self._compiled = None
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+                _LOG.warning("torch.compile is not possible here, the network runs uncompiled: %s", reason)
+        return self.network(*inputs)
+
+
+class CompiledEngine(TorchEngine):
+    """`TorchEngine`, compiled: the first frame of each input size takes a minute."""
+
+    name = "torch-compile"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        import torch._inductor.config  # noqa: F401 (torch does not import it by itself)
+
+        super().__init__(*args, **options)
+        self._network = Compiled(self._network)  # type: ignore[assignment]

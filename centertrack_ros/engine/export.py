@@ -1,0 +1,295 @@
+"""Networks with their decoding as files for other runtimes: ONNX, OpenVINO, torch.export, TensorRT.
+
+A file holds everything from normalised images to the K strongest peaks and what the heads say there; its inputs are
+'image' and, as far as the network has these stems, 'previous_image' and 'prior_heatmap'; its outputs have the names
+that `network.decode.decode` gives. The model's profile is in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from centertrack_ros.engine.array_engine import INPUTS, ArrayEngine
+from centertrack_ros.engine.onnx_engine import PROFILE_KEY
+from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS
+from centertrack_ros.network import deform_conv
+from centertrack_ros.network.decode import PeakNetwork
+from centertrack_ros.network.profile import ModelProfile
+
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "tensorrt": ".engine"}
+_OUTPUTS_KEY = "outputs"
+OPSET = 20  # DeformConv came with 19
+_MOST_CELLS = 128  # limit of a dynamic input's sides, in units of 32 px
+_LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """Of an exported file's images: batch and (height, width) px; None where a file is to take any."""
+
+    batch: int | None = None
+    size: tuple[int, int] | None = None
+
+
+class _Named(nn.Module):
+    """A PeakNetwork whose answers are a tuple; `tell` is given their names when it runs."""
+
+    def __init__(self, network: PeakNetwork, tell: Callable[[list[str]], None]) -> None:
+        super().__init__()
+        self.network = network
+        self.tell = tell  # not a list of its own: torch.export undoes what tracing does to attributes
+
+    def forward(self, image: Tensor, previous_image: Tensor | None, prior_heatmap: Tensor | None) -> tuple[Tensor, ...]:
+        found = self.network(image, previous_image, prior_heatmap)
+        self.tell(list(found))
+        return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A network as a graph of torch operators, with the names of its outputs."""
+
+    program: Any  # torch.export.ExportedProgram
+    outputs: list[str]
+    profile: ModelProfile
+
+
+def trace(
+    network: nn.Module,
+    profile: ModelProfile,
+    shape: InputShape = InputShape(),  # noqa: B008 (frozen)
+    flip_test: bool = False,
+    shuffle: bool = False,
+) -> Traced:
+    """The fused network with its decoding and sparse heads as a graph, on the CPU and in float32.
+
+    shuffle  write transposed convolutions as convolutions and pixel shuffles: much faster in OpenVINO with bfloat16
+
+    Raises ValueError for an input size that is not a multiple of 32.
+    """
+    fused = network.fused().cpu()  # type: ignore[operator]
+    if shuffle:
+        shuffle_upsampling(fused)
+    told: list[list[str]] = []
+    peaks = _Named(PeakNetwork(fused, profile.max_detections, flip_test), told.append).eval()
+    height, width = shape.size or (128, 160)
+    if height % 32 or width % 32:
+        raise ValueError(f"the input size must be multiples of 32, got {height}x{width}")
+    batch = shape.batch or 2
+    examples = tuple(
+        torch.zeros(batch, channels, height, width) if present else None
+        for channels, present in ((3, True), (3, profile.previous_image), (1, profile.prior_heatmap))
+    )
+    dynamic: dict[int, Any] = {}
+    if shape.batch is None:
+        dynamic[0] = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    if shape.size is None:
+        for axis, name in ((2, "rows"), (3, "columns")):
+            dynamic[axis] = 32 * torch.export.Dim(name, min=2, max=_MOST_CELLS)
+    shapes = tuple(None if example is None else dynamic for example in examples)
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(peaks, examples, dynamic_shapes=shapes, strict=False)
+    return Traced(program, told[-1], profile)
+
+
+def to_onnx(traced: Traced, path: Path) -> None:
+    """Write an .onnx file. Raises ImportError without onnx and onnxscript."""
+    import onnx
+
+    with torch.no_grad(), _quiet():
+        exported = torch.onnx.export(
+            traced.program,
+            (),
+            dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.centertrack.deform_conv2d.default: _deform_conv_translation()},
+            input_names=_inputs(traced.profile),
+            output_names=traced.outputs,
+            external_data=False,
+        )
+    assert exported is not None
+    model = exported.model_proto
+    used = {name for node in model.graph.node for name in node.input}
+    for given in [given for given in model.graph.input if given.name not in used]:
+        model.graph.input.remove(given)  # the stem that would read it is untrained and adds nothing
+    onnx.helper.set_model_props(model, {PROFILE_KEY: traced.profile.to_json()})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _inputs(profile: ModelProfile) -> list[str]:
+    present = (True, profile.previous_image, profile.prior_heatmap)
+    return [name for name, here in zip(INPUTS, present, strict=True) if here]
+
+
+def _deform_conv_translation() -> Any:
+    from onnxscript import opset20
+
+    assert deform_conv.operator is not None  # its import defines torch.ops.centertrack
+
+    def translate(
+        x: Any, offset: Any, mask: Any, weight: Any, bias: Any, stride: int, padding: int, dilation: int
+    ) -> Any:
+        return opset20.DeformConv(
+            x, weight, offset, bias, mask, strides=[stride] * 2, pads=[padding] * 4, dilations=[dilation] * 2
+        )
+
+    return translate
+
+
+def to_openvino(onnx_path: Path, path: Path) -> None:
+    """Write an .xml file and its .bin from an .onnx file. Raises ImportError without openvino."""
+    import onnx
+    import openvino
+    from openvino.frontend.onnx import ConversionExtension
+
+    core = openvino.Core()
+    core.add_extension(ConversionExtension("DeformConv", _openvino_deform_conv))
+    model = core.read_model(onnx_path)
+    written = onnx.load(onnx_path, load_external_data=False)
+    metadata = {entry.key: entry.value for entry in written.metadata_props}
+    model.set_rt_info(metadata[PROFILE_KEY], PROFILE_KEYS)
+    model.set_rt_info(",".join(output.name for output in written.graph.output), OUTPUT_KEYS)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _openvino_deform_conv(context: Any) -> Any:
+    """OpenVINO's ONNX reader does not know DeformConv, but OpenVINO has the operation."""
+    from openvino import opset8, opset13
+
+    x, weight, offset, bias, mask = (context.get_input(i) for i in range(5))
+    pads = [int(value) for value in context.get_attribute("pads")]
+    convolved = opset8.deformable_convolution(
+        x,
+        offset,
+        weight,
+        [int(value) for value in context.get_attribute("strides")],
+        pads[:2],
+        pads[2:],
+        [int(value) for value in context.get_attribute("dilations")],
+        mask=mask,
+        bilinear_interpolation_pad=True,
+    )
+    shaped = opset13.unsqueeze(bias, opset13.constant([0, 2, 3], dtype="int64"))
+    return opset13.add(convolved, shaped).outputs()
+
+
+def to_torch_export(traced: Traced, path: Path) -> None:
+    """Write a .pt2 file for `torch.export.load`; the profile and the names of its outputs are extra files in it."""
+    torch.export.save(
+        traced.program,
+        path,
+        extra_files={PROFILE_KEY: traced.profile.to_json(), _OUTPUTS_KEY: ",".join(traced.outputs)},
+    )
+
+
+def to_tensorrt(onnx_path: Path, path: Path, shape: InputShape, half: bool = True) -> None:
+    """Build an engine for this machine's GPU. Raises ImportError without tensorrt, ValueError if it cannot be built."""
+    try:
+        import tensorrt  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise ImportError("TensorRT is not installed: pip install tensorrt, on a machine with an NVIDIA GPU") from None
+    if shape.batch is None or shape.size is None:
+        raise ValueError("a TensorRT engine is built for one batch and input size: state both")
+    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(0)
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(onnx_path.read_bytes()):
+        raise ValueError(f"TensorRT cannot read the network: {parser.get_error(0)}")
+    config = builder.create_builder_config()
+    if half:
+        config.set_flag(tensorrt.BuilderFlag.FP16)
+    built = builder.build_serialized_network(network, config)
+    if built is None:
+        raise ValueError("TensorRT could not build an engine; its messages are above")
+    path.write_bytes(bytes(built))
+
+
+class _Shuffle(nn.Module):
+    """A depthwise transposed convolution of kernel 2 f, stride f and padding f / 2, as a convolution and a shuffle."""
+
+    def __init__(self, up: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.factor = factor = up.stride[0]
+        kernel = up.weight.detach()[:, 0]  # (C, 2 f, 2 f)
+        channels = kernel.shape[0]
+        weight = torch.zeros(channels, factor, factor, 3, 3)
+        # Output f y + r is made of inputs y - 1, y, y + 1: each through one element of the kernel, or none.
+        for r in range(factor):
+            for row in (-1, 0, 1):
+                for c in range(factor):
+                    for column in (-1, 0, 1):
+                        i, j = r + factor // 2 - factor * row, c + factor // 2 - factor * column
+                        if 0 <= i < 2 * factor and 0 <= j < 2 * factor:
+                            weight[:, r, c, row + 1, column + 1] = kernel[:, i, j]
+        self.register_buffer("weight", weight.view(channels * factor * factor, 1, 3, 3))
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(F.conv2d(x, self.get_buffer("weight"), padding=1, groups=self.channels), self.factor)
+
+
+def shuffle_upsampling(network: nn.Module) -> None:
+    """Replace, in place, every transposed convolution that can be one by a convolution and a pixel shuffle."""
+    for owner in list(network.modules()):
+        for name, child in list(owner.named_children()):
+            if isinstance(child, nn.ConvTranspose2d) and _can_shuffle(child):
+                setattr(owner, name, _Shuffle(child))
+
+
+def _can_shuffle(up: nn.ConvTranspose2d) -> bool:
+    factor = up.stride[0]
+    depthwise = up.groups == up.in_channels == up.out_channels and up.bias is None
+    square = up.stride == (factor, factor) and up.kernel_size == (2 * factor, 2 * factor)
+    plain = up.padding == (factor // 2, factor // 2) and not any(up.output_padding) and up.dilation == (1, 1)
+    return depthwise and square and plain and factor % 2 == 0
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's progress lines and its warnings about torch's own code."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class ExportedProgramEngine(ArrayEngine):
+    """Runs a .pt2 file that `to_torch_export` wrote, by torch on the CPU."""
+
+    name = "torch-export"
+
+    def __init__(self, path: Path) -> None:
+        extra = {PROFILE_KEY: "", _OUTPUTS_KEY: ""}
+        program = torch.export.load(path, extra_files=extra)
+        self._program = program.module()
+        self._outputs = extra[_OUTPUTS_KEY].split(",")
+        profile = ModelProfile.from_json(extra[PROFILE_KEY])
+        super().__init__(profile, _inputs(profile))
+
+    def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+        given = [torch.from_numpy(feeds[name]) if name in feeds else None for name in INPUTS]
+        with torch.no_grad():
+            answers = self._program(*given)
+        return {name: value.numpy() for name, value in zip(self._outputs, answers, strict=True)}
