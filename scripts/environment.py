@@ -326,11 +326,16 @@ class Environment:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=self.folder
             )
-            for line in process.stdout:
-                log.write(line)
-                tail = [*tail[-200:], line]
-                if line.startswith(show or ("\0",)):
-                    say("  " + line.strip()[:110])
+            try:
+                for line in process.stdout:
+                    log.write(line)
+                    tail = [*tail[-200:], line]
+                    if line.startswith(show or ("\0",)):
+                        say("  " + line.strip()[:110])
+            except BaseException:  # an interruption: nothing of ours goes on writing into the environment
+                process.terminate()
+                process.wait()
+                raise
         if process.wait() == 0:
             return
         text = "".join(tail)
