@@ -98,6 +98,6 @@ def _distortion(info: Any) -> tuple[str, NDArray[np.float64]]:
     if len(coefficients) not in counts:
         raise CameraInfoError(
             f"camera_info has {len(coefficients)} coefficients in D; "
-            f"{info.distortion_model} has {' or '.join(map(str, counts))}"
+            f"expected {' or '.join(map(str, counts))} for {info.distortion_model}"
         )
     return info.distortion_model, coefficients

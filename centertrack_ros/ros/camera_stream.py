@@ -19,6 +19,8 @@ from centertrack_ros.ros.stamps import StampRules, seconds
 from centertrack_ros.tracking.tracker import Frame
 from centertrack_ros.tracking.types import TrackState
 
+_MAX_FRAME_ID = 1000
+
 
 @dataclass
 class Counts:
@@ -134,15 +136,16 @@ class CameraStream:
         now  s on the node's clock, which stands in for a stamp of 0
         """
         message = arrival.message
+        topic = self.compressed_topic if arrival.compressed else self.image_topic
         stamp = seconds(message.header.stamp)
         if stamp == 0.0:
             self._log.warning(f"images on {self.image_topic} have a stamp of 0: the time of arrival is used instead")
             stamp = now
         try:
+            _check_frame_id(message.header.frame_id)
             image = compressed_to_bgr(message) if arrival.compressed else image_to_bgr(message)
         except ImageError as error:
             self.counts.rejected += 1
-            topic = self.compressed_topic if arrival.compressed else self.image_topic
             self._log.warning(f"image on {topic} skipped: {error}")
             return None
         if refusal := self._stamps.refuse(stamp):
@@ -188,6 +191,12 @@ class CameraStream:
             if compatibility == QoSCompatibility.ERROR:
                 return f"a publisher offers incompatible QoS: {reason.strip().rstrip(';')}"
         return f"{len(offers)} publisher{'' if len(offers) == 1 else 's'}" if offers else "no publisher"
+
+
+def _check_frame_id(frame_id: str) -> None:
+    """Every object of every output repeats it: what is too long for a name would be published a hundred times."""
+    if len(frame_id) > _MAX_FRAME_ID:
+        raise ImageError(f"its frame_id has {len(frame_id)} characters; expected at most {_MAX_FRAME_ID}")
 
 
 def _content(info: CameraInfo) -> tuple[Any, ...]:

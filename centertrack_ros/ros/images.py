@@ -6,6 +6,7 @@ cost one conversion. Every doubt about a message is an `ImageError` whose text s
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 # A header may claim any size; no camera sends more than this, and a decoder must not be asked for it.
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_768
+# The most that the formats can express: a bit for each 8x8 block (ITU T.81, F.1.2.1), and zlib's limit.
+_JPEG_PIXELS_PER_BYTE = 8 * 64
+_PNG_RATIO = 1032
 
 BGR = NDArray[np.uint8]
 
@@ -97,11 +101,16 @@ def compressed_to_bgr(message: Any) -> BGR:
         raise ImageError(f"{what} is empty; expected a JPEG or PNG file")
     if raw.startswith(b"\xff\xd8"):
         width, height = _jpeg_size(raw, what)
+        least = width * height // _JPEG_PIXELS_PER_BYTE
     elif raw.startswith(b"\x89PNG\r\n\x1a\n"):
         width, height = _png_size(raw, what)
+        _check_png(raw, what)
+        least = width * height * _png_bits(raw) // (8 * _PNG_RATIO)
     else:
         raise ImageError(f"{what} starts with {raw[:4].hex(' ')}; expected a JPEG (ff d8) or PNG (89 50 4e 47) file")
     _check_size(width, height, what)
+    if len(raw) < least:  # decoding would take seconds, and the memory of the size that is claimed
+        raise ImageError(f"{what} is corrupt: {width}x{height} px by its header; expected at least {least} bytes then")
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
@@ -117,7 +126,7 @@ def _samples(message: Any, encoding: _Encoding) -> NDArray[np.uint8]:
     what = f"{width}x{height} {message.encoding} image"
     _check_size(width, height, what)
     if encoding.even_width and width % 2:
-        raise ImageError(f"{what} has an odd width; {message.encoding} shares colour between pairs of pixels")
+        raise ImageError(f"{what} has an odd width; expected an even one: {message.encoding} shares colour in pairs")
     pixel = encoding.channels * encoding.bits // 8
     if step < width * pixel:
         raise ImageError(f"{what} has step {step}; expected at least {width * pixel} bytes per row")
@@ -168,3 +177,22 @@ def _png_size(raw: bytes, what: str) -> tuple[int, int]:
     if raw[12:16] != b"IHDR" or b"IEND" not in raw[-64:]:
         raise ImageError(f"{what} is a truncated or corrupt PNG: it lacks its first (IHDR) or last (IEND) chunk")
     return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
+
+
+def _png_bits(raw: bytes) -> int:
+    """Bits per pixel, at least 1, from IHDR's depth and colour type (PNG 3rd edition, table 12)."""
+    return max(raw[24] * {2: 3, 4: 2, 6: 4}.get(raw[25], 1), 1)
+
+
+def _check_png(raw: bytes, what: str) -> None:
+    """Refuses a file with a wrong checksum or length (PNG 3rd edition, 5.3): libpng would complain on stderr."""
+    at = 8
+    while at + 12 <= len(raw):
+        length, kind = int.from_bytes(raw[at : at + 4], "big"), raw[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(raw) or zlib.crc32(memoryview(raw)[at + 4 : end]) != int.from_bytes(raw[end : end + 4], "big"):
+            raise ImageError(f"{what} is a corrupt PNG: the chunk at byte {at} does not match its checksum")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise ImageError(f"{what} is a truncated PNG: its last chunk (IEND) is missing")

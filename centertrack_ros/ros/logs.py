@@ -28,7 +28,7 @@ class ThrottledLog:
             self._logger.error(line)
 
     def _let_through(self, text: str) -> str:
-        text = self.last_text = " ".join(text.split())[:600]
+        text = self.last_text = _one_line(text)
         now, key = time.monotonic(), re.sub(r"\d+", "#", text)
         last, held_back = self._last.get(key, (0.0, 0))
         if last and now - last < self._period():
@@ -40,3 +40,8 @@ class ThrottledLog:
             self._last.clear()
         self._last[key] = (now, 0)
         return f"{text} ({held_back} more like this)" if held_back else text
+
+
+def _one_line(text: str) -> str:
+    """Without what a terminal would obey: parts of the text may come from a message of anybody."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:600])

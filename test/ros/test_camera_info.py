@@ -124,7 +124,7 @@ def with_value(matrix: tuple[float, ...], index: int, value: float) -> list[floa
         ({"k": with_value(K, 8, 0.0)}, "last row of K"),
         ({"k": with_value(K, 2, 1e12)}, "principal point"),
         ({"d": [math.nan] * 5}, "NaN or infinite values in D"),
-        ({"d": [0.1] * 3}, "3 coefficients in D; plumb_bob has 4 or 5"),
+        ({"d": [0.1] * 3}, "3 coefficients in D; expected 4 or 5 for plumb_bob"),
         ({"d": [0.1] * 5, "distortion_model": "magic"}, "unknown distortion_model 'magic'"),
         ({"x_offset": 900, "roi_width": 900}, "ROI"),
         ({"binning_x": 4_000_000_000, "width": 0, "height": 0, "roi_width": 0, "d": [1.0]}, "after binning"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -186,6 +188,28 @@ def test_broken_files_are_named() -> None:
     for data, words in cases.items():
         with pytest.raises(ImageError, match=words):
             compressed_to_bgr(sensor_msgs.CompressedImage(format="jpeg", data=array.array("B", data)))
+
+
+def test_a_small_file_cannot_claim_a_huge_picture() -> None:
+    """What would take seconds and some hundred MB to decode is refused by its size; a flat picture is no such file."""
+    jpeg, png = (bytearray(make_compressed(extension).data.tobytes()) for extension in (".jpg", ".png"))
+    at = jpeg.index(b"\xff\xc0")
+    jpeg[at + 5 : at + 9] = struct.pack(">HH", 3000, 32000)
+    png[16:24] = struct.pack(">II", 10_000, 10_000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    for data in (jpeg, png):
+        with pytest.raises(ImageError, match="px by its header; expected at least"):
+            compressed_to_bgr(sensor_msgs.CompressedImage(format="", data=array.array("B", data)))
+    flat = np.full((3000, 4000, 3), 128, np.uint8)
+    for extension in (".jpg", ".png"):
+        assert np.array_equal(compressed_to_bgr(make_compressed(extension, flat)), flat)
+
+
+def test_a_png_with_a_wrong_checksum_is_not_decoded() -> None:
+    png = bytearray(make_compressed(".png").data.tobytes())
+    png[png.index(b"IDAT") + 20] ^= 1
+    with pytest.raises(ImageError, match="corrupt PNG: the chunk at byte 33 does not match its checksum"):
+        compressed_to_bgr(sensor_msgs.CompressedImage(format="png", data=array.array("B", png)))
 
 
 @settings(max_examples=200, deadline=None)

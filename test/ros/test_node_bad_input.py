@@ -78,6 +78,7 @@ BROKEN_IMAGES = {
     "zero size": ({"width": 0, "height": 0, "step": 0, "data": array.array("B")}, "is empty: 0x0 px"),
     "truncated": ({"data": array.array("B", bytes(1000))}, "is truncated: it has 1000 bytes of data; expected 1327104"),
     "stride": ({"step": 100}, "has step 100; expected at least 2304 bytes per row"),
+    "terminal": ({"encoding": "\x1b[31mred"}, "unknown image encoding '?[31mred'"),
     "encoding": ({"encoding": "rainbow32"}, "unknown image encoding 'rainbow32'; expected one of"),
     "absurd": ({"width": 4_000_000_000}, "is too large: 4000000000x576 px"),
 }
@@ -92,6 +93,14 @@ def test_a_broken_image(name: str, node, probe, frames, clock, track) -> None:
     assert "/sturdy/input/image" in line
     assert track() >= before
     assert len(node.logged("skipped", start)) == 1, node.lines[start:]
+
+
+def test_a_frame_id_that_is_none_is_not_repeated_in_every_object(node, probe, frames, clock, track) -> None:
+    start, message = len(node.lines), image_message(frames[0], clock.tick())
+    message.header.frame_id = "f" * 100_000
+    probe.images.publish(message)
+    node.wait_for_line("its frame_id has 100000 characters; expected at most 1000", start)
+    assert track()
 
 
 @pytest.fixture(scope="module")
