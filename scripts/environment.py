@@ -382,7 +382,7 @@ def choose(jazzy):
     if not distribution:
         return Environment(".venv", "kilted")
     sourced = Environment(f".venv-ros-{distribution}", distribution, distribution)
-    if sourced.stamp() or (probe(os.environ.get("PYTHON", "python3")) or {}).get("rclpy"):
+    if sourced.stamp() or (probe(os.environ.get("PYTHON") or "python3") or {}).get("rclpy"):
         return sourced
     say(f"ROS_DISTRO is {distribution}, but python3 cannot import rclpy: using ROS 2 Kilted from PyPI instead")
     return Environment(".venv", "kilted")
