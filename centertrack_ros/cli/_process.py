@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,7 +21,8 @@ _GRACE_S = 5.0
 class Child:
     """A Python process whose events go to `on_event` and whose other lines go to a log file.
 
-    `lines` holds the log's lines. Leaving its `with` statement ends it by SIGINT, by force after a few seconds.
+    `lines` holds the log's lines; with `told` it reads what `tell` writes.
+    Leaving its `with` statement ends it by SIGINT, by force after a few seconds.
     """
 
     def __init__(
@@ -30,13 +32,14 @@ class Child:
         log: Path,
         environment: Mapping[str, str],
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        told: bool = False,
     ) -> None:
         self.name, self.lines, self._log, self._on_event = name, list[str](), log, on_event
         environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if told else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -70,6 +73,13 @@ class Child:
     def code(self) -> int | None:
         """The exit code, None while the process runs."""
         return self._process.poll()
+
+    def tell(self, line: str) -> None:
+        """Writes a line to its standard input; one that has ended meanwhile does not hear it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
 
     def end(self) -> int:
         """Ends the process and returns its exit code; everything that it said has then been read."""

@@ -98,6 +98,8 @@ class Live:
     answers: Counter[int] = field(default_factory=Counter)  # stamp ns -> how often
     received: dict[int, int] = field(default_factory=dict)  # stamp ns -> wall ns
     ready: threading.Event = field(default_factory=threading.Event)
+    children: dict[str, Child] = field(default_factory=dict)
+    told: tuple[str, ...] = ()  # the children that `Child.tell` reaches
 
     def play(self) -> Run:
         """Raises ChildError, with what it said, when one of the processes fails."""
@@ -106,7 +108,9 @@ class Live:
         with ExitStack() as stack:
 
             def start(name: str, arguments: list[str], listener: Any = None) -> Child:
-                return stack.enter_context(Child(name, arguments, self.folder / f"{name}.log", environment, listener))
+                log, told = self.folder / f"{name}.log", name in self.told
+                self.children[name] = stack.enter_context(Child(name, arguments, log, environment, listener, told))
+                return self.children[name]
 
             node = start("node", self._node_arguments())
             recorder = start("recorder", self._recorder_arguments(), self._on_recorder)

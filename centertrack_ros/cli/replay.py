@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from centertrack_ros.cli._through_ros import Manner
     from centertrack_ros.engine.base import Engine
 
 HELP = "run the node's pipeline over recorded bags: detections, tracks and markers as an mcap"
@@ -25,11 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", choices=("mot", "kitti", "coco"), help="result files beside the bag, DIR/NAME.*")
     parser.add_argument("--through-ros", action="store_true", help="also play it through DDS into a node, and compare")
     parser.add_argument("--rate", type=float, default=1.0, help="with --through-ros: 1 is the recording's speed")
+    parser.add_argument("--loop", type=int, default=1, metavar="N", help="with --through-ros: how often it is played")
+    parser.add_argument(
+        "--clock", type=float, default=0.0, metavar="HZ", help="with --through-ros: a /clock of its own, not the bag's"
+    )
+    parser.add_argument(
+        "--lockstep", action="store_true", help="with --through-ros: no image before the last one is answered"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    from centertrack_ros.cli._through_ros import Manner
     from centertrack_ros.evaluation.replay_parameters import load_parameters
 
+    manner = Manner(args.rate, args.loop, args.clock, args.lockstep)
+    if not args.through_ros and manner != Manner():
+        raise ValueError("--rate, --loop, --clock and --lockstep say how --through-ros plays; a replay needs none")
     parameters = load_parameters(args.params_file, args.assignments)
     targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
@@ -48,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         _replay(replay, bag, target, args)
     if not args.through_ros:
         return 0
-    differences = [_through_ros(bag, target, parameters, args) for bag, target in targets.items()]
+    differences = [_through_ros(replay, bag, target, parameters, args, manner) for bag, target in targets.items()]
     return int(any(differences))
 
 
@@ -90,32 +102,23 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
         write_results(target, args.output, args.results)
 
 
-def _through_ros(bag: Path, target: Path, parameters: dict[str, Any], args: argparse.Namespace) -> bool:
-    """Plays the bag into a live node; whether it answered otherwise than the replay where nothing was dropped."""
-    import yaml
+def _through_ros(
+    replay: Any, bag: Path, target: Path, parameters: dict[str, Any], args: argparse.Namespace, manner: Manner
+) -> bool:
+    """Plays the bag into a live node; whether it answered an image otherwise than the replay."""
+    from centertrack_ros.cli._through_ros import play_through
 
-    from centertrack_ros.cli.demo import Live
-    from centertrack_ros.datasets.rosbag import BagReader
-    from centertrack_ros.datasets.sources import BagSource
-    from centertrack_ros.evaluation.replay_difference import compare_bags
-
-    source = BagSource(bag, image_topic=args.topics[0] if args.topics else None)
-    with BagReader(bag) as reader:
-        has_clock = "/clock" in reader.topics
-    folder = target.with_name(f"{target.name}-live")
-    folder.mkdir()
-    params = folder / "parameters.yaml"
-    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}), encoding="utf-8")
-    Live(source, args.rate, has_clock, params, folder).play()
-    found = compare_bags(target, folder / "recording")
+    found = play_through(replay, bag, target, args.topics, parameters, manner)
+    differences = found.difference
     print(
-        f"live node: {found.both} images answered as well, {found.only_first} dropped, {len(found.different)} different"
+        f"live node: {found.published} images, {differences.both} answered as well, {found.dropped} dropped, "
+        f"{len(differences.different)} messages different"
     )
-    for topic, stamp, place in found.different[:5]:
+    if found.dropped:
+        print("note: compared with a replay of the images that the node did not drop")
+    for topic, stamp, place in differences.different[:5]:
         print(f"  {topic} at {stamp:.3f} s: {place}")
-    if found.only_first and found.different:
-        print("note: a dropped image changes the tracks after it; play more slowly (--rate) to compare them")
-    return bool(found.different) and not found.only_first
+    return bool(differences.different or differences.only_first or differences.only_second)
 
 
 def write_results(bag: Path, folder: Path, form: str) -> None:

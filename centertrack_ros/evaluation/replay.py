@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter
 from centertrack_ros.ros.parameters import tracker_config
 from centertrack_ros.ros.stamps import StampRules, seconds
+from centertrack_ros.ros.topics import header_stamp_ns
 from centertrack_ros.tracking.boxes import boxes_of
 from centertrack_ros.tracking.tracker import Frame, Pipeline
 from centertrack_ros.tracking.types import FrameResult, TrackState
@@ -83,6 +84,7 @@ class Replay:
         self._pipeline = Pipeline(engine, tracker_config(parameters, engine.profile.trained_tracking))
         self._types = generated_messages()
         self._kinds = dict(self._outputs())
+        self.outputs = tuple(self._kinds)  # names of the topics of each camera
 
     def run(
         self,
@@ -90,11 +92,15 @@ class Replay:
         target: Path | str,
         topics: Sequence[str] = (),
         keep: Sequence[str] = (),
+        passes: int = 1,
+        only: Collection[tuple[str, int, int]] | None = None,
     ) -> Iterator[Summary]:
         """Writes `target`, an mcap bag, and yields the summary so far after every image.
 
         topics  image topics to answer; none: every camera of the bag
         keep    topics that are copied from the source; ('*',): all
+        passes  how often the bag is played, one after the other, with the tracks of the pass before
+        only    (topic, stamp ns, pass from 0) of the images to answer, as if the others had been dropped; None: all
         Raises DataError when the source is broken, FileExistsError, OSError when the target cannot be written; what was
         written until then stays a readable bag.
         """
@@ -106,7 +112,7 @@ class Replay:
             infos = {camera.info_topic: camera for camera in cameras.values()}
             with BagWriter(target) as writer:
                 self._announce(writer, cameras.values(), kept, reader)
-                for record in reader.records(wanted):
+                for number, record in _repeated(reader, wanted, passes):
                     if record.topic in kept:
                         writer.write(record.topic, record.data, record.time_ns)
                     if record.topic in infos:
@@ -114,7 +120,8 @@ class Replay:
                             if camera.info_topic == record.topic:
                                 camera.info = reader.decode(record)
                     if record.topic in cameras:
-                        self._answer(cameras[record.topic], reader, record, writer, summary)
+                        if only is None or (record.topic, header_stamp_ns(record.data), number) in only:
+                            self._answer(cameras[record.topic], reader, record, writer, summary)
                         yield summary
             if not summary.images:
                 yield summary
@@ -212,6 +219,14 @@ class Replay:
                 yield "markers", camera.markers.clear(header)
             lifetime, trail = parameters["output.marker_lifetime_s"], parameters["output.trail_length"]
             yield "markers", camera.markers.write(header, tracks, index, boxes, lifetime, trail)
+
+
+def _repeated(reader: BagReader, topics: Collection[str], passes: int) -> Iterator[tuple[int, Record]]:
+    """(pass, record); the times of recording go on from pass to pass, the messages' stamps do not."""
+    length = reader.end_ns - reader.start_ns + 1
+    for number in range(passes):
+        for record in reader.records(topics):
+            yield number, replace(record, time_ns=record.time_ns + number * length)
 
 
 def serialized(message: Any, kind: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ _COMPARED = (
     "vision_msgs/msg/Detection2DArray",
     "vision_msgs/msg/Detection3DArray",
     "centertrack_ros/msg/TrackArray",
+    "visualization_msgs/msg/MarkerArray",
 )
 
 
@@ -30,11 +32,13 @@ class Difference:
 
 
 def compare_bags(first: Path | str, second: Path | str) -> Difference:
-    """Compares the messages of equal stamps, field by field, of the topics that both bags have."""
+    """Compares the messages of equal stamps, field by field, of the topics that both bags have.
+
+    Where a stamp comes several times (a bag played in a loop), the first is compared with the first, and so on.
+    """
     one, two = _messages(first), _messages(second)
-    topics = sorted({topic for topic, _ in one} & {topic for topic, _ in two})
-    stamps = [{stamp for topic, stamp in side if topic in topics} for side in (one, two)]
-    result = Difference(len(stamps[0] - stamps[1]), len(stamps[1] - stamps[0]), len(stamps[0] & stamps[1]))
+    images = [{key for key in side if key[0].endswith("/detections_3d")} for side in (one, two)]
+    result = Difference(len(images[0] - images[1]), len(images[1] - images[0]), len(images[0] & images[1]))
     for key in sorted(set(one) & set(two)):
         place = next(_unequal(one[key], two[key]), None)
         if place is not None:
@@ -42,10 +46,19 @@ def compare_bags(first: Path | str, second: Path | str) -> Difference:
     return result
 
 
-def _messages(path: Path | str) -> dict[tuple[str, int], Any]:
+def _messages(path: Path | str) -> dict[tuple[str, int, int], Any]:
+    """(topic, stamp ns, how many of this stamp came before) -> message; arrays of markers without any are left out."""
+    found: dict[tuple[str, int, int], Any] = {}
+    seen: Counter[tuple[str, int]] = Counter()
     with BagReader(path) as reader:
         topics = [topic.name for topic in reader.of_type(*_COMPARED) if topic.name.startswith(PREFIX)]
-        return {(record.topic, stamp_ns(message.header.stamp)): message for record, message in reader.messages(topics)}
+        for record, message in reader.messages(topics):
+            header = message.header if hasattr(message, "header") else next((m.header for m in message.markers), None)
+            if header is not None:
+                place = (record.topic, stamp_ns(header.stamp))
+                found[(*place, seen[place])] = message
+                seen[place] += 1
+    return found
 
 
 def _unequal(one: Any, two: Any, place: str = "") -> Iterator[str]:

@@ -3,7 +3,8 @@
     python -m centertrack_ros.ros.player BAG [--rate 2] [--loop 0] [--clock 50] [--remap /camera/image:=/front/image]
 
 Each message is due at a point of time fixed at the start, so delays never add up. With --events it tells its parent
-what it publishes (`centertrack_ros.ros.events`).
+what it publishes (`centertrack_ros.ros.events`); with --lockstep the parent answers each image by a line when the next
+may follow.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import heapq
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class BagPlayer:
     ) -> None:
         names = list(reader.topics) if topics is None else [reader.require(name).name for name in topics]
         self._names = [name for name in names if not (clock and name == CLOCK_TOPIC)]
-        self._reader, self._clock = reader, clock
+        self._reader, self._clock, self._paused = reader, clock, 0.0
         self.publishers: dict[str, Any] = {}
         for name in self._names:
             topic = reader.topics[name]
@@ -62,15 +63,24 @@ class BagPlayer:
             time.sleep(0.02)
 
     def play(self, rate: float = 1.0) -> Iterator[tuple[Record, int, float]]:
-        """Publishes one pass; yields each record with the system's time of publication, ns, and how late that was, s."""
-        start = time.monotonic() + 0.05
+        """Publishes one pass; yields each record with the system's time of publication, ns, and how late that was, s.
+
+        `pause` in between sets the time of the following records back.
+        """
+        start, self._paused = time.monotonic() + 0.05, 0.0
         for record in self._schedule():
-            due = start + (record.time_ns - self._reader.start_ns) / SECOND / rate
+            due = start + self._paused + (record.time_ns - self._reader.start_ns) / SECOND / rate
             if (wait := due - time.monotonic()) > 0:
                 time.sleep(wait)
             wall_ns, late = time.time_ns(), time.monotonic() - due
             self.publishers[record.topic].publish(record.data)
             yield record, wall_ns, late
+
+    def pause(self, until: Callable[[], object]) -> None:
+        """Stands still as long as `until` takes."""
+        begun = time.monotonic()
+        until()
+        self._paused += time.monotonic() - begun
 
     def flush(self, timeout: float = 2.0) -> None:
         """Waits until reliable subscribers have everything."""
@@ -108,6 +118,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wait-for", nargs="+", default=[], metavar="TOPIC", help="play once these have subscribers")
     parser.add_argument("--timeout", type=float, default=30.0, help="s to wait for those")
     parser.add_argument("--events", action="store_true", help="tell a parent process what is published")
+    parser.add_argument("--lockstep", action="store_true", help="after each image, wait for a line on standard input")
     args = parser.parse_args(argv)
     if not args.rate > 0:
         parser.error(f"--rate must be above 0, got {args.rate:g}")
@@ -126,9 +137,13 @@ def _run(args: argparse.Namespace, node: Node) -> None:
         while args.loop == 0 or passes < args.loop:
             for record, wall_ns, late in player.play(args.rate):
                 latest = max(latest, late)
-                if args.events and record.type in (IMAGE_TYPE, COMPRESSED_TYPE):
+                if record.type not in (IMAGE_TYPE, COMPRESSED_TYPE):
+                    continue
+                if args.events:
                     stamp_ns = header_stamp_ns(record.data)
                     emit("published", topic=record.topic, stamp_ns=stamp_ns, wall_ns=wall_ns)
+                if args.lockstep:
+                    player.pause(sys.stdin.readline)
             passes += 1
         player.flush()
         if args.events:
