@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How often ids change, and objects are published twice, as things pass around a vehicle with six cameras.
 
-    benchmarks/surround.py [--seeds N] [--depth 0 0.05 0.1] [--scene roundabout street]
+    benchmarks/surround.py [--seeds N] [--depth 0 0.05 0.1] [--scene roundabout street] [--motion-unknown]
 
 Cameras like nuScenes', unsynchronised, 12 Hz, on a vehicle that drives and turns. Detection is simulated: exact, or
 with depths that are off by the given part (half of the variance lasts for as long as a camera sees a thing), centres
@@ -35,13 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="drives for each line of the table (default: 5)")
     parser.add_argument("--depth", type=float, nargs="+", default=[0.0, 0.05, 0.1], help="relative noise of depths")
     parser.add_argument("--scene", nargs="+", choices=SCENES, default=list(SCENES))
+    parser.add_argument("--motion-unknown", action="store_true", help="no fixed frame: positions in the vehicle's")
     args = parser.parse_args(arguments)
     print(f"{'scene':<12}{'depth':>6}" + "".join(f"{name:>11}" for name in COLUMNS) + f"{'error m':>10}{'CPU s':>8}")
     for scene in args.scene:
         for depth in args.depth:
             start = process_time()
             noise = rig.Noise.of_depth(depth) if depth else rig.Noise()
-            drives = [rig.run(*SCENES[scene](seed), noise, seed) for seed in range(args.seeds)]
+            drives = [
+                rig.run(*SCENES[scene](seed), noise, seed, motion_known=not args.motion_unknown)
+                for seed in range(args.seeds)
+            ]
             sums = [sum(getattr(counts, name) for counts in drives) for name in COLUMNS]
             error = np.mean(np.concatenate([counts.errors for counts in drives]))
             row = "".join(f"{value:>11}" for value in sums)

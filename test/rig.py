@@ -7,7 +7,7 @@ with the errors that monocular detectors make.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -311,8 +311,12 @@ def run(
     seed: int,
     config: SurroundConfig | None = None,
     on_result: Callable[[SurroundResult, dict[str, CameraSimulation]], None] | None = None,
+    motion_known: bool = True,
 ) -> Counts:
-    """Drives through the scene and counts what the merged view gets wrong."""
+    """Drives through the scene and counts what the merged view gets wrong.
+
+    motion_known  False: the common frame is the vehicle, since nobody tells how it moves
+    """
     random = np.random.default_rng(seed)
     simulations = {name: CameraSimulation(name, scene, noise, random) for name in MOUNTS}
     tracker = SurroundTracker(list(MOUNTS), CLASSES, config)
@@ -320,11 +324,14 @@ def run(
     counts = Counts(tracker.rig.config.window_s)
     for batch in events(seconds, random):
         observations = [simulations[name].look(stamp) for stamp, name in batch]
+        if not motion_known:
+            observations = [replace(o, to_fixed=mounted(o.camera)[1]) for o in observations]
         for observation in observations:
             now = observation.tracks.ids[observation.tracks.hits > 0]
             seen[observation.camera] = {simulations[observation.camera].truth[i] for i in now.tolist()}
         result = tracker.step(observations)
-        counts.add(result, simulations, seen)
+        to_world = Transform.identity() if motion_known else scene.vehicle(result.tracks.stamp)
+        counts.add(replace(result, tracks=result.tracks.transformed(to_world)), simulations, seen)
         if on_result is not None:
             on_result(result, simulations)
     return counts

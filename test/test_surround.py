@@ -10,6 +10,7 @@ import rig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from centertrack_ros.datasets import nuscenes
 from centertrack_ros.geometry.transforms import Transform
 from centertrack_ros.tracking.lift import ray_covariances
 from centertrack_ros.tracking.surround import SurroundTracker
@@ -453,3 +454,22 @@ def test_a_configuration_that_cannot_work_is_refused(changes):
         SurroundConfig(**changes)
     with pytest.raises(ValueError, match="name of its own"):
         SurroundTracker(["front", "front"], rig.CLASSES)
+
+
+def test_the_true_objects_of_the_nuscenes_sample_are_one_each_whichever_cameras_see_them(shared_data):
+    """84 boxes in six pictures of a crowded crossing are 68 objects, many of them less than a metre apart."""
+    sequences = nuscenes.read_sample_info(shared_data / "nuscenes_sample_6cam" / "sample_info.json")
+    frames = [sequence.frames[0] for sequence in sequences]
+    names = [f"camera {i}" for i in range(len(frames))]
+    around = SurroundTracker(names, sequences[0].classes)
+    result = around.step(
+        [
+            CameraTracks(name, frame.stamp, frame.tracks, Transform.from_matrix(frame.pose))
+            for name, frame in zip(names, frames, strict=True)
+        ]
+    )
+    views = around.state.views
+    centers = views.boxes.centers
+    at_one_place = np.linalg.norm(centers[:, None] - centers, axis=2) < 0.3
+    np.testing.assert_array_equal(views.groups[:, None] == views.groups, at_one_place)
+    assert (len(views), len(result.tracks)) == (84, 68)

@@ -1,7 +1,23 @@
-"""Prior heatmap, decoding, lifting to 3D, association, and the Tracker that strings them together."""
+"""Prior heatmap, decoding, lifting to 3D, association, and the trackers of one camera and of many that string them."""
 
 from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.surround import SurroundTracker
+from centertrack_ros.tracking.surround_types import CameraTracks, SurroundConfig, SurroundResult, SurroundTracks
 from centertrack_ros.tracking.tracker import Frame, Pipeline, Tracker
 from centertrack_ros.tracking.types import Detections, FrameResult, Tracks, TrackState
 
-__all__ = ["Detections", "Frame", "FrameResult", "Pipeline", "TrackState", "Tracker", "TrackerConfig", "Tracks"]
+__all__ = [
+    "CameraTracks",
+    "Detections",
+    "Frame",
+    "FrameResult",
+    "Pipeline",
+    "SurroundConfig",
+    "SurroundResult",
+    "SurroundTracker",
+    "SurroundTracks",
+    "TrackState",
+    "Tracker",
+    "TrackerConfig",
+    "Tracks",
+]

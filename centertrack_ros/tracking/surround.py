@@ -62,6 +62,10 @@ class SurroundTracker:
         result, self.state = step(self.state, observations, self.rig)
         return result
 
+    def reconfigure(self, config: SurroundConfig) -> None:
+        """Another configuration from the next step on; what is remembered stays."""
+        self.rig = replace(self.rig, config=config)
+
     def reset(self) -> None:
         """Forgets all objects; their ids are not given again."""
         self.state = SurroundState.empty(len(self.rig.cameras), self.state.next_id)
@@ -185,63 +189,57 @@ def _rows(ids: Integers, groups: Integers) -> Integers:
 def _diverged(views: Views, others: Views, objects: Objects, config: SurroundConfig) -> Integers:
     """(V,) the object that a view must leave, else 0: another camera, which had it first, sees it somewhere else."""
     left = np.zeros(len(views), np.int64)
-    mine, theirs = np.flatnonzero(views.seen & (views.groups != 0)), np.flatnonzero(others.seen)
-    if not len(mine) or not len(theirs):
+    mine, theirs = np.nonzero(views.seen[:, None] & others.seen & (views.groups[:, None] == others.groups))
+    at_once = np.abs(views.stamps[mine] - others.stamps[theirs]) <= config.hold_s
+    mine, theirs = mine[at_once], theirs[at_once]
+    if not len(mine):
         return left
     one, other = views.select(mine), others.select(theirs)
-    elapsed = one.stamps[:, None] - other.stamps
-    rows = _rows(objects.ids, one.groups)
-    velocities = np.where(rows[:, None] >= 0, objects.means[rows, 3:], 0.0) if len(objects) else np.zeros((len(one), 3))
-    moved = other.boxes.centers + velocities[:, None] * elapsed[:, :, None]
-    squares = motion3d.squared_distances(one.boxes.centers[:, None] - moved, one.spreads[:, None] + other.spreads)
-    later = (one.joined[:, None] > other.joined) | (
-        (one.joined[:, None] == other.joined) & (one.cameras[:, None] > other.cameras)
-    )
-    far = (one.groups[:, None] == other.groups) & (np.abs(elapsed) <= config.hold_s) & later
-    far &= squares > config.release_sigma**2
-    left[mine] = np.where(far.any(axis=1), one.groups, 0)
+    velocities = np.concatenate([objects.means[:, 3:], np.zeros((1, 3))])[_rows(objects.ids, one.groups)]
+    moved = other.boxes.centers + velocities * (one.stamps - other.stamps)[:, None]
+    squares = motion3d.squared_distances(one.boxes.centers - moved, one.spreads + other.spreads)
+    later = (one.joined > other.joined) | ((one.joined == other.joined) & (one.cameras > other.cameras))
+    far = mine[later & (squares > config.release_sigma**2)]
+    left[far] = views.groups[far]
     return left
 
 
 def _associated(views: Views, left: Integers, objects: Objects, camera: int, stamp: float, rig: Rig) -> Views:
     """The views that are new in this camera, with the objects that they continue where position and motion tell."""
     config = rig.config
-    rows = _rows(objects.ids, views.groups)
-    free_views = np.flatnonzero(views.seen & (rows < 0))
-    free_objects = np.flatnonzero(~np.isin(objects.ids, views.groups[views.seen]))
-    if not len(free_views) or not len(free_objects):
+    free_views = views.seen & (_rows(objects.ids, views.groups) < 0)
+    free_objects = ~np.isin(objects.ids, views.groups[views.seen])
+    possible = free_views[:, None] & free_objects & (rig.kinds[views.class_ids][:, None] == objects.kinds)
+    rows, columns = np.nonzero(possible & (left[:, None] != objects.ids))
+    alike = _alike(np.linalg.norm(views.boxes.sizes[rows], axis=1), objects.diagonals[columns], config)
+    rows, columns = rows[alike], columns[alike]
+    if not len(rows):
         return views
-    one, other = views.select(free_views), objects.select(free_objects)
-    means, covariances = motion3d.predict(
-        other.means, other.covariances, np.maximum(stamp - other.stamps, 0.0), config.unrest
-    )
-    spreads = one.spreads[:, None] + other.spreads + covariances[:, :3, :3]
-    squares = motion3d.squared_distances(one.boxes.centers[:, None] - means[:, :3], spreads)
-    allowed = squares <= config.gate_sigma**2
-    allowed &= rig.kinds[one.class_ids][:, None] == other.kinds
-    allowed &= _alike(np.linalg.norm(one.boxes.sizes, axis=1), other.diagonals, config)
-    allowed &= left[free_views][:, None] != other.ids
+    steps = np.maximum(stamp - objects.stamps, 0.0)
+    means, covariances = motion3d.predict(objects.means, objects.covariances, steps, config.unrest)
+    spreads = views.spreads[rows] + objects.spreads[columns] + covariances[columns, :3, :3]
+    squares = motion3d.squared_distances(views.boxes.centers[rows] - means[columns, :3], spreads)
     # What has not been seen for long may be anywhere: among equals the well-known place comes first.
     costs = squares + np.linalg.slogdet(spreads)[1]
+    near = squares <= config.gate_sigma**2
     # What this camera saw last and still looks for is its own tracker's matter: whoever comes nearest to it is new.
-    awaited = np.isin(other.ids, views.groups[~views.seen]) & (other.cameras == camera)
+    awaited = np.isin(objects.ids, views.groups[~views.seen]) & (objects.cameras == camera)
     groups, joined = views.groups.copy(), views.joined.copy()
-    for row, column in _cheapest_first(np.where(allowed, costs, np.inf)):
+    for row, column in _cheapest_first(rows[near], columns[near], costs[near]):
         if not awaited[column]:
-            groups[free_views[row]], joined[free_views[row]] = other.ids[column], stamp
+            groups[row], joined[row] = objects.ids[column], stamp
     return replace(views, groups=groups, joined=joined)
 
 
 def _alike(diagonals: Floats, others: Floats, config: SurroundConfig) -> NDArray[np.bool_]:
-    """(N, M) whether boxes with these diagonals (N,), (M,) m may be one object."""
-    ratios = diagonals[:, None] / others
+    """(N,) whether boxes with these diagonals (N,), m, may be one object each."""
+    ratios = diagonals / others
     return (ratios <= config.max_size_ratio) & (ratios * config.max_size_ratio >= 1)
 
 
-def _cheapest_first(costs: Floats) -> list[tuple[int, int]]:
-    """Pairs (row, column) of finite cost, each row and column once, the cheapest pair first."""
-    rows, columns = np.nonzero(np.isfinite(costs))
-    order = np.argsort(costs[rows, columns], kind="stable")
+def _cheapest_first(rows: Integers, columns: Integers, costs: Floats) -> list[tuple[int, int]]:
+    """Of pairs (row, column) with their costs (N,) the cheapest, then the cheapest of those left, each index once."""
+    order = np.argsort(costs, kind="stable")
     pairs: list[tuple[int, int]] = []
     used_rows: set[int] = set()
     used_columns: set[int] = set()
@@ -338,20 +336,17 @@ def _joined(state: SurroundState, config: SurroundConfig) -> SurroundState:
     one, other = np.nonzero(np.triu(now_seen[:, None] & now_seen & ~state.apart, 1))
     usable = ~(seen_by[one] & seen_by[other]).any(axis=1)
     usable &= objects.kinds[one] == objects.kinds[other]
+    usable &= _alike(objects.diagonals[one], objects.diagonals[other], config)
     one, other = one[usable], other[usable]
     if not len(one):
         return state
     positions = objects.means[:, :3] + objects.means[:, 3:] * (now - objects.stamps)[:, None]
-    squares = motion3d.squared_distances(
-        positions[one] - positions[other], objects.spreads[one] + objects.spreads[other]
-    )
-    costs = np.full((len(objects), len(objects)), np.inf)
+    spreads = objects.spreads[one] + objects.spreads[other]
+    squares = motion3d.squared_distances(positions[one] - positions[other], spreads)
     near = squares <= config.gate_sigma**2
-    near &= _alike(objects.diagonals, objects.diagonals, config)[one, other]
-    costs[one[near], other[near]] = squares[near]
     pairs: list[tuple[int, int]] = []
     used: set[int] = set()
-    for pair in _cheapest_first(costs):
+    for pair in _cheapest_first(one[near], other[near], squares[near]):
         if used.isdisjoint(pair):  # a third one may follow with the next frame
             used.update(pair)
             pairs.append(pair)
