@@ -31,6 +31,7 @@ SYSTEM_MODULES = {
     "transforms3d": "transforms3d",
     "pytest": "pytest",
 }
+COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs"]  # not on PyPI
 INTERFACE_SOURCES = ["msg", "compat", "cmake", "CMakeLists.txt", "package.xml"]
 PROBE = """
 import json, os, sys, sysconfig
@@ -235,17 +236,17 @@ class Environment:
     # Messages
 
     def build_interfaces(self):
-        """Our own messages, and vision_msgs where the system has none, into `ros/install` of the environment."""
+        """Our own messages, and those of compat/ that the system has not, into `ros/install` of the environment."""
         find_compiler()
-        own_vision_msgs = not self.system_has("vision_msgs")
-        say(f"building the messages of {'vision_msgs and ' if own_vision_msgs else ''}centertrack_ros with colcon")
+        missing = [name for name in COMPAT_PACKAGES if not self.system_has(name)]
+        say(f"building the messages of {', '.join([*missing, 'centertrack_ros'])} with colcon")
         base = self.folder / "ros"
         stamp = self.stamp()
         # A build that did not finish is not built upon; one that did only has what changed built again.
         shutil.rmtree(base / "install" if "interfaces" in stamp else base, ignore_errors=True)
         self.write_stamp({key: value for key, value in stamp.items() if key != "interfaces"})
         sources = self.copy_interface_sources(base / "src")
-        paths = [str(sources), str(sources / "compat" / "vision_msgs")] if own_vision_msgs else [str(sources)]
+        paths = [str(sources), *(str(sources / "compat" / name) for name in missing)]
         colcon = [str(self.python), "-m", "colcon"] if not self.distribution else [shutil.which("colcon") or "colcon"]
         if self.distribution and (self.folder / "bin" / "colcon").exists():
             colcon = [str(self.folder / "bin" / "colcon")]

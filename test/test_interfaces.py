@@ -29,6 +29,8 @@ VISION_MSGS = {
     "VisionInfo": "95d3116a17484ad91c9a2686e1d54890bbfc3ff6c6a2de137738c4950d45d284",
 }
 
+TF2_MSGS = {"TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"}
+
 
 def type_hashes(package: str) -> dict[str, str]:
     """Message name -> hash, as rosidl wrote them into the first prefix that has the package; skips where none has."""
@@ -44,6 +46,11 @@ def type_hashes(package: str) -> dict[str, str]:
 
 def test_vision_msgs_has_the_hashes_of_the_original() -> None:
     assert type_hashes("vision_msgs") == VISION_MSGS
+
+
+def test_tf_speaks_the_original_message() -> None:
+    built = type_hashes("tf2_msgs")
+    assert {name: built[name] for name in TF2_MSGS} == TF2_MSGS
 
 
 def test_every_definition_of_ours_is_built() -> None:

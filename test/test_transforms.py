@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from centertrack_ros.geometry import boxes3d, rotations
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
-from centertrack_ros.geometry.transforms import Transform
+from centertrack_ros.geometry.transforms import Transform, interpolate
 
 numbers = st.floats(-100, 100)
 triples = st.tuples(numbers, numbers, numbers).map(np.array)
@@ -121,3 +121,16 @@ def test_chosen_and_joined_boxes_are_the_same_boxes(seed, mask):
     order = np.concatenate([np.flatnonzero(chosen), np.flatnonzero(~chosen)])
     np.testing.assert_array_equal(joined.centers, boxes.centers[order])
     np.testing.assert_array_equal(joined.covariances, boxes.covariances[order])
+
+
+@given(transforms, transforms, st.floats(0, 1))
+def test_between_two_poses_a_frame_moves_along_the_line_and_turns_at_a_constant_rate(start, end, fraction):
+    def angle(one: Transform, other: Transform) -> float:
+        cosine = (np.trace((one.inverse() @ other).rotation) - 1) / 2
+        return float(np.arccos(np.clip(cosine, -1, 1)))
+
+    between = interpolate(start, end, fraction)
+    line = (1 - fraction) * start.translation + fraction * end.translation
+    np.testing.assert_allclose(between.translation, line, atol=1e-9)
+    assert angle(start, between) == pytest.approx(fraction * angle(start, end), abs=1e-3)
+    assert angle(between, end) == pytest.approx((1 - fraction) * angle(start, end), abs=1e-3)

@@ -87,3 +87,20 @@ class Transform:
     def boxes(self, boxes: OrientedBoxes) -> OrientedBoxes:
         """The same boxes in the target frame, with orientation, covariance and velocity."""
         return boxes.transformed(self.quaternion, self.translation)
+
+
+def interpolate(start: Transform, end: Transform, fraction: float) -> Transform:
+    """Between two poses of one frame: positions along the line, rotations along the shortest arc (slerp).
+
+    fraction  0 gives `start`, 1 gives `end`
+    """
+    one, other = start.quaternion, end.quaternion
+    cosine = float(one @ other)
+    if cosine < 0.0:
+        other, cosine = -other, -cosine
+    angle = np.arccos(min(cosine, 1.0))
+    weights = (1.0 - fraction, fraction)
+    if angle > 1e-4:  # else the arc is a line
+        weights = (np.sin((1.0 - fraction) * angle) / np.sin(angle), np.sin(fraction * angle) / np.sin(angle))
+    translation = (1.0 - fraction) * start.translation + fraction * end.translation
+    return Transform.from_quaternion(weights[0] * one + weights[1] * other, translation)
