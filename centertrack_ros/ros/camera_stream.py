@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from centertrack_ros.tracking.types import TrackState
 _MAX_FRAME_ID = 1000
 
 
-@dataclass
 class Counts:
     """Images since activation: received = processed + dropped + rejected + those that wait or are in work.
 
@@ -30,10 +30,14 @@ class Counts:
     rejected  unusable: not an image, or the tracker could not take it
     """
 
-    received: int = 0
-    processed: int = 0
-    dropped: int = 0
-    rejected: int = 0
+    def __init__(self) -> None:
+        self.received = self.processed = self.dropped = self.rejected = 0
+        self._lock = threading.Lock()  # `+= 1` in two threads at once would lose one of them
+
+    def add(self, kind: str) -> None:
+        """One more that is 'received', 'processed', 'dropped' or 'rejected'."""
+        with self._lock:
+            setattr(self, kind, getattr(self, kind) + 1)
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,11 @@ class CameraStream:
             _check_frame_id(message.header.frame_id)
             image = compressed_to_bgr(message) if arrival.compressed else image_to_bgr(message)
         except ImageError as error:
-            self.counts.rejected += 1
+            self.counts.add("rejected")
             self._log.warning(f"image on {topic} skipped: {error}")
             return None
         if refusal := self._stamps.refuse(stamp):
-            self.counts.dropped += 1
+            self.counts.add("dropped")
             self._log.warning(f"image on {self.image_topic} dropped: {refusal}")
             return None
         return Frame(image, stamp, self._camera_of(image.shape[:2]))

@@ -163,9 +163,9 @@ class CenterTrackNode(LifecycleNode):
         channel = next((c for c in self._channels if c.stream is stream), None)
         if channel is None or not self._enabled:
             return
-        stream.counts.received += 1
+        stream.counts.add("received")
         if self._mailbox.put(stream.name, (channel, arrival)):
-            stream.counts.dropped += 1
+            stream.counts.add("dropped")
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = bool(request.data)

@@ -68,9 +68,13 @@ class Processor:
             stream.reset_requested, stream.state = False, TrackState()
             channel.outputs.clear(arrival.message.header)
         if self._parameters["output.lazy"] and not channel.outputs.wanted():
-            stream.counts.dropped += 1
+            stream.counts.add("dropped")
             return None
-        frame = stream.frame(arrival, now)
+        try:
+            frame = stream.frame(arrival, now)
+        except Exception:  # told by the caller; the books must be right whatever happens
+            stream.counts.add("rejected")
+            raise
         if frame is None:
             return None
         decode_ms = (time.perf_counter() - start) * 1e3
@@ -82,12 +86,12 @@ class Processor:
     def _finish(self, jobs: list[_Job], results: list[tuple[FrameResult, TrackState]] | None, start: float) -> None:
         if results is None:
             for job in jobs:
-                job.channel.stream.counts.rejected += 1
+                job.channel.stream.counts.add("rejected")
             return
         for job, (result, state) in zip(jobs, results, strict=True):
             stream = job.channel.stream
             stream.state = state
-            stream.counts.processed += 1
+            stream.counts.add("processed")
             if result.reset:
                 self._log.warning(f"tracks of {stream.image_topic} reset: {result.reset}")
             self._guard(self._publish, job, result, start)
