@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,75 @@ def test_finished_recordings_are_not_judged_again_unless_their_files_changed(tmp
 def test_an_unknown_engine_is_refused():
     with pytest.raises(ValueError, match="engine must be one of local, ray"):
         Place("cloud")
+
+
+_DRIVER = """
+import os, pathlib, signal, sys, threading, time
+done = pathlib.Path(sys.argv[1])
+
+def watch():
+    while len(list(done.glob('[!.]*.json'))) < 2:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=watch, daemon=True).start()
+from centertrack_ros.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def _killed_in_the_middle(tmp_path: Path, *options: str) -> None:
+    """A driver that is killed without warning after two recordings; another run does the rest, and only that."""
+    _files(tmp_path, recordings=24)
+    done = tmp_path / "done"
+    done.mkdir()
+    files = ["--results", str(tmp_path / "results"), "--truth", str(tmp_path / "truth"), "--finished", str(done)]
+    command = [sys.executable, "-c", _DRIVER, str(done), "evaluate", "mot", *files, *options]
+    killed = subprocess.run([*command, "--json", str(tmp_path / "killed.json")], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "killed.json").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in done.glob("[!.]*.json")}
+    assert 2 <= len(before) < 24
+    again = _evaluate(tmp_path, tmp_path / "again.json", "--finished", str(done), *options)
+    after = {path.name: path.stat().st_mtime_ns for path in done.glob("[!.]*.json")}
+    assert len(after) == 24 and all(after[name] == time for name, time in before.items())
+    assert again == _evaluate(tmp_path, tmp_path / "undisturbed.json")
+
+
+def test_a_killed_driver_loses_no_finished_recording(tmp_path):
+    _killed_in_the_middle(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_of_ray_loses_no_finished_recording(tmp_path):
+    pytest.importorskip("ray")
+    _killed_in_the_middle(tmp_path, "--engine", "ray")
+
+
+def test_a_damaged_finished_file_is_judged_again(tmp_path):
+    _files(tmp_path, recordings=2)
+    whole = _evaluate(tmp_path, tmp_path / "whole.json", "--finished", str(tmp_path / "done"))
+    next((tmp_path / "done").iterdir()).write_text('{"pedestrian": {"HO')
+    assert _evaluate(tmp_path, tmp_path / "again.json", "--finished", str(tmp_path / "done")) == whole
+
+
+def test_a_full_disk_keeps_the_finished_recordings_and_the_older_document(tmp_path):
+    """A limit on the size of files fails as a full disk does: recordings are small enough, the document is not."""
+    _files(tmp_path, recordings=12)
+    out, done = tmp_path / "out.json", tmp_path / "done"
+    before = _evaluate(tmp_path, out, "--sequences", "r0")
+    largest = 2 * len(_evaluate(tmp_path, tmp_path / "one.json", "--sequences", "r1"))
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); limit = int(sys.argv[1]); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)); "
+        "from centertrack_ros.cli.main import main; sys.exit(main(sys.argv[2:]))"
+    )
+    files = ["--results", str(tmp_path / "results"), "--truth", str(tmp_path / "truth"), "--finished", str(done)]
+    command = [sys.executable, "-c", code, str(largest), "evaluate", "mot", *files, "--json", str(out)]
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr and "File too large" in failed.stderr
+    assert out.read_bytes() == before and len(list(done.iterdir())) == 12
+    assert _evaluate(tmp_path, out, "--finished", str(done)) == _evaluate(tmp_path, tmp_path / "fresh.json")
 
 
 def _dies_once(pair: Pair, marker: Path) -> dict:

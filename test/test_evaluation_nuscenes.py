@@ -120,6 +120,49 @@ def test_truth_given_as_results_is_perfect_and_a_switched_id_is_counted(tmp_path
     assert "AMOTA" in capsys.readouterr().out
 
 
+def _scenes(path, switched: bool = False) -> str:
+    """Six scenes of five samples, each with two cars; in all but one the first changes its id if `switched`."""
+    samples, results = {}, {}
+    for scene in range(6):
+        for index in range(5):
+            token = f"{scene}-{index}"
+            samples[token] = {"scene": f"scene{scene}", "timestamp": 500000 * index}
+            boxes = [_track(0, 2.0 * index - 20 * number, f"{scene}{number}", 0.9 - 0.1 * number) for number in (0, 1)]
+            boxes[0]["tracking_id"] += "!" if switched and scene and index > 2 else ""
+            results[token] = [{**box, "sample_token": token} for box in boxes]
+    path.write_text(json.dumps({"meta": {}, "samples": samples, "results": results}))
+    return str(path)
+
+
+def test_scenes_by_themselves_a_report_and_a_comparison(tmp_path, capsys):
+    pytest.importorskip("motmetrics")
+    pytest.importorskip("matplotlib")
+    truth, switched = _scenes(tmp_path / "truth.json"), _scenes(tmp_path / "switched.json", switched=True)
+    command = ["evaluate", "nuscenes", "--truth", truth, "--finished", str(tmp_path / "done"), "--scenes"]
+    a, b, again, page = (str(tmp_path / name) for name in ("a.json", "b.json", "again.json", "page.html"))
+    assert main([*command, "--results", truth, "--json", a]) == 0
+    assert main([*command, "--results", switched, "--json", b, "--report", page]) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "done").iterdir()}
+    assert main([*command, "--results", switched, "--json", again]) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "done").iterdir()} == before
+    assert len(before) == 2 * (1 + 6) - 1  # the first scene is the same in both
+    assert open(again).read() == open(b).read() == open(tmp_path / "page.json").read()
+    document = json.loads(open(b).read())
+    assert document["combined"]["ids"] == 5
+    assert [scene["combined"]["ids"] for scene in document["scenes"].values()] == [0, 1, 1, 1, 1, 1]
+    assert document["curves"]["car"]["recall"][0] == 1.0
+    text = open(page).read()
+    assert text.count("<svg") == 2 and "scene5" in text and "<script" not in text
+    capsys.readouterr()
+    assert main(["compare", a, b]) == 0
+    rows = {row.split()[4]: row.split()[5:] for row in capsys.readouterr().out.splitlines() if "mean" in row}
+    assert rows["IDS"][:3] == ["0.000", "0.833", "+0.833"] and rows["IDS"][-1] == "clear"
+    assert rows["AMOTA"][2].startswith("-") and rows["FP"] == ["0.000", "0.000", "+0.000", "+0.000", "+0.000"]
+    assert main(["evaluate", "nuscenes", "--truth", truth, "--results", truth, "--json", b]) == 0
+    assert main(["compare", a, b]) == 1
+    assert "nuscenes --scenes" in capsys.readouterr().err
+
+
 def test_samples_that_are_missing_are_named(tmp_path, capsys):
     pytest.importorskip("motmetrics")
     truth = _file(tmp_path / "truth.json", [[_track(0, 1.0, "a")], [_track(1, 2.0, "a")]])

@@ -25,17 +25,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--draws must be at least 1, got {args.draws}")
     a, b = read_json(args.a), read_json(args.b)
     differences = compare(a, b, args.draws, args.seed)
-    recordings = len(a["raw"])
+    recordings = len(a.get("raw") or a["scenes"])
     if recordings < 5:
         print(f"note: {recordings} recordings are few for an interval; it shows how much they differ, not more")
+    digits = 2 if "raw" in a else 3  # nuScenes' figures are fractions
     rows = [
         [
             f"{d.kind} {d.figure}",
-            f"{d.a:.2f}",
-            f"{d.b:.2f}",
-            f"{d.difference:+.2f}",
-            f"{d.low:+.2f}",
-            f"{d.high:+.2f}",
+            *(f"{value:.{digits}f}" for value in (d.a, d.b)),
+            *(f"{value:+.{digits}f}" for value in (d.difference, d.low, d.high)),
             "clear" if d.is_clear else "",
         ]
         for d in differences

@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth.add_argument("--dataroot", type=Path, metavar="DIR", help="the whole database")
     nuscenes.add_argument("--version", default="v1.0-mini", help="of the database")
     nuscenes.add_argument("--split", default="mini_val", help="of the database: mini_val, val, …")
+    nuscenes.add_argument("--scenes", action="store_true", help="judge each scene by itself, too: compare needs it")
     nuscenes.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
+    nuscenes.add_argument("--report", type=Path, metavar="HTML", help="write a page with tables and plots")
+    _where(nuscenes)
     nuscenes.set_defaults(evaluate=_nuscenes)
 
 
@@ -62,9 +65,13 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: one task for each recording")
+    _where(parser)
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots, timelines, worst moments")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="for the report: NAME/000001.jpg or NAME/img1/…")
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: one task for each recording")
     parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this machine's own")
     parser.add_argument(
         "--finished", type=Path, metavar="DIR", help="keep each recording's scores, to go on after a stop"
@@ -154,14 +161,20 @@ def _nuscenes(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.document import nuscenes_document, nuscenes_table, write_json
     from centertrack_ros.evaluation.nuscenes_scores import score_database, score_files
 
+    place = _place(args) if args.scenes or args.engine == "ray" or args.finished else None
     if args.truth:
-        figures = score_files(args.results, args.truth)
+        figures = score_files(args.results, args.truth, place)
     else:
-        figures = score_database(args.results, args.dataroot, args.version, args.split)
+        figures = score_database(args.results, args.dataroot, args.version, args.split, place)
     document = nuscenes_document(figures)
     print(nuscenes_table(document))
     if args.json:
         write_json(args.json, document)
+    if args.report:
+        from centertrack_ros.evaluation.report import write_nuscenes_report
+
+        write_nuscenes_report(args.report, document)
+        print(f"report: {args.report}")
 
 
 def _report(

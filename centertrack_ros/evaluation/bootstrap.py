@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.evaluation.track_scores import combine, summary
 
+NUSCENES_FIGURES = ("amota", "amotp", "recall", "mota", "motp", "fp", "fn", "ids", "frag")
 FIGURES = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "CLR_FP", "CLR_FN", "IDSW", "Frag")
 
 
@@ -44,14 +46,15 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int = 1000, seed:
 
     Raises ValueError when they do not hold the same recordings, or none that can be drawn.
     """
-    if "raw" not in a or "raw" not in b:
-        raise ValueError("only documents of `evaluate mot`, `kitti` and `bag` hold what a comparison needs")
     if a["benchmark"] != b["benchmark"]:
         raise ValueError(f"the documents are of different benchmarks: '{a['benchmark']}' and '{b['benchmark']}'")
-    names = sorted(a["raw"])
-    if names != sorted(b["raw"]):
-        odd = sorted(set(names) ^ set(b["raw"]))
-        raise ValueError(f"the documents are of different recordings: only one has {', '.join(odd)}")
+    if "scenes" in a and "scenes" in b:
+        return _compare_scenes(a["scenes"], b["scenes"], draws, seed)
+    if "raw" not in a or "raw" not in b:
+        raise ValueError(
+            "only documents of `evaluate mot`, `kitti`, `bag` and `nuscenes --scenes` hold what a comparison needs"
+        )
+    names = _common_names(a["raw"], b["raw"])
     kinds = [kind for kind in a["combined"] if kind in b["combined"]]
     if not kinds:
         raise ValueError("the documents have no class in common")
@@ -64,6 +67,36 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int = 1000, seed:
         for kind in kinds
         for figure in FIGURES
     ]
+
+
+def _common_names(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    if odd := sorted(set(a) ^ set(b)):
+        raise ValueError(f"the documents are of different recordings: only one has {', '.join(odd)}")
+    return sorted(a)
+
+
+def _compare_scenes(a: Mapping[str, Any], b: Mapping[str, Any], draws: int, seed: int) -> list[Difference]:
+    """Of nuScenes' figures, whose sum over scenes only the devkit knows: the mean over the scenes that have them."""
+    names = _common_names(a, b)
+    rng = np.random.default_rng(seed)
+    picks = np.concatenate((np.arange(len(names))[None], rng.integers(0, len(names), (draws, len(names)))))
+    found = []
+    for figure in NUSCENES_FIGURES:
+        one, two = (
+            np.array([np.nan if (v := side[name]["combined"][figure]) is None else v for name in names], np.float64)
+            for side in (a, b)
+        )
+        known = np.isfinite(one) & np.isfinite(two)
+        if known.any():
+            means = [_means(np.where(known, side, np.nan)[picks]) for side in (one, two)]
+            found.append(_difference("mean over scenes", figure.upper(), *means))
+    return found
+
+
+def _means(table: NDArray[np.float64]) -> list[float]:
+    """Of each row, over what is known; rows of which nothing is are left out."""
+    count = np.isfinite(table).sum(axis=1)
+    return (np.nansum(table, axis=1)[count > 0] / count[count > 0]).tolist()
 
 
 def _figures(raw: Mapping[str, Any], pick: list[str], kinds: list[str]) -> dict[tuple[str, str], float]:

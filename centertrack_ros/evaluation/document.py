@@ -51,6 +51,13 @@ def track_document(benchmark: str, scores: TrackScores, notes: Sequence[str] = (
     }
 
 
+# Figures of nuscenes-devkit's tracking evaluation, in its order.
+NUSCENES_COLUMNS = (
+    "amota", "amotp", "recall", "motar", "gt", "mota", "motp", "mt", "ml", "faf", "tp", "fp", "fn", "ids", "frag",
+    "tid", "lgd",
+)  # fmt: skip
+
+
 def nuscenes_document(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The document of an evaluation by nuscenes-devkit: its figures, over all classes and per class, None for none."""
     libraries = {name: _version(name) for name in ("nuscenes-devkit", "motmetrics")}
@@ -59,10 +66,18 @@ def nuscenes_document(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def nuscenes_table(document: Mapping[str, Any]) -> str:
     """A row for each class and one for all."""
-    names = list(document["combined"])
-    rows = [[name, *_plain_cells(values, names)] for name, values in document["classes"].items()]
-    rows.append(["all", *_plain_cells(document["combined"], names)])
-    return table(["class", *(name.upper() for name in names)], rows)
+    names = NUSCENES_COLUMNS
+    text = [table(["class", *(name.upper() for name in names)], nuscenes_rows(document))]
+    if document.get("scenes"):
+        rows = [[scene, *_plain_cells(found["combined"], names)] for scene, found in document["scenes"].items()]
+        text.append(table(["scene", *(name.upper() for name in names)], rows))
+    return "\n\n".join(text)
+
+
+def nuscenes_rows(document: Mapping[str, Any]) -> list[list[str]]:
+    """Cells of the table, in the order of `NUSCENES_COLUMNS`."""
+    named = [*document["classes"].items(), ("all", document["combined"])]
+    return [[name, *_plain_cells(values, NUSCENES_COLUMNS)] for name, values in named]
 
 
 def _plain_cells(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:

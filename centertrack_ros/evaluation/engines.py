@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,29 +93,49 @@ def judge_all(
 
     what  names the rules, so that scores by other rules, or of other files, are not taken for these
     """
-    open_pairs: dict[str, Pair] = {}
-    for pair in pairs:
-        kept = _kept_file(place.finished, pair, what)
-        if kept is not None and kept.is_file():
-            yield pair.truth.name, json.loads(kept.read_text(encoding="utf-8"))
+    found = {pair.truth.name: pair for pair in pairs}
+    return run_all(place, found, judge, partial(_pair_digest, what=what))
+
+
+def run_all(
+    place: Place, items: Mapping[str, Any], judge: Callable[[Any], Judged], digest: Callable[[Any], str]
+) -> Iterator[tuple[str, Judged]]:
+    """`judge` of every item at `place`, by name; `digest` tells items apart whose names are the same."""
+    unfinished: dict[str, Any] = {}
+    files = {}
+    for name, item in items.items():
+        if place.finished is not None:
+            files[name] = place.finished / f"{name.replace('/', '_')}-{digest(item)[:16]}.json"
+        if (kept := _kept(files.get(name))) is not None:
+            yield name, kept
         else:
-            open_pairs[pair.truth.name] = pair
+            unfinished[name] = item
     run = _on_ray if place.engine == "ray" else _here
-    for name, judged in run(place, open_pairs, judge):
-        kept = _kept_file(place.finished, open_pairs[name], what)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_json(kept, judged)
+    for name, judged in run(place, unfinished, judge):
+        if name in files:
+            files[name].parent.mkdir(parents=True, exist_ok=True)
+            write_json(files[name], judged)
         yield name, judged
 
 
-def _here(place: Place, pairs: dict[str, Pair], judge: Callable[[Pair], Judged]) -> Iterator[tuple[str, Judged]]:
-    for name, pair in pairs.items():
-        yield name, judge(pair)
+def _kept(file: Path | None) -> Judged | None:
+    """What a run before has left; None for nothing, or for a file that somebody has damaged."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return kept if isinstance(kept, dict) else None
 
 
-def _on_ray(place: Place, pairs: dict[str, Pair], judge: Callable[[Pair], Judged]) -> Iterator[tuple[str, Judged]]:
-    if not pairs:
+def _here(place: Place, items: Mapping[str, Any], judge: Callable[[Any], Judged]) -> Iterator[tuple[str, Judged]]:
+    for name, item in items.items():
+        yield name, judge(item)
+
+
+def _on_ray(place: Place, items: Mapping[str, Any], judge: Callable[[Any], Judged]) -> Iterator[tuple[str, Judged]]:
+    if not items:
         return
     try:
         import ray
@@ -129,7 +149,7 @@ def _on_ray(place: Place, pairs: dict[str, Pair], judge: Callable[[Pair], Judged
         raise ValueError(f"no Ray cluster at '{place.address}': {error}") from None
     try:
         task = ray.remote(max_retries=_RETRIES)(_call)
-        waiting = {task.remote(judge, pair): name for name, pair in pairs.items()}
+        waiting = {task.remote(judge, item): name for name, item in items.items()}
         while waiting:
             [done], _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(done), ray.get(done)
@@ -142,18 +162,16 @@ def _on_ray(place: Place, pairs: dict[str, Pair], judge: Callable[[Pair], Judged
             ray.shutdown()
 
 
-def _call(judge: Callable[[Pair], Judged], pair: Pair) -> Judged:
-    return judge(pair)
+def _call(judge: Callable[[Any], Judged], item: Any) -> Judged:
+    return judge(item)
 
 
-def _kept_file(folder: Path | None, pair: Pair, what: str) -> Path | None:
-    """The file of this recording, these results and these rules."""
-    if folder is None:
-        return None
+def _pair_digest(pair: Pair, what: str) -> str:
+    """Of this recording, these results and these rules."""
     digest = hashlib.sha256(what.encode())
     for side in (pair.truth, pair.results):
         _add(digest, side)
-    return folder / f"{pair.truth.name.replace('/', '_')}-{digest.hexdigest()[:16]}.json"
+    return digest.hexdigest()
 
 
 def _add(digest: Any, sequence: Sequence) -> None:

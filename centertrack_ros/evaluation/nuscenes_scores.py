@@ -8,7 +8,9 @@ for bicycle racks, which needs the database, is not.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
@@ -19,13 +21,19 @@ import numpy as np
 
 from centertrack_ros.datasets import nuscenes as data
 from centertrack_ros.datasets.records import DataError
+from centertrack_ros.evaluation.engines import Place, run_all
 
 Boxes = Mapping[str, list[dict[str, Any]]]
 SPLITS = ("mini_val", "mini_train", "val", "train", "test")
 
 
-def score_database(results: Path, dataroot: Path, version: str, split: str) -> dict[str, Any]:
-    """The benchmark's figures for a submission against the database. Raises DataError, ImportError."""
+def score_database(
+    results: Path, dataroot: Path, version: str, split: str, place: Place | None = None
+) -> dict[str, Any]:
+    """The benchmark's figures for a submission against the database. Raises DataError, ImportError.
+
+    With a `place`, each scene is judged by itself as well, there (`scenes`: name -> the same figures).
+    """
     data.devkit()
     submitted = data.read_results(results)
     if not (dataroot / version).is_dir():
@@ -47,15 +55,15 @@ def score_database(results: Path, dataroot: Path, version: str, split: str) -> d
             )
         except AssertionError as error:
             raise DataError(results, f"the devkit refuses {len(submitted)} samples for {split}: {error}") from None
-        metrics, _ = judge.evaluate()
-    return _figures(metrics)
+    return _judge_scenes(judge.tracks_gt, judge.tracks_pred, place)
 
 
-def score_files(results: Path, truth: Path) -> dict[str, Any]:
+def score_files(results: Path, truth: Path, place: Place | None = None) -> dict[str, Any]:
     """The benchmark's figures for a result file against a truth file of the same form, or a `sample_info.json`.
 
     A truth file may have `samples`: token -> {scene, timestamp}; without it, its samples are one scene in the order of
-    the file. Raises DataError when the samples of the two files differ, ImportError without the devkit.
+    the file. `place` as in `score_database`.
+    Raises DataError when the samples of the two files differ, ImportError without the devkit.
     """
     document = data.load_json(truth)
     is_info = isinstance(document, dict) and "data_list" in document
@@ -67,24 +75,68 @@ def score_files(results: Path, truth: Path) -> dict[str, Any]:
     if unknown := sorted(set(found) - set(true_boxes)):
         raise DataError(results, f"sample {unknown[0]} is not in the truth")
     samples = said.get("samples") or {token: {"scene": "scene", "timestamp": i} for i, token in enumerate(true_boxes)}
-    return score_boxes(found, true_boxes, samples)
+    return score_boxes(found, true_boxes, samples, place)
 
 
-def score_boxes(results: Boxes, truth: Boxes, samples: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def score_boxes(
+    results: Boxes, truth: Boxes, samples: Mapping[str, Mapping[str, Any]], place: Place | None = None
+) -> dict[str, Any]:
     """The benchmark's figures for boxes by sample; `samples` gives each sample's scene and timestamp."""
     data.devkit()
     from nuscenes.eval.common.config import config_factory
+
+    ranges = config_factory("tracking_nips_2019").class_range
+    origins = _origins(truth)
+    true_tracks = _tracks(truth, samples, origins, ranges, is_truth=True)
+    return _judge_scenes(true_tracks, _tracks(results, samples, origins, ranges, is_truth=False), place)
+
+
+def _judge_scenes(truth: Mapping[str, Any], results: Mapping[str, Any], place: Place | None) -> dict[str, Any]:
+    """All scenes together, and each alone when there is a place for that. Ray and `finished` take part in both."""
+    jobs = {"all scenes": (dict(truth), dict(results))}
+    if place is not None:
+        jobs |= {f"scene {name}": ({name: truth[name]}, {name: results[name]}) for name in sorted(truth)}
+    judged = dict(run_all(place or Place(), jobs, _judge, _digest))
+    scenes = {name.removeprefix("scene "): figures for name, figures in judged.items() if name != "all scenes"}
+    for figures in scenes.values():
+        del figures["curves"]
+    return judged["all scenes"] | ({"scenes": scenes} if place is not None else {})
+
+
+def _digest(job: tuple[Any, Any]) -> str:
+    return hashlib.sha256(json.dumps([_plain(side) for side in job]).encode()).hexdigest()
+
+
+def _plain(side: Mapping[str, Any]) -> Any:
+    boxes = {
+        scene: {time: [box.serialize() for box in found] for time, found in times.items()}
+        for scene, times in side.items()
+    }
+    return json.loads(json.dumps(boxes, default=str))
+
+
+def _judge(job: tuple[Any, Any]) -> dict[str, Any]:
+    from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.tracking.evaluate import TrackingEval
 
-    config = config_factory("tracking_nips_2019")
-    origins = _origins(truth)
     judge = TrackingEval.__new__(TrackingEval)  # its constructor would read the database
-    judge.cfg, judge.verbose, judge.output_dir, judge.render_classes = config, False, "", []
-    judge.tracks_gt = _tracks(truth, samples, origins, config.class_range, is_truth=True)
-    judge.tracks_pred = _tracks(results, samples, origins, config.class_range, is_truth=False)
+    judge.cfg, judge.verbose = config_factory("tracking_nips_2019"), False
+    judge.output_dir, judge.render_classes = "", []
+    judge.tracks_gt, judge.tracks_pred = job
     with contextlib.redirect_stdout(io.StringIO()):
-        metrics, _ = judge.evaluate()
-    return _figures(metrics)
+        metrics, curves = judge.evaluate()
+    return {**_figures(metrics), "curves": _curves(curves)}
+
+
+def _curves(metrics: Any) -> dict[str, dict[str, list[float | None]]]:
+    """Class -> what the devkit found at each of its thresholds of the score that were reached, the lowest first."""
+    found = {}
+    for name, curve in metrics.md.items():
+        rows = np.flatnonzero(np.nan_to_num(curve.confidence) > 0)
+        columns = {"score": curve.confidence, "recall": curve.recall, "mota": curve.mota, "motp": curve.motp}
+        if len(rows):
+            found[name] = {key: [_number(float(values[row])) for row in rows] for key, values in columns.items()}
+    return found
 
 
 def _origins(truth: Boxes) -> dict[str, np.ndarray]:

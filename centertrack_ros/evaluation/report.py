@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from centertrack_ros.evaluation import report_plots
-from centertrack_ros.evaluation.document import TABLE_COLUMNS, table_rows, write_json
+from centertrack_ros.evaluation.document import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows, write_json
 from centertrack_ros.evaluation.moments import lives, moments, worst
 from centertrack_ros.evaluation.track_scores import Pair, TrackScores
 
@@ -46,6 +46,25 @@ def write_report(
     body += [_table(kind, rows) for kind, rows in table_rows(document).items()]
     body.append(_plots(document, pairs, scores, judge, late))
     body += [_recording(pair, pictures, count) for pair in pairs]
+    _write(path, body, document)
+
+
+def write_nuscenes_report(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes `path` (HTML) and the document beside it: the devkit's figures per class and scene, and its curves."""
+    names = [name.upper() for name in NUSCENES_COLUMNS]
+    body = ["<h1>Tracking evaluation: nuScenes</h1>", _table("per class", nuscenes_rows(document), names)]
+    if scenes := document.get("scenes"):
+        rows = [row for name, found in scenes.items() for row in [[name, *nuscenes_rows(found)[-1][1:]]]]
+        body.append(_table("per scene", rows, names))
+    plots = [("MOTA and recall over the least score", report_plots.devkit_curves(document["curves"], "mota", "recall"))]
+    plots.append(
+        ("Mean distance of matched boxes on the ground (m)", report_plots.devkit_curves(document["curves"], "motp"))
+    )
+    body.append(f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in plots)}</div>")
+    _write(path, body, document)
+
+
+def _write(path: Path, body: Sequence[str], document: Mapping[str, Any]) -> None:
     page = (
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Tracking evaluation</title>"
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
@@ -55,11 +74,11 @@ def write_report(
     write_json(path.with_suffix(".json"), document)
 
 
-def _table(kind: str, rows: Sequence[Sequence[str]]) -> str:
-    heading = "".join(f"<th>{html.escape(name)}</th>" for name in (kind, *TABLE_COLUMNS))
+def _table(kind: str, rows: Sequence[Sequence[str]], columns: Iterable[str] = TABLE_COLUMNS) -> str:
+    heading = "".join(f"<th>{html.escape(name)}</th>" for name in (kind, *columns))
     lines = []
     for row in rows:
-        mark = ' class="all"' if row[0] == "COMBINED" else ""
+        mark = ' class="all"' if row[0] in ("COMBINED", "all") else ""
         lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
     head = f"<thead><tr>{heading}</tr></thead>"
     return f"<h2>{html.escape(kind)}</h2><div class='wide'><table>{head}<tbody>{''.join(lines)}</tbody></table></div>"

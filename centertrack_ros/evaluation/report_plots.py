@@ -79,6 +79,19 @@ def over_score(pairs: Sequence[Pair], judge: Any) -> str | None:
     return _svg(figure)
 
 
+def devkit_curves(curves: Mapping[str, Mapping[str, Sequence[float | None]]], *figures: str) -> str:
+    """The devkit's figures over its thresholds of the score, a colour for each class and a dash for each figure."""
+    figure, axes = _figure(5.4, 3.4)
+    for number, (kind, curve) in enumerate(sorted(curves.items())):
+        for name, style in zip(figures, ("o-", "s--"), strict=False):
+            values = [np.nan if value is None else value for value in curve[name]]
+            axes.plot(curve["score"], values, style, color=f"C{number}", markersize=2.5, label=f"{kind} {name}")
+    axes.set(xlabel="least score")
+    if curves:
+        axes.legend(fontsize=6, ncols=2)
+    return _svg(figure)
+
+
 def _above(results: Any, threshold: float) -> Any:
     frames = tuple(frame.select(frame.tracks.detections.scores >= threshold) for frame in results)
     return replace(results, frames=frames)
