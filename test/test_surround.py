@@ -220,6 +220,7 @@ def test_two_that_were_begun_as_two_become_one_when_they_prove_to_be_at_one_plac
 
 
 @given(st.floats(0.0, 1.2), st.floats(-12, 12), st.booleans())
+@settings(max_examples=40)
 def test_an_object_is_known_again_in_the_next_camera_after_a_gap(gap, speed, covariances):
     """It drives on unseen, and its motion says where it is."""
     motion, around = speed * np.array([-0.4, 0.6, 0.0]), tracker()

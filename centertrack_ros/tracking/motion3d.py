@@ -39,6 +39,12 @@ def predict(
     return moved, moves @ covariances @ np.swapaxes(moves, 1, 2) + noise
 
 
+def drifts(covariances: NDArray[np.float64], steps: NDArray[np.float64], unrest: float) -> NDArray[np.float64]:
+    """(N, 3, 3) m²: how unsure positions become within `steps` (N,) s because velocities are, and change."""
+    times = np.asarray(steps, np.float64)[:, None, None]
+    return times**2 * covariances[:, 3:, 3:] + unrest**2 * times**3 / 3 * np.eye(3)
+
+
 def correct(
     means: NDArray[np.float64],
     covariances: NDArray[np.float64],

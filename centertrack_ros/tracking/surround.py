@@ -216,9 +216,10 @@ def _associated(views: Views, left: Integers, objects: Objects, camera: int, sta
     if not len(rows):
         return views
     steps = np.maximum(stamp - objects.stamps, 0.0)
-    means, covariances = motion3d.predict(objects.means, objects.covariances, steps, config.unrest)
-    spreads = views.spreads[rows] + objects.spreads[columns] + covariances[columns, :3, :3]
-    squares = motion3d.squared_distances(views.boxes.centers[rows] - means[columns, :3], spreads)
+    expected = objects.means[:, :3] + objects.means[:, 3:] * steps[:, None]
+    drifts = motion3d.drifts(objects.covariances, steps, config.unrest)
+    spreads = views.spreads[rows] + (objects.spreads + drifts)[columns]
+    squares = motion3d.squared_distances(views.boxes.centers[rows] - expected[columns], spreads)
     # What has not been seen for long may be anywhere: among equals the well-known place comes first.
     costs = squares + np.linalg.slogdet(spreads)[1]
     near = squares <= config.gate_sigma**2
