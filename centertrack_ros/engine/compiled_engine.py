@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class Compiled(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._compiled: Any = torch.compile(network, dynamic=False)
+        self._compiled: Callable[..., Any] | None = _compile(network)
 
     def forward(self, *inputs: Tensor | None) -> Mapping[str, Tensor]:
         if self._compiled is not None:
@@ -35,6 +35,11 @@ class Compiled(nn.Module):
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
                 _LOG.warning("torch.compile is not possible here, the network runs uncompiled: %s", reason)
         return self.network(*inputs)
+
+
+def _compile(network: nn.Module) -> Callable[..., Any]:
+    compiled = torch.compile(network, dynamic=False)
+    return lambda *inputs: compiled(*inputs)  # not a module, which would be registered a second time
 
 
 class CompiledEngine(TorchEngine):

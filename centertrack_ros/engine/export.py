@@ -73,9 +73,11 @@ def trace(
     shape: InputShape = InputShape(),  # noqa: B008 (frozen)
     flip_test: bool = False,
     shuffle: bool = False,
+    dense: bool = False,
 ) -> Traced:
     """The fused network with its decoding and sparse heads as a graph, on the CPU and in float32.
 
+    dense    evaluate every head everywhere, for comparison
     shuffle  write transposed convolutions as convolutions and pixel shuffles: much faster in OpenVINO with bfloat16
 
     Raises ValueError for an input size that is not a multiple of 32.
@@ -84,7 +86,7 @@ def trace(
     if shuffle:
         shuffle_upsampling(fused)
     told: list[list[str]] = []
-    peaks = _Named(PeakNetwork(fused, profile.max_detections, flip_test), told.append).eval()
+    peaks = _Named(PeakNetwork(fused, profile.max_detections, flip_test, dense), told.append).eval()
     height, width = shape.size or (128, 160)
     if height % 32 or width % 32:
         raise ValueError(f"the input size must be multiples of 32, got {height}x{width}")

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""What a frame costs outside the network, on one core, over the number of objects; prints JSON.
+
+    scripts/run python benchmarks/bench_stages.py [--objects 10 60 100] [--frames 60]
+
+Everything is the real thing but the network's answer: the peaks of objects that move across the picture, each with a
+displacement and 3D heads, as a nuScenes model gives them. "together" is what every frame costs: image to network input,
+prior heatmap, decoding, 3D, association. Making and serialising the messages of all three topics, which a node does for
+those that somebody subscribes to, stands beside it where ROS 2 is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes  # noqa: E402
+from centertrack_ros.geometry import gaussian  # noqa: E402
+from centertrack_ros.geometry.cameras import Camera  # noqa: E402
+from centertrack_ros.network.peaks import Peaks, from_arrays  # noqa: E402
+from centertrack_ros.network.profile import ModelProfile  # noqa: E402
+from centertrack_ros.tracking.tracker import Frame, Pipeline  # noqa: E402
+from centertrack_ros.tracking.types import TrackState  # noqa: E402
+
+HEADS = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
+GRID = (112, 200)
+
+
+class MovingObjects:
+    """Answers with `count` clear peaks that drift, one in ten missing in each frame, and weak ones up to K = 100."""
+
+    name = "moving objects"
+
+    def __init__(self, count: int) -> None:
+        most = max(100, count)
+        self.profile = ModelProfile(
+            "street", "dla_34", tuple("abcdefghij"), HEADS, input_height=448, input_width=800, max_detections=most,
+            trained_focal_length=633.0,
+        )  # fmt: skip
+        self._rng = np.random.default_rng(count)
+        self._count, self._most = count, most
+        self._centres = self._rng.uniform((5, 5), (GRID[1] - 5, GRID[0] - 5), (count, 2))
+        self._speeds = self._rng.normal(0, 0.6, (count, 2))
+        self._classes = self._rng.integers(0, 10, count)
+        self._table = normalisation_table(self.profile)
+        self.render_ms = 0.0
+
+    def prepare(self, image: Any, affine: Any, size: tuple[int, int]) -> Any:
+        return warp_to_planes(image, affine, size, self._table)[None]
+
+    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[Any]) -> list[Peaks]:
+        start = time.perf_counter()
+        for prior in priors:
+            gaussian.render(prior, images[0].shape[-2:])
+        rendered = time.perf_counter()
+        arrays = self._arrays()
+        decoded = time.perf_counter()
+        peaks = from_arrays(arrays, GRID)
+        self.render_ms = (rendered - start + time.perf_counter() - decoded) * 1e3
+        return peaks
+
+    def _arrays(self) -> dict[str, Any]:
+        self._centres += self._speeds
+        low, high = np.array((5.0, 5.0)), np.array((GRID[1] - 5.0, GRID[0] - 5.0))
+        self._speeds[(self._centres < low) | (self._centres > high)] *= -1
+        centres = np.clip(self._centres, low, high)
+        seen = self._rng.random(self._count) > 0.1
+        weak = self._most - int(seen.sum())
+        cells = np.concatenate([centres[seen], self._rng.uniform(low, high, (weak, 2))])
+        scores = np.concatenate([self._rng.uniform(0.5, 0.9, int(seen.sum())), self._rng.uniform(0, 0.05, weak)])
+        classes = np.concatenate([self._classes[seen], self._rng.integers(0, 10, weak)])
+        tracking = np.concatenate([-self._speeds[seen], np.zeros((weak, 2))])
+        order = np.argsort(-scores)
+
+        def put(values: Any, kind: Any = np.float32) -> Any:
+            return np.ascontiguousarray(np.asarray(values)[order][None], kind)
+
+        shape = (self._most,)
+        return {
+            "scores": put(scores), "class_ids": put(classes, np.int64), "cells": put(np.floor(cells), np.int64),
+            "value.reg": put(cells % 1), "value.tracking": put(tracking),
+            "value.wh": put(self._rng.uniform(6, 20, (*shape, 2))),
+            "value.dep": put(self._rng.uniform(5, 60, (*shape, 1))),
+            "value.rot": put(self._rng.normal(0, 1, (*shape, 8))),
+            "value.dim": put(self._rng.uniform(1, 4, (*shape, 3))),
+            "value.amodel_offset": put(self._rng.normal(0, 1, (*shape, 2))),
+        }  # fmt: skip
+
+
+def messages(classes: Sequence[str]) -> Any:
+    """A function from a frame's result to what publishing it costs, ms; None without ROS 2."""
+    try:
+        from rclpy.serialization import serialize_message
+        from std_msgs.msg import Header
+
+        import centertrack_ros.msg as track_types
+        from centertrack_ros.ros.messages import MessageWriter
+        from centertrack_ros.tracking.boxes import boxes_of
+    except ImportError:
+        return None
+    writer = MessageWriter(classes, track_types)
+
+    def cost(frame: Frame, result: Any) -> float:
+        start = time.perf_counter()
+        header = Header()
+        index, boxes = boxes_of(result.tracks)
+        size = (frame.image.shape[0], frame.image.shape[1])
+        serialize_message(writer.detections_3d(header, result.tracks, index, boxes))
+        serialize_message(writer.detections_2d(header, result.tracks))
+        serialize_message(writer.track_array(header, result.tracks, index, boxes, size, frame.stamp, result.reset))
+        return (time.perf_counter() - start) * 1e3
+
+    return cost
+
+
+def measure(count: int, frames: int, size: tuple[int, int] = (900, 1600)) -> dict[str, float]:
+    """Medians of the stages, ms, for `count` objects."""
+    engine = MovingObjects(count)
+    pipeline = Pipeline(engine)
+    publish = messages(engine.profile.classes)
+    camera = Camera.from_focal(size[1], size[0], 1266.0)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    state, rows = TrackState(), []
+    for index in range(frames + 10):
+        frame = Frame(image, index / 12, camera)
+        [(result, state)] = pipeline.step([frame], [state])
+        row = {name: ms for name, ms in result.timing_ms.items() if name != "network"}
+        row["prior heatmap"] = engine.render_ms
+        if publish is not None:
+            row["messages"] = publish(frame, result)
+        row["tracks"] = len(result.tracks)
+        rows.append(row)
+    medians = {name: float(np.median([row[name] for row in rows[10:]])) for name in rows[0]}
+    medians["together"] = sum(ms for name, ms in medians.items() if name not in ("tracks", "messages"))
+    return medians
+
+
+def official_preprocess_ms(frames: int) -> float:
+    """The official way of pre-processing, on the same picture."""
+    from reference_path import ReferencePath
+    from torch import nn
+
+    engine = MovingObjects(1)
+    reference = ReferencePath(nn.Identity(), engine.profile)
+    image = np.random.default_rng(0).integers(0, 256, (900, 1600, 3), dtype=np.uint8)
+    times = []
+    for _ in range(frames):
+        start = time.perf_counter()
+        reference.prepare(image, np.array([[0.5, 0, 0], [0, 0.5, -1.0]]), (448, 800))
+        times.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(times))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--objects", type=int, nargs="+", default=[60, 100])
+    parser.add_argument("--frames", type=int, default=60)
+    args = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    import cv2
+
+    cv2.setNumThreads(1)
+    found: dict[str, Any] = {str(count): measure(count, args.frames) for count in args.objects}
+    found["official_preprocess"] = official_preprocess_ms(max(10, args.frames // 3))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The network run plainly, as the official code does it: what this project's speeds are compared with.
+
+Batch norms as they are, maps in NCHW order, every head everywhere, and where the official code has its CUDA extension,
+the deformable convolution that plain PyTorch allows on a CPU: one `grid_sample` of all taps, then a matrix product.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from centertrack_ros.geometry import gaussian
+from centertrack_ros.network.deform_conv import DeformConv
+from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.network.profile import ModelProfile
+
+
+class GridSampleConv(nn.Module):
+    """A deformable convolution by `grid_sample`; takes over the parameters of `DeformConv`."""
+
+    def __init__(self, layer: DeformConv) -> None:
+        super().__init__()
+        self.weight, self.bias, self.conv_offset_mask = layer.weight, layer.bias, layer.conv_offset_mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        first, second, mask = self.conv_offset_mask(x).chunk(3, 1)
+        offset = torch.cat((first, second), 1).view(batch, 9, 2, height, width)
+        rows, columns = torch.arange(height, dtype=x.dtype), torch.arange(width, dtype=x.dtype)
+        tap = torch.arange(9)
+        y = offset[:, :, 0] + (tap // 3 - 1).view(9, 1, 1) + rows.view(1, height, 1)
+        grid_x = offset[:, :, 1] + (tap % 3 - 1).view(9, 1, 1) + columns.view(1, 1, width)
+        grid = torch.stack((2 * grid_x / (width - 1) - 1, 2 * y / (height - 1) - 1), -1)
+        samples = F.grid_sample(x, grid.view(batch, 9 * height, width, 2), align_corners=True)
+        samples = samples.view(batch, channels, 9, height, width) * mask.sigmoid()[:, None]
+        columns_matrix = samples.reshape(batch, channels * 9, height * width)
+        out = self.weight.flatten(1) @ columns_matrix + self.bias[:, None]
+        return out.view(batch, -1, height, width)
+
+
+class ReferencePath:
+    """An engine (`engine.base.Engine`) that does nothing for speed."""
+
+    name = "reference"
+
+    def __init__(self, network: nn.Module, profile: ModelProfile) -> None:
+        self.profile = profile
+        self._network = copy.deepcopy(network).eval()
+        for owner in list(self._network.modules()):
+            for name, child in list(owner.named_children()):
+                if isinstance(child, DeformConv):
+                    setattr(owner, name, GridSampleConv(child))
+
+    def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+        """The official pre-processing: a resize to the same size, a warp, normalisation in float64."""
+        resized = cv2.resize(image, (image.shape[1], image.shape[0]))
+        warped = cv2.warpAffine(resized, affine, (size[1], size[0]), flags=cv2.INTER_LINEAR)
+        mean, std = (np.array(v, np.float32).reshape(1, 1, 3) for v in (self.profile.mean, self.profile.std))
+        normal = ((warped / 255.0 - mean) / std).astype(np.float32)
+        return torch.from_numpy(normal.transpose(2, 0, 1).reshape(1, 3, *size))
+
+    @torch.inference_mode()
+    def infer(
+        self, images: Sequence[Tensor], previous: Sequence[Tensor], priors: Sequence[NDArray[np.int64]]
+    ) -> list[Peaks]:
+        size = tuple(images[0].shape[-2:])
+        heat = torch.from_numpy(np.stack([gaussian.render(prior, size) for prior in priors]))[:, None]
+        raw = self._network(torch.cat(list(images)), torch.cat(list(previous)), heat)
+        return decode(raw, self.profile.max_detections)
+
+
+def decode(raw: dict[str, Tensor], count: int) -> list[Peaks]:
+    """Peaks of dense outputs, head by head."""
+    scores = raw["hm"].sigmoid()
+    scores = scores * (F.max_pool2d(scores, 3, 1, 1) == scores)
+    batch, classes, height, width = scores.shape
+    best, cells = scores.view(batch, classes, -1).topk(count)
+    top, place = best.view(batch, -1).topk(count)
+    class_ids = place // count
+    cells = cells.view(batch, -1).gather(1, place)
+    values: dict[str, Any] = {}
+    for name, dense in raw.items():
+        if name != "hm":
+            if name == "dep":
+                dense = 1.0 / (dense.sigmoid() + 1e-6) - 1.0
+            flat = dense.permute(0, 2, 3, 1).reshape(batch, height * width, -1)
+            values[name] = flat.gather(1, cells[..., None].expand(-1, -1, flat.shape[2])).numpy()
+    points = torch.stack((cells % width, cells // width), -1).numpy()
+    return [
+        Peaks(
+            top[i].numpy(),
+            class_ids[i].numpy(),
+            points[i],
+            {name: value[i] for name, value in values.items()},
+            (height, width),
+        )
+        for i in range(batch)
+    ]

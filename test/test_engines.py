@@ -1,0 +1,249 @@
+"""Which engine runs a model, and what becomes of a kept export that may not be used."""
+
+import errno
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network_reference import frames, seeded_network
+
+from centertrack_ros.engine import build, cache, check, load_engine, select
+from centertrack_ros.network import checkpoints
+
+cv2 = pytest.importorskip("cv2")
+SIZE = (64, 96)
+HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """Weights with a kept export; a network without deformable convolutions is exported fastest."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("kept") / "small.safetensors"
+    network, profile = seeded_network(HEADS, architecture="dla_34_conv", input_height=64, input_width=96)
+    checkpoints.save(path, network, profile)
+    build.build(path, threads=1)
+    return path
+
+
+@pytest.fixture
+def weights(kept, tmp_path, monkeypatch) -> Path:
+    """A copy of them, in which no second export can be made: what is kept must do, or torch."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(select, "_EXPORTERS", ("a_package_that_does_not_exist",))
+    shutil.copytree(kept.parent, tmp_path / "w")
+    return tmp_path / "w" / kept.name
+
+
+def manifest_of(weights: Path) -> Path:
+    (found,) = weights.parent.glob("*.engines/*/manifest.json")
+    return found
+
+
+def change(weights: Path, edit) -> None:
+    path = manifest_of(weights)
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def make_fastest(weights: Path, name: str) -> None:
+    def edit(content) -> None:
+        for other, result in content["engines"].items():
+            result["ms"] = 1.0 if other == name else 2.0
+
+    change(weights, edit)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torch"])
+def test_auto_is_what_was_fastest(weights, caplog, name) -> None:
+    if name != "torch":
+        pytest.importorskip(name)
+    make_fastest(weights, name)
+    with caplog.at_level(logging.INFO, "centertrack_ros"):
+        engine = load_engine(weights, threads=1)
+    assert engine.name == name
+    assert f"engine auto: {name}, the fastest here" in caplog.text
+    assert check.compare(check.answers(load_engine(weights, engine="torch"), SIZE), check.answers(engine, SIZE)).exact
+
+
+def test_a_kept_export_runs_without_torch(weights) -> None:
+    """Its import is the longest part of a start."""
+    make_fastest(weights, "onnxruntime")
+    code = (
+        "import sys; from centertrack_ros.engine import load_engine\n"
+        f"engine = load_engine({str(weights)!r}, threads=1)\n"
+        "from centertrack_ros.engine import check\n"
+        "print(engine.name, len(check.answers(engine, (64, 96))), 'torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["onnxruntime", "1", "False"], run.stderr
+
+
+STALE = {
+    "it was made with openvino 1.0, here is": lambda content: content["facts"]["versions"].update(openvino="1.0"),
+    "it was made for another CPU (Abacus)": lambda content: content["facts"]["cpu"].update(name="Abacus"),
+    "it was made from other weights": lambda content: content["facts"].update(weights="0" * 64),
+    "its manifest cannot be read": lambda content: content.pop("files"),
+}
+
+
+@pytest.mark.parametrize("complaint", STALE)
+def test_a_stale_or_foreign_export_costs_one_line_and_torch_goes_on(weights, caplog, complaint) -> None:
+    change(weights, STALE[complaint])
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        engine = load_engine(weights, threads=1)
+    assert engine.name == "torch" and len(check.answers(engine, SIZE)) == 1
+    assert sum(complaint in message for message in caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(path.read_bytes()[:-100]), lambda path: path.unlink()]
+)
+def test_a_damaged_export_costs_one_line(weights, caplog, damage) -> None:
+    damage(manifest_of(weights).with_name("model.onnx"))
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        assert load_engine(weights, threads=1).name == "torch"
+    assert sum("model.onnx is damaged or missing" in message for message in caplog.messages) == 1
+
+
+def test_an_export_under_the_key_of_others_is_named(weights, caplog) -> None:
+    """What another version left behind lies under another key."""
+    change(weights, lambda content: content["facts"]["versions"].update(torch="1.0"))
+    folder = manifest_of(weights).parent
+    folder.rename(folder.with_name("0" * 20))
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        assert load_engine(weights, threads=1).name == "torch"
+    assert sum("it was made with torch 1.0, here is" in message for message in caplog.messages) == 1
+
+
+def test_an_engine_that_failed_its_check_is_not_used(weights, caplog) -> None:
+    change(
+        weights, lambda content: content["engines"]["onnxruntime"].update(problem="its answer is not the reference's")
+    )
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        assert load_engine(weights, engine="onnxruntime", threads=1).name == "torch"
+    (line,) = caplog.messages
+    assert "its answer is not the reference's; torch is used instead" in line
+
+
+def test_an_engine_that_is_not_installed_is_replaced(weights, caplog, monkeypatch) -> None:
+    monkeypatch.setitem(select._MODULES, "openvino", "a_package_that_does_not_exist")
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        assert load_engine(weights, engine="openvino", threads=1).name == "torch"
+    (line,) = caplog.messages
+    assert "engine openvino needs a_package_that_does_not_exist, which is not installed; torch is used instead" in line
+
+
+def test_read_only_weights_are_kept_at_home(kept, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    locked = tmp_path / "weights" / kept.name
+    locked.parent.mkdir()
+    shutil.copy(kept, locked)
+    (tmp_path / "weights" / "small.engines").write_text("a file where the folder would be: nothing can be kept here")
+    wanted = cache.facts(locked)
+    with cache.writing(locked, wanted) as folder:
+        (folder / "model.onnx").write_bytes(b"graph")
+        cache.seal(folder, wanted, {"engines": {}})
+    entry, complaints = cache.find(locked)
+    assert entry is not None and entry.folder.parent == tmp_path / "home" / "centertrack_ros" and not complaints
+
+
+def test_a_full_disk_leaves_nothing_behind(kept, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    path = tmp_path / kept.name
+    shutil.copy(kept, path)
+    with pytest.raises(OSError, match="No space left"), cache.writing(path, cache.facts(path)) as folder:
+        (folder / "model.onnx").write_bytes(b"half a gra")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert cache.find(path) == (None, []) and not list((tmp_path / "small.engines").iterdir())
+
+
+def test_an_export_that_fails_costs_one_line(weights, caplog, monkeypatch) -> None:
+    shutil.rmtree(manifest_of(weights).parents[1])
+    monkeypatch.setattr(select, "_EXPORTERS", ())
+    failing = [sys.executable, "-c", "import sys; sys.exit('[Errno 28] No space left on device')"]
+    run = subprocess.run
+    monkeypatch.setattr(select.subprocess, "run", lambda command, **options: run(failing, **options))
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        assert load_engine(weights, threads=1).name == "torch"
+    assert caplog.messages[-1].startswith(
+        "engine auto: torch, because the export of small.safetensors failed: [Errno 28]"
+    )
+
+
+def test_unusable_weights_are_said_to_be_so(tmp_path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        load_engine(tmp_path / "w.safetensors")
+
+
+def test_wrong_inputs_are_refused_and_the_next_ones_work(weights) -> None:
+    make_fastest(weights, "onnxruntime")
+    engine = load_engine(weights, threads=1)
+    identity = np.array([[1.0, 0, 0], [0, 1, 0]])
+    small, large = (engine.prepare(frames(*size, 1, 5)[0], identity, size) for size in ((64, 64), SIZE))
+    none = np.zeros((0, 3), np.int64)
+    with pytest.raises(ValueError, match=r"one size, got \[\(64, 64\), \(64, 96\)\]"):
+        engine.infer([large], [small], [none])
+    with pytest.raises(ValueError, match="1 images with 0 previous"):
+        engine.infer([large], [], [none])
+    with pytest.raises(ValueError, match="multiples of 32, got 64x90"):
+        engine.infer([large[..., :90]], [large[..., :90]], [none])
+    assert engine.infer([], [], []) == [] and len(engine.infer([large], [large], [none])) == 1
+    torch_input = load_engine(weights, engine="torch").prepare(frames(*SIZE, 1, 5)[0], identity, SIZE)
+    np.testing.assert_array_equal(torch_input.numpy(), large)
+
+
+def test_without_a_compiler_the_network_runs_uncompiled(weights, caplog, monkeypatch) -> None:
+    from torch._inductor import exc
+
+    from centertrack_ros.engine.compiled_engine import CompiledEngine
+
+    engine = CompiledEngine(*checkpoints.load(weights))
+
+    def no_compiler(*_):
+        raise exc.InvalidCxxCompiler()
+
+    monkeypatch.setattr(engine._network, "_compiled", no_compiler)
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        got = check.answers(engine, SIZE) + check.answers(engine, SIZE)
+    (line,) = caplog.messages
+    assert "the network runs uncompiled" in line
+    reference = load_engine(weights, engine="torch")
+    assert check.compare(check.answers(reference, SIZE) * 2, got).exact
+
+
+def test_too_little_memory_on_the_gpu_makes_the_batches_smaller(weights, caplog, monkeypatch) -> None:
+    """The engine's reaction, on a device that takes two images at once."""
+    import torch
+
+    from centertrack_ros.engine.cuda_engine import CudaEngine
+
+    class Small(torch.nn.Module):
+        def __init__(self, network: torch.nn.Module) -> None:
+            super().__init__()
+            self.network, self.most = network, 2
+
+        def forward(self, image, *others):
+            if len(image) > self.most:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return self.network(image, *others)
+
+    monkeypatch.setattr("centertrack_ros.engine.cuda_engine._Graphed", Small)
+    engine = CudaEngine(*checkpoints.load(weights), "cpu", half=False)
+    with caplog.at_level(logging.WARNING, "centertrack_ros"):
+        got = check.answers(engine, SIZE, 5) + check.answers(engine, SIZE, 5)
+    (line,) = caplog.messages
+    assert "does not suffice for 5 images at once: 2 from now on" in line
+    reference = check.answers(load_engine(weights, engine="torch"), SIZE, 5)
+    assert check.compare(reference * 2, got).exact
+    engine._network.most = 0
+    with pytest.raises(RuntimeError, match="does not suffice for one image"):
+        check.answers(engine, SIZE)
