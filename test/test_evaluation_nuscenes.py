@@ -155,7 +155,7 @@ def test_scenes_by_themselves_a_report_and_a_comparison(tmp_path, capsys):
     assert text.count("<svg") == 2 and "scene5" in text and "<script" not in text
     capsys.readouterr()
     assert main(["compare", a, b]) == 0
-    rows = {row.split()[4]: row.split()[5:] for row in capsys.readouterr().out.splitlines() if "mean" in row}
+    rows = {row.split()[3]: row.split()[4:] for row in capsys.readouterr().out.splitlines() if "mean" in row}
     assert rows["IDS"][:3] == ["0.000", "0.833", "+0.833"] and rows["IDS"][-1] == "clear"
     assert rows["AMOTA"][2].startswith("-") and rows["FP"] == ["0.000", "0.000", "+0.000", "+0.000", "+0.000"]
     assert main(["evaluate", "nuscenes", "--truth", truth, "--results", truth, "--json", b]) == 0

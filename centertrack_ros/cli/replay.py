@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE", help="a parameter"
     )
-    parser.add_argument("--results", choices=("mot", "kitti", "coco"), help="result files beside the bag, DIR/NAME.*")
+    parser.add_argument("--results", choices=("mot", "kitti", "coco", "nuscenes"), help="result files, DIR/NAME.*")
     parser.add_argument("--through-ros", action="store_true", help="also play it through DDS into a node, and compare")
     parser.add_argument("--rate", type=float, default=1.0, help="with --through-ros: 1 is the recording's speed")
     parser.add_argument("--loop", type=int, default=1, metavar="N", help="with --through-ros: how often it is played")
@@ -98,8 +98,21 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
         print(f"note: {count} left out: {reason}")
     for note in summary.notes:
         print(f"note: {note}")
-    if args.results:
+    if args.results == "nuscenes":
+        _write_nuscenes(bag, target, args.output / f"{target.name}.json")
+    elif args.results:
         write_results(target, args.output, args.results)
+
+
+def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
+    from centertrack_ros.datasets import nuscenes
+    from centertrack_ros.evaluation.replay_nuscenes import world_tracks
+
+    recordings, notes = world_tracks(bag, target)
+    for note in notes:
+        print(f"note: {note}")
+    nuscenes.write_results(path, recordings)
+    print(path)
 
 
 def _through_ros(

@@ -2,7 +2,8 @@
 them.
 
 Each camera NAME has `/NAME/image_raw/compressed` (or `/NAME/image_raw`), `/NAME/camera_info`, and its truth in
-`/truth/NAME/detections_2d` and `…_3d`. tf leads from `map` to `NAME_optical` where the recording knows its pose, else
+`/truth/NAME/detections_2d` and `…_3d`; a frame that has a name of its own (nuScenes' sample) has it in
+`/truth/NAME/token`. tf leads from `map` to `NAME_optical` where the recording knows its pose, else
 from `base_link`, over a camera that looks forward.
 """
 
@@ -25,6 +26,7 @@ from centertrack_ros.geometry.rotations import matrix_to_quaternion
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -68,6 +70,8 @@ def _messages(name: str, recording: Recording, frame: FrameTruth, time_ns: int, 
     if frame.image is not None:
         suffix = "" if raw else "/compressed"
         yield f"/{name}/image_raw{suffix}", (_raw_image if raw else _compressed_image)(types, header, frame.image)
+    if frame.token:
+        yield f"/truth/{name}/{TOKEN_TOPIC}", types["std_msgs/msg/String"](data=frame.token)
     flat, solid = detection_messages(types, header, frame, recording.classes)
     yield f"/truth/{name}/detections_2d", flat
     if solid is not None:

@@ -45,6 +45,7 @@ ATTRIBUTES = (
 _ATTRIBUTE_RANGES = {"bicycle": (0, 2), "motorcycle": (0, 2), "pedestrian": (2, 5)} | dict.fromkeys(
     ("car", "truck", "bus", "trailer", "construction_vehicle"), (5, 8)
 )
+_ALIASES = {"person": "pedestrian", "motorbike": "motorcycle"}  # COCO's and Pascal VOC's names
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 SAMPLE_LIMIT = 500  # boxes per sample that the benchmark accepts
 RATE = 2.0  # annotated frames per s
@@ -272,7 +273,7 @@ def global_boxes(frame: FrameTruth, classes: tuple[str, ...], prefix: str = "") 
     tracks, detections = frame.tracks, frame.tracks.detections
     if detections.locations is None or detections.dimensions is None or detections.rotations_y is None:
         return []
-    names = [classes[int(kind)] for kind in detections.class_ids]
+    names = [_ALIASES.get(name := classes[int(kind)].lower(), name) for kind in detections.class_ids]
     centers = detections.locations - np.stack(
         [np.zeros(len(tracks)), detections.dimensions[:, 0] / 2, np.zeros(len(tracks))], 1
     )

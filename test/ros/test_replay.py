@@ -1,5 +1,6 @@
 """Replay of recordings: the same every time, honest about what is missing, and nothing is lost when it breaks off."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -59,6 +60,26 @@ def test_two_replays_write_the_same_bytes(bag, tmp_path):
     for name in ("a", "b"):
         assert _replay(bag, tmp_path / name, "--keep", "*") == 0
     assert _bytes(tmp_path / "a" / "scene") == _bytes(tmp_path / "b" / "scene")
+
+
+def test_two_replays_of_the_demo_clip_as_the_demo_plays_it_write_the_same_bytes(tmp_path):
+    """The model at its full size, with the engine and the number of threads that it takes by itself."""
+    clip, preset = (
+        Path(__file__).parents[2] / "demo" / "pets09_s2l1",
+        Path(__file__).parents[2] / "config" / "demo.yaml",
+    )
+    with BagReader(clip) as reader, BagWriter(tmp_path / "clip") as writer:
+        for number, record in enumerate(reader.records()):
+            if number > 16:
+                break
+            writer.add_topic(record.topic, record.type, source=reader)
+            writer.write(record.topic, record.data, record.time_ns)
+    for name in ("a", "b"):
+        command = ["replay", str(tmp_path / "clip"), "--output", str(tmp_path / name), "--params-file", str(preset)]
+        assert main(command) == 0
+    assert _bytes(tmp_path / "a" / "clip") == _bytes(tmp_path / "b" / "clip")
+    [found] = read_tracks(tmp_path / "a" / "clip").values()
+    assert sum(len(frame.tracks) for frame in found) > 3
 
 
 def test_every_image_is_answered_with_its_own_stamp_and_kept_topics_are_copied(bag, tmp_path):
@@ -219,6 +240,30 @@ def test_a_real_recording_becomes_a_bag_results_and_scores(shared_data, tmp_path
     combined = capsys.readouterr().out.splitlines()[-1].split()
     assert combined[0] == "COMBINED" and float(combined[1]) > 20
     assert main(["evaluate", "bag", "--results", f"{out}/mot17", "--truth", str(tmp_path / "mot17")]) == 0
+
+
+def test_a_replay_becomes_a_nuscenes_result_in_the_world(shared_data, tmp_path, capsys):
+    """Six cameras with poses in tf and the sample's name in the bag: results that the devkit takes for that sample."""
+    pytest.importorskip("motmetrics")
+    info, bag = shared_data / "nuscenes_sample_6cam" / "sample_info.json", tmp_path / "bag"
+    assert main(["bag", "from-nuscenes", str(info), str(bag)]) == 0
+    size = ["-p", "model.input_width:=320", "-p", "model.input_height:=192", "-p", "model.threads:=1"]
+    assert main(["replay", str(bag), "--output", str(tmp_path), "--results", "nuscenes", *LOW, *size]) == 1
+    assert "exists already" in capsys.readouterr().err  # the replay would lie where the bag is
+    out = tmp_path / "out"
+    assert main(["replay", str(bag), "--output", str(out), "--results", "nuscenes", *LOW, *size]) == 0
+    [(token, boxes)] = json.loads((out / "bag.json").read_text())["results"].items()
+    assert token == json.loads(info.read_text())["data_list"][0]["token"] and 0 < len(boxes) <= 500
+    ego = np.array(json.loads(info.read_text())["data_list"][0]["ego2global"])[:3, 3]
+    heights = [box["translation"][2] - ego[2] for box in boxes]
+    assert -3 < np.median(heights) < 4  # beside the vehicle, not below the road or in the sky
+    assert main(["evaluate", "nuscenes", "--results", str(out / "bag.json"), "--truth", str(info)]) == 0
+
+
+def test_nuscenes_results_need_a_place_in_the_world(bag, tmp_path, capsys):
+    assert _replay(bag, tmp_path, "--results", "nuscenes") == 1
+    assert "need tf from map, world, odom, earth to 'front_optical'" in capsys.readouterr().err
+    assert read_tracks(tmp_path / "scene", "/centertrack/output")  # what was finished stays
 
 
 @pytest.mark.slow
