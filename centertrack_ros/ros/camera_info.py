@@ -31,7 +31,10 @@ def camera_from_info(info: Any, image_size: tuple[int, int], rectified: bool = F
     """
     projection = _projection(info, rectified)
     to_image = _full_resolution_to_image(info, image_size)
-    projection = to_image @ projection
+    with np.errstate(over="ignore", invalid="ignore"):
+        projection = to_image @ projection
+    if not np.isfinite(projection).all():
+        raise CameraInfoError("camera_info has numbers beyond all measure; expected px, and a translation in px m")
     _check_focal_length(projection, "after binning, ROI and scaling to the image")
     model, coefficients = ("none", np.zeros(0)) if rectified else _distortion(info)
     height, width = image_size

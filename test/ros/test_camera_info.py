@@ -123,6 +123,7 @@ def with_value(matrix: tuple[float, ...], index: int, value: float) -> list[floa
         ({"k": with_value(K, 0, 1e300)}, "focal lengths"),
         ({"k": with_value(K, 8, 0.0)}, "last row of K"),
         ({"k": with_value(K, 2, 1e12)}, "principal point"),
+        ({"k": with_value(K, 1, 1e308), "width": 16, "height": 9}, "beyond all measure"),
         ({"d": [math.nan] * 5}, "NaN or infinite values in D"),
         ({"d": [0.1] * 3}, "3 coefficients in D; expected 4 or 5 for plumb_bob"),
         ({"d": [0.1] * 5, "distortion_model": "magic"}, "unknown distortion_model 'magic'"),
