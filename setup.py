@@ -43,6 +43,7 @@ setup(
         (f"lib/{NAME}", ["bin/centertrack", "bin/centertrack_node"]),
         *share("config"),
         *share("demo"),
+        *share("deploy"),
         *share("launch"),
     ],
 )
