@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -117,6 +118,31 @@ def test_without_pictures_the_worst_moments_are_told_in_words(tmp_path):
     shutil.rmtree(folder / "truth" / "walk" / "img1")
     page = _Page(_report(folder).read_text(encoding="utf-8"))
     assert "img" not in page.count and "frame 13:" in page.words
+
+
+def test_pictures_come_out_of_a_bag(tmp_path):
+    """By stamps where the truth is from the bag, by their order where it is a text file."""
+    pytest.importorskip("rosbags")
+    from centertrack_ros.datasets.bag_export import write_bag
+
+    folder = _files(tmp_path)
+    truth = mot.read_truth(folder / "truth" / "walk" / "gt.txt", "walk")
+    files = {frame.index: folder / "truth" / "walk" / "img1" / f"{frame.index:06d}.png" for frame in truth}
+    results = mot.read_results(folder / "results" / "walk.txt", "walk")
+    with_images = replace(truth, frames=tuple(replace(f, image=files[f.index]) for f in truth))
+    stamps = {frame.index: frame.stamp for frame in truth}
+    answers = replace(results, frames=tuple(replace(f, stamp=stamps[f.index]) for f in results))
+    for name, recording in (("truth", with_images), ("results", answers)):
+        write_bag(tmp_path / f"{name}_bag", {"walk": recording})
+    bags = ["--results", str(tmp_path / "results_bag"), "--truth", str(tmp_path / "truth_bag")]
+    assert main(["evaluate", "bag", *bags, "--report", str(tmp_path / "page.html")]) == 0
+    page = _Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.count["img"] == 1 and "frame 12: 0 missed (red), 0 wrong (orange), 1 switched" in page.words
+    command = ["evaluate", "mot", "--results", str(folder / "results"), "--truth", str(folder / "truth")]
+    shutil.rmtree(folder / "truth" / "walk" / "img1")
+    video = ["--report", str(tmp_path / "other.html"), "--pictures", str(tmp_path / "truth_bag")]
+    assert main([*command, *video]) == 0
+    assert _Page((tmp_path / "other.html").read_text(encoding="utf-8")).count["img"] == 1
 
 
 def test_names_are_escaped(tmp_path):

@@ -67,7 +67,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _places(parser: argparse.ArgumentParser) -> None:
     _where(parser)
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots, timelines, worst moments")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="for the report: NAME/000001.jpg or NAME/img1/…")
+    parser.add_argument("--pictures", type=Path, metavar="PATH", help="for the report: a folder, a video, a bag")
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +154,17 @@ def _bag(args: argparse.Namespace) -> None:
     scores = score_boxes_at(_place(args), found.pairs)
     document = _with_solid_errors(track_document("bag", scores, found.notes), found.pairs)
     _tell(args, document)
+    args.pictures = args.pictures or _with_images(args.truth) or _with_images(args.results)
     _report(args, document, found.pairs, scores, score_boxes, latencies(args.results, args.results_prefix))
+
+
+def _with_images(bag: Path) -> Path | None:
+    """The bag, if there are images in it."""
+    from centertrack_ros.datasets.rosbag import BagReader
+    from centertrack_ros.datasets.sources import COMPRESSED_TYPE, IMAGE_TYPE
+
+    with BagReader(bag) as reader:
+        return bag if reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE) else None
 
 
 def _nuscenes(args: argparse.Namespace) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from centertrack_ros.datasets.records import Sequence as Recording
 from centertrack_ros.evaluation import report_plots
 from centertrack_ros.evaluation.document import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows, write_json
 from centertrack_ros.evaluation.moments import lives, moments, worst
+from centertrack_ros.evaluation.pictures import pictures
 from centertrack_ros.evaluation.track_scores import Pair, TrackScores
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #d5dde5; }
@@ -30,22 +34,21 @@ def write_report(
     pairs: Sequence[Pair],
     scores: TrackScores,
     judge: Callable[[list[Pair]], TrackScores],
-    pictures: Path | None = None,
+    place: Path | None = None,
     late: Mapping[str, Sequence[float]] | None = None,
     count: int = 4,
 ) -> None:
     """Writes `path` (HTML) and the document beside it, with the suffix .json.
 
     judge     pairs -> scores, for the plot over the score
-    pictures  folder with NAME/000001.jpg, NAME/img1/…, or the files themselves for a single recording; where a frame
-              knows its own picture, that is taken
+    place     where the pictures are (`evaluation.pictures`); where a frame knows its own picture, that is taken
     late      latencies in ms by topic;  count  worst moments of each recording
     """
     body = [f"<h1>Tracking evaluation: {html.escape(str(document['benchmark']))}</h1>"]
     body += [f'<p class="note">{html.escape(note)}</p>' for note in document["notes"]]
     body += [_table(kind, rows) for kind, rows in table_rows(document).items()]
     body.append(_plots(document, pairs, scores, judge, late))
-    body += [_recording(pair, pictures, count) for pair in pairs]
+    body += [_recording(_of_kinds(pair, document["combined"]), place, count) for pair in pairs]
     _write(path, body, document)
 
 
@@ -105,7 +108,7 @@ def _figure(content: str, caption: str) -> str:
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def _recording(pair: Pair, pictures: Path | None, count: int) -> str:
+def _recording(pair: Pair, place: Path | None, count: int) -> str:
     seen = moments(pair)
     known = lives(seen)
     parts = [f"<h2>{html.escape(pair.truth.name)}</h2>"]
@@ -115,25 +118,28 @@ def _recording(pair: Pair, pictures: Path | None, count: int) -> str:
             f"true objects over time, coloured by track; thin: missed; {switches} crosses: another track than before"
         )
         parts.append(_figure(report_plots.timeline(known), caption))
-    for moment in worst(seen, count):
+    chosen = worst(seen, count)
+    shots = pictures(pair.truth, [moment.truth for moment in chosen], place)
+    for moment in chosen:
         caption = (
             f"frame {moment.truth.index}: {len(moment.missed)} missed (red), {len(moment.wrong)} wrong (orange), "
             f"{len(moment.switched)} switched (magenta), {len(moment.pairs)} found (green)"
         )
-        file = moment.truth.image or _picture_file(pictures, pair.truth.name, moment.truth.index)
-        if file is None:
+        if moment.truth.index not in shots:
             parts.append(f"<p>{html.escape(caption)}</p>")
             continue
-        address = report_plots.picture(moment, file)
+        address = report_plots.picture(moment, shots[moment.truth.index])
         parts.append(_figure(f'<img alt="frame {moment.truth.index}" src="{address}">', caption))
     return "".join(parts)
 
 
-def _picture_file(folder: Path | None, name: str, index: int) -> Path | None:
-    if folder is None:
-        return None
-    for place in (folder / name / "img1", folder / name, folder / "img1", folder):
-        for suffix in _SUFFIXES:
-            if (file := place / f"{index:06d}{suffix}").is_file():
-                return file
-    return None
+def _of_kinds(pair: Pair, kinds: Iterable[str]) -> Pair:
+    """Only the classes that were judged: what else is there is neither missed nor wrong."""
+    judged = {kind.lower() for kind in kinds}
+
+    def kept(side: Recording) -> Recording:
+        ids = [number for number, name in enumerate(side.classes) if name.lower() in judged]
+        frames = tuple(frame.select(np.isin(frame.tracks.detections.class_ids, ids)) for frame in side)
+        return replace(side, frames=frames)
+
+    return Pair(kept(pair.truth), kept(pair.results))

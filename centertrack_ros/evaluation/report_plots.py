@@ -6,10 +6,10 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.evaluation.moments import Life, Moment
 from centertrack_ros.evaluation.track_scores import Pair, TrackScores
@@ -150,17 +150,13 @@ def _runs(life: Life) -> list[tuple[int, int, int]]:
     return runs
 
 
-def picture(moment: Moment, path: Path) -> str:
+def picture(moment: Moment, image: NDArray[np.uint8]) -> str:
     """The frame with what was found (green), missed (red), wrong (orange), switched (magenta), as a JPEG's data
     address.
-
-    Raises ValueError when the file is not a picture.
     """
     import cv2
 
-    image = cv2.imread(str(path))
-    if image is None:
-        raise ValueError(f"{path}: not a picture that can be read")
+    image = image.copy()
     truth, found = moment.truth.tracks, moment.found.tracks
     for row, column in moment.pairs:
         color = (255, 0, 255) if row in moment.switched else (60, 200, 60)
