@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -120,7 +121,15 @@ def ros_environment(profile: Path | None) -> dict[str, str]:
     # The network's threads wait for each other asleep: spinning, they would take the cores from the other processes.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if profile is not None:
-        old = environment.get("ROS_DISTRO") in ("humble", "iron")
+        old = environment.get("ROS_DISTRO", _distribution_of_wheels()) in ("humble", "iron", "jazzy")
         name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
         environment.setdefault(name, str(profile))
     return environment
+
+
+def _distribution_of_wheels() -> str:
+    """Which ROS 2 was installed from PyPI, as far as it matters here: up to Jazzy Fast DDS was called Fast RTPS."""
+    try:
+        return "jazzy" if version("ros-fastrtps") else ""
+    except PackageNotFoundError:
+        return ""

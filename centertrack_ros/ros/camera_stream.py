@@ -16,7 +16,7 @@ from centertrack_ros.geometry.cameras import Camera
 from centertrack_ros.ros.camera_info import CameraInfoError, camera_from_info
 from centertrack_ros.ros.images import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.ros.logs import ThrottledLog
-from centertrack_ros.ros.stamps import StampRules, seconds
+from centertrack_ros.ros.stamps import Loss, StampRules, seconds
 from centertrack_ros.tracking.tracker import Frame
 from centertrack_ros.tracking.types import TrackState
 
@@ -28,14 +28,15 @@ class Counts:
 
     dropped   given up for a newer one before the network had time, or not the next one by its stamp
     rejected  unusable: not an image, or the tracker could not take it
+    untransformed  those of the dropped that TF had no transform for
     """
 
     def __init__(self) -> None:
-        self.received = self.processed = self.dropped = self.rejected = 0
+        self.received = self.processed = self.dropped = self.rejected = self.untransformed = 0
         self._lock = threading.Lock()  # `+= 1` in two threads at once would lose one of them
 
     def add(self, kind: str) -> None:
-        """One more that is 'received', 'processed', 'dropped' or 'rejected'."""
+        """One more that is 'received', 'processed', 'dropped', 'rejected' or 'untransformed'."""
         with self._lock:
             setattr(self, kind, getattr(self, kind) + 1)
 
@@ -70,6 +71,7 @@ class CameraStream:
         self.reset_requested = False
         self.calibration = "no camera_info yet"  # '' when good: for diagnostics
         self.last_arrival: float | None = None  # time.monotonic()
+        self.loss, self.image_bytes = Loss(), 0  # of images on their way; of the last one
         self._node, self._parameters, self._log, self._arrived = node, parameters, log, arrived
         self._subscriptions: dict[str, Any] = {}
         self._info: CameraInfo | None = None
@@ -87,6 +89,7 @@ class CameraStream:
 
     def subscribe(self) -> None:
         self.counts, self.state, self._stamps = Counts(), TrackState(), StampRules()
+        self.loss = Loss()
         self.last_arrival, self._waiting_since = None, time.monotonic()
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions["info"] = self._node.create_subscription(
@@ -129,6 +132,8 @@ class CameraStream:
 
     def _received(self, arrival: Arrival) -> None:
         self.last_arrival = time.monotonic()
+        self.loss.add(seconds(arrival.message.header.stamp))
+        self.image_bytes = len(arrival.message.data)
         self._arrived(self, arrival)
 
     def _on_info(self, info: CameraInfo) -> None:

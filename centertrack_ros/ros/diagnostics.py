@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -12,63 +14,162 @@ from rclpy.node import Node
 from centertrack_ros.ros.processor import Channel
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+HARDWARE_ID = "centertrack_ros"
+# From here on a message is cut into so many packets that a socket's usual buffer cannot hold them.
+LARGE_IMAGE_BYTES = 500_000
+
+
+@dataclass(frozen=True)
+class Health:
+    """One status: the node's as a whole has no name."""
+
+    level: bytes
+    text: str
+    values: Mapping[str, Any]
+    name: str = ""
 
 
 class Diagnostics:
     """Publishes one status for the node and one for each camera."""
 
     def __init__(self, node: Node, parameters: Mapping[str, Any]) -> None:
-        self._node, self._parameters = node, parameters
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self._seen: dict[str, tuple[float, int, int]] = {}  # by camera: time, received, processed
+        self._parameters = parameters
+        self._reporter = _reporter(node, parameters["diagnostics.period_s"])
+        self._seen: dict[str, _Seen] = {}
 
-    def publish(self, node_status: tuple[bytes, str, Mapping[str, Any]], channels: Iterable[Channel]) -> None:
-        """`node_status` is (level, sentence, values) of the node as a whole; no channels while it is not active."""
-        message = DiagnosticArray()
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        name = self._node.get_fully_qualified_name().lstrip("/")
-        message.status = [_status(name, *node_status)]
-        for channel in channels:
-            camera = channel.stream.name or "camera"
-            message.status.append(_status(f"{name}: {camera}", *self._camera(channel)))
-        self._publisher.publish(message)
+    def publish(self, node: Health, channels: Iterable[Channel]) -> None:
+        """No channels while the node is not active."""
+        self._reporter.publish([node, *(self._camera(channel) for channel in channels)])
 
-    def _camera(self, channel: Channel) -> tuple[bytes, str, Mapping[str, Any]]:
-        stream, limits, now = channel.stream, self._parameters, time.monotonic()
+    def _camera(self, channel: Channel) -> Health:
+        stream, now = channel.stream, time.monotonic()
         counts = stream.counts
-        before, received, processed = self._seen.get(stream.name, (now, 0, 0))
-        self._seen[stream.name] = (now, counts.received, counts.processed)
-        elapsed = max(now - before, 1e-3)
-        rate_in = max(counts.received - received, 0) / elapsed
-        rate_out = max(counts.processed - processed, 0) / elapsed
+        seen = _Seen(now, counts.received, counts.processed, counts.dropped, counts.untransformed)
+        before = self._seen.get(stream.name) or seen
+        if before.received > seen.received:  # activated anew
+            before = _Seen(before.time, 0, 0, 0, 0)
+        self._seen[stream.name] = seen
+        elapsed = max(now - before.time, 1e-3)
         age = None if stream.last_arrival is None else now - stream.last_arrival
-        latency = channel.stages.get("latency", 0.0)
+        rate = (seen.processed - before.processed) / elapsed
         values = {
             "image topic": stream.image_topic,
-            "input rate (Hz)": f"{rate_in:.1f}",
-            "output rate (Hz)": f"{rate_out:.1f}",
+            "input rate (Hz)": f"{(seen.received - before.received) / elapsed:.1f}",
+            "output rate (Hz)": f"{rate:.1f}",
             "image age (s)": "never" if age is None else f"{age:.2f}",
-            "pipeline latency (ms)": f"{latency:.1f}",
+            "pipeline latency (ms)": f"{channel.stages.get('latency', 0.0):.1f}",
             "processing time (ms)": f"{channel.stages.get('processing', 0.0):.1f}",
             "network time (ms)": f"{channel.stages.get('network', 0.0):.1f}",
             "received": counts.received,
             "processed": counts.processed,
             "dropped": counts.dropped,
             "rejected": counts.rejected,
+            "TF failures": counts.untransformed,
+            "images lost on their way (%)": f"{100 * stream.loss.part:.0f}",
             "camera_info": stream.calibration or "good",
         }
+        level, text = self._judge(channel, age, rate, seen.untransformed - before.untransformed)
+        return Health(level, text or f"{rate:.1f} images per second", values, stream.name or "camera")
+
+    def _judge(self, channel: Channel, age: float | None, rate: float, failures: int) -> tuple[bytes, str]:
+        """The worst first; no text when all is well."""
+        stream, limits, latency = channel.stream, self._parameters, channel.stages.get("latency", 0.0)
         if age is None or age > limits["diagnostics.max_age_s"]:
-            return ERROR, stream.waiting_for(), values
+            return ERROR, stream.waiting_for()
+        if channel.transform_trouble or failures:
+            return (WARN if rate else ERROR), f"no transform: {channel.transform_trouble or 'now and then'}"
         if latency > limits["diagnostics.max_latency_ms"]:
-            return WARN, f"results are {latency:.0f} ms old", values
-        if rate_out < limits["diagnostics.min_rate_hz"]:
-            return WARN, f"only {rate_out:.1f} images per second", values
+            return WARN, f"results are {latency:.0f} ms old"
+        if rate < limits["diagnostics.min_rate_hz"]:
+            return WARN, f"only {rate:.1f} images per second"
+        if stream.loss.part > limits["diagnostics.max_loss"]:
+            return (
+                WARN,
+                f"{100 * stream.loss.part:.0f} % of the images get lost on their way{_remedy(stream.image_bytes)}",
+            )
         if stream.calibration:
-            return WARN, f"2D only: {stream.calibration}", values
-        return OK, f"{rate_out:.1f} images per second", values
+            return WARN, f"2D only: {stream.calibration}"
+        return OK, ""
 
 
-def _status(name: str, level: bytes, text: str, values: Mapping[str, Any]) -> DiagnosticStatus:
-    status = DiagnosticStatus(name=name, level=level, message=text, hardware_id="centertrack_ros")
-    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return status
+def _remedy(image_bytes: int) -> str:
+    if image_bytes < LARGE_IMAGE_BYTES:
+        return ""
+    return (
+        f": they have {image_bytes / 1e6:.1f} MB, which Fast DDS needs the profile config/fastdds.xml for, "
+        "in the camera's process as well (docs/ros.md, Large images)"
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A camera's counts at a time, s on the monotonic clock."""
+
+    time: float
+    received: int
+    processed: int
+    dropped: int
+    untransformed: int
+
+
+def memory_of_device(device: str) -> dict[str, str]:
+    """What the process holds on the GPU, for `values`; nothing when there is none in use."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
+        return {}
+    free, total = torch.cuda.mem_get_info(device)
+    return {
+        "GPU": torch.cuda.get_device_name(device),
+        "GPU memory of this process (MB)": f"{torch.cuda.memory_reserved(device) / 1e6:.0f}",
+        "GPU memory free (MB)": f"{free / 1e6:.0f} of {total / 1e6:.0f}",
+    }
+
+
+def _reporter(node: Node, period: float) -> Any:
+    """diagnostic_updater where it is installed, else a publisher of our own."""
+    try:
+        from diagnostic_updater import Updater
+    except ImportError:
+        return _Publisher(node)
+    return _WithUpdater(node, Updater, period)
+
+
+class _Publisher:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
+
+    def publish(self, healths: Sequence[Health]) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        for health in healths:
+            status = DiagnosticStatus(level=health.level, message=health.text, hardware_id=HARDWARE_ID)
+            status.name = f"{name}: {health.name}" if health.name else name
+            status.values = [KeyValue(key=key, value=str(value)) for key, value in health.values.items()]
+            message.status.append(status)
+        self._publisher.publish(message)
+
+
+class _WithUpdater:
+    """Gives diagnostic_updater a task for each status; it names them "node: task"."""
+
+    def __init__(self, node: Node, updater: Any, period: float) -> None:
+        self._updater = updater(node, period)
+        self._updater.setHardwareID(HARDWARE_ID)
+        self._healths: dict[str, Health] = {}
+
+    def publish(self, healths: Sequence[Health]) -> None:
+        new = {health.name or "node": health for health in healths}
+        for name in [name for name in self._healths if name not in new]:
+            self._updater.removeByName(name)
+        old, self._healths = self._healths, new
+        for name in [name for name in new if name not in old]:
+            self._updater.add(name, lambda status, name=name: self._fill(status, self._healths[name]))
+        self._updater.force_update()
+
+    def _fill(self, status: Any, health: Health) -> Any:
+        status.summary(health.level, health.text)
+        for key, value in health.values.items():
+            status.add(key, str(value))
+        return status

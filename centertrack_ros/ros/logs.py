@@ -17,14 +17,16 @@ class ThrottledLog:
         self._logger = logger
         self._period = period
         self._last: dict[str, tuple[float, int]] = {}
-        self.last_text = ""
+        self.last_text = self.last_error = ""
 
     def warning(self, text: str) -> None:
         if line := self._let_through(text):
             self._logger.warning(line)
 
     def error(self, text: str) -> None:
-        if line := self._let_through(text):
+        line = self._let_through(text)
+        self.last_error = self.last_text
+        if line:
             self._logger.error(line)
 
     def _let_through(self, text: str) -> str:

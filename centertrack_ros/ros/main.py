@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Until rclpy has its own handlers: a stop during the imports is a stop, not an error.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    # The network's threads wait for each other asleep: spinning, they would take the cores from everybody else.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     try:
         import rclpy
         from rclpy.exceptions import ParameterException

@@ -17,12 +17,14 @@ from std_srvs.srv import SetBool, Trigger
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.ros.camera_stream import Arrival, CameraStream
-from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
+from centertrack_ros.ros.frames import Frames, goal_of
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.outputs import CameraOutputs
 from centertrack_ros.ros.parameters import Parameters, names, tracker_config
 from centertrack_ros.ros.processor import Channel, Processor
+from centertrack_ros.ros.surround import SurroundView, surround_config
 from centertrack_ros.tracking.tracker import Frame, Pipeline
 from centertrack_ros.tracking.types import TrackState
 
@@ -40,6 +42,7 @@ class CenterTrackNode(LifecycleNode):
         """`options` go to rclpy.node.Node. Raises ValueError or ParameterException for a bad parameter."""
         super().__init__("centertrack", **options)
         self._processor: Processor | None = None
+        self._view: SurroundView | None = None
         self._worker: Worker[str, tuple[Channel, Arrival]] | None = None
         self._channels: list[Channel] = []
         self._mailbox: Mailbox[str, tuple[Channel, Arrival]] = Mailbox()
@@ -47,6 +50,7 @@ class CenterTrackNode(LifecycleNode):
         self._problem = ""  # why the last transition failed
         self.parameters = Parameters(self, lambda: self._processor is not None, self._apply)
         self._log = ThrottledLog(self.get_logger(), lambda: self.parameters["diagnostics.waiting_s"])
+        self._frames = Frames(self, self.parameters, self._log)
         self._diagnostics = Diagnostics(self, self.parameters)
         self._message_types = _generated_messages()
         if self._message_types is None:
@@ -69,31 +73,59 @@ class CenterTrackNode(LifecycleNode):
     # Transitions. An exception in one would be swallowed by rclpy: each tells what is wrong and fails instead.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads the model and offers the topics. Fails, with a sentence, when the model cannot be used."""
+        """Loads the model and offers the topics. Fails, with a sentence, when the model or TF cannot be used."""
         try:
-            engine = self._load()
-            config = tracker_config(self.parameters, engine.profile.trained_tracking)
-            pipeline = Pipeline(engine, config)
-            _warm_up(pipeline)
-        except Exception as error:  # torch, the file system and the driver each have their own
-            self._problem = f"cannot load the model: {' '.join(str(error).split())[:600] or type(error).__name__}"
+            problem = "cannot be configured"
+            self._check(self.parameters)
+            self._frames.prepare(self.parameters)
+            problem = "cannot load the model"
+            pipeline = self._load()
+            problem = "cannot offer the topics"
+            self._offer(pipeline)
+        except Exception as error:  # torch, the file system, the driver and ROS each have their own
+            self._problem = f"{problem}: {' '.join(str(error).split())[:600] or type(error).__name__}"
             self.get_logger().error(self._problem)
             self._free()
             return FAILURE
-        self._processor = Processor(pipeline, self.parameters, self._now, self._log)
-        for name in names(self.parameters["cameras"]) or ("",):
-            stream = CameraStream(self, name, self.parameters, self._log, self._arrived)
-            outputs = CameraOutputs(self, name, engine.profile.classes, self.parameters, self._message_types)
-            self._channels.append(Channel(stream, outputs))
         self._problem = ""
-        profile = engine.profile
+        engine, profile = pipeline.engine, pipeline.engine.profile
         self.get_logger().info(
             f"model {profile.name} ({len(profile.classes)} classes, {profile.input_width}x{profile.input_height}) "
             f"on {engine.name}, {getattr(engine, 'device', 'cpu')}"
         )
+        if goal := self._frames.goal():
+            self.get_logger().info(f"3D outputs in frame '{goal.target}', transforms by {self._frames.source}")
         return super().on_configure(state)
 
-    def _load(self) -> Engine:
+    def _check(self, values: Mapping[str, Any]) -> None:
+        """Raises ValueError for parameters that do not go together, whatever the model."""
+        tracker_config(values)
+        surround_config(values)
+        goal_of(values)
+        cameras = names(values["cameras"])
+        if len(set(cameras)) != len(cameras):
+            raise ValueError(f"each of the cameras needs a name of its own, got {', '.join(cameras)}")
+
+    def _load(self) -> Pipeline:
+        """The network that the parameters ask for, run once for each number of images that may come together."""
+        engine = self._engine()
+        pipeline = Pipeline(engine, tracker_config(self.parameters, engine.profile.trained_tracking))
+        _warm_up(pipeline, max(len(names(self.parameters["cameras"])), 1))
+        return pipeline
+
+    def _offer(self, pipeline: Pipeline) -> None:
+        """The topics of every camera, and of all together."""
+        parameters, types, classes = self.parameters, self._message_types, pipeline.engine.profile.classes
+        cameras = names(parameters["cameras"])
+        for name in cameras or ("",):
+            stream = CameraStream(self, name, parameters, self._log, self._arrived)
+            self._channels.append(Channel(stream, CameraOutputs(self, name, classes, parameters, types)))
+        self._view = SurroundView(self, cameras, classes, parameters, types) if len(cameras) > 1 else None
+        if self._view is not None and self._frames.goal() is None:
+            self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
+        self._processor = Processor(pipeline, parameters, self._now, self._log, self._frames, self._view)
+
+    def _engine(self) -> Engine:
         """The network that the parameters ask for. Raises ValueError, OSError or RuntimeError with a sentence."""
         parameters = self.parameters
         engine = load_engine(
@@ -152,7 +184,10 @@ class CenterTrackNode(LifecycleNode):
     def _free(self) -> None:
         for channel in self._channels:
             channel.outputs.destroy()
-        self._channels, self._processor = [], None
+        if self._view is not None:
+            self._view.destroy()
+        self._frames.close()
+        self._channels, self._processor, self._view = [], None, None
         gc.collect()
         if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -175,17 +210,20 @@ class CenterTrackNode(LifecycleNode):
     def _on_reset_tracks(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         for channel in self._channels:
             channel.stream.reset_requested = True
+        if self._view is not None:
+            self._view.reset_requested = True
         response.success = bool(self._channels)
         response.message = "tracks begin anew with the next image" if self._channels else "the node is not configured"
         return response
 
     def _apply(self, values: Mapping[str, Any]) -> None:
         """Puts new parameters in force; raises ValueError when the model cannot do what they ask for."""
+        self._check(values)
         if self._processor is None:
-            tracker_config(values)
             return
         engine = self._processor.pipeline.engine
         config = tracker_config(values, engine.profile.trained_tracking)
+        self._frames.prepare(values)
         if config != self._processor.pipeline.config:
             self._processor.pipeline = Pipeline(engine, config)
 
@@ -200,19 +238,22 @@ class CenterTrackNode(LifecycleNode):
     def _diagnose(self) -> None:
         if self._processor is None:
             problem = self._problem or "waiting to be configured"
-            self._diagnostics.publish((ERROR if self._problem else WARN, problem, {}), ())
+            self._diagnostics.publish(Health(ERROR if self._problem else WARN, problem, {}), ())
             return
         engine = self._processor.pipeline.engine
         values = {
             "model": engine.profile.name,
             "engine": engine.name,
             "device": getattr(engine, "device", "cpu"),
+            **memory_of_device(str(getattr(engine, "device", "cpu"))),
+            "transforms": self._frames.source,
+            "last error": self._log.last_error or "none",
             "last trouble": self._log.last_text or "none",
         }
         level, text = (
             (OK, "tracking") if self._worker and self._enabled else (WARN, "disabled" if self._worker else "inactive")
         )
-        self._diagnostics.publish((level, text, values), self._channels if self._worker else ())
+        self._diagnostics.publish(Health(level, text, values), self._channels if self._worker else ())
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
@@ -227,8 +268,11 @@ def _generated_messages() -> Any:
     return None
 
 
-def _warm_up(pipeline: Pipeline) -> None:
-    """Runs the network once: the first real frame is then as fast as the others, and a full GPU shows at once."""
+def _warm_up(pipeline: Pipeline, images: int) -> None:
+    """Runs the network once for one image and for `images`: real frames are then as fast from the first one on, and
+    a full GPU shows at once.
+    """
     profile = pipeline.engine.profile
     picture = np.zeros((profile.input_height, profile.input_width, 3), np.uint8)
-    pipeline.step([Frame(picture, 0.0)], [TrackState()])
+    for count in sorted({1, images}):
+        pipeline.step([Frame(picture, 0.0)] * count, [TrackState()] * count)

@@ -17,6 +17,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from centertrack_ros.geometry import gaussian
+from centertrack_ros.ros.frames import Placed
 from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter, label_info
 from centertrack_ros.tracking.boxes import boxes_of
@@ -51,6 +52,7 @@ class CameraOutputs:
         self._messages = MessageWriter(class_names, types)
         self._markers = MarkerWriter(class_names)
         self._trails = draw.Trails()
+        self._marker_frame = ""
         output, debug = (f"~/{kind}/{name}".rstrip("/") for kind in ("output", "debug"))
         self._detections_3d = self._publisher(Detection3DArray, f"{output}/detections_3d")
         self._detections_2d = self._publisher(Detection2DArray, f"{output}/detections_2d")
@@ -88,22 +90,25 @@ class CameraOutputs:
         stamp = self._node.get_clock().now().to_msg()
         self._label_info.publish(label_info(Header(stamp=stamp), self._class_names, threshold))
 
-    def publish(self, header: Header, frame: Frame, result: FrameResult) -> None:
-        """All results of one frame; `header` is the image's."""
+    def publish(self, header: Header, frame: Frame, result: FrameResult, placed: Placed) -> None:
+        """All results of one frame; `header` is the image's, `placed` has that of what is 3D."""
         tracks, size = result.tracks, (frame.image.shape[0], frame.image.shape[1])
         index, boxes = boxes_of(tracks)
+        if placed.to_target is not None:
+            boxes = placed.to_target.boxes(boxes)
         if _heard(self._detections_3d):
-            self._detections_3d.publish(self._messages.detections_3d(header, tracks, index, boxes))
+            self._detections_3d.publish(self._messages.detections_3d(placed.header, tracks, index, boxes))
         if self._parameters["output.publish_detections_2d"] and _heard(self._detections_2d):
             self._detections_2d.publish(self._messages.detections_2d(header, tracks))
         if self._parameters["output.publish_tracks"] and self._tracks is not None and _heard(self._tracks):
-            message = self._messages.track_array(header, tracks, index, boxes, size, frame.stamp, result.reset)
+            message = self._messages.track_array(placed.header, tracks, index, boxes, size, frame.stamp, result.reset)
             self._tracks.publish(message)
         if self._parameters["output.publish_markers"] and _heard(self._marker_array):
-            if result.reset:
-                self._marker_array.publish(self._markers.clear(header))
+            if result.reset or placed.header.frame_id != self._marker_frame:
+                self._marker_array.publish(self._markers.clear(placed.header))
+            self._marker_frame = placed.header.frame_id
             lifetime, trail = self._parameters["output.marker_lifetime_s"], self._parameters["output.trail_length"]
-            self._marker_array.publish(self._markers.write(header, tracks, index, boxes, lifetime, trail))
+            self._marker_array.publish(self._markers.write(placed.header, tracks, index, boxes, lifetime, trail))
         self._publish_pictures(header, frame, result)
 
     def _publish_pictures(self, header: Header, frame: Frame, result: FrameResult) -> None:

@@ -132,7 +132,19 @@ _CAMERA = (
          change=UNCONFIGURED),
     Spec("camera.rectified", False, "The images are rectified: P of camera_info holds, else K and D."),
 )  # fmt: skip
+_SURROUND = (
+    Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
+         "camera to camera; false: ids belong to one camera each."),
+    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view.",
+         0.0, 60.0),
+    Spec("surround.hold_s", 0.5, "How long the merged view keeps what a camera saw last when it sends nothing more.",
+         0.0, 60.0),
+)  # fmt: skip
 _OUTPUT = (
+    Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
+    Spec("output.fixed_frame", "", "TF frame that stands still while the vehicle moves, such as odom, for ids across "
+         "cameras; empty: the target frame."),
+    Spec("output.tf_timeout_s", 0.1, "How long after an image is taken up its transform may arrive.", 0.0, 1.0),
     _tracking("output.lift", "auto", "Whence 3D boxes: model heads, usual size of a class, or none.", choices=LIFTS),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
@@ -141,14 +153,16 @@ _OUTPUT = (
     Spec("output.trail_length", 30, "Points in the trail behind a track, in the markers; 0: none.", 0, 1000),
     Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
     Spec("output.lazy", False, "Rest while nobody subscribes; tracks then start anew with the first subscriber."),
-)
+)  # fmt: skip
 _DIAGNOSTICS = (
     Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0, change=UNCONFIGURED),
     Spec("diagnostics.waiting_s", 5.0, "Between two log lines about the same trouble.", 0.1, 3600.0),
     Spec("diagnostics.min_rate_hz", 0.0, "WARN when a camera answers fewer images per second; 0: never.", 0.0, 1000.0),
     Spec("diagnostics.max_latency_ms", 500.0, "WARN when results are older when they are published.", 0.0, 1e6),
+    Spec("diagnostics.max_loss", 0.3, "WARN when a larger part of a camera's images never arrives, as gaps in their "
+         "stamps tell; 1: never.", 0.0, 1.0),
     Spec("diagnostics.max_age_s", 2.0, "ERROR when the last image of a camera is older.", 0.0, 3600.0),
-)
+)  # fmt: skip
 SPECS: tuple[Spec, ...] = (
     Spec("autostart", True, "The node configures and activates itself; false: a manager does.", change=READ_ONLY),
     Spec("cameras", [""], "Names of cameras, with topics ~/input/<camera>/…; empty: one, on ~/input/…",
@@ -157,6 +171,7 @@ SPECS: tuple[Spec, ...] = (
     *_DETECTOR,
     *_TRACKER,
     *_CAMERA,
+    *_SURROUND,
     *_OUTPUT,
     *_DIAGNOSTICS,
 )  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from centertrack_ros.ros.camera_stream import Arrival, CameraStream
+from centertrack_ros.ros.frames import Frames, Goal, Placed
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.outputs import CameraOutputs, Timing
+from centertrack_ros.ros.surround import Sight, SurroundView
+from centertrack_ros.ros.tf_buffer import LookupFailure
 from centertrack_ros.tracking.tracker import Frame, Pipeline
 from centertrack_ros.tracking.types import FrameResult, TrackState
 
@@ -22,6 +25,8 @@ class Channel:
     outputs: CameraOutputs
     last_start: float = 0.0  # time.perf_counter(); 0: no frame yet
     stages: Mapping[str, float] = field(default_factory=dict)  # ms, of the last frame
+    unreported_reset: str = ""  # why the tracks began anew in a frame that could not be published
+    transform_trouble: str = ""  # why the last frame could not be published; '' if it was
 
 
 @dataclass
@@ -33,13 +38,33 @@ class _Job:
     decode_ms: float
 
 
+@dataclass
+class _Answer:
+    """A job that is done: its results, and the frame in which they are told."""
+
+    job: _Job
+    result: FrameResult
+    placed: Placed
+
+
 class Processor:
     """Runs the images that wait, of whichever cameras, as one batch through the network."""
 
-    def __init__(self, pipeline: Pipeline, parameters: Mapping[str, Any], now: Callable[[], float], log: ThrottledLog):
-        """`now` gives s on the node's clock. `pipeline` may be replaced: the next batch takes the new one."""
-        self.pipeline = pipeline
-        self._parameters, self._now, self._log = parameters, now, log
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        parameters: Mapping[str, Any],
+        now: Callable[[], float],
+        log: ThrottledLog,
+        frames: Frames,
+        view: SurroundView | None = None,
+    ) -> None:
+        """`now` gives s on the node's clock. `pipeline` may be replaced: the next batch takes the new one.
+
+        view  what several cameras see together
+        """
+        self.pipeline, self.view = pipeline, view
+        self._parameters, self._now, self._log, self._frames = parameters, now, log, frames
 
     def process(self, waiting: Mapping[str, tuple[Channel, Arrival]]) -> None:
         """Answers each image that can be answered. Whatever fails costs its own frame only, and is logged in a line."""
@@ -67,7 +92,7 @@ class Processor:
         if stream.reset_requested:
             stream.reset_requested, stream.state = False, TrackState()
             channel.outputs.clear(arrival.message.header)
-        if self._parameters["output.lazy"] and not channel.outputs.wanted():
+        if self._parameters["output.lazy"] and not self._wanted(channel):
             stream.counts.add("dropped")
             return None
         try:
@@ -80,6 +105,9 @@ class Processor:
         decode_ms = (time.perf_counter() - start) * 1e3
         return _Job(channel, arrival.message.header, frame, (now - frame.stamp) * 1e3, decode_ms)
 
+    def _wanted(self, channel: Channel) -> bool:
+        return channel.outputs.wanted() or (self.view is not None and self.view.wanted())
+
     def _step(self, jobs: list[_Job]) -> list[tuple[FrameResult, TrackState]]:
         return self.pipeline.step([job.frame for job in jobs], [job.channel.stream.state for job in jobs])
 
@@ -88,21 +116,49 @@ class Processor:
             for job in jobs:
                 job.channel.stream.counts.add("rejected")
             return
-        for job, (result, state) in zip(jobs, results, strict=True):
-            stream = job.channel.stream
-            stream.state = state
-            stream.counts.add("processed")
-            if result.reset:
-                self._log.warning(f"tracks of {stream.image_topic} reset: {result.reset}")
-            self._guard(self._publish, job, result, start)
+        goal, until = self._frames.goal(), time.monotonic() + self._parameters["output.tf_timeout_s"]
+        until -= time.perf_counter() - start  # a transform could arrive while the network worked
+        placed = [self._answer(job, *result, goal, until) for job, result in zip(jobs, results, strict=True)]
+        answers = [answer for answer in placed if answer is not None]
+        if self.view is not None and goal is not None and answers:
+            self._guard(self._look_around, self.view, answers, goal)
+        for answer in answers:
+            self._guard(self._publish, answer, start)
 
-    def _publish(self, job: _Job, result: FrameResult, start: float) -> None:
-        channel, publish_start = job.channel, time.perf_counter()
-        channel.outputs.publish(job.header, job.frame, result)
+    def _answer(
+        self, job: _Job, result: FrameResult, state: TrackState, goal: Goal | None, until: float
+    ) -> _Answer | None:
+        """What there is to publish; None if TF does not tell where the camera was."""
+        channel, stream = job.channel, job.channel.stream
+        stream.state = state
+        if result.reset:
+            self._log.warning(f"tracks of {stream.image_topic} reset: {result.reset}")
+        reset = result.reset or channel.unreported_reset
+        try:
+            placed = self._frames.place(job.header, goal, until)
+        except LookupFailure as failure:
+            stream.counts.add("dropped")
+            stream.counts.add("untransformed")
+            channel.unreported_reset, channel.transform_trouble = reset, str(failure)
+            self._log.warning(f"image on {stream.image_topic} dropped, no transform: {failure}")
+            return None
+        channel.unreported_reset, channel.transform_trouble = "", ""
+        stream.counts.add("processed")
+        return _Answer(job, replace(result, reset=reset), placed)
+
+    def _look_around(self, view: SurroundView, answers: list[_Answer], goal: Goal) -> None:
+        """Publishes the merged view, and gives the cameras' tracks the ids that they have in it."""
+        sights = [Sight(a.job.channel.stream.name, a.job.frame.stamp, a.result.tracks, a.placed) for a in answers]
+        for answer, tracks in zip(answers, view.step(sights, goal), strict=True):
+            answer.result = replace(answer.result, tracks=tracks)
+
+    def _publish(self, answer: _Answer, start: float) -> None:
+        job, channel, publish_start = answer.job, answer.job.channel, time.perf_counter()
+        channel.outputs.publish(job.header, job.frame, answer.result, answer.placed)
         end, counts = time.perf_counter(), channel.stream.counts
         channel.stages = {
             "decode": job.decode_ms,
-            **result.timing_ms,
+            **answer.result.timing_ms,
             "publish": (end - publish_start) * 1e3,
             "processing": (end - start) * 1e3,
             "latency": (self._now() - job.frame.stamp) * 1e3,

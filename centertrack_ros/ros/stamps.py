@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 # A frame that is late by less was overtaken on its way; one that is late by more means that time was set back.
 REORDER_S = 0.25
+# Fewer images than this, or a pause that is longer, tell nothing about images that got lost on their way.
+MIN_STAMPS, MAX_STEP_S = 20, 2.0
 
 
 def seconds(stamp: Any) -> float:
@@ -34,3 +37,30 @@ class StampRules:
             return f"it is {(last - stamp) * 1e3:.0f} ms older than the image before"
         self._last, self._late = stamp, None
         return ""
+
+
+class Loss:
+    """Estimates which part of a camera's images never arrives, from the gaps between the stamps, s, of those that do.
+
+    Its period is taken from the shorter steps: they are single ones unless nearly everything is lost.
+    """
+
+    def __init__(self, count: int = 60) -> None:
+        self._stamps: deque[float] = deque(maxlen=count)
+
+    def add(self, stamp: float) -> None:
+        if (
+            self._stamps and not self._stamps[-1] < stamp < self._stamps[-1] + MAX_STEP_S
+        ):  # another recording, or a pause
+            self._stamps.clear()
+        self._stamps.append(stamp)
+
+    @property
+    def part(self) -> float:
+        """0..1; 0 while there are too few images to tell."""
+        stamps = list(self._stamps)
+        if len(stamps) < MIN_STAMPS:
+            return 0.0
+        steps = sorted(after - before for before, after in zip(stamps, stamps[1:], strict=False))
+        expected = (stamps[-1] - stamps[0]) / steps[len(steps) // 8]
+        return max(0.0, 1.0 - len(steps) / expected)

@@ -44,7 +44,7 @@ class _Edge:
         del self.stamps[:old], self.poses[:old]
 
     def at(self, stamp: int, name: str) -> Transform:
-        if self.static:
+        if self.static or stamp == 0:  # 0 stands for the newest, as in tf2
             return self.poses[-1]
         after = bisect_left(self.stamps, stamp)
         if after < len(self.stamps) and self.stamps[after] == stamp:

@@ -270,3 +270,26 @@ def demo_frames(count: int) -> list[np.ndarray]:
             if len(frames) == count:
                 break
     return frames
+
+
+class TransformPublisher:
+    """Publishes on /tf and /tf_static, as a robot's state publisher and its odometry do."""
+
+    def __init__(self, probe: Probe) -> None:
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+        from tf2_msgs.msg import TFMessage
+
+        self._kind = TFMessage
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.moving = probe.node.create_publisher(TFMessage, "/tf", 100)
+        self.fixed = probe.node.create_publisher(TFMessage, "/tf_static", latched)
+
+    def publish(self, parent: str, child: str, pose: Any, stamp: tuple[int, int] | None = None) -> None:
+        """`pose` is a geometry.transforms.Transform; without a stamp it holds for ever."""
+        from geometry_msgs.msg import TransformStamped
+
+        message = TransformStamped(header=header(stamp or (0, 0), parent), child_frame_id=child)
+        move, turn = message.transform.translation, message.transform.rotation
+        move.x, move.y, move.z = pose.translation.tolist()
+        turn.x, turn.y, turn.z, turn.w = pose.quaternion.tolist()
+        (self.moving if stamp else self.fixed).publish(self._kind(transforms=[message]))
