@@ -231,13 +231,14 @@ class Rig:
         for camera in cameras:
             show(self.probes[camera], frame, stamp)
         answers = {c: self.probes[c].answer(f"output/{c}/detections_3d", stamp) for c in cameras}
-        ids = {d.id for answer in answers.values() for d in answer.detections}
+        # Images that come at the same time go through the network together or one after the other.
+        count = max(len(answer.detections) for answer in answers.values())
 
         def merged() -> Any:
             views = [m for m in list(self.view.received["output/detections_3d"]) if stamp_of(m) == stamp]
-            return views[-1] if views and len(views) <= len(cameras) and ids_of(views[-1]) >= ids else None
+            return views[-1] if views and len(views[-1].detections) >= count else None
 
-        return wait_until(merged, 20.0, f"a view with the ids {sorted(ids)}"), answers
+        return wait_until(merged, 20.0, f"a view of {count} objects"), answers
 
     def close(self) -> None:
         for probe in (self.view, *self.probes.values()):
@@ -280,7 +281,7 @@ def test_several_cameras_are_one_view_with_every_person_once(ros, frames) -> Non
         assert result.successful
         view, answers = rig.show(frames[0], clock, ("left", "right"))
         own = [ids_of(answer) for answer in answers.values()]
-        assert not own[0] & own[1] and len(own[0]) == len(own[1]) >= 3
+        assert not own[0] & own[1] and len(own[0]) == len(own[1]) == len(view.detections) >= 3
         assert not node.logged("a frame failed")
     finally:
         if rig is not None:
