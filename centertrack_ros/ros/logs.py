@@ -16,31 +16,36 @@ class ThrottledLog:
     def __init__(self, logger: Any, period: Callable[[], float]) -> None:
         self._logger = logger
         self._period = period
-        self._last: dict[str, tuple[float, int]] = {}
+        # Apart: what is wrong with a thousand messages must not hide an error.
+        self._warnings: dict[str, tuple[float, int]] = {}
+        self._errors: dict[str, tuple[float, int]] = {}
         self.last_text = self.last_error = ""
 
+    def info(self, text: str) -> None:
+        self._logger.info(_one_line(text))
+
     def warning(self, text: str) -> None:
-        if line := self._let_through(text):
+        if line := self._let_through(text, self._warnings):
             self._logger.warning(line)
 
     def error(self, text: str) -> None:
-        line = self._let_through(text)
+        line = self._let_through(text, self._errors)
         self.last_error = self.last_text
         if line:
             self._logger.error(line)
 
-    def _let_through(self, text: str) -> str:
+    def _let_through(self, text: str, said: dict[str, tuple[float, int]]) -> str:
         text = self.last_text = _one_line(text)
         now, key = time.monotonic(), re.sub(r"\d+", "#", text)
-        last, held_back = self._last.get(key, (0.0, 0))
+        last, held_back = said.get(key, (0.0, 0))
         if last and now - last < self._period():
-            self._last[key] = (last, held_back + 1)
+            said[key] = (last, held_back + 1)
             return ""
-        if len(self._last) >= _MAX_KEPT:  # endless variety is itself a repetition
-            if now - max(time_ for time_, _ in self._last.values()) < self._period():
+        if len(said) >= _MAX_KEPT:  # endless variety is itself a repetition
+            if now - max(time_ for time_, _ in said.values()) < self._period():
                 return ""
-            self._last.clear()
-        self._last[key] = (now, 0)
+            said.clear()
+        said[key] = (now, 0)
         return f"{text} ({held_back} more like this)" if held_back else text
 
 
