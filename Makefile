@@ -4,7 +4,7 @@ RUN := scripts/run
 SYSTEM_PYTHON := $(or $(PYTHON),python3)
 export PYTHON
 
-.PHONY: help setup setup-tests setup-jazzy demo bench test test-slow test-jazzy lint clean
+.PHONY: help setup setup-tests setup-jazzy demo bench test test-slow test-jazzy fuzz soak overload lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,15 @@ test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 
 test-slow: setup-tests  ## the tests that take long
 	@$(RUN) python -m pytest -m slow $(ARGS)
+
+fuzz: setup-tests  ## ten thousand spoilt images, files and calibrations through DDS into the node, with the figures
+	@$(RUN) python -m pytest -s test/ros/test_hostile.py $(ARGS)
+
+soak: setup  ## the demo clip in a loop for MINUTES=10, with a bad driver beside it: memory, answers, ids, latency
+	@$(RUN) python test/ros/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
+overload: setup  ## latency and drops when images come ten times as fast as the network can follow
+	@$(RUN) python benchmarks/overload.py $(ARGS)
 
 test-jazzy: setup-jazzy  ## the ROS tests on ROS 2 Jazzy
 	@$(RUN) --jazzy python -m pytest test/ros -m "not slow" $(ARGS)

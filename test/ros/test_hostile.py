@@ -100,7 +100,18 @@ class Attack:
         for probe in (*self._probes.values(), self._diagnostics):
             probe.close()
 
+    def reach_high_water(self) -> None:
+        """The largest pictures that a small file can hold, on all cameras at once: memory for them is kept."""
+        flat = np.full((2000, 2400, 3), 90, np.uint8)
+        files = [cv2.imencode(".jpg", flat, [cv2.IMWRITE_JPEG_PROGRESSIVE, n])[1].tobytes() for n in (0, 1)]
+        for data in files * 2:
+            for name in COMPRESSED:
+                self._images[name].publish(compressed_message(data, self._clock.tick()))
+            for name in COMPRESSED:
+                self.ask(name)
+
     def run(self, count: int) -> None:
+        self.reach_high_water()
         for index in range(1, count + 1):
             kind, message = self._mutator.any()
             names = {"image": RAW, "compressed": COMPRESSED, "camera_info": (*RAW, *COMPRESSED)}[kind]
