@@ -15,7 +15,7 @@ import pytest
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import mot
 from centertrack_ros.evaluation.moments import lives, moments, worst
-from centertrack_ros.evaluation.track_scores import Pair
+from centertrack_ros.evaluation.track_scores import Pair, score_mot, summary
 
 pytest.importorskip("trackeval")
 pytest.importorskip("matplotlib")
@@ -94,6 +94,25 @@ def test_moments_tell_misses_false_ones_and_switches(tmp_path):
     assert [moment.truth.index for moment in worst(seen, 3, apart=5)] == [13, 5, 18]
     perfect = Pair(pair.truth, pair.truth)
     assert worst(moments(perfect), 3) == []
+
+
+def test_switches_are_those_that_trackeval_counts(tmp_path):
+    """Two people who cross, with tracks that swap, get lost and come back, over many random recordings."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        truth, results = [], []
+        for frame in range(1, 31):
+            for identity in (1, 2, 3):
+                left = 20 * identity + (3 - 2 * identity) * frame
+                truth.append(f"{frame},{identity},{left},30,30,60,1,1,1\n")
+                if rng.random() < 0.8:
+                    track = identity if rng.random() < 0.8 else 4 + identity
+                    results.append(f"{frame},{track},{left + rng.normal(0, 4):.2f},30,30,60,0.9\n")
+        (tmp_path / "gt.txt").write_text("".join(truth))
+        (tmp_path / "walk.txt").write_text("".join(results))
+        pair = Pair(mot.read_truth(tmp_path / "gt.txt", "walk"), mot.read_results(tmp_path / "walk.txt", "walk"))
+        official = summary(score_mot([pair], "MOT15").combined["pedestrian"])["IDSW"]
+        assert sum(len(life.switches) for life in lives(moments(pair)).values()) == official > 0
 
 
 def test_the_page_needs_nothing_else_and_shows_all_parts(tmp_path):

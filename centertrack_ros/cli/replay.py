@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from centertrack_ros.cli._through_ros import Manner
+    from centertrack_ros.datasets.records import DataError
     from centertrack_ros.evaluation.replay_parameters import load_parameters
 
     manner = Manner(args.rate, args.loop, args.clock, args.lockstep)
@@ -56,8 +57,14 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     replay = Replay(_load(parameters), parameters)
     args.output.mkdir(parents=True, exist_ok=True)
+    broken = []
     for bag, target in targets.items():
-        _replay(replay, bag, target, args)
+        try:
+            _replay(replay, bag, target, args)
+        except DataError as error:  # the other recordings are not its fault
+            broken.append(str(error))
+    if broken:
+        raise ValueError("; ".join(broken))
     if not args.through_ros:
         return 0
     differences = [_through_ros(replay, bag, target, parameters, args, manner) for bag, target in targets.items()]

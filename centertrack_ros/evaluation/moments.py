@@ -48,12 +48,13 @@ def moments(pair: Pair) -> list[Moment]:
     """One for each frame of the truth that has objects on either side."""
     answers = {frame.index: frame for frame in pair.results}
     said = {frame.index: frame for frame in pair.truth}
-    before: dict[int, int] = {}
+    before: dict[int, int] = {}  # true id -> the track that it was found as last
+    latest: dict[int, int] = {}  # the same, only of the frame before
     result = []
     for index in sorted(set(answers) | set(said)):
         truth = _judged(said.get(index, FrameTruth(index, 0.0, empty_tracks())))
         found = answers.get(index, FrameTruth(index, 0.0, empty_tracks()))
-        result.append(_moment(truth, found, _same_class(pair.truth, truth, pair.results, found), before))
+        result.append(_moment(truth, found, _same_class(pair.truth, truth, pair.results, found), before, latest))
     return result
 
 
@@ -67,19 +68,23 @@ def _same_class(truth: Sequence, one: FrameTruth, results: Sequence, two: FrameT
     return kinds[:, None] == found[None, :]
 
 
-def _moment(truth: FrameTruth, found: FrameTruth, allowed: NDArray[np.bool_], before: dict[int, int]) -> Moment:
+def _moment(
+    truth: FrameTruth, found: FrameTruth, allowed: NDArray[np.bool_], before: dict[int, int], latest: dict[int, int]
+) -> Moment:
     from scipy.optimize import linear_sum_assignment
 
     overlaps = iou(truth.tracks.detections.boxes, found.tracks.detections.boxes) * allowed
-    kept = np.array([[before.get(t) == f for f in found.tracks.ids.tolist()] for t in truth.tracks.ids.tolist()])
+    kept = np.array([[latest.get(t) == f for f in found.tracks.ids.tolist()] for t in truth.tracks.ids.tolist()])
     gains = np.where(overlaps >= _LEAST_OVERLAP, overlaps + 1000.0 * kept.reshape(overlaps.shape), 0.0)
     pairs = tuple((int(r), int(c)) for r, c in zip(*linear_sum_assignment(-gains), strict=True) if gains[r, c] > 0)
     switched = []
+    if len(truth.tracks) and len(found.tracks):  # as in CLEAR, a frame without either is passed over
+        latest.clear()
     for row, column in pairs:
         identity, track = int(truth.tracks.ids[row]), int(found.tracks.ids[column])
         if before.get(identity, track) != track:
             switched.append(row)
-        before[identity] = track
+        before[identity] = latest[identity] = track
     rows, columns = {r for r, _ in pairs}, {c for _, c in pairs}
     missed = tuple(r for r in range(len(truth.tracks)) if r not in rows)
     wrong = tuple(c for c in range(len(found.tracks)) if c not in columns)

@@ -20,6 +20,8 @@ _COMPARED = (
     "visualization_msgs/msg/MarkerArray",
 )
 
+_DELETE_ALL = 3  # visualization_msgs/Marker.action
+
 
 @dataclass
 class Difference:
@@ -47,13 +49,20 @@ def compare_bags(first: Path | str, second: Path | str) -> Difference:
 
 
 def _messages(path: Path | str) -> dict[tuple[str, int, int], Any]:
-    """(topic, stamp ns, how many of this stamp came before) -> message; arrays of markers without any are left out."""
+    """(topic, stamp ns, how many of this stamp came before) -> message.
+
+    Arrays of markers that show none are left out: when the live node clears the screen says nothing of its tracks.
+    """
     found: dict[tuple[str, int, int], Any] = {}
     seen: Counter[tuple[str, int]] = Counter()
     with BagReader(path) as reader:
         topics = [topic.name for topic in reader.of_type(*_COMPARED) if topic.name.startswith(PREFIX)]
         for record, message in reader.messages(topics):
-            header = message.header if hasattr(message, "header") else next((m.header for m in message.markers), None)
+            header = (
+                message.header
+                if hasattr(message, "header")
+                else next((m.header for m in message.markers if m.action != _DELETE_ALL), None)
+            )
             if header is not None:
                 place = (record.topic, stamp_ns(header.stamp))
                 found[(*place, seen[place])] = message

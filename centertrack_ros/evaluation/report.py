@@ -23,8 +23,9 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bot
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
 th, td { padding: .22rem .6rem; text-align: right; } th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #8a99a8; } tr.all td { border-top: 1px solid #8a99a8; font-weight: 600; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { font-size: .85rem; color:
-#516070; } svg, img { max-width: 100%; height: auto; } .wide { overflow-x: auto; } .note { color: #8a5a00; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0 0 1rem; }
+figcaption { font-size: .85rem; color: #516070; } svg, img { max-width: 100%; height: auto; }
+.wide { overflow-x: auto; } .note { color: #8a5a00; }
 """
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,39 @@ def test_a_recording_that_breaks_off_leaves_a_readable_bag_of_what_was_done(tmp_
     assert _replay(tmp_path / "cut.mcap", tmp_path / "out") == 1
     message = capsys.readouterr().err
     assert "cut.mcap: not a readable rosbag2" in message and message.count("\n") == 1
+
+
+def test_a_truncated_bag_among_others_costs_only_itself(bag, tmp_path, capsys):
+    [mcap] = bag.glob("*.mcap")
+    (tmp_path / "cut.mcap").write_bytes(mcap.read_bytes()[: mcap.stat().st_size // 2])
+    shutil.copytree(bag, tmp_path / "last")
+    bags = [str(bag), str(tmp_path / "cut.mcap"), str(tmp_path / "last")]
+    assert main(["replay", *bags, "--output", str(tmp_path / "out"), *SMALL, *LOW]) == 1
+    message = capsys.readouterr().err
+    assert "cut.mcap: not a readable rosbag2" in message and message.count("\n") == 1
+    found = compare_bags(tmp_path / "out" / "scene", tmp_path / "out" / "last")
+    assert found.both == 4 and not found.different
+
+
+def test_a_replay_that_is_killed_does_not_spoil_the_finished_ones(bag, tmp_path):
+    """SIGKILL in the middle of the second bag: the first is whole, and the second can be done again elsewhere."""
+    shutil.copytree(bag, tmp_path / "other")
+    code = (
+        "import os, signal, sys\n"
+        "from centertrack_ros.evaluation import replay\n"
+        "answer, done = replay.Replay._answer, []\n"
+        "def counted(self, *arguments):\n"
+        "    done.append(1)\n"
+        "    if len(done) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    answer(self, *arguments)\n"
+        "replay.Replay._answer = counted\n"
+        "from centertrack_ros.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = ["replay", str(bag), str(tmp_path / "other"), "--output", str(tmp_path / "out"), *SMALL, *LOW]
+    assert subprocess.run([sys.executable, "-c", code, *command], capture_output=True).returncode == -signal.SIGKILL
+    assert _replay(bag, tmp_path / "again") == _replay(tmp_path / "other", tmp_path / "again") == 0
+    assert _bytes(tmp_path / "out" / "scene") == _bytes(tmp_path / "again" / "scene")
 
 
 def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(bag, tmp_path):
