@@ -20,9 +20,7 @@ FORMATS = ("onnx", "openvino", "torch-export", "tensorrt")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="?", help="weights file; default: the embedded model")
-    parser.add_argument(
-        "output", type=Path, nargs="?", help="default: the weights' name with the format's suffix, here"
-    )
+    parser.add_argument("-o", "--output", type=Path, help="default: the model's name with the format's suffix, here")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--batch", type=int, help="images at once; default: any number (TensorRT: 1)")
     parser.add_argument("--size", metavar="HxW", help="input size, px; default: any (TensorRT: the weights' own)")
