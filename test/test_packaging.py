@@ -27,9 +27,7 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> str:
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A copy of the package as a user would clone it: builds leave nothing in the checkout."""
-    unwanted = shutil.ignore_patterns(
-        ".*", "build", "install", "log", "dist", "out", "*.egg-info", "__pycache__"
-    )
+    unwanted = shutil.ignore_patterns(".*", "build", "install", "log", "dist", "out", "*.egg-info", "__pycache__")
     return Path(shutil.copytree(ROOT, tmp_path / "src" / "centertrack_ros", ignore=unwanted))
 
 
