@@ -16,7 +16,7 @@ from centertrack_ros.network.profile import ModelProfile
 # Paths in the model's runtime information.
 PROFILE_KEYS = ["centertrack", "profile"]
 OUTPUT_KEYS = ["centertrack", "outputs"]
-_KEPT_SHAPES = 4  # compiled networks, one per batch and input size; memory grows with each
+_KEPT_SHAPES = 4  # compiled networks, one per input size; memory grows with each
 
 
 class OpenVinoEngine(ArrayEngine):
@@ -62,10 +62,17 @@ class OpenVinoEngine(ArrayEngine):
         super().__init__(profile, self._names)
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+        # One image at a time: on a CPU that is faster than all in one (0.22 s against 0.29 s for six), and cameras that
+        # send two, then five images at once would have the network compiled for each number.
         with self._lock:
-            request = self._request(feeds["image"].shape)
-            answers = request.infer(dict(feeds), share_inputs=True)
-            return dict(zip(self._outputs, answers.to_tuple(), strict=True))
+            count = len(feeds["image"])
+            parts = [self._run_one({name: fed[i : i + 1] for name, fed in feeds.items()}) for i in range(count)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _run_one(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+        request = self._request(feeds["image"].shape)
+        answers = request.infer(dict(feeds), share_inputs=True)
+        return dict(zip(self._outputs, answers.to_tuple(), strict=True))
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._requests:

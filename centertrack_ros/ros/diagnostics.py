@@ -156,6 +156,7 @@ class _WithUpdater:
 
     def __init__(self, node: Node, updater: Any, period: float) -> None:
         self._updater = updater(node, period)
+        self._updater.timer.cancel()  # with use_sim_time and no /clock it would stand still
         self._updater.setHardwareID(HARDWARE_ID)
         self._healths: dict[str, Health] = {}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from centertrack_ros.geometry.affine import place
 from centertrack_ros.ros.camera_stream import Arrival, CameraStream
 from centertrack_ros.ros.frames import Frames, Goal, Placed
 from centertrack_ros.ros.logs import ThrottledLog
@@ -65,6 +66,10 @@ class Processor:
         """
         self.pipeline, self.view = pipeline, view
         self._parameters, self._now, self._log, self._frames = parameters, now, log, frames
+        profile = pipeline.engine.profile
+        self._sizes = {
+            (profile.input_height, profile.input_width)
+        }  # of inputs that the engine has seen: (height, width)
 
     def process(self, waiting: Mapping[str, tuple[Channel, Arrival]]) -> None:
         """Answers each image that can be answered. Whatever fails costs its own frame only, and is logged in a line."""
@@ -109,7 +114,23 @@ class Processor:
         return channel.outputs.wanted() or (self.view is not None and self.view.wanted())
 
     def _step(self, jobs: list[_Job]) -> list[tuple[FrameResult, TrackState]]:
+        self._tell_new_sizes(jobs)
         return self.pipeline.step([job.frame for job in jobs], [job.channel.stream.state for job in jobs])
+
+    def _tell_new_sizes(self, jobs: list[_Job]) -> None:
+        """Some engines prepare themselves for each size of their input: that is why its first frame takes longer."""
+        profile = self.pipeline.engine.profile
+        for job in jobs:
+            height, width = job.frame.image.shape[:2]
+            size = place(
+                (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
+            ).input_size
+            if size not in self._sizes:
+                self._sizes.add(size)
+                self._log.info(
+                    f"images of {width}x{height} px need a network input of {size[1]}x{size[0]} px: "
+                    "the first one takes longer"
+                )
 
     def _finish(self, jobs: list[_Job], results: list[tuple[FrameResult, TrackState]] | None, start: float) -> None:
         if results is None:

@@ -178,7 +178,7 @@ class Probe:
         """The newest status of that name on /diagnostics, from the `seen`-th message on, and its values by key."""
         for message in reversed(self.received["/diagnostics"][seen:]):
             for status in message.status:
-                if status.name == name:
+                if status.name in (name, f"{name}: node"):  # by diagnostic_updater where it is installed
                     return status, {v.key: v.value for v in status.values}
         return None
 
