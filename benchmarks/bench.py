@@ -253,7 +253,10 @@ def show(rows: Sequence[dict]) -> str:
 def run_json(script: str, *arguments: str) -> dict[str, Any]:
     """The last line that another benchmark prints, which is JSON; {'problem': …} if it fails."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    except subprocess.TimeoutExpired:
+        return {"problem": f"{script} took longer than 90 s"}
     if done.returncode:
         return {"problem": (done.stderr.strip().splitlines() or ["it failed"])[-1][:200]}
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -26,8 +26,8 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100 + 1))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        os.environ.setdefault(variable, str(ROOT / "config" / "fastdds.xml"))
+    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:
+        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
     import node_overhead
 
     asked = argparse.Namespace(frames=args.frames, size=(640, 480), cameras=args.cameras, transport="raw", threads=0)
