@@ -4,7 +4,7 @@ RUN := scripts/run
 SYSTEM_PYTHON := $(or $(PYTHON),python3)
 export PYTHON
 
-.PHONY: help setup setup-tests setup-jazzy demo bench test test-slow test-jazzy fuzz soak overload lint clean
+.PHONY: help setup setup-tests setup-jazzy demo bench bench-quick test test-slow test-jazzy fuzz soak overload lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,7 +21,11 @@ setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
 demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
 	@$(RUN) centertrack demo $(ARGS)
 
-bench: setup  ## what the node and the tracking cost beside the network
+bench-quick: setup  ## the network's speed in every engine against the official way; one line of JSON at the end
+	@$(RUN) python benchmarks/bench.py --quick $(ARGS)
+
+bench: setup  ## all tables: engines, sizes, cameras, and what the node and the tracking cost beside the network
+	@$(RUN) python benchmarks/bench.py
 	@$(RUN) python benchmarks/tracking_cost.py
 	@$(RUN) python benchmarks/node_overhead.py $(ARGS)
 

@@ -138,7 +138,7 @@ def quiet_rounds(calibration: Variant) -> tuple[list[int], int]:
 
 
 def agreements(variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
-    """Variant -> (overlap of the top 100, largest score error, median and largest relative value error, depth %)."""
+    """Variant -> share of the top 100 that are the same (ties aside), largest errors of scores and values, depth in %."""
     from centertrack_ros.engine import check
 
     answers = {}
@@ -153,7 +153,7 @@ def agreements(variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
         if name != "reference" and reference is not None:
             agreement = check.compare(reference, peaks)
             found[name] = {
-                "overlap": float(np.mean([_overlap(a, b) for a, b in zip(reference, peaks, strict=True)])),
+                "overlap": agreement.overlap,
                 "score_error": agreement.score_error,
                 "value_error": agreement.value_error,
                 "depth_error_percent": _depth_error(reference, peaks),
@@ -164,10 +164,6 @@ def agreements(variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
 def _by_place(peaks: Any) -> dict[tuple[int, int, int], int]:
     rows = zip(peaks.class_ids.tolist(), peaks.cells.tolist(), strict=True)
     return {(c, x, y): i for i, (c, (x, y)) in enumerate(rows)}
-
-
-def _overlap(first: Any, second: Any) -> float:
-    return len(_by_place(first).keys() & _by_place(second).keys()) / len(first.scores)
 
 
 def _depth_error(reference: Sequence[Any], got: Sequence[Any]) -> float:
@@ -229,7 +225,7 @@ def table(variants: Sequence[Variant], calibration: Variant, agreement: dict[str
 def show(rows: Sequence[dict]) -> str:
     """The table as Markdown."""
     lines = [
-        "| variant | ms | times the reference (spread) | % of fp32 peak | top-100 overlap | score error "
+        "| variant | ms | times the reference (spread) | % of fp32 peak | same peaks, ties aside | score error "
         "| depth error, median | first answer s | memory MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]

@@ -106,7 +106,7 @@ def main() -> None:
         if command == "answers":
             from centertrack_ros.engine import check
 
-            found = [check.answers(engine, size, 1, seed) for seed in (1, 2, 3)]  # type: ignore[arg-type]
+            found = [check.answers(engine, size, 1, seed)[0] for seed in (1, 2, 3)]  # type: ignore[arg-type]
             Path(argument).write_bytes(pickle.dumps(found))
             print(json.dumps({}), flush=True)
             continue
