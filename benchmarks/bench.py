@@ -138,7 +138,7 @@ def quiet_rounds(calibration: Variant) -> tuple[list[int], int]:
 
 
 def agreements(variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
-    """Variant -> share of the top 100 that are the same (ties aside), largest errors of scores and values, depth in %."""
+    """Variant -> share of the same peaks (ties aside), largest errors of scores and values, depth error in percent."""
     from centertrack_ros.engine import check
 
     answers = {}
