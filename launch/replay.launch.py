@@ -39,9 +39,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def player(values: Mapping[str, str]) -> ExecuteProcess:
-    """ros2 bag play, which also gives the time on /clock."""
-    command = ["ros2", "bag", "play", values["bag"], "--clock", values["clock_rate"], "--rate", values["rate"]]
-    command += ["--start-offset", values["start_offset"], *shlex.split(values["play_arguments"])]
+    """ros2 bag play, which also gives the time on /clock unless the bag does."""
+    command = ["ros2", "bag", "play", values["bag"], "--rate", values["rate"], "--start-offset", values["start_offset"]]
+    command += [] if values["clock_rate"] == "0" else ["--clock", values["clock_rate"]]
+    command += shlex.split(values["play_arguments"])
     looped = launching.is_true(values["loop"])
     ends = launching.is_true(values["end_with_bag"]) and not looped
     return ExecuteProcess(

@@ -117,7 +117,7 @@ REPLAY = (
     Argument("bag", None, "Folder or file of the bag"),
     Argument("rate", "1.0", "Speed, as a factor"),
     Argument("start_offset", "0.0", "Seconds of the bag to leave out at its start"),
-    Argument("clock_rate", "100", "Messages on /clock, in Hz"),
+    Argument("clock_rate", "100", "Messages on /clock, in Hz; 0: none, for a bag that has a /clock of its own"),
     Argument("loop", "false", "Begin anew at the end; the jump back in time resets the tracks", _YES_NO),
     Argument("play_arguments", "", "Further arguments of ros2 bag play, such as --topics /camera/image_raw"),
     Argument("end_with_bag", "true", "Stop everything when the bag ends", _YES_NO),
@@ -275,11 +275,17 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], named: Mappin
 
 
 def rviz(values: Mapping[str, str], named: Mapping[str, str]) -> list[Any]:
-    """RViz, if it is wanted, on the topics of this node."""
+    """RViz, if it is wanted, on the topics of this node; where it is not installed, a line in the log."""
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+    from launch.actions import LogInfo
     from launch_ros.actions import Node
 
     if not is_true(values["rviz"]):
         return []
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        return [LogInfo(msg="RViz is left out: the package rviz2 is not installed")]
     config = share() / "config" / "rviz" / ("surround.rviz" if values.get("cameras") else "centertrack.rviz")
     frame = values["rviz_frame"] or values["target_frame"]
     return [
