@@ -13,7 +13,6 @@ from centertrack_ros.ros.frames import Frames, Goal, Placed
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.outputs import CameraOutputs, Timing
 from centertrack_ros.ros.surround import Sight, SurroundView
-from centertrack_ros.ros.tf_buffer import LookupFailure
 from centertrack_ros.tracking.tracker import Frame, Pipeline
 from centertrack_ros.tracking.types import FrameResult, TrackState
 
@@ -139,8 +138,11 @@ class Processor:
             return
         goal, until = self._frames.goal(), time.monotonic() + self._parameters["output.tf_timeout_s"]
         until -= time.perf_counter() - start  # a transform could arrive while the network worked
-        placed = [self._answer(job, *result, goal, until) for job, result in zip(jobs, results, strict=True)]
-        answers = [answer for answer in placed if answer is not None]
+        answers = [
+            answer
+            for job, result in zip(jobs, results, strict=True)
+            if (answer := self._guard(self._answer, job, *result, goal, until)) is not None
+        ]
         if self.view is not None and goal is not None and answers:
             self._guard(self._look_around, self.view, answers, goal)
         for answer in answers:
@@ -157,7 +159,7 @@ class Processor:
         reset = result.reset or channel.unreported_reset
         try:
             placed = self._frames.place(job.header, goal, until)
-        except LookupFailure as failure:
+        except Exception as failure:  # LookupFailure, and whatever numbers beyond all measure lead to
             stream.counts.add("dropped")
             stream.counts.add("untransformed")
             channel.unreported_reset, channel.transform_trouble = reset, str(failure)

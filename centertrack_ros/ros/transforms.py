@@ -13,6 +13,7 @@ from rclpy.time import Time
 
 from centertrack_ros.geometry.transforms import Transform
 from centertrack_ros.ros.logs import ThrottledLog
+from centertrack_ros.ros.stamps import nanoseconds
 from centertrack_ros.ros.tf_buffer import LookupFailure, TransformBuffer
 
 _POLL_S = 0.004
@@ -71,7 +72,8 @@ class _Tf2:
 
     def now_known(self, target: str, source: str, stamp: Any) -> Transform:
         try:
-            found = self._buffer.lookup_transform_core(target, source, Time.from_msg(stamp)).transform
+            time_ = Time(nanoseconds=max(nanoseconds(stamp), 0))  # refuses what is negative
+            found = self._buffer.lookup_transform_core(target, source, time_).transform
         except self._tf2.ExtrapolationException as error:
             raise LookupFailure(_sentence(error), soon="past" not in str(error)) from None
         except self._tf2.TransformException as error:
@@ -96,7 +98,7 @@ class _Own:
 
     def _take(self, message: Any, static: bool) -> None:
         for stamped in message.transforms:
-            stamp = Time.from_msg(stamped.header.stamp).nanoseconds
+            stamp = nanoseconds(stamped.header.stamp)
             try:
                 pose = _transform(stamped.transform)
             except ValueError as error:
@@ -107,7 +109,7 @@ class _Own:
                 self._log.warning(f"transform ignored: {problem}")
 
     def now_known(self, target: str, source: str, stamp: Any) -> Transform:
-        return self._buffer.lookup(target, source, Time.from_msg(stamp).nanoseconds)
+        return self._buffer.lookup(target, source, nanoseconds(stamp))
 
     def close(self) -> None:
         for subscription in self._subscriptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -169,8 +170,41 @@ def test_a_transform_that_is_missing_costs_the_frame_and_says_so(probe, node, fr
     assert lost not in [stamp_of(m) for m in probe.received["output/detections_3d"]]
 
 
+def test_no_transform_on_tf_ends_the_node(probe, node, frames, clock) -> None:
+    """Rings, frames without a name, rotations and places that are none, stamps that no clock gives."""
+    from geometry_msgs.msg import TransformStamped
+    from tf2_msgs.msg import TFMessage
+
+    assert set_parameters(probe, **{"output.target_frame": "moon", "output.tf_timeout_s": 0.0})[0].successful
+    tf = TransformPublisher(probe)
+    for publisher in (tf.moving, tf.fixed):
+        wait_until(publisher.get_subscription_count, 10.0, "the node to listen to TF")
+    tf.publish("moon", "camera_optical", MOUNT)
+    nan, inf = float("nan"), float("inf")
+    for parent, child, w, x, stamp in (
+        ("", "", 1.0, 0.0, (0, 0)), ("a", "a", 1.0, 0.0, (1, 0)), ("a", "b", 1.0, 0.0, (1, 0)),
+        ("b", "a", 1.0, 0.0, (1, 0)), ("moon", "camera_optical", 0.0, 0.0, (1, 0)),
+        ("moon", "camera_optical", nan, 0.0, (1, 0)), ("moon", "camera_optical", 1.0, inf, (1, 0)),
+        ("moon", "far", 1.0, 1e308, (1, 0)), ("x" * 10**5, "y" * 10**5, 1.0, 0.0, (-5, 4_294_967_295)),
+    ):  # fmt: skip
+        message = TransformStamped(child_frame_id=child)
+        message.header.frame_id, message.transform.rotation.w, message.transform.translation.x = parent, w, x
+        message.header.stamp.sec, message.header.stamp.nanosec = stamp
+        for publisher in (tf.moving, tf.fixed):
+            publisher.publish(TFMessage(transforms=[message]))
+    node.wait_for_line("two different frames")
+    node.wait_for_line("of frame 'camera_optical' ignored")
+    for target in ("far", "a", "moon"):
+        assert set_parameters(probe, **{"output.target_frame": target})[0].successful
+        for stamp in ((-7, 3), clock.tick()):
+            show(probe, frames[0], stamp)
+    answer = probe.answer("output/detections_3d", stamp)
+    assert answer.header.frame_id == "moon" and len(answer.detections) >= 3
+    assert not node.logged("Traceback") and all(len(line) < 1000 for line in node.lines)
+
+
 def test_a_fixed_frame_alone_is_refused(probe) -> None:
-    set_parameters(probe, **{"output.target_frame": ""})
+    set_parameters(probe, **{"output.target_frame": "", "output.fixed_frame": ""})
     [refused] = set_parameters(probe, **{"output.fixed_frame": "odom"})
     assert not refused.successful and "needs output.target_frame" in refused.reason
 
@@ -214,6 +248,8 @@ class Rig:
 
     def __init__(self, name: str, cameras: Sequence[str]) -> None:
         self.view = Probe(name, "unused", outputs=("output/detections_3d", "output/markers", "/diagnostics"))
+        with contextlib.suppress(ImportError):  # where the interfaces are not built
+            self.view.subscribe("output/tracks")
         self.view.node.destroy_publisher(self.view.images)
         self.view.node.destroy_publisher(self.view.infos)
         self.probes = {camera: Probe(name, camera, [f"output/{camera}/detections_3d"]) for camera in cameras}
@@ -276,6 +312,10 @@ def test_several_cameras_are_one_view_with_every_person_once(ros, frames) -> Non
         assert status[1]["TF failures"] == "0"
         shown = wait_until(lambda: rig.view.received["output/markers"], 5.0, "markers")[-1]
         assert {m.header.frame_id for m in shown.markers} == {"base_link"}
+        for message in rig.view.received["output/tracks"]:
+            same = [m for m in rig.view.received["output/detections_3d"] if m.header == message.header]
+            assert {str(t.id) for t in message.tracks} in [ids_of(m) for m in same]
+            assert all(t.class_name == "person" and t.bbox_3d.center.position.x > 3.0 for t in message.tracks)
 
         [result] = set_parameters(rig.view, **{"surround.cross_camera_ids": False})
         assert result.successful

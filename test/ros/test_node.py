@@ -269,6 +269,30 @@ def test_the_lifecycle_goes_round(probe, node, frames, clock) -> None:
     assert len(play(probe, frames[:2], clock)[-1].detections) >= 3
 
 
+def test_lazy_it_rests_until_somebody_listens(ros, frames) -> None:
+    node = start_node("output.lazy:=true", "diagnostics.period_s:=0.2", name="lazy")
+    probe = Probe("lazy", outputs=("/diagnostics",))
+    try:
+        probe.wait_for_node()
+        clock = CameraClock()
+
+        def shown(kind: str) -> int:
+            probe.images.publish(image_message(frames[0], clock.tick()))
+            time.sleep(0.2)
+            status = probe.status("lazy: camera")
+            return int(status[1][kind]) if status else 0
+
+        wait_until(lambda: shown("received") > 5, 20.0, "images to arrive")
+        values = probe.status("lazy: camera")[1]
+        assert values["processed"] == "0" and int(values["dropped"]) >= int(values["received"]) - 1
+        probe.subscribe("output/detections_2d")
+        wait_until(lambda: shown("processed") > 2, 20.0, "images to be answered")
+        assert len(probe.received["output/detections_2d"][-1].detections) >= 3
+    finally:
+        probe.close()
+        stop_node(node)
+
+
 def test_cameras_of_one_process_are_tracked_each_for_itself(ros, frames) -> None:
     """One network for two cameras: same pictures, own ids; the one goes on when the other stops."""
     node = start_node("cameras:=[left,right]", name="pair")
