@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
+PACKAGE = ROOT / "centertrack_ros"
 OLDEST, NEWEST = (3, 10), (3, 13)
 # Where a distribution or the system has one of these modules, that one stays: pip's NumPy 2 beside a cv_bridge that was
 # built for NumPy 1 breaks both.
@@ -134,6 +135,10 @@ class Environment:
         self.log = self.folder / "setup.log"
         self.python = self.folder / "bin" / "python"
 
+    @property
+    def has_engines(self):
+        return any(path.name == "engines.txt" for path in self.requirement_files("packages")[0])
+
     def stamp(self):
         try:
             stamp = json.loads(self.stamp_file.read_text())
@@ -153,9 +158,11 @@ class Environment:
             # The ROS tests, the only ones that Jazzy's environment is for, want nothing optional.
             names = ["test.txt"] if self.folder.name == ".venv-jazzy" else ["test.txt", "optional.txt"]
         elif self.distribution:
-            names = ["runtime.txt"]
-        else:
+            names = ["runtime.txt", "engines.txt"]
+        elif self.folder.name == ".venv-jazzy":
             names = ["runtime.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
+        else:
+            names = ["runtime.txt", "engines.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
         plain = "no-dependencies.txt" if group == "tests" else None
         return [REQUIREMENTS / name for name in names], [REQUIREMENTS / plain] if plain else []
 
@@ -317,6 +324,23 @@ class Environment:
             lines += ["export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1", "export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"]
         (self.folder / "environment.sh").write_text("\n".join(lines) + "\n")
 
+    # The embedded model, exported for the fastest engine of this machine
+
+    def engine_digest(self):
+        sources = [path for name in ("engine", "network") for path in sorted((PACKAGE / name).glob("*.py"))]
+        weights = sorted((PACKAGE / "weights").glob("*.safetensors"))
+        return digest(self.stamp().get("packages"), *sources, *weights)
+
+    def export_model(self):
+        """Without it the first node would have to wait for its engine. Not to be had is no reason to stop."""
+        say("exporting the embedded model for the fastest engine of this machine")
+        command = [str(self.python), "-m", "centertrack_ros.cli", "export", "--keep"]
+        try:
+            self.call(command, "exporting the embedded model", env={**os.environ, "PYTHONPATH": str(ROOT)})
+        except SetupError as error:
+            say(f"{error} The node runs on torch instead.")
+        self.write_stamp({**self.stamp(), "engine": self.engine_digest()})
+
     # Both
 
     def call(self, command, what, show=(), env=None):
@@ -352,6 +376,8 @@ class Environment:
                 self.install_packages(group)
         if self.stamp().get("interfaces") != self.interfaces_digest():
             self.build_interfaces()
+        if self.has_engines and self.stamp().get("engine") != self.engine_digest():
+            self.export_model()
             say(f"{self.folder.name} is ready")
 
 

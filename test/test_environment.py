@@ -45,6 +45,7 @@ def finished(environment: ModuleType, folder: Path) -> Any:
         "interfaces": made.interfaces_digest(),
     }
     made.write_stamp(stamp)
+    made.write_stamp({**stamp, "engine": made.engine_digest()})
     return made
 
 
