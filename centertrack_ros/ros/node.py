@@ -208,13 +208,16 @@ class CenterTrackNode(LifecycleNode):
         return response
 
     def _on_reset_tracks(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._begin_anew()
+        response.success = bool(self._channels)
+        response.message = "tracks begin anew with the next image" if self._channels else "the node is not configured"
+        return response
+
+    def _begin_anew(self) -> None:
         for channel in self._channels:
             channel.stream.reset_requested = True
         if self._view is not None:
             self._view.reset_requested = True
-        response.success = bool(self._channels)
-        response.message = "tracks begin anew with the next image" if self._channels else "the node is not configured"
-        return response
 
     def _apply(self, values: Mapping[str, Any]) -> None:
         """Puts new parameters in force; raises ValueError when the model cannot do what they ask for."""
@@ -224,6 +227,8 @@ class CenterTrackNode(LifecycleNode):
         engine = self._processor.pipeline.engine
         config = tracker_config(values, engine.profile.trained_tracking)
         self._frames.prepare(values)
+        if self._view is not None and (goal_of(values) is None) != (self._frames.goal() is None):
+            self._begin_anew()  # ids of single cameras and ids around the vehicle are counted apart
         if config != self._processor.pipeline.config:
             self._processor.pipeline = Pipeline(engine, config)
 

@@ -144,8 +144,13 @@ class Processor:
             if (answer := self._guard(self._answer, job, *result, goal, until)) is not None
         ]
         if self.view is not None and goal is not None and answers:
-            self._guard(self._look_around, self.view, answers, goal)
+            if self._guard(self._look_around, self.view, answers, goal) is None:  # without it their ids are not known
+                for answer in answers:
+                    answer.job.channel.stream.counts.add("rejected")
+                return
+            self._guard(self.view.publish)
         for answer in answers:
+            answer.job.channel.stream.counts.add("processed")
             self._guard(self._publish, answer, start)
 
     def _answer(
@@ -166,14 +171,14 @@ class Processor:
             self._log.warning(f"image on {stream.image_topic} dropped, no transform: {failure}")
             return None
         channel.unreported_reset, channel.transform_trouble = "", ""
-        stream.counts.add("processed")
         return _Answer(job, replace(result, reset=reset), placed)
 
-    def _look_around(self, view: SurroundView, answers: list[_Answer], goal: Goal) -> None:
-        """Publishes the merged view, and gives the cameras' tracks the ids that they have in it."""
+    def _look_around(self, view: SurroundView, answers: list[_Answer], goal: Goal) -> list[_Answer]:
+        """The answers, their tracks with the ids that they have in the view of all cameras."""
         sights = [Sight(a.job.channel.stream.name, a.job.frame.stamp, a.result.tracks, a.placed) for a in answers]
         for answer, tracks in zip(answers, view.step(sights, goal), strict=True):
             answer.result = replace(answer.result, tracks=tracks)
+        return answers
 
     def _publish(self, answer: _Answer, start: float) -> None:
         job, channel, publish_start = answer.job, answer.job.channel, time.perf_counter()

@@ -18,7 +18,7 @@ from centertrack_ros.ros.frames import Goal, Placed
 from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter
 from centertrack_ros.tracking.surround import SurroundTracker
-from centertrack_ros.tracking.surround_types import CameraTracks, SurroundConfig, SurroundTracks
+from centertrack_ros.tracking.surround_types import CameraTracks, SurroundConfig, SurroundResult, SurroundTracks
 from centertrack_ros.tracking.types import Detections, Tracks
 
 
@@ -62,6 +62,7 @@ class SurroundView:
         self._goal: Goal | None = None
         self._newest: tuple[float, Header, Transform] | None = None  # stamp, header, common -> target frame
         self._latest: dict[int, Tracks] = {}  # by index of the camera
+        self._result: SurroundResult | None = None
         self._messages, self._markers = MessageWriter(class_names, types), MarkerWriter(class_names)
         self._detections_3d = node.create_lifecycle_publisher(Detection3DArray, "~/output/detections_3d", 5)
         self._marker_array = node.create_lifecycle_publisher(MarkerArray, "~/output/markers", 5)
@@ -78,7 +79,7 @@ class SurroundView:
         return any(publisher.get_subscription_count() for publisher in self._publishers())
 
     def step(self, sights: Sequence[Sight], goal: Goal) -> list[Tracks]:
-        """Takes new frames and publishes the view; returns the tracks of each frame with their ids around the vehicle.
+        """Takes new frames; returns the tracks of each with their ids around the vehicle. `publish` shows the view.
 
         Raises ValueError when the frames cannot be used; the next ones can.
         """
@@ -90,7 +91,7 @@ class SurroundView:
             if result.reset or self._newest is None or sight.stamp >= self._newest[0]:
                 to_target = _known(sight.placed.to_target) @ _known(sight.placed.to_fixed).inverse()
                 self._newest = (sight.stamp, sight.placed.header, to_target)
-        self._publish(result.tracks, goal, result.reset)
+        self._result = result
         return [replace(s.tracks, ids=result.ids[s.camera]) for s in sights]
 
     def _prepare(self, goal: Goal) -> None:
@@ -114,12 +115,13 @@ class SurroundView:
             self._marker_array.publish(self._markers.clear(self._newest[1]))
         self._newest = None
 
-    def _publish(self, view: SurroundTracks, goal: Goal, reset: str) -> None:
-        if self._newest is None or not self.wanted():
+    def publish(self) -> None:
+        """The view after the last step."""
+        if self._result is None or self._newest is None or self._goal is None or not self.wanted():
             return
-        _, header, to_target = self._newest
+        view, reset, (_, header, to_target) = self._result.tracks, self._result.reset, self._newest
         tracks, boxes = self._tracks_of(view), view.transformed(to_target)
-        index, around = np.arange(len(view)), _moving(boxes) if goal.fixed else boxes.boxes
+        index, around = np.arange(len(view)), _moving(boxes) if self._goal.fixed else boxes.boxes
         if self._detections_3d.get_subscription_count():
             self._detections_3d.publish(self._messages.detections_3d(header, tracks, index, around))
         if self._parameters["output.publish_tracks"] and self._tracks and self._tracks.get_subscription_count():

@@ -322,6 +322,16 @@ def test_several_cameras_are_one_view_with_every_person_once(ros, frames) -> Non
         view, answers = rig.show(frames[0], clock, ("left", "right"))
         own = [ids_of(answer) for answer in answers.values()]
         assert not own[0] & own[1] and len(own[0]) == len(own[1]) == len(view.detections) >= 3
+
+        # Without a target frame there is no view, and each camera counts its own tracks from 1.
+        set_parameters(rig.view, **{"output.fixed_frame": "", "output.target_frame": ""})
+        before, stamp = len(rig.view.received["output/detections_3d"]), clock.tick()
+        for camera in ("left", "right"):
+            show(rig.probes[camera], frames[1], stamp)
+        for camera in ("left", "right"):
+            answer = rig.probes[camera].answer(f"output/{camera}/detections_3d", stamp)
+            assert answer.header.frame_id == "camera_optical" and ids_of(answer) >= {"1", "2"}
+        assert len(rig.view.received["output/detections_3d"]) == before
         assert not node.logged("a frame failed")
     finally:
         if rig is not None:
