@@ -12,6 +12,7 @@ after the second minute.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -43,6 +44,7 @@ SETTLED_S = 120.0  # after which memory must no longer grow
 LIMIT_MB_PER_MINUTE = 1.0
 SIZES = ((768, 576), (640, 480), (1024, 768))
 CYCLE_S = 24.0
+FORGOTTEN_S = 5.0  # the same stamp comes again with the next round of the clip
 SILENCE_S = 30.0  # longer without an answer is a camera that is lost
 
 
@@ -86,7 +88,9 @@ class Camera:
         key = (int(stamp), int(stamp % 1 * 1e9)) if stamp else (0, 0)
         message = compressed_message(data, key)
         message.header = header(key, f"{self.name}_optical")
-        self._due.setdefault(key, time.monotonic())
+        now = time.monotonic()
+        if now - self._due.get(key, -math.inf) > FORGOTTEN_S:  # a duplicate's answer may be that of the first
+            self._due[key] = now
         self.probe.compressed.publish(message)
         self.sent += 1
         self._unanswered_since = self._unanswered_since or time.monotonic()
@@ -106,7 +110,7 @@ class Camera:
             self.ids |= {int(d.id) for d in message.detections}
             if sent := self._due.pop(stamp_of(message), None):
                 self.latencies.append(came - sent)
-        self._due = {key: at for key, at in self._due.items() if now - at < 10.0}
+        self._due = {key: at for key, at in self._due.items() if now - at < FORGOTTEN_S}
 
     def restart(self) -> None:
         """The driver's process is a new one: its publisher goes and another comes."""
@@ -185,9 +189,16 @@ def _resized(data: bytes, size: tuple[int, int]) -> bytes:
 
 
 def slope_mb_per_minute(memory: Sequence[tuple[float, float]], after: float) -> float | None:
-    """Of the line that fits best from `after` s on; None when there is less than a minute of it."""
-    times, sizes = np.array([m for m in memory if m[0] >= after]).reshape(-1, 2).T
-    return float(np.polyfit(times / 60.0, sizes, 1)[0]) if len(times) and np.ptp(times) >= 55.0 else None
+    """From `after` s on, by medians of ten seconds: a picture in work is no growth. None for less than a minute."""
+    bins = defaultdict(list)
+    for at, size in memory:
+        if at >= after:
+            bins[int(at / 10)].append(size)
+    if len(bins) < 6:
+        return None
+    times, sizes = np.array(list(bins)) / 6.0, np.array([np.median(found) for found in bins.values()])
+    slopes = [(sizes[i:] - sizes[:-i]) / (times[i:] - times[:-i]) for i in range(1, len(times))]
+    return float(np.median(np.concatenate(slopes)))  # of Theil and Sen
 
 
 def by_minute(memory: Sequence[tuple[float, float]]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Half a minute of what `make soak` does for long: a looped clip, and a driver that stops, resizes and jumps in time."""
+"""Half a minute of what `make soak` does for long: a looped clip and a driver that stops, resizes, jumps in time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def test_the_slope_is_that_of_the_time_after_the_start() -> None:
     grown = [(t, 500.0 + min(t, 120.0) + max(t - 120.0, 0.0) / 60.0 * 3.0) for t in times]
     assert slope_mb_per_minute(grown, 120.0) == pytest.approx(3.0)
     assert slope_mb_per_minute(grown[:150], 120.0) is None
+    busy = [(t, size + 200.0 * (t == 290.0)) for t, size in grown]
+    assert slope_mb_per_minute(busy, 120.0) == pytest.approx(3.0)
     assert by_minute([(t, 500.0) for t in times]) == [500.0] * 5
 
 
