@@ -90,7 +90,7 @@ def test_safetensors_keep_weights_and_profile(half: bool, tmp_path: Path) -> Non
 
 
 def test_an_engine_runs_an_official_checkpoint_as_it_is(official: Path) -> None:
-    engine = load_engine(official, device="cpu")
+    engine = load_engine(official, engine="torch", device="cpu")
     assert engine.profile.name == "mot17_half" and "MOT17" in engine.profile.licence
 
 
