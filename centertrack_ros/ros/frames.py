@@ -41,10 +41,8 @@ class Placed:
 
 
 def goal_of(values: Mapping[str, Any]) -> Goal | None:
-    """What the parameters ask for; None: the camera's own frame. Raises ValueError."""
+    """What the parameters ask for; None: the camera's own frame. A fixed frame alone asks for nothing."""
     target, fixed = values["output.target_frame"].strip("/"), values["output.fixed_frame"].strip("/")
-    if fixed and not target:
-        raise ValueError(f"output.fixed_frame '{fixed}' needs output.target_frame, which is empty")
     return Goal(target, fixed) if target else None
 
 

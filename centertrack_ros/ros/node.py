@@ -93,6 +93,8 @@ class CenterTrackNode(LifecycleNode):
             f"model {profile.name} ({len(profile.classes)} classes, {profile.input_width}x{profile.input_height}) "
             f"on {engine.name}, {getattr(engine, 'device', 'cpu')}"
         )
+        if self.parameters["output.fixed_frame"] and not self.parameters["output.target_frame"]:
+            self.get_logger().warning("output.fixed_frame has no effect without output.target_frame")
         if goal := self._frames.goal():
             self.get_logger().info(f"3D outputs in frame '{goal.target}', transforms by {self._frames.source}")
         return super().on_configure(state)
@@ -101,7 +103,6 @@ class CenterTrackNode(LifecycleNode):
         """Raises ValueError for parameters that do not go together, whatever the model."""
         tracker_config(values)
         surround_config(values)
-        goal_of(values)
         cameras = names(values["cameras"])
         if len(set(cameras)) != len(cameras):
             raise ValueError(f"each of the cameras needs a name of its own, got {', '.join(cameras)}")

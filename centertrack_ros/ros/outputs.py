@@ -104,7 +104,7 @@ class CameraOutputs:
             message = self._messages.track_array(placed.header, tracks, index, boxes, size, frame.stamp, result.reset)
             self._tracks.publish(message)
         if self._parameters["output.publish_markers"] and _heard(self._marker_array):
-            if result.reset or placed.header.frame_id != self._marker_frame:
+            if result.reset or self._marker_frame not in ("", placed.header.frame_id):
                 self._marker_array.publish(self._markers.clear(placed.header))
             self._marker_frame = placed.header.frame_id
             lifetime, trail = self._parameters["output.marker_lifetime_s"], self._parameters["output.trail_length"]
