@@ -121,6 +121,7 @@ class Probe:
         self.node = rclpy.create_node(f"probe_{os.getpid()}_{id(self) % 10**6}")
         self.prefix = f"/{node_name}"
         self.received: dict[str, list[Any]] = defaultdict(list)
+        self._heard: list[str] = []
         part = f"/{camera}" if camera else ""
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self.images = self.node.create_publisher(Image, f"{self.prefix}/input{part}/image", reliable)
@@ -159,10 +160,14 @@ class Probe:
         """Keeps the messages of `topic` ('output/detections_3d', or an absolute name) in `received[topic]`."""
         name = topic if topic.startswith("/") else f"{self.prefix}/{topic}"
         self.node.create_subscription(kind or kind_of(topic), name, self.received[topic].append, qos)
+        self._heard.append(name)
 
     def wait_for_node(self, publisher: Any = None) -> None:
         """Returns once the node and this publisher (of raw images, if none is given) have found each other."""
         wait_until((publisher or self.images).get_subscription_count, 20.0, "the node to subscribe to images")
+        until = time.monotonic() + 5.0  # what nobody hears is not published
+        while not all(map(self.node.count_publishers, self._heard)) and time.monotonic() < until:
+            time.sleep(0.02)
         time.sleep(0.5)  # the node must know the publisher too: what comes before is lost without a word
 
     def call(self, service: str, kind: Any, **fields: Any) -> Any:
