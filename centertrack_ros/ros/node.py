@@ -279,6 +279,9 @@ def _warm_up(pipeline: Pipeline, images: int) -> None:
     a full GPU shows at once.
     """
     profile = pipeline.engine.profile
-    picture = np.zeros((profile.input_height, profile.input_width, 3), np.uint8)
-    for count in sorted({1, images}):
-        pipeline.step([Frame(picture, 0.0)] * count, [TrackState()] * count)
+    # Where the input follows the image's shape an engine prepares itself for each new one: those that cameras have.
+    shapes = ((480, 640), (360, 640), (400, 640)) if profile.resize == "keep_aspect" else ()
+    for shape in shapes or ((profile.input_height, profile.input_width),):
+        picture = np.zeros((*shape, 3), np.uint8)
+        for count in sorted({1, images}):
+            pipeline.step([Frame(picture, 0.0)] * count, [TrackState()] * count)
