@@ -66,9 +66,8 @@ class Processor:
         self.pipeline, self.view = pipeline, view
         self._parameters, self._now, self._log, self._frames = parameters, now, log, frames
         profile = pipeline.engine.profile
-        self._sizes = {
-            (profile.input_height, profile.input_width)
-        }  # of inputs that the engine has seen: (height, width)
+        # (height, width) of inputs that the log has told of, and of the weights' own.
+        self._sizes = {(profile.input_height, profile.input_width)}
 
     def process(self, waiting: Mapping[str, tuple[Channel, Arrival]]) -> None:
         """Answers each image that can be answered. Whatever fails costs its own frame only, and is logged in a line."""
@@ -128,7 +127,7 @@ class Processor:
                 self._sizes.add(size)
                 self._log.info(
                     f"images of {width}x{height} px need a network input of {size[1]}x{size[0]} px: "
-                    "the first one takes longer"
+                    "the first one may take longer"
                 )
 
     def _finish(self, jobs: list[_Job], results: list[tuple[FrameResult, TrackState]] | None, start: float) -> None:
