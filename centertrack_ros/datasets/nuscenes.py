@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, tracks_of
 from centertrack_ros.geometry.cameras import Camera
 from centertrack_ros.geometry.rotations import box_quaternions, matrix_to_quaternion, multiply, quaternion_to_matrix
+from centertrack_ros.tracking.attributes import attribute
 
 CLASSES = (
     "car",
@@ -32,19 +33,6 @@ CLASSES = (
 )
 # The classes that the tracking benchmark judges.
 TRACKED = ("bicycle", "bus", "car", "motorcycle", "pedestrian", "trailer", "truck")
-ATTRIBUTES = (
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "pedestrian.moving",
-    "pedestrian.standing",
-    "pedestrian.sitting_lying_down",
-    "vehicle.moving",
-    "vehicle.parked",
-    "vehicle.stopped",
-)
-_ATTRIBUTE_RANGES = {"bicycle": (0, 2), "motorcycle": (0, 2), "pedestrian": (2, 5)} | dict.fromkeys(
-    ("car", "truck", "bus", "trailer", "construction_vehicle"), (5, 8)
-)
 _ALIASES = {"person": "pedestrian", "motorbike": "motorcycle"}  # COCO's and Pascal VOC's names
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 SAMPLE_LIMIT = 500  # boxes per sample that the benchmark accepts
@@ -305,10 +293,7 @@ def global_boxes(frame: FrameTruth, classes: tuple[str, ...], prefix: str = "") 
 
 
 def _attribute(name: str, logits: NDArray[Any] | None) -> str:
-    if logits is None or name not in _ATTRIBUTE_RANGES:
-        return ""
-    first, last = _ATTRIBUTE_RANGES[name]
-    return ATTRIBUTES[first + int(np.argmax(logits[first:last]))]
+    return "" if logits is None else attribute(name, logits)[0]
 
 
 def results_document(sequences: Iterable[Sequence], merge_distance: float = 0.0) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from centertrack_ros.datasets.bag_export import TOKEN_TOPIC
 from centertrack_ros.datasets.bags import TYPE_3D, camera_name, read_tracks
-from centertrack_ros.datasets.nuscenes import ATTRIBUTES
 from centertrack_ros.datasets.poses import WORLDS, Poses
 from centertrack_ros.datasets.records import DataError, FrameTruth
 from centertrack_ros.datasets.records import Sequence as Recording
 from centertrack_ros.datasets.rosbag import BagReader, stamp_ns
+from centertrack_ros.tracking.attributes import ATTRIBUTES
 
 OUTPUT = "/centertrack/output"
 _TRACKS = "centertrack_ros/msg/TrackArray"
