@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from centertrack_ros.cli._through_ros import Manner
-    from centertrack_ros.engine.base import Engine
 
 HELP = "run the node's pipeline over recorded bags: detections, tracks and markers as an mcap"
 
@@ -51,11 +50,12 @@ def run(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{existing[0]}: exists already, a bag is not overwritten")
     try:
         from centertrack_ros.evaluation.replay import Replay
+        from centertrack_ros.ros.parameters import engine_of
     except ImportError as error:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(_load(parameters), parameters)
+    replay = Replay(engine_of(parameters), parameters)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():
@@ -69,23 +69,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     differences = [_through_ros(replay, bag, target, parameters, args, manner) for bag, target in targets.items()]
     return int(any(differences))
-
-
-def _load(parameters: dict[str, Any]) -> Engine:
-    from centertrack_ros.engine import load_engine
-
-    engine = load_engine(
-        parameters["model.weights"],
-        engine=parameters["model.engine"],
-        device=parameters["model.device"],
-        threads=parameters["model.threads"] or None,
-    )
-    width, height = parameters["model.input_width"], parameters["model.input_height"]
-    if bool(width) != bool(height):
-        raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
-    if width:
-        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
-    return engine
 
 
 def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> None:

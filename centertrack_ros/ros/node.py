@@ -6,7 +6,6 @@ import contextlib
 import gc
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from centertrack_ros.engine import load_engine
-from centertrack_ros.engine.base import Engine
 from centertrack_ros.ros.camera_stream import Arrival, CameraStream
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
 from centertrack_ros.ros.frames import Frames, goal_of
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.outputs import CameraOutputs
-from centertrack_ros.ros.parameters import Parameters, names, tracker_config
+from centertrack_ros.ros.parameters import Parameters, engine_of, names, tracker_config
 from centertrack_ros.ros.processor import Channel, Processor
 from centertrack_ros.ros.surround import SurroundView, surround_config
 from centertrack_ros.tracking.tracker import Frame, Pipeline
@@ -109,7 +106,7 @@ class CenterTrackNode(LifecycleNode):
 
     def _load(self) -> Pipeline:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = self._engine()
+        engine = engine_of(self.parameters)
         pipeline = Pipeline(engine, tracker_config(self.parameters, engine.profile.trained_tracking))
         _warm_up(pipeline, max(len(names(self.parameters["cameras"])), 1))
         return pipeline
@@ -125,22 +122,6 @@ class CenterTrackNode(LifecycleNode):
         if self._view is not None and self._frames.goal() is None:
             self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
         self._processor = Processor(pipeline, parameters, self._now, self._log, self._frames, self._view)
-
-    def _engine(self) -> Engine:
-        """The network that the parameters ask for. Raises ValueError, OSError or RuntimeError with a sentence."""
-        parameters = self.parameters
-        engine = load_engine(
-            parameters["model.weights"],
-            engine=parameters["model.engine"],
-            device=parameters["model.device"],
-            threads=parameters["model.threads"] or None,
-        )
-        width, height = parameters["model.input_width"], parameters["model.input_height"]
-        if bool(width) != bool(height):
-            raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
-        if width:
-            engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
-        return engine
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes, and starts to answer images."""

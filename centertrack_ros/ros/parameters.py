@@ -6,13 +6,15 @@ The defaults are sound for the embedded model; the presets in config/ are for th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.base import Engine
 from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
 
 LIVE = "live"  # takes effect with the next frame
@@ -228,6 +230,22 @@ class Parameters(Mapping[str, Any]):
 def names(value: Iterable[str]) -> tuple[str, ...]:
     """A list of names without the empty one: ROS cannot tell the type of an empty list, so [''] stands for none."""
     return tuple(name for name in value if name)
+
+
+def engine_of(values: Mapping[str, Any]) -> Engine:
+    """The network that the parameters `model.*` ask for. Raises ValueError, OSError or RuntimeError with a sentence."""
+    engine = load_engine(
+        values["model.weights"],
+        engine=values["model.engine"],
+        device=values["model.device"],
+        threads=values["model.threads"] or None,
+    )
+    width, height = values["model.input_width"], values["model.input_height"]
+    if bool(width) != bool(height):
+        raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
+    if width:
+        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
+    return engine
 
 
 def tracker_config(values: Mapping[str, Any], trained_tracking: bool = True) -> TrackerConfig:

@@ -57,8 +57,7 @@ def distance_costs(
     forbidden |= squares > gate.gate_scale * sizes[:, None]
     forbidden |= detection_classes[:, None] != track_classes[None, :]
     if gate.max_size_ratio > 0:
-        ratios = sizes[:, None] / np.maximum(track_sizes[None, :], 1e-6)
-        forbidden |= (ratios > gate.max_size_ratio) | (ratios * gate.max_size_ratio < 1)
+        forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
     if gate.min_iou > 0:
         moved = _moved_to(detection_boxes, predicted)
         forbidden |= iou(moved, _moved_to(track_boxes, centers)) < gate.min_iou
@@ -79,9 +78,14 @@ def overlap_costs(
     overlaps = iou(_moved_to(detection_boxes, predicted), _moved_to(track_boxes, centers)).astype(np.float64)
     forbidden = (overlaps <= gate.min_iou) | (detection_classes[:, None] != track_classes[None, :])
     if gate.max_size_ratio > 0:
-        ratios = areas(detection_boxes)[:, None] / np.maximum(areas(track_boxes)[None, :], 1e-6)
-        forbidden |= (ratios > gate.max_size_ratio) | (ratios * gate.max_size_ratio < 1)
+        forbidden |= _of_other_size(areas(detection_boxes), areas(track_boxes), gate.max_size_ratio)
     return 1.0 - overlaps + forbidden * FORBIDDEN
+
+
+def _of_other_size(sizes: Array, track_sizes: Array, max_ratio: float) -> NDArray[np.bool_]:
+    """(N, M) mask of pairs whose areas (N,) and (M,), px², differ by more than the factor, either way."""
+    ratios = sizes[:, None] / np.maximum(track_sizes[None, :], 1e-6)
+    return (ratios > max_ratio) | (ratios * max_ratio < 1)
 
 
 def _moved_to(boxes: Array, centers: Array) -> Array:
