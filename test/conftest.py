@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes says nothing here: the first one pays for imports, and machines are shared.
-settings.register_profile("project", deadline=None)
-settings.load_profile("project")
+# How long an example takes says nothing here: the first one pays for imports, and machines are shared. The same commit
+# is always tried with the same examples; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "project"))
 
 
 @pytest.fixture(scope="session")
