@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,18 +14,26 @@ from torch import Tensor, nn
 from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.training.losses import WEIGHTS, head_losses, weighted_sum
+from centertrack_ros.training.losses import WEIGHTS, head_losses, imitation_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe
+
+BOXES = ("wh", "ltrb", "reg")  # what else a detector is taught to keep
 
 
 class TrackingModule(pl.LightningModule):
     """Loss, optimizer, averaged weights and validation figures of one network.
 
     `network` is what is optimised, `averaged` its exponential moving average, which is validated and exported.
+    `teacher`, if there is one, says from the current image alone what the heads that it has are to answer.
     """
 
-    def __init__(self, network: nn.Module, profile: ModelProfile, recipe: Recipe) -> None:
+    def __init__(
+        self, network: nn.Module, profile: ModelProfile, recipe: Recipe, teacher: nn.Module | None = None
+    ) -> None:
         super().__init__()
+        # In a tuple, so that it is neither optimised nor saved.
+        self._teacher = () if teacher is None else (teacher.to(memory_format=torch.channels_last),)  # type: ignore[call-overload]
+        self._taught = () if teacher is None else tuple(h for h in teacher.heads if h in ("hm", *BOXES))
         self.network, self.profile, self.recipe = network, profile, recipe
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.ema else None
         self.weights = {**WEIGHTS, **recipe.loss_weights}
@@ -42,17 +50,30 @@ class TrackingModule(pl.LightningModule):
         """What is validated and exported."""
         return self.network if self.averaged is None else self.averaged
 
+    def _losses(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(outputs, unweighted losses)."""
+        outputs = self._run(network, batch)
+        if not self._teacher:
+            return outputs, head_losses(outputs, batch)
+        image = batch["image"].contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            teacher = self._teacher[0].to(image.device)
+            features = teacher.features(image)
+            taught = {name: teacher.heads[name](features) for name in self._taught}
+        learnt = {name: value for name, value in outputs.items() if name == "hm" or name not in taught}
+        return outputs, {**head_losses(learnt, batch), **imitation_losses(outputs, taught)}
+
     def _run(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         features = network.features(  # type: ignore[operator]
             batch["image"].contiguous(memory_format=torch.channels_last),
             batch["previous"].contiguous(memory_format=torch.channels_last) if self.profile.previous_image else None,
             batch["prior"] if self.profile.prior_heatmap else None,
         )
-        return outputs_at_objects(network, features, batch["index"], batch["mask"])
+        return outputs_at_objects(network, features, batch["index"], batch["mask"], whole=self._taught)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Weighted loss of one batch."""
-        losses = head_losses(self._run(self.network, batch), batch)
+        _, losses = self._losses(self.network, batch)
         total = weighted_sum(losses, self.weights)
         if not torch.isfinite(total):
             parts = ", ".join(f"{name} {float(loss):.3g}" for name, loss in losses.items())
@@ -84,8 +105,7 @@ class TrackingModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Losses, and what the network says at the true objects' cells."""
-        outputs = self._run(self.best_network, batch)
-        losses = head_losses(outputs, batch)
+        outputs, losses = self._losses(self.best_network, batch)
         figures = {f"val/{name}": loss for name, loss in losses.items()}
         figures["val/loss"] = weighted_sum(losses, self.weights)
         found = batch["mask"] > 0
@@ -106,7 +126,7 @@ class TrackingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam; the rate rises over `warmup` steps and falls by 10 at each of `drop_at`."""
         recipe = self.recipe
-        optimizer = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad], recipe.learning_rate)
+        optimizer = torch.optim.Adam(parameter_groups(self.network, recipe), recipe.learning_rate)
 
         def factor(step: int) -> float:
             rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
@@ -132,11 +152,31 @@ class TrackingModule(pl.LightningModule):
         self._last_update = kept["last_update"]
 
 
-def outputs_at_objects(network: nn.Module, features: Tensor, index: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """What learns, for the optimizer, by learning rate; the first beginning of a name that fits decides.
+
+    Raises ValueError for a beginning that no parameter has.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    unused = set(recipe.learning_rates)
+    for name, parameter in network.named_parameters():
+        beginning = next((b for b in recipe.learning_rates if name.startswith(b)), None)
+        unused.discard(beginning)  # type: ignore[arg-type]
+        if parameter.requires_grad:
+            factor = 1.0 if beginning is None else recipe.learning_rates[beginning]
+            groups.setdefault(factor, []).append(parameter)
+    if unused:
+        raise ValueError(f"recipe: learning_rates: no parameter's name begins with '{sorted(unused)[0]}'")
+    return [{"params": group, "lr": recipe.learning_rate * factor} for factor, group in groups.items()]
+
+
+def outputs_at_objects(
+    network: nn.Module, features: Tensor, index: Tensor, mask: Tensor, whole: Collection[str] = ()
+) -> dict[str, Tensor]:
     """What the losses read: heatmaps (B, C, h, w), and every other head's values at the objects' cells (B, K, C).
 
     The same values and gradients as whole maps give, at a small part of their cost. index, mask (B, K); empty slots,
-    which come last, get 0.
+    which come last, get 0. Heads in `whole` are maps, too.
     """
     heads: Mapping[str, nn.Module] = network.heads  # type: ignore[assignment]
     slots = index.shape[1]
@@ -145,7 +185,7 @@ def outputs_at_objects(network: nn.Module, features: Tensor, index: Tensor, mask
     outputs = {}
     for name, head in heads.items():
         kernel = _patch_kernel(head)
-        if name in HEATMAPS or kernel is None:
+        if name in HEATMAPS or name in whole or kernel is None:
             outputs[name] = head(features)
             continue
         if kernel not in patches:

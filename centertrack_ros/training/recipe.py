@@ -61,6 +61,10 @@ class Recipe:
     learning_rate of Adam, reached after `warmup` steps, divided by 10 at each of `drop_at`
     clip_gradient norm, 0: off;  ema  decay of the averaged weights that are validated and exported, 0: off
     freeze        beginnings of parameter names that stay as they are
+    learning_rates  beginning of parameter names -> factor on the learning rate
+    teacher       weights whose heatmap and boxes are learnt in place of the annotated ones: keeps a detector what it
+                  was while it learns to track; 'embedded' or a file; '' for none
+    sample_size   (height, width) px of the training images, () for the model's input size
     loss_weights  head -> weight, where it differs from the official one
     precision, devices, nodes, strategy, accelerator   as Lightning knows them
     workers       processes that load data;  seed;  threads  of torch per process, 0: as it is
@@ -85,6 +89,9 @@ class Recipe:
     clip_gradient: float = 0.0
     ema: float = 0.999
     freeze: tuple[str, ...] = ()
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    teacher: str = ""
+    sample_size: tuple[int, ...] = ()
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     precision: str = "32-true"
     accelerator: str = "auto"
@@ -101,6 +108,13 @@ class Recipe:
                 raise ValueError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"recipe: learning_rate must be above 0, got {self.learning_rate}")
+        for beginning, factor in self.learning_rates.items():
+            if not factor > 0:
+                raise ValueError(f"recipe: learning_rates: {beginning} must be above 0 (or frozen), got {factor}")
+        if self.sample_size and (
+            len(self.sample_size) != 2 or any(side < 32 or side % 32 for side in self.sample_size)
+        ):
+            raise ValueError(f"recipe: sample_size must be two multiples of 32, got {list(self.sample_size)}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"recipe: ema must be from 0 to below 1, got {self.ema}")
         if not self.train:
@@ -135,7 +149,7 @@ def from_mapping(raw: Mapping[str, Any]) -> Recipe:
     if "scales" in augmentation:
         augmentation["scales"] = tuple(augmentation["scales"])
     values["augmentation"] = _made(Augmentation, augmentation, "augmentation")
-    for key in ("drop_at", "freeze"):
+    for key in ("drop_at", "freeze", "sample_size"):
         values[key] = tuple(values.get(key) or ())
     return _made(Recipe, values, "recipe")
 

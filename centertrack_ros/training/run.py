@@ -69,14 +69,22 @@ class Data(pl.LightningDataModule):
 
     def setup(self, stage: str = "") -> None:
         """Reads the annotations."""
-        recipe, profile = self.recipe, self.profile
+        import cv2
+
+        # A forked loader waits for ever for OpenCV's threads, of which it has only the memory: end them before.
+        cv2.setNumThreads(1)
+        recipe = self.recipe
+        profile = self.profile
+        if recipe.sample_size:
+            height, width = recipe.sample_size
+            profile = replace(profile, input_height=height, input_width=width)
         found = [collections.load(entry, profile.classes) for entry in recipe.train]
         self.train = TrackingSamples(found, profile, recipe.augmentation, recipe.max_objects, recipe.still)
         self.weights = np.concatenate(
             [np.full(len(c.images), e.repeat) for c, e in zip(found, recipe.train, strict=True)]
         )
         held_out = [collections.load(entry, profile.classes) for entry in recipe.val]
-        self.val = TrackingSamples(held_out, profile, NONE, recipe.max_objects) if held_out else None
+        self.val = TrackingSamples(held_out, self.profile, NONE, recipe.max_objects) if held_out else None
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
         workers = self.recipe.workers
@@ -128,15 +136,28 @@ def start_network(recipe: Recipe) -> tuple[nn.Module, ModelProfile]:
         except TypeError as error:
             raise ValueError(f"recipe: profile is incomplete: {error}") from None
         return build(profile), profile
-    path = _embedded() if recipe.start == "embedded" else Path(recipe.start)
-    old, known = checkpoints.load(path)
+    old, known = checkpoints.load(_weights(recipe.start))
     profile = replace(known, **{"name": recipe.name, **changes})
     network = build(profile)
     _carry_over(old, known, network, profile)
     return network, profile
 
 
-def _embedded() -> Path:
+def teacher_of(recipe: Recipe, profile: ModelProfile) -> nn.Module | None:
+    """The detector that is to be kept. Raises ValueError when its classes or its stride are not the model's."""
+    if not recipe.teacher:
+        return None
+    network, known = checkpoints.load(_weights(recipe.teacher))
+    if (known.classes, known.down_ratio, known.mean, known.std) != (
+        profile.classes, profile.down_ratio, profile.mean, profile.std,
+    ):  # fmt: skip
+        raise ValueError(f"recipe: the teacher '{known.name}' has other classes, stride or input values than the model")
+    return network.eval().requires_grad_(False)
+
+
+def _weights(name: str) -> Path:
+    if name != "embedded":
+        return Path(name)
     return Path(__file__).resolve().parents[1] / "weights" / "mobilenetv3-coco.safetensors"
 
 
@@ -189,7 +210,7 @@ def train(
         torch.set_num_threads(recipe.threads)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network, profile = start_network(recipe)
-    module = TrackingModule(network, profile, recipe)
+    module = TrackingModule(network, profile, recipe, teacher_of(recipe, profile))
     data = Data(recipe, profile)
     last = folder / f"{LAST}.ckpt"
     every = ModelCheckpoint(
