@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from network_reference import DATA, frames, profile_for, read, seeded_network
 
 from centertrack_ros.engine import load_engine
-from centertrack_ros.engine.preprocess import normalisation_table, warp_and_normalise
+from centertrack_ros.engine.preprocess import normalisation_table, warp_and_normalise, warp_to_planes
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.network.profile import OFFICIAL_MEAN, OFFICIAL_STD
 
@@ -59,6 +59,29 @@ def test_the_table_equals_the_official_formula(seed, height, width, scale, shift
     affine = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     got = warp_and_normalise(image, affine, (32, 64), normalisation_table(profile_for({"hm": 1})))
     np.testing.assert_allclose(got, official_formula(image, affine, (32, 64)), atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    divisors=st.tuples(st.sampled_from([1, 2, 3, 4]), st.sampled_from([1, 2, 0.75])),
+    shift=st.tuples(st.integers(-50, 50), st.integers(-50, 50)),
+    turned=st.booleans(),
+    size=st.sampled_from([(32, 64), (32, 32), (192, 160)]),
+    color_order=st.sampled_from(["bgr", "rgb"]),
+)
+def test_no_short_cut_of_the_warp_shows(seed, height, width, divisors, shift, turned, size, color_order) -> None:
+    """Sampling without interpolation, a fourth channel, planes: each is the bilinear warp to the last bit."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    affine = np.array([[1 / divisors[0], 0.2 * turned, shift[0]], [0, 1 / divisors[1], shift[1]]])
+    expected = cv2.warpAffine(image, affine, (size[1], size[0]), flags=cv2.INTER_LINEAR)
+    table = np.arange(256, dtype=np.float32)[None, :, None] + np.array([0, 1000, 2000], np.float32)
+    expected = (expected[..., ::-1] if color_order == "rgb" else expected) + table[0, 0]
+    np.testing.assert_array_equal(warp_and_normalise(image, affine, size, table, color_order), expected)
+    planes = warp_to_planes(image, affine, size, table, color_order)
+    np.testing.assert_array_equal(planes, expected.transpose(2, 0, 1))
 
 
 def test_colour_order_and_scale_are_the_profiles() -> None:

@@ -1,4 +1,9 @@
-"""From a camera image to a network input: one affine warp and one table look-up per pixel."""
+"""From a camera image to a network input: one affine warp and one table look-up per pixel.
+
+The warp is `cv2.warpAffine` with bilinear interpolation, to the last bit, as in the official code; but OpenCV 5
+does four channels in half the time of three (OpenCV 4 in the same), and where every input px lies exactly on an image
+px nothing is to be interpolated.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +31,29 @@ def check_image(image: Any) -> None:
         raise ValueError(f"the image has no pixels: {image.shape[1]}x{image.shape[0]}")
 
 
+# Image px per input px above which adding a fourth channel to the image costs more than it saves.
+_MOST_SHRUNK = 8
+
+
+def _warp(image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image as the network sees it, (h, w, 3), or (h, w, 4) with a channel that means nothing; black outside."""
+    import cv2
+
+    check_image(image)
+    target = (size[1], size[0])
+    affine = np.asarray(affine, np.float64)
+    if _lies_on_pixels(cv2.invertAffineTransform(affine)):
+        return cv2.warpAffine(image, affine, target, flags=cv2.INTER_NEAREST)  # type: ignore[return-value]
+    if image.shape[0] * image.shape[1] <= _MOST_SHRUNK * size[0] * size[1]:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)  # type: ignore[assignment]
+    return cv2.warpAffine(image, affine, target, flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _lies_on_pixels(to_image: Any) -> bool:
+    """Whether this (2, 3) map, input px -> image px, takes whole px to whole px, as for 1600x900 in 800x448."""
+    return bool(np.abs(to_image - np.rint(to_image)).max() < 1e-9)
+
+
 def warp_and_normalise(
     image: NDArray[np.uint8],
     affine: NDArray[np.float64],
@@ -40,10 +68,12 @@ def warp_and_normalise(
     """
     import cv2
 
-    check_image(image)
-    warped = cv2.warpAffine(image, np.asarray(affine, np.float64), (size[1], size[0]), flags=cv2.INTER_LINEAR)
-    if color_order == "rgb":
-        warped = cv2.cvtColor(warped, cv2.COLOR_BGR2RGB)
+    warped = _warp(image, affine, size)
+    to_rgb = color_order == "rgb"
+    if warped.shape[2] == 4:
+        warped = cv2.cvtColor(warped, cv2.COLOR_BGRA2RGB if to_rgb else cv2.COLOR_BGRA2BGR)  # type: ignore[assignment]
+    elif to_rgb:
+        warped = cv2.cvtColor(warped, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
     return cv2.LUT(warped, table)  # type: ignore[return-value]
 
 
@@ -57,9 +87,7 @@ def warp_to_planes(
     """As `warp_and_normalise`, but one plane after the other: (3, h, w). Splitting bytes costs less than floats."""
     import cv2
 
-    check_image(image)
-    warped = cv2.warpAffine(image, np.asarray(affine, np.float64), (size[1], size[0]), flags=cv2.INTER_LINEAR)
-    planes = cv2.split(warped)
+    planes = cv2.split(_warp(image, affine, size))[:3]
     if color_order == "rgb":
         planes = planes[::-1]
     out = np.empty((3, *size), np.float32)
