@@ -417,4 +417,4 @@ def test_every_shipped_recipe_is_sound(path):
     streets = [
         {c.look: c.seed for c in street_configs(e.street)} for e in (*made.train, *made.val) if e.kind == "street"
     ]
-    assert set(streets[0]).isdisjoint(streets[-1])
+    assert len(streets) < 2 or set(streets[0]).isdisjoint(streets[-1])

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="folder for the results")
     parser.add_argument("--save-video", action="store_true", help="write DIR/NAME.webm with boxes, ids and trails")
     parser.add_argument("--save-txt", action="store_true", help="write DIR/NAME.txt, tracks in MOTChallenge's format")
-    parser.add_argument("--camera", type=_intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px: for 3D boxes")
+    parser.add_argument("--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px: for 3D boxes")
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes too, where there are any")
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, where the input tells none or a wrong one")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tracker_arguments(parser)
 
 
-def _intrinsics(text: str) -> tuple[float, float, float, float]:
+def intrinsics(text: str) -> tuple[float, float, float, float]:
+    """'fx,fy,cx,cy' as numbers, px."""
     try:
         fx, fy, cx, cy = (float(part) for part in text.split(","))
     except ValueError:
@@ -146,4 +147,4 @@ class _Outputs:
             print("nothing saved: --save-video and --save-txt write the results")
 
 
-__all__ = ["HELP", "add_arguments", "run", "track"]
+__all__ = ["HELP", "add_arguments", "intrinsics", "run", "track"]

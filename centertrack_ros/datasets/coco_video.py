@@ -145,8 +145,11 @@ def _column(annotations: list[Mapping[str, Any]], key: str, count: int) -> Array
     return np.array([a.get(key, unknown) for a in annotations], np.float64).reshape((-1, count) if count else -1)
 
 
-def videos_document(sequences: Iterable[Sequence]) -> dict[str, Any]:
-    """The inverse of `read_videos`, for sequences of the same classes; scores become `score`. Alters nothing."""
+def videos_document(sequences: Iterable[Sequence], folder: Path | None = None) -> dict[str, Any]:
+    """The inverse of `read_videos`, for sequences of the same classes; scores become `score`. Alters nothing.
+
+    folder  that file names are relative to; None: each image's own
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     videos: list[dict[str, Any]] = []
@@ -158,7 +161,9 @@ def videos_document(sequences: Iterable[Sequence]) -> dict[str, Any]:
         videos.append({"id": len(videos) + 1, "file_name": sequence.name})
         for frame in sequence:
             image = {"id": len(images) + 1, "video_id": len(videos), "frame_id": frame.index - sequence.first + 1}
-            image["file_name"] = frame.image.name if frame.image else f"{sequence.name}/{frame.index:06d}"
+            image["file_name"] = f"{sequence.name}/{frame.index:06d}"
+            if frame.image is not None:
+                image["file_name"] = frame.image.relative_to(folder).as_posix() if folder else frame.image.name
             if sequence.image_size is not None:
                 image |= {"height": sequence.image_size[0], "width": sequence.image_size[1]}
             if frame.camera is not None:

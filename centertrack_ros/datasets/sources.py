@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ from centertrack_ros.tracking.tracker import Frame
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+# Parts of a topic's name that do not tell which camera it is.
+_GENERIC = re.compile(r"^(image.*|compressed|camera_info|raw)$")
 DEFAULT_RATE = 10.0  # frames/s of a folder, whose images do not tell when they were taken
 
 _LOG = logging.getLogger(__name__)
@@ -79,6 +81,30 @@ def open_source(
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(path, camera_of, rate)
     return VideoSource(path, camera_of, rate)
+
+
+def open_sources(
+    location: Path | str,
+    *,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    rate: float | None = None,
+    image_topic: str | None = None,
+    rectified: bool = False,
+) -> list[Source]:
+    """As `open_source`, but every camera of a bag with several, named BAG_CAMERA."""
+    path = Path(location)
+    if image_topic is None and path.exists() and is_bag(path):
+        with BagReader(path) as reader:
+            topics = [topic.name for topic in image_topics(reader)]
+        if len(topics) > 1:
+            camera_of = _camera_of(intrinsics) if intrinsics else None
+            found = []
+            for topic, name in zip(topics, camera_names(topics), strict=True):
+                source = BagSource(path, camera_of, topic, rectified)
+                source.name = f"{source.name}_{name}"
+                found.append(source)
+            return list(found)
+    return [open_source(location, intrinsics=intrinsics, rate=rate, image_topic=image_topic, rectified=rectified)]
 
 
 def _camera_of(intrinsics: tuple[float, float, float, float] | None) -> CameraOf:
@@ -263,3 +289,20 @@ def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
         return sibling
     cameras = {re.sub(r"/compressed$", "", topic.name) for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
     return infos[0] if len(infos) == 1 and len(cameras) == 1 else None
+
+
+def image_topics(reader: BagReader) -> list[Topic]:
+    """One topic for each camera of a bag: raw images where there are any, else compressed ones."""
+    found = {topic.name: topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
+    return [
+        topic for name, topic in sorted(found.items()) if name.removesuffix("/compressed") not in set(found) - {name}
+    ]
+
+
+def camera_names(topics: Sequence[str]) -> list[str]:
+    """The cameras' names in the output topics: '' for an only one, else what tells their topics apart."""
+    if len(topics) == 1:
+        return [""]
+    parts = [[part for part in topic.split("/") if part and not _GENERIC.match(part)] for topic in topics]
+    names = ["_".join(part) or "camera" for part in parts]
+    return names if len(set(names)) == len(names) else [topic.strip("/").replace("/", "_") for topic in topics]

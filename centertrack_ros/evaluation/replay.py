@@ -8,7 +8,6 @@ the same bytes.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +17,15 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from centertrack_ros.datasets.records import DataError
-from centertrack_ros.datasets.rosbag import BagReader, BagWriter, Record, Topic, message_types
+from centertrack_ros.datasets.rosbag import BagReader, BagWriter, Record, message_types
 from centertrack_ros.datasets.sources import (
     CAMERA_INFO_TYPE,
     COMPRESSED_TYPE,
     IMAGE_TYPE,
     camera_info_topic,
+    camera_names,
     decode_image,
+    image_topics,
 )
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.geometry.cameras import Camera
@@ -40,8 +41,6 @@ from centertrack_ros.tracking.tracker import Frame, Pipeline
 from centertrack_ros.tracking.types import FrameResult, TrackState
 
 NODE = "/centertrack"
-# Parts of a topic's name that do not tell which camera it is.
-_GENERIC = re.compile(r"^(image.*|compressed|camera_info|raw)$")
 
 
 @dataclass
@@ -239,23 +238,6 @@ def _header(recorded: Any) -> Header:
     header = Header(frame_id=recorded.frame_id)
     header.stamp.sec, header.stamp.nanosec = int(recorded.stamp.sec), int(recorded.stamp.nanosec)
     return header
-
-
-def image_topics(reader: BagReader) -> list[Topic]:
-    """One topic for each camera of a bag: raw images where there are any, else compressed ones."""
-    found = {topic.name: topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
-    return [
-        topic for name, topic in sorted(found.items()) if name.removesuffix("/compressed") not in set(found) - {name}
-    ]
-
-
-def camera_names(topics: Sequence[str]) -> list[str]:
-    """The cameras' names in the output topics: '' for an only one, else what tells their topics apart."""
-    if len(topics) == 1:
-        return [""]
-    parts = [[part for part in topic.split("/") if part and not _GENERIC.match(part)] for topic in topics]
-    names = ["_".join(part) or "camera" for part in parts]
-    return names if len(set(names)) == len(names) else [topic.strip("/").replace("/", "_") for topic in topics]
 
 
 def generated_messages() -> Any:

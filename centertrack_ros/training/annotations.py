@@ -165,7 +165,12 @@ class _Builder:
         )  # fmt: skip
 
     def _objects(self, row: Mapping[str, Any]) -> list[tuple[str | None, list[float], int]]:
-        """(model class or None, box, which half) of one annotation; nothing for a category that is not mapped."""
+        """(model class or None, box, which half) of one annotation; nothing for a category that is not mapped.
+
+        A category of 0 or less is a region to ignore, as in the official converters' files.
+        """
+        if row.get("iscrowd") and row.get("category_id", 1) <= 0:
+            return [(None, _corners(row["bbox"]), 0)]
         name = self.names.get(row.get("category_id", -1))
         if name is None:
             self.problems["unknown category"] += 1
