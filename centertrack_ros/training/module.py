@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from centertrack_ros.training.losses import WEIGHTS, head_losses, imitation_loss
 from centertrack_ros.training.recipe import Recipe
 
 BOXES = ("wh", "ltrb", "reg")  # what else a detector is taught to keep
+LEAST_SIZE = 1e-3  # a tensor of zeros can still learn
 
 
 class TrackingModule(pl.LightningModule):
@@ -80,6 +82,7 @@ class TrackingModule(pl.LightningModule):
             raise FloatingPointError(f"the loss is not finite at step {self.global_step}: {parts}")
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, sync_dist=False)
         self.log("train/loss", total, prog_bar=True)
+        self.log("train/rate_factor", self._rate_factor(self.global_step))
         self.log("train/skipped_images", batch["skipped"].sum().float(), reduce_fx="sum", on_step=False, on_epoch=True)
         return total
 
@@ -125,15 +128,14 @@ class TrackingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam; the rate rises over `warmup` steps and falls by 10 at each of `drop_at`."""
-        recipe = self.recipe
-        optimizer = torch.optim.Adam(parameter_groups(self.network, recipe), recipe.learning_rate)
-
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-            return rise * 0.1 ** sum(step >= drop for drop in recipe.drop_at)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer = torch.optim.Adam(parameter_groups(self.network, self.recipe), self.recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate_factor(self, step: int) -> float:
+        recipe = self.recipe
+        rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+        return rise * 0.1 ** sum(step >= drop for drop in recipe.drop_at)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The generators' states go along, though samples do not depend on them."""
@@ -158,16 +160,21 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     Raises ValueError for a beginning that no parameter has.
     """
     groups: dict[float, list[nn.Parameter]] = {}
-    unused = set(recipe.learning_rates)
+    unused = set(recipe.relative_rates)
     for name, parameter in network.named_parameters():
-        beginning = next((b for b in recipe.learning_rates if name.startswith(b)), None)
+        beginning = next((b for b in recipe.relative_rates if name.startswith(b)), None)
         unused.discard(beginning)  # type: ignore[arg-type]
-        if parameter.requires_grad:
-            factor = 1.0 if beginning is None else recipe.learning_rates[beginning]
-            groups.setdefault(factor, []).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        rate = recipe.learning_rate
+        if beginning is not None:
+            # Sizes to the next power of two, so that groups are few.
+            size = max(float(parameter.detach().square().mean().sqrt()), LEAST_SIZE)
+            rate *= recipe.relative_rates[beginning] * 2.0 ** round(math.log2(size))
+        groups.setdefault(rate, []).append(parameter)
     if unused:
-        raise ValueError(f"recipe: learning_rates: no parameter's name begins with '{sorted(unused)[0]}'")
-    return [{"params": group, "lr": recipe.learning_rate * factor} for factor, group in groups.items()]
+        raise ValueError(f"recipe: relative_rates: no parameter's name begins with '{sorted(unused)[0]}'")
+    return [{"params": group, "lr": rate} for rate, group in groups.items()]
 
 
 def outputs_at_objects(

@@ -61,7 +61,8 @@ class Recipe:
     learning_rate of Adam, reached after `warmup` steps, divided by 10 at each of `drop_at`
     clip_gradient norm, 0: off;  ema  decay of the averaged weights that are validated and exported, 0: off
     freeze        beginnings of parameter names that stay as they are
-    learning_rates  beginning of parameter names -> factor on the learning rate
+    relative_rates  beginning of parameter names -> factor on the learning rate, times the tensor's root mean square:
+                  for trained weights with folded batch norms, whose sizes differ by orders of magnitude
     teacher       weights whose heatmap and boxes are learnt in place of the annotated ones: keeps a detector what it
                   was while it learns to track; 'embedded' or a file; '' for none
     sample_size   (height, width) px of the training images, () for the model's input size
@@ -89,7 +90,7 @@ class Recipe:
     clip_gradient: float = 0.0
     ema: float = 0.999
     freeze: tuple[str, ...] = ()
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    relative_rates: Mapping[str, float] = field(default_factory=dict)
     teacher: str = ""
     sample_size: tuple[int, ...] = ()
     loss_weights: Mapping[str, float] = field(default_factory=dict)
@@ -108,9 +109,9 @@ class Recipe:
                 raise ValueError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"recipe: learning_rate must be above 0, got {self.learning_rate}")
-        for beginning, factor in self.learning_rates.items():
+        for beginning, factor in self.relative_rates.items():
             if not factor > 0:
-                raise ValueError(f"recipe: learning_rates: {beginning} must be above 0 (or frozen), got {factor}")
+                raise ValueError(f"recipe: relative_rates: {beginning} must be above 0 (or frozen), got {factor}")
         if self.sample_size and (
             len(self.sample_size) != 2 or any(side < 32 or side % 32 for side in self.sample_size)
         ):

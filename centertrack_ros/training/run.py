@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
@@ -250,7 +250,7 @@ def train(
             CSVLogger(folder, "csv", version=_run_name(last if going_on else None)),
             TensorBoardLogger(folder, "tensorboard", version=""),
         ],
-        callbacks=[*keepers, LearningRateMonitor("step")],
+        callbacks=keepers,
         plugins=[SafeCheckpoints()],
         enable_progress_bar=progress,
         enable_model_summary=False,
