@@ -1,0 +1,100 @@
+"""The paper's ablations, measured anew on held-out streets: writes docs/paper_tables.md and a JSON file.
+
+    python benchmarks/paper_tables.py [--quick] [--weights FILE] [--streets N --frames N --rates 2,5] [--page FILE]
+
+config/paper_tables.yaml says which weights and how much; what is given here wins over it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from centertrack_ros.engine.load import load_engine
+from centertrack_ros.evaluation.document import write_json
+from centertrack_ros.evaluation.paper_page import page
+from centertrack_ros.evaluation.paper_rows import MAIN, ROWS, run_clips
+from centertrack_ros.evaluation.paper_tables import document, missing_models
+from centertrack_ros.evaluation.street_clips import FIRST_SEED, Clip
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def models_of(config: dict[str, Any], weights: str | None) -> dict[str, Path]:
+    """The weights that are there, by name. Raises SystemExit without the main ones."""
+    found = {name: ROOT / path for name, path in config["models"].items()}
+    if weights:
+        found = {**found, MAIN: Path(weights)}
+    if not found[MAIN].is_file():
+        raise SystemExit(f"no weights at {found[MAIN]}; give others with --weights")
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def plan(config: dict[str, Any], args: argparse.Namespace) -> list[Clip]:
+    """Every street at every rate."""
+    chosen = config["quick" if args.quick else "full"]
+    rates = [float(rate) for rate in (args.rates.split(",") if args.rates else chosen["rates"])]
+    streets, frames = args.streets or chosen["streets"], args.frames or chosen["frames"]
+    return [Clip(FIRST_SEED + number, rate, frames) for number in range(streets) for rate in rates]
+
+
+def options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter sequences: under 20 minutes on two cores"
+    )
+    parser.add_argument("--config", type=Path, default=ROOT / "config" / "paper_tables.yaml")
+    parser.add_argument("--weights", help="of the model that the tables are about")
+    parser.add_argument("--streets", type=int, help="sequences per rate")
+    parser.add_argument("--frames", type=int, help="of each sequence")
+    parser.add_argument("--rates", help="frames/s, for instance 2,3,5,10")
+    parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 16))
+    parser.add_argument("--output", type=Path, default=ROOT / "out" / "paper_tables", help="streets and JSON")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "paper_tables.md")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from tqdm import tqdm
+
+    args = options(arguments)
+    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    models = models_of(config, args.weights)
+    rows, _ = missing_models(ROWS, models)
+    left_out = [row for row in ROWS if row not in rows]
+    clips = plan(config, args)
+    engine = load_engine(models[MAIN], threads=1)
+    outcomes = run_clips(clips, args.output / "streets", rows, models, args.processes)
+    target = args.output / "tables.json"
+    facts = {
+        "command": f"make paper-tables{'-quick' if args.quick else ''}",
+        "json": shown(target),
+        "model": engine.profile.name,
+        "model_file": shown(models[MAIN]),
+        "engine": engine.name,
+        "processes": args.processes,
+        "missing": [{"row": row.key, "text": missing_models([*rows, row], models)[1][0]} for row in left_out],
+    }
+    found = document(tqdm(outcomes, total=len(clips), unit="clip", disable=None), rows, facts, config["draws"])
+    args.output.mkdir(parents=True, exist_ok=True)
+    write_json(target, found)
+    args.page.write_text(page(found), encoding="utf-8")
+    print(f"{shown(args.page)} and {shown(target)} written")
+    print(json.dumps({"cells": found["cells"], "boxes": found["boxes"]}))
+    return 0
+
+
+def shown(path: Path) -> str:
+    """Relative to the project's folder where it lies in it."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

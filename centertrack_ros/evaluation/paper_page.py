@@ -1,0 +1,212 @@
+"""The page that says what `paper_tables` has measured: tables of Markdown and sentences, from the document alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as List
+from typing import Any
+
+from centertrack_ros.evaluation.paper_tables import FIGURES, TABLES
+
+HEADINGS = {
+    "parts": "What the parts are worth (the paper's table 4)",
+    "motion": "Motion models over frame rates (table 6)",
+    "training": "How it was trained (table 5)",
+    "association": "Association and rebirth (table 5)",
+}
+# The paper's own figures, as the project's sources give them.
+PAPER = {
+    "parts": """\
+| the paper | MOT17 MOTA | KITTI MOTA | nuScenes AMOTA@0.2 |
+| --- | ---: | ---: | ---: |
+| detection only | 63.6 | 84.3 | 18.1 |
+| without displacement | 65.8 | 87.1 | 17.8 |
+| without prior heatmap | 63.9 | 85.4 | 26.5 |
+| full | 66.1 | 88.7 | 28.3 |""",
+    "motion": """\
+| the paper | MOT17 MOTA | KITTI MOTA | nuScenes AMOTA@0.2 |
+| --- | ---: | ---: | ---: |
+| no motion | 65.8 | 87.1 | 17.8 |
+| Kalman filter | 66.1 | 87.9 | 18.3 |
+| optical flow (FlowNet2) | 66.1 | 88.4 | 26.6 |
+| displacement | 66.1 | 88.7 | 28.3 |""",
+    "training": """\
+| the paper | MOT17 MOTA | MOT17 IDF1 | KITTI MOTA |
+| --- | ---: | ---: | ---: |
+| trained without heatmap noise | 34.4 | | |
+| trained on single images | 66.1 | 65.4 | 86.8 |
+| full | 66.1 | 64.2 | 88.7 |""",
+    "association": """\
+| the paper | MOT17 MOTA | MOT17 IDF1 | switches |
+| --- | ---: | ---: | ---: |
+| greedy | 66.1 | 64.2 | 1.0 % |
+| Hungarian | 66.1 | 61.0 | |
+| rebirth, 32 frames | 66.2 | 69.4 | 0.4 % |""",
+}
+# Goals of the 3D boxes: figure -> (column, unit, bound).
+GOALS = {
+    "translation": ("translation", "% of the distance", 8.0),
+    "yaw": ("yaw, median", "°", 10.0),
+    "velocity": ("velocity", "m/s", 1.0),
+}
+
+
+def markdown_table(heading: List[str], rows: Iterable[List[str]]) -> str:
+    """A table whose first column is flush left."""
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read_tables(text: str) -> list[list[list[str]]]:
+    """The cells of every Markdown table in a page, headings first; the inverse of `markdown_table`."""
+    tables: list[list[list[str]]] = []
+    inside = False
+    for line in text.splitlines():
+        is_row = line.startswith("|")
+        if is_row and not inside:
+            tables.append([])
+        if is_row and not line.startswith("| ---"):
+            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        inside = is_row
+    return tables
+
+
+def interval(figure: Mapping[str, Any], digits: int = 1) -> str:
+    """'71.2 (68.9 to 74.0)'; '-' where there is no figure."""
+    if figure["value"] is None:
+        return "-"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{figure['value']:.{digits}f}"
+    return f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The whole page."""
+    parts = [_introduction(document)]
+    for name, keys in TABLES.items():
+        present = [key for key in keys if key in document["rows"]]
+        parts.append(f"## {HEADINGS[name]}")
+        parts += _notes(document, keys)
+        if len(present) > 1:
+            parts += [_figure_table(document, present, figure) for figure in FIGURES]
+            parts.append(
+                "\n".join(f"- {sentence(one, document)}" for one in document["claims"] if one["table"] == name)
+            )
+        parts.append(PAPER[name])
+    if document["boxes"]:
+        parts += _solid(document["boxes"])
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _introduction(document: Mapping[str, Any]) -> str:
+    seeds, frames = document["seeds"], document["frames"]
+    rates = ", ".join(f"{rate:g}" for rate in document["rates"])
+    lengths = ", ".join(dict.fromkeys(str(count) for count in frames.values()))
+    asked, run = document["network_asked"], document["network_run"]
+    return f"""\
+# The paper's tables on the synthetic street
+
+Written by `{document["command"]}` (do not edit); every figure in full precision is in `{document["json"]}`.
+
+- Model: `{document["model"]}` ({document["model_file"]}), engine {document["engine"]},
+  {document["processes"]} processes of one thread.
+- Data: {len(seeds)} streets that nothing is trained on (look `test`: other textures and shapes; seeds {seeds[0]} to
+  {seeds[-1]}), each driven at {rates} frames/s, {lengths} frames at every rate, 512×288.
+- Judged: road users of which at least a quarter is visible and that are 8 px tall; the others are neither asked for nor
+  false. IDF1, MOTA, HOTA, IDSW: TrackEval, boxes by IoU, all classes together. AMOTA: the nuScenes tracking
+  benchmark's (3D centres within 2 m on the ground, 40 thresholds, equal to nuscenes-devkit's), mean over the classes;
+  AMOTA@0.2: with the weight that it had when the paper was written.
+- In brackets: the middle 95 % of {document["draws"]} draws of the streets with replacement (seed
+  {document["draw_seed"]}), the same draws for all rows; AMOTA's thresholds are those of all streets. Differences are
+  paired.
+- All rows have the official defaults (greedy matching, no rebirth) and the model's own thresholds, but for what their
+  names say. The prior heatmap of each row is drawn from its own tracks. Of {asked} questions to the network, {run} made
+  it run; the others had been asked before, byte for byte.
+- Detection only: no previous image, no heatmap, no displacement, but the same weights (the paper trained a network of
+  its own for it)."""
+
+
+def _notes(document: Mapping[str, Any], keys: List[str]) -> list[str]:
+    return [note["text"] for note in document["missing"] if note["row"] in keys]
+
+
+def _figure_table(document: Mapping[str, Any], keys: List[str], figure: str) -> str:
+    known = {(cell["row"], cell["rate"]): cell["figures"][figure] for cell in document["cells"]}
+    digits = 0 if figure == "IDSW" else 1
+    rows = [
+        [document["rows"][key], *(interval(known[key, rate], digits) for rate in document["rates"])] for key in keys
+    ]
+    return markdown_table([figure, *(f"{rate:g} Hz" for rate in document["rates"])], rows)
+
+
+def sentence(claim: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """What was found about a claim, and whether that agrees with the paper, both from the figures alone."""
+    names = document["rows"]
+    found = "; ".join(
+        f"{_signed(one)} at {one['rate']:g} Hz{', intervals apart' if one['apart'] else ''}"
+        for one in claim["differences"]
+    )
+    return (
+        f"{claim['figure']}, *{names[claim['better']]}* minus *{names[claim['worse']]}*: {found}. "
+        f"The paper: {claim['paper']}. {verdict(claim)}"
+    )
+
+
+def _signed(one: Mapping[str, Any]) -> str:
+    if one["value"] is None:
+        return "unknown"
+    if one["low"] is None or one["high"] is None:
+        return f"{one['value']:+.1f}"
+    return f"{one['value']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f})"
+
+
+def verdict(claim: Mapping[str, Any]) -> str:
+    """Whether the differences agree with what the paper found."""
+    known = [one for one in claim["differences"] if one["low"] is not None and one["high"] is not None]
+    ahead = [one["rate"] for one in known if one["low"] > 0]
+    behind = [one["rate"] for one in known if one["high"] < 0]
+    if claim["expected"] == "equal":
+        apart = [one["rate"] for one in known if (one["low"] > 0 or one["high"] < 0) and abs(one["value"]) >= 1]
+        if apart:
+            return f"**Does not agree** at {_hertz(apart)}: a clear difference of a point or more."
+        return "**Agrees**: no clear difference of a point or more." if known else "**Undecided**."
+    if known and len(ahead) == len(known):
+        return "**Agrees** at every rate."
+    if ahead:
+        rest = f"; the other way round at {_hertz(behind)}" if behind else "; undecided at the others"
+        return f"**Agrees** at {_hertz(ahead)}{rest}."
+    if behind:
+        return f"**Does not agree**: the other way round at {_hertz(behind)}."
+    return "**Undecided**: every interval holds 0."
+
+
+def _hertz(rates: List[float]) -> str:
+    return f"{', '.join(f'{rate:g}' for rate in rates)} Hz"
+
+
+def _solid(boxes: List[Mapping[str, Any]]) -> list[str]:
+    heading = ["class", "objects", "translation, %", "yaw, median °", "moving", "velocity, m/s", "1 - IoU of sizes, %"]
+    rows = [
+        [
+            one["name"], str(one["objects"]), interval(one["translation"]), interval(one["yaw"]), str(one["moving"]),
+            interval(one["velocity"], 2), interval(one["size"]),
+        ]
+        for one in boxes
+    ]  # fmt: skip
+    everything = next(one for one in boxes if one["name"] == "all")
+    return [
+        "## 3D boxes",
+        "The row *full*'s tracks that cover a true object of their class in the image (IoU at least 0.5), up to 30 m\n"
+        "from the camera, over all rates. Translation: distance of the 3D boxes' centres over the true distance from\n"
+        "the camera, mean. Velocity: mean error over ground of objects that move (0.5 m/s), but for the first frame\n"
+        "of each sequence, in which nothing can be seen to move.",
+        markdown_table(heading, rows),
+        "\n".join(f"- {_goal(everything[name], *goal)}" for name, goal in GOALS.items()),
+    ]
+
+
+def _goal(figure: Mapping[str, Any], title: str, unit: str, bound: float) -> str:
+    if figure["value"] is None:
+        return f"{title}: no figure (the model does not give it), goal under {bound:g} {unit}."
+    reached = "reached" if figure["value"] < bound else "not reached"
+    return f"{title}: {interval(figure, 2)} {unit}, goal under {bound:g}: **{reached}**."

@@ -1,0 +1,172 @@
+"""The rows of the paper's tables: ways of tracking with one network, or with networks that were trained in other ways.
+
+What a row says of the network's inputs and of association is all that differs between rows; `RememberingEngine` runs
+the network once for all rows that ask it the same. Detection only, as in the paper's table 4: no previous image, no
+prior heatmap, no displacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.engine.remembering import RememberingEngine
+from centertrack_ros.evaluation.amota import Paths, paths_of
+from centertrack_ros.evaluation.intervals import counts_of
+from centertrack_ros.evaluation.overlap_errors import box_errors, without_ignored
+from centertrack_ros.evaluation.street_clips import Clip, poses_of, read_clip
+from centertrack_ros.evaluation.track_scores import Pair, present_classes, score_boxes
+from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.tracker import Tracker
+
+MAIN = "main"  # the model that is shipped
+# Names of other data sets for the street's classes.
+ALIASES = {"person": "pedestrian", "bicycle": "cyclist"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: which model, what the tracker is told beside the official defaults, whether it sees single images."""
+
+    key: str
+    title: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    detection_only: bool = False
+    model: str = MAIN
+
+
+ROWS = (
+    Row("detection", "detection only", {"motion": "none", "zero_prior_heatmap": True}, detection_only=True),
+    Row("no_offset", "without displacement (no motion)", {"motion": "none"}),
+    Row("no_heatmap", "without prior heatmap", {"zero_prior_heatmap": True}),
+    Row("full", "full: heatmap and displacement"),
+    Row("kalman", "Kalman filter", {"motion": "kalman"}),
+    Row("flow", "optical flow (DIS)", {"motion": "flow"}),
+    Row("hungarian", "full, Hungarian", {"association": "hungarian"}),
+    Row("rebirth", "full, rebirth within 1.07 s", {"rebirth": 32 / 30}),
+    Row("noiseless", "trained without heatmap noise", model="without_heatmap_noise"),
+    Row("static", "trained on single images", model="static_images"),
+)
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one row gave on one clip: counts to add up, paths on the ground by class, errors of the full row's boxes."""
+
+    counts: Mapping[str, NDArray[np.float64]]
+    paths: Mapping[str, Paths]
+    errors: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """All rows on one clip; the true paths by class; how often the network was asked and how often it was run."""
+
+    clip: Clip
+    truth: Mapping[str, Paths]
+    rows: Mapping[str, Outcome]
+    asked: int
+    run: int
+
+
+def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any]) -> Sequence:
+    """A tracker's answer to the pictures of a sequence, in the sequence's classes.
+
+    Raises ValueError when a picture cannot be read or the model knows none of the classes.
+    """
+    import cv2
+
+    known = engine.profile.classes
+    wanted = {name: ALIASES.get(name, name) for name in known if ALIASES.get(name, name) in sequence.classes}
+    if not wanted:
+        raise ValueError(f"'{engine.profile.name}' knows none of {', '.join(sequence.classes)}")
+    numbers = np.array([sequence.classes.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
+    tracker = Tracker(engine, TrackerConfig(**{"classes": tuple(wanted), **settings}))
+    frames = []
+    for frame in sequence:
+        image = cv2.imread(str(frame.image))
+        if image is None:
+            raise ValueError(f"{sequence.name}: the picture of frame {frame.index} cannot be read: {frame.image}")
+        tracks = tracker.step(np.asarray(image, np.uint8), frame.camera, frame.stamp).tracks
+        tracks = tracks.select(np.flatnonzero(tracks.hits > 0))
+        found = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
+        frames.append(FrameTruth(frame.index, frame.stamp, replace(tracks, detections=found), pose=frame.pose))
+    return replace(sequence, frames=tuple(frames))
+
+
+def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
+    """The counts of one row on one clip. Results in regions that are not judged are left out of the 2D figures."""
+    pair = without_ignored(Pair(truth, results))
+    names = tuple(sorted(present_classes(pair.truth) | present_classes(pair.results))) or truth.classes[:1]
+    scores = score_boxes([pair], names).sequences[truth.name]
+    poses = poses_of(truth)
+    return Outcome(
+        counts_of(scores),
+        {name: paths_of(results, name, poses) for name in truth.classes},
+        box_errors(truth, results) if with_errors else None,
+    )
+
+
+def run_clip(clip: Clip, folder: Path, rows: List[Row], engines: Mapping[str, RememberingEngine]) -> ClipOutcome:
+    """Every row on one clip; `engines` by the models' names. What the engines remember is dropped afterwards."""
+    truth = read_clip(clip, folder)
+    before = [(engine.asked, engine.run) for engine in engines.values()]
+    outcomes, twins = {}, []
+    for row in rows:
+        engine = engines[row.model]
+        if row.detection_only:
+            engine = engine.of_single_images()
+            twins.append(engine)
+        results = track(truth, engine, row.settings)
+        outcomes[row.key] = judge(truth, results, row.key == FULL)
+    asked = sum(e.asked - b[0] for e, b in zip(engines.values(), before, strict=True)) + sum(t.asked for t in twins)
+    run = sum(e.run - b[1] for e, b in zip(engines.values(), before, strict=True)) + sum(t.run for t in twins)
+    for engine in engines.values():
+        engine.forget()
+    poses = poses_of(truth)
+    return ClipOutcome(clip, {name: paths_of(truth, name, poses) for name in truth.classes}, outcomes, asked, run)
+
+
+# Of a worker process: what it has loaded. A module's variable, since an engine cannot travel between processes.
+_loaded: dict[str, RememberingEngine] = {}
+
+
+def _prepare(models: Mapping[str, Path]) -> None:
+    import cv2
+
+    from centertrack_ros.engine.load import load_engine
+
+    cv2.setNumThreads(1)
+    for name, path in models.items():
+        _loaded[name] = RememberingEngine(load_engine(path, threads=1))
+
+
+def _in_worker(clip: Clip, folder: Path, rows: List[Row]) -> ClipOutcome:
+    return run_clip(clip, folder, rows, _loaded)
+
+
+def run_clips(
+    clips: Iterable[Clip], folder: Path, rows: List[Row], models: Mapping[str, Path], processes: int
+) -> Iterable[ClipOutcome]:
+    """Every clip's outcome, in the order of the clips, from so many processes of one thread each."""
+    import multiprocessing
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _prepare, (dict(models),)) as pool:
+        waiting = [pool.submit(_in_worker, clip, folder, list(rows)) for clip in clips]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,190 @@
+"""The figures of the paper's tables from the outcomes of all clips: a document with intervals and paired differences.
+
+Every row is drawn with the same recordings; a recording is a seed, so that a street at several rates is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from centertrack_ros.evaluation.amota import Curve, amota, curve
+from centertrack_ros.evaluation.intervals import (
+    Array,
+    Estimate,
+    draw_weights,
+    estimate,
+    plain,
+    track_figures,
+    weighted_mean,
+    weighted_median,
+)
+from centertrack_ros.evaluation.overlap_errors import ERRORS
+from centertrack_ros.evaluation.paper_rows import FULL, MAIN, ClipOutcome, Row
+
+FORMAT = "centertrack-paper-tables-1"
+# Of each row, in percent but for IDSW.
+FIGURES = ("IDF1", "AMOTA", "AMOTA@0.2", "MOTA", "HOTA", "IDSW")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper found between two rows; `expected` 'ahead' or 'equal' (less than one point apart)."""
+
+    table: str
+    figure: str
+    better: str
+    worse: str
+    paper: str
+    expected: str = "ahead"
+
+
+TABLES = {
+    "parts": ("detection", "no_offset", "no_heatmap", "full"),
+    "motion": ("no_offset", "kalman", "flow", "full"),
+    "training": ("noiseless", "static", "full"),
+    "association": ("full", "hungarian", "rebirth"),
+}
+CLAIMS = (
+    Claim("parts", "IDF1", "full", "detection", "MOTA 66.1 against 63.6 (MOT17) and 88.7 against 84.3 (KITTI)"),
+    Claim("parts", "AMOTA", "full", "detection", "AMOTA@0.2 28.3 against 18.1 (nuScenes)"),
+    Claim("parts", "AMOTA", "full", "no_offset", "AMOTA@0.2 28.3 against 17.8 (nuScenes)"),
+    Claim("parts", "AMOTA", "full", "no_heatmap", "AMOTA@0.2 28.3 against 26.5 (nuScenes)"),
+    Claim("parts", "MOTA", "full", "no_heatmap", "66.1 against 63.9 (MOT17), 88.7 against 85.4 (KITTI)"),
+    Claim("motion", "IDF1", "full", "no_offset", "MOTA 66.1 against 65.8 (MOT17), 88.7 against 87.1 (KITTI)"),
+    Claim("motion", "IDF1", "full", "kalman", "MOTA 66.1 against 66.1 (MOT17), 88.7 against 87.9 (KITTI)"),
+    Claim("motion", "AMOTA", "full", "kalman", "AMOTA@0.2 28.3 against 18.3 (nuScenes)"),
+    Claim("motion", "AMOTA", "full", "flow", "AMOTA@0.2 28.3 against 26.6 (nuScenes, FlowNet2)"),
+    Claim("training", "MOTA", "full", "noiseless", "66.1 against 34.4 (MOT17)"),
+    Claim("training", "MOTA", "static", "full", "66.1 either way (MOT17), 86.8 against 88.7 (KITTI)", "equal"),
+    Claim("training", "IDF1", "static", "full", "65.4 against 64.2 (MOT17)"),
+    Claim("association", "MOTA", "full", "hungarian", "the same (MOT17)", "equal"),
+    Claim("association", "IDF1", "full", "hungarian", "64.2 against 61.0 (MOT17)"),
+    Claim("association", "IDF1", "rebirth", "full", "69.4 against 64.2 (MOT17, K = 32 frames)"),
+    Claim("association", "MOTA", "rebirth", "full", "66.2 against 66.1 (MOT17)", "equal"),
+)
+Cells = dict[tuple[str, float], dict[str, Estimate]]
+
+
+def document(
+    outcomes: Iterable[ClipOutcome], rows: List[Row], facts: Mapping[str, Any], draws: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """All figures as JSON holds them; `facts` (weights, what is missing, …) go in as they are.
+
+    Raises ValueError when not every rate has the same seeds.
+    """
+    by_rate: dict[float, dict[int, ClipOutcome]] = {}
+    for outcome in outcomes:
+        by_rate.setdefault(outcome.clip.rate, {})[outcome.clip.seed] = outcome
+    seeds = sorted(next(iter(by_rate.values())))
+    if any(sorted(found) != seeds for found in by_rate.values()):
+        raise ValueError("every rate needs the same seeds")
+    weights = draw_weights(len(seeds), draws, seed)
+    cells = {
+        (row.key, rate): _cell([by_rate[rate][one] for one in seeds], row.key, weights)
+        for row in rows
+        for rate in sorted(by_rate)
+    }
+    return {
+        "format": FORMAT,
+        **facts,
+        "seeds": seeds,
+        "rates": sorted(by_rate),
+        "frames": {f"{rate:g}": next(iter(found.values())).clip.frames for rate, found in sorted(by_rate.items())},
+        "draws": draws,
+        "draw_seed": seed,
+        "network_asked": sum(o.asked for found in by_rate.values() for o in found.values()),
+        "network_run": sum(o.run for found in by_rate.values() for o in found.values()),
+        "rows": {row.key: row.title for row in rows},
+        "cells": [
+            {"row": row, "rate": rate, "figures": {name: plain(one) for name, one in figures.items()}}
+            for (row, rate), figures in cells.items()
+        ],
+        "claims": [_claim(claim, cells, sorted(by_rate)) for claim in CLAIMS if _is_there(claim, rows)],
+        "boxes": _boxes(by_rate, seeds, weights) if any(row.key == FULL for row in rows) else [],
+    }
+
+
+def _is_there(claim: Claim, rows: List[Row]) -> bool:
+    return {claim.better, claim.worse} <= {row.key for row in rows}
+
+
+def _cell(outcomes: List[ClipOutcome], row: str, weights: Array) -> dict[str, Estimate]:
+    tables = track_figures([outcome.rows[row].counts for outcome in outcomes], weights)
+    curves = _curves(outcomes, row)
+    tables["AMOTA"] = 100 * amota(curves, weights)
+    tables["AMOTA@0.2"] = 100 * amota(curves, weights, alpha=0.2)
+    return {name: estimate(tables[name]) for name in FIGURES}
+
+
+def _curves(outcomes: List[ClipOutcome], row: str) -> list[Curve]:
+    return [
+        curve([outcome.truth[name] for outcome in outcomes], [outcome.rows[row].paths[name] for outcome in outcomes])
+        for name in outcomes[0].truth
+    ]
+
+
+def _claim(claim: Claim, cells: Cells, rates: List[float]) -> dict[str, Any]:
+    """The paired difference at every rate, and whether the two rows' own intervals are apart."""
+    found = []
+    for rate in rates:
+        one, other = cells[claim.better, rate][claim.figure], cells[claim.worse, rate][claim.figure]
+        found.append({"rate": rate, **plain(one.minus(other)), "apart": not one.overlaps(other)})
+    fields = {name: getattr(claim, name) for name in ("table", "figure", "better", "worse", "paper", "expected")}
+    return {**fields, "differences": found}
+
+
+def _boxes(by_rate: Mapping[float, Mapping[int, ClipOutcome]], seeds: List[int], weights: Array) -> list[Any]:
+    """The 3D errors of the full row: of each class over all rates, of all classes, and of all classes at each rate."""
+    names = list(next(iter(by_rate.values()))[seeds[0]].truth)
+    groups = [(name, [name], sorted(by_rate)) for name in names]
+    groups.append(("all", names, sorted(by_rate)))
+    groups += [(f"all, {rate:g} Hz", names, [rate]) for rate in sorted(by_rate)]
+    return [
+        {"name": title, **_errors([_gathered(by_rate, seed, kinds, rates) for seed in seeds], weights)}
+        for title, kinds, rates in groups
+    ]
+
+
+def _gathered(
+    by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: List[str], rates: List[float]
+) -> dict[str, Array]:
+    """Error -> its values in one street."""
+    gathered = {}
+    for error in ERRORS:
+        parts = [np.zeros(0)]
+        for rate in rates:
+            errors = by_rate[rate][seed].rows[FULL].errors or {}
+            parts += [errors[kind][error] for kind in kinds if kind in errors]
+        gathered[error] = np.concatenate(parts)
+    return gathered
+
+
+def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any]:
+    """Translation in percent of the distance, yaw's median in degrees, 1 - IoU of sizes in percent, velocity in m/s."""
+    values = {error: [street[error] for street in streets] for error in ERRORS}
+    return {
+        "objects": int(sum(len(one) for one in values["translation"])),
+        "moving": int(sum(len(one) for one in values["velocity"])),
+        "translation": plain(estimate(100 * weighted_mean(values["translation"], weights))),
+        "yaw": plain(estimate(np.degrees(weighted_median(values["yaw"], weights)))),
+        "velocity": plain(estimate(weighted_mean(values["velocity"], weights))),
+        "size": plain(estimate(100 * weighted_mean(values["size"], weights))),
+    }
+
+
+def missing_models(rows: List[Row], models: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
+    """The rows whose model is there, and a sentence for each that is left out for want of weights."""
+    kept = [row for row in rows if row.model in models]
+    notes = [
+        f"Left out: '{row.title}', for want of weights ('{row.model}' of config/paper_tables.yaml)."
+        for row in rows
+        if row.model not in models
+    ]
+    if not any(row.model == MAIN for row in kept):
+        raise ValueError("no weights of the model that the tables are about")
+    return kept, notes
