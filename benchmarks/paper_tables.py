@@ -2,7 +2,7 @@
 
     python benchmarks/paper_tables.py [--quick] [--weights FILE] [--streets N --frames N --rates 2,5] [--page FILE]
 
-config/paper_tables.yaml says which weights and how much; what is given here wins over it.
+benchmarks/paper_tables.yaml says which weights and how much; what is given here wins over it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="fewer and shorter sequences: under 20 minutes on two cores"
     )
-    parser.add_argument("--config", type=Path, default=ROOT / "config" / "paper_tables.yaml")
+    parser.add_argument("--config", type=Path, default=ROOT / "benchmarks" / "paper_tables.yaml")
     parser.add_argument("--weights", help="of the model that the tables are about")
     parser.add_argument("--streets", type=int, help="sequences per rate")
     parser.add_argument("--frames", type=int, help="of each sequence")

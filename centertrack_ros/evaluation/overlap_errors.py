@@ -104,7 +104,7 @@ def _errors(truth: Detections, row: int, found: Detections, column: int, is_firs
         if np.isfinite(turn):
             errors["yaw"] = abs((turn + np.pi) % (2 * np.pi) - np.pi)
     if truth.velocities is not None and found.velocities is not None and not is_first:
-        speed, said = (side.velocities[at][[0, 2]] for side, at in ((truth, row), (found, column)))
+        speed, said = truth.velocities[row][[0, 2]], found.velocities[column][[0, 2]]
         if np.linalg.norm(speed) > MOVING and np.isfinite(said).all():
             errors["velocity"] = float(np.linalg.norm(said - speed))
     return errors

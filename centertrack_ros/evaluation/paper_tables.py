@@ -181,7 +181,7 @@ def missing_models(rows: List[Row], models: Mapping[str, Any]) -> tuple[list[Row
     """The rows whose model is there, and a sentence for each that is left out for want of weights."""
     kept = [row for row in rows if row.model in models]
     notes = [
-        f"Left out: '{row.title}', for want of weights ('{row.model}' of config/paper_tables.yaml)."
+        f"Left out: '{row.title}', for want of weights ('{row.model}' of benchmarks/paper_tables.yaml)."
         for row in rows
         if row.model not in models
     ]
