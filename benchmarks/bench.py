@@ -29,10 +29,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "test")]
 
+import children  # noqa: E402
+
 HEADS = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
 SIZE = (448, 800)
 QUIET = 0.8  # of the best calibration: what is slower was disturbed
 CALIBRATION_PASSES = 12
+LIMIT_S = 90.0  # of a benchmark that runs beside the network's
 QUICK = ("reference", "torch", "onnxruntime", "auto", "openvino-bf16", "dense-onnxruntime")
 FULL = (*QUICK, "openvino", "torch-compile")
 JSON_NAMES = {"torch": "eager", "onnxruntime": "onnxruntime", "auto": "auto", "openvino-bf16": "bf16"}
@@ -250,12 +253,12 @@ def run_json(script: str, *arguments: str) -> dict[str, Any]:
     """The last line that another benchmark prints, which is JSON; {'problem': …} if it fails."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+        code, out, err = children.output_of(command, LIMIT_S)
     except subprocess.TimeoutExpired:
-        return {"problem": f"{script} took longer than 90 s"}
-    if done.returncode:
-        return {"problem": (done.stderr.strip().splitlines() or ["it failed"])[-1][:200]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        return {"problem": f"{script} took longer than {LIMIT_S:g} s"}
+    if code:
+        return {"problem": (err.strip().splitlines() or ["it failed"])[-1][:200]}
+    return json.loads(out.strip().splitlines()[-1])
 
 
 def machine() -> dict[str, Any]:
@@ -270,6 +273,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="default: 7, and 15 without --quick")
     parser.add_argument("--output", type=Path, default=ROOT / "out" / "bench")
     args = parser.parse_args()
+    children.end_in_order()
     start = time.monotonic()
     output = args.output.resolve()
     weights = make_weights(output)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import array
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("decode", "preprocess", "postprocess", "association", "publish")
 NODE = "overhead"
+START_S, ANSWER_S = 60.0, 3.0  # how long is waited for the node, and for the answer to an image, which may be lost
+MOST_LOST = 10
 
 
 def pictures(size: tuple[int, int], count: int = 20) -> list[np.ndarray]:
@@ -86,10 +87,15 @@ class Camera:
         self.infos = node.create_publisher(CameraInfo, f"/{NODE}/input{part}/camera_info", 1)
         self.timings: list[Any] = []
         self.objects = 0
-        node.create_subscription(FrameTiming, f"/{NODE}/debug{part}/timing", self.timings.append, 10)
+        self._timing = node.create_subscription(FrameTiming, f"/{NODE}/debug{part}/timing", self.timings.append, 10)
         for topic, type_ in (("detections_3d", Detection3DArray), ("tracks", TrackArray), ("markers", MarkerArray)):
             node.create_subscription(type_, f"/{NODE}/output{part}/{topic}", lambda _: None, 10)
         node.create_subscription(Detection2DArray, f"/{NODE}/output{part}/detections_2d", self._count, 10)
+
+    def is_connected(self) -> bool:
+        """Whether the node subscribes to both topics, and its timings are subscribed to."""
+        heard = self.images.get_subscription_count() and self.infos.get_subscription_count()
+        return bool(heard and self._timing.get_publisher_count())
 
     def _count(self, message: Any) -> None:
         self.objects = len(message.detections)
@@ -97,8 +103,9 @@ class Camera:
 
 def measure(args: argparse.Namespace) -> tuple[list[Camera], float]:
     """(cameras with their timings, ms to receive an image); the node is started and ended here."""
+    import children
     import rclpy
-    from sensor_msgs.msg import CameraInfo
+    from rclpy.signals import SignalHandlerOptions
 
     names = [f"camera_{i}" for i in range(args.cameras)] if args.cameras > 1 else [""]
     parameters = ["-p", f"camera.transport:={args.transport}", "-p", f"model.threads:={args.threads}"]
@@ -113,34 +120,59 @@ def measure(args: argparse.Namespace) -> tuple[list[Camera], float]:
         *parameters,
     ]
     made = messages(args)
-    rclpy.init()
+    children.end_in_order()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("overhead_benchmark")
-    process = subprocess.Popen(command)
     try:
-        cameras = [Camera(node, name, args, type(made[0])) for name in names]
-        while not all(camera.images.get_subscription_count() for camera in cameras):
-            rclpy.spin_once(node, timeout_sec=0.1)
-            if process.poll() is not None:
-                raise SystemExit("the node ended before it subscribed")
-        width, height = args.size
-        focal = 0.8 * width
-        info = CameraInfo(width=width, height=height, k=[focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0])
-        for camera in cameras:
-            camera.infos.publish(info)
-        for index in range(args.frames + 10):
-            message = made[index % len(made)]
-            message.header.stamp = node.get_clock().now().to_msg()
-            for camera in cameras:
-                camera.images.publish(message)
-            until = time.monotonic() + 3.0
-            while min(len(camera.timings) for camera in cameras) <= index and time.monotonic() < until:
-                rclpy.spin_once(node, timeout_sec=0.05)
+        with children.child(command) as process:
+            cameras = [Camera(node, name, args, type(made[0])) for name in names]
+            wait_for_node(node, cameras, process)
+            ask(node, cameras, made, args)
     finally:
-        process.terminate()
-        process.wait(10)
         node.destroy_node()
         rclpy.shutdown()
     return cameras, receiving_ms(made[0])
+
+
+def wait_for_node(node: Any, cameras: Sequence[Camera], process: Any) -> None:
+    """Until the node hears images and calibrations and is heard itself."""
+    import rclpy
+
+    until = time.monotonic() + START_S
+    while not all(camera.is_connected() for camera in cameras):
+        rclpy.spin_once(node, timeout_sec=0.1)
+        if process.poll() is not None:
+            raise SystemExit("the node ended before it subscribed")
+        if time.monotonic() > until:
+            raise SystemExit(f"the node was not heard of within {START_S:g} s")
+
+
+def ask(node: Any, cameras: Sequence[Camera], made: Sequence[Any], args: argparse.Namespace) -> None:
+    """Images one after the other, the next when the last is answered, or when no answer will come any more."""
+    import rclpy
+    from sensor_msgs.msg import CameraInfo
+
+    width, height = args.size
+    focal = 0.8 * width
+    info = CameraInfo(width=width, height=height, k=[focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0])
+    lost = 0
+    for index in range(args.frames + 10):
+        message = made[index % len(made)]
+        message.header.stamp = node.get_clock().now().to_msg()
+        answered = [len(camera.timings) for camera in cameras]
+        for camera in cameras:
+            camera.infos.publish(info)
+            camera.images.publish(message)
+        until = time.monotonic() + ANSWER_S
+        while any(len(c.timings) == before for c, before in zip(cameras, answered, strict=True)):
+            rclpy.spin_once(node, timeout_sec=0.05)
+            if time.monotonic() > until:
+                lost += 1
+                break
+        if lost > MOST_LOST:
+            raise SystemExit(f"{lost} of {index + 1} images were not answered: see what the node says above")
+    if lost:
+        print(f"{lost} of {args.frames + 10} images were not answered", file=sys.stderr)
 
 
 def report(cameras: Sequence[Camera], receiving: float, args: argparse.Namespace) -> None:

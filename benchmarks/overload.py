@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "test" / "ros"))
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "test" / "ros")]
 NODE, TIMING, ANSWERS = "flooded", "debug/timing", "output/detections_2d"
 COUNTS = ("received", "processed", "dropped", "rejected")
 MARGIN_MS = 20.0
@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace) -> int:
         before = len(probe.received[TIMING])
         sent = multiprocessing.get_context("spawn").Queue()
         source = multiprocessing.get_context("spawn").Process(
-            target=flood, args=(args.size, args.factor * 1e3 / alone, args.seconds, sent)
+            target=flood, args=(args.size, args.factor * 1e3 / alone, args.seconds, sent), daemon=True
         )
         source.start()
         count, took = sent.get(timeout=args.seconds + 60)
@@ -134,9 +134,12 @@ def main() -> int:
     from centertrack_ros.cli._process import ros_environment
 
     os.environ.update(ros_environment(ROOT / "config" / "fastdds.xml"))
+    import children
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
 
-    rclpy.init()
+    children.end_in_order()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         return measure(args)
     finally:
