@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -174,3 +175,19 @@ def test_what_is_missing_is_named(database):
     (database / "v1.0-mini" / "sample_data.json").unlink()
     with pytest.raises(DataError, match="not a complete nuScenes database"):
         nuscenes.read_database(database)
+
+
+def test_the_database_is_training_data(database):
+    from centertrack_ros.training.collections import load
+    from centertrack_ros.training.recipe import DataEntry
+
+    (database / "samples").mkdir()
+    for number in range(SAMPLES - 1):
+        cv2.imwrite(str(database / "samples" / f"1{number}.jpg"), np.zeros((900, 1600, 3), np.uint8))
+    found = load(DataEntry("nuscenes", folder=str(database), version="v1.0-mini"), ("car", "person", "boat"))
+    assert found.problems == {"missing image": 1} and found.unlabelled.tolist() == [2]
+    assert [image.class_ids.tolist() for image in found.images] == [[0, 1]] * (SAMPLES - 1)
+    first = found.images[0]
+    assert first.depths[0] == pytest.approx(18.5) and first.velocities[0] == pytest.approx([0, 0, 4.0], abs=1e-6)
+    assert first.alphas[0] == pytest.approx(-np.pi / 2 + np.arctan2(1.0, 18.5), abs=1e-3)
+    assert first.track_ids.tolist() == found.images[1].track_ids.tolist()

@@ -84,12 +84,17 @@ def read_sample_info(path: Path | str) -> tuple[Sequence, ...]:
                 0,
                 len(document["data_list"]),
                 RATE,
-                _IMAGE_SIZE,
+                _info_size(document["data_list"][0]["images"].get(camera, {})),
             )
             for camera in cameras
         )
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(path, f"not an info file with metainfo and data_list: {error!r} is missing") from None
+
+
+def _info_size(image: Mapping[str, Any]) -> tuple[int, int]:
+    """(height, width) px where the file tells them, else those of every nuScenes picture."""
+    return int(image.get("height", _IMAGE_SIZE[0])), int(image.get("width", _IMAGE_SIZE[1]))
 
 
 def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) -> FrameTruth:
@@ -118,7 +123,7 @@ def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) ->
         tracks=tracks,
         flags={"attribute": np.array([entry.get("attr_label", -1) for entry in objects], np.int64)},
         image=picture if picture.is_file() else None,
-        camera=Camera.from_matrix(_IMAGE_SIZE[1], _IMAGE_SIZE[0], image["cam2img"]),
+        camera=Camera.from_matrix(*_info_size(image)[::-1], image["cam2img"]),
         pose=_info_pose(sample, image),
         token=sample["token"],
     )

@@ -152,14 +152,19 @@ class _Builder:
                     kept.append((self.number[target], track, box, row))
         calibration = entry.get("calib")
         columns = [row for *_, row in kept]
+        depths, sizes = _known(columns, "depth", 1), _known(columns, "dim", 3)
+        for key, values in (("depth", depths), ("dim", sizes)):
+            if values is not None:
+                told = np.array([key in row for row in columns])
+                if count := int((told & np.isnan(values.reshape(len(told), -1)[:, 0])).sum()):
+                    self.problems[f"{key} that is not a positive number"] += count
         return AnnotatedImage(
             path=folder / entry["file_name"], size=size, video=int(entry.get("video_id", -1)),
             frame=int(entry.get("frame_id", 0)),
             boxes=np.array([box for _, _, box, _ in kept], np.float64).reshape(-1, 4),
             class_ids=np.array([c for c, *_ in kept], np.int64), track_ids=np.array([t for _, t, *_ in kept], np.int64),
             ignored=np.array(ignored, np.float64).reshape(-1, 4),
-            depths=_known(columns, "depth", 1), dimensions=_known(columns, "dim", 3), alphas=_known(columns, "alpha",
-            1),
+            depths=depths, dimensions=sizes, alphas=_known(columns, "alpha", 1),
             amodal_centers=_known(columns, "amodel_center", 2), velocities=_known(columns, "velocity", 3),
             focal=float(calibration[0][0]) if calibration else None,
         )  # fmt: skip
@@ -222,7 +227,7 @@ def read_yolo(
     problems: Counter[str] = Counter()
     found = []
     for path in files:
-        size = _size_of(path)
+        size = size_of(path)
         if size is None:
             problems["image that cannot be read"] += 1
             continue
@@ -247,7 +252,8 @@ def read_yolo(
     )
 
 
-def _size_of(path: Path) -> tuple[int, int] | None:
+def size_of(path: Path) -> tuple[int, int] | None:
+    """(height, width) px of an image file; None when it cannot be read."""
     image = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8)
     if image is None:
         return None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from centertrack_ros.training import kinds
 from centertrack_ros.training.annotations import Collection, read_coco_video, read_yolo
 from centertrack_ros.training.recipe import DataEntry
 
@@ -24,6 +25,8 @@ def load(entry: DataEntry, classes: Sequence[str]) -> Collection:
         found = read_yolo(Path(entry.images), Path(entry.labels), entry.names, classes, entry.class_map, entry.labelled)
     elif entry.kind == "coco_video":
         found = read_coco_video(Path(entry.annotations), Path(entry.images), classes, entry.class_map)
+    elif entry.kind != "street":
+        found = kinds.read(entry, classes)
     else:
         folder = Path(entry.folder)
         render_streets(folder, entry.street)

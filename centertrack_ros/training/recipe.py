@@ -9,20 +9,33 @@ from typing import Any
 
 from centertrack_ros.training.augment import Augmentation
 
-KINDS = ("coco_video", "yolo", "street")
+# Kind of data -> keys that it needs.
+KINDS: dict[str, tuple[str, ...]] = {
+    "coco_video": ("annotations", "images"),
+    "yolo": ("images", "labels", "names"),
+    "street": ("folder",),
+    "kitti": ("folder",),
+    "nuscenes": (),
+    "mot": ("folder",),
+    "crowdhuman": ("annotations", "images"),
+    "dgp": ("folder",),
+    "bag": ("folder", "images"),
+}
 
 
 @dataclass(frozen=True)
 class DataEntry:
-    """One collection. Which keys a kind needs: coco_video annotations, images; yolo images, labels, names; street
-    folder.
+    """One collection; docs/training.md has the keys of each kind.
 
-    kind        'coco_video', 'yolo' or 'street' (rendered into `folder` on first use)
+    kind        one of KINDS
     class_map   data class -> model class, None (ignored region), or a pair for a cyclist's bicycle and rider
-    labelled    model classes that a yolo set annotates throughout; others are not judged
+    labelled    model classes that the set annotates throughout; others are not judged. Not for coco_video and street
     repeat      how often each image comes up per round, a whole number
     limit       only the first so many images, evenly spread; 0: all
     street      keys of `StreetConfig` with lists to choose from per sequence, and `sequences`
+    sequences   names of the sequences (kitti, mot) or scenes (nuscenes); empty: all
+    version     of a nuScenes database;  box  of CrowdHuman: 'fbox' (whole body) or 'vbox' (what is visible)
+    prefix      of a bag's topics with its truth
     """
 
     kind: str
@@ -36,14 +49,23 @@ class DataEntry:
     repeat: int = 1
     limit: int = 0
     street: Mapping[str, Any] = field(default_factory=dict)
+    sequences: tuple[str, ...] = ()
+    version: str = "v1.0-trainval"
+    box: str = "fbox"
+    prefix: str = "/truth"
 
     def __post_init__(self) -> None:
-        needed = {"coco_video": ("annotations", "images"), "yolo": ("images", "labels", "names"), "street": ("folder",)}
         if self.kind not in KINDS:
             raise ValueError(f"recipe: data kind must be one of {', '.join(KINDS)}, got '{self.kind}'")
-        for key in needed[self.kind]:
+        for key in KINDS[self.kind]:
             if not getattr(self, key):
                 raise ValueError(f"recipe: data of kind '{self.kind}' needs '{key}'")
+        if self.kind == "nuscenes" and bool(self.folder) == bool(self.annotations):
+            raise ValueError(
+                "recipe: data of kind 'nuscenes' needs 'folder' (a database) or 'annotations' (a JSON file)"
+            )
+        if self.box not in ("fbox", "vbox"):
+            raise ValueError(f"recipe: box must be fbox or vbox, got '{self.box}'")
         if self.repeat < 0 or self.limit < 0:
             raise ValueError("recipe: repeat and limit must not be negative")
 
@@ -159,7 +181,7 @@ def _entry(raw: Mapping[str, Any]) -> DataEntry:
     values = dict(raw)
     if isinstance(values.get("names"), dict):
         values["names"] = tuple(values["names"][k] for k in sorted(values["names"]))
-    for key in ("names", "labelled"):
+    for key in ("names", "labelled", "sequences"):
         if values.get(key) is not None and key in values:
             values[key] = tuple(values[key])
     return _made(DataEntry, values, "data entry")

@@ -1,0 +1,151 @@
+"""Scenes in the format of TRI's Dataset Governance Policy, as DDAD and the data of github.com/TRI-ML/dgp have it.
+
+A scene is a folder with `scene_HASH.json` (samples of data from several sensors), `calibration/`, `ontology/`, and by
+camera `rgb/`, `bounding_box_2d/` and `bounding_box_3d/`. 3D boxes are in the camera's optical frame, their axes are
+forward, left and up; 2D boxes are loose, being what the 3D ones cover in the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.nuscenes import load_json
+from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, tracks_of
+from centertrack_ros.geometry.boxes3d import projected_boxes
+from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.iou import iou
+from centertrack_ros.geometry.rotations import quaternion_to_matrix
+
+_BOXES_2D, _BOXES_3D = "0", "1"  # kinds of annotations
+_NOTHING_3D = (np.nan,) * 7
+_AGREE = 0.2  # least overlap of an instance's two boxes; below, the two files count their instances each for itself
+
+
+def find_scenes(folder: Path | str) -> list[Path]:
+    """The scene files in a folder and the folders below it. Raises DataError when there is none."""
+    found = sorted(path for path in Path(folder).glob("**/scene_*.json") if not path.name.startswith("scene_dataset"))
+    if not found:
+        raise DataError(folder, "no scene_*.json: not a folder of DGP scenes")
+    return found
+
+
+def read_scene(path: Path | str) -> tuple[Sequence, ...]:
+    """One sequence for each camera of a scene file, named SCENE/CAMERA; objects known in 3D alone have NaN as 2D box.
+
+    Ids are the scene's instances, counted from 1. Raises DataError naming what is missing.
+    """
+    path = Path(path)
+    document = load_json(path)
+    try:
+        data = {entry["key"]: entry for entry in document["data"]}
+        names = {kind: _names(path.parent, key) for kind, key in document["ontologies"].items()}
+        classes = tuple(sorted({name for table in names.values() for name in table.values()}))
+        numbers: dict[int, int] = {}
+        frames: dict[str, list[FrameTruth]] = {}
+        for index, sample in enumerate(document["samples"]):
+            lenses = _calibration(path.parent / "calibration" / f"{sample['calibration_key']}.json")
+            for entry in (data[key] for key in sample["datum_keys"]):
+                if "image" in entry["datum"]:
+                    camera = entry["id"]["name"]
+                    frame = _frame(path.parent, index, entry, lenses[camera], names, classes, numbers)
+                    frames.setdefault(camera, []).append(frame)
+        sizes = {name: (one[0].camera.height, one[0].camera.width) for name, one in frames.items() if one[0].camera}
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(path, f"not a DGP scene: {error!r} is missing") from None
+    return tuple(
+        Sequence(f"{path.parent.name}/{camera}", classes, tuple(one), 0, len(document["samples"]), None, sizes[camera])
+        for camera, one in sorted(frames.items())
+    )
+
+
+def _names(scene: Path, key: str) -> dict[int, str]:
+    return {int(item["id"]): str(item["name"]) for item in load_json(scene / "ontology" / f"{key}.json")["items"]}
+
+
+def _calibration(path: Path) -> dict[str, Mapping[str, float]]:
+    document = load_json(path)
+    return dict(zip(document["names"], document["intrinsics"], strict=True))
+
+
+def _frame(
+    scene: Path, index: int, entry: Mapping[str, Any], lens: Mapping[str, float],
+    names: Mapping[str, Mapping[int, str]], classes: tuple[str, ...], numbers: dict[int, int],
+) -> FrameTruth:  # fmt: skip
+    """One picture; `numbers` remembers which id each instance has."""
+    image = entry["datum"]["image"]
+    files = image["annotations"]
+    flat = _annotations(scene, files.get(_BOXES_2D), names.get(_BOXES_2D, {}))
+    solid = _annotations(scene, files.get(_BOXES_3D), names.get(_BOXES_3D, {}))
+    matrix = np.array([[lens["fx"], 0, lens["cx"]], [0, lens["fy"], lens["cy"]], [0, 0, 1.0]])
+    camera = Camera.from_matrix(int(image["width"]), int(image["height"]), matrix)
+    solid = {key: value for key, value in solid.items() if key not in flat or _agree(flat[key][1], value[1], camera)}
+    crowd = [_corners(row) for _, row in flat.values() if row.get("iscrowd")]
+    keys = [key for key in sorted({*flat, *solid}) if not flat.get(key, ("", {}))[1].get("iscrowd")]
+    table = np.array([_solid(solid[key][1]) if key in solid else _NOTHING_3D for key in keys], np.float64).reshape(
+        -1, 7
+    )
+    boxes = np.array([_corners(flat[key][1]) if key in flat else (np.nan,) * 4 for key in keys], np.float64)
+    tracks = tracks_of(
+        np.array([numbers.setdefault(key, len(numbers) + 1) for key in keys], np.int64),
+        np.array([classes.index((flat.get(key) or solid[key])[0]) for key in keys], np.int64),
+        np.ones(len(keys)),
+        boxes.reshape(-1, 4),
+        depths=table[:, 5], dimensions=table[:, :3], locations=table[:, 3:6], rotations_y=table[:, 6],
+    )  # fmt: skip
+    picture = scene / image["filename"]
+    return FrameTruth(
+        index=index,
+        stamp=_seconds(entry["id"]["timestamp"]),
+        tracks=tracks,
+        ignore=np.array(crowd, np.float64).reshape(-1, 4),
+        image=picture if picture.is_file() else None,
+        camera=camera,
+        pose=_pose(image["pose"]),
+        token=entry["key"],
+    )
+
+
+def _annotations(scene: Path, name: str | None, names: Mapping[int, str]) -> dict[int, tuple[str, Mapping[str, Any]]]:
+    """Instance -> (class, annotation) of one file; without a file nothing."""
+    rows = load_json(scene / name)["annotations"] if name else []
+    return {int(row["instance_id"]): (names[int(row["class_id"])], row) for row in rows}
+
+
+def _corners(row: Mapping[str, Any]) -> tuple[float, ...]:
+    box = row["box"]
+    return box["x"], box["y"], box["x"] + box["w"], box["y"] + box["h"]
+
+
+def _solid(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """Height, width, length, bottom centre and turn about the downward axis."""
+    box = row["box"]
+    pose = _pose(box["pose"])
+    x, y, z = (float(value) for value in pose[:3, 3])
+    forward = pose[:3, 0]
+    height = float(box["height"])
+    return height, box["width"], box["length"], x, y + height / 2, z, float(np.arctan2(-forward[2], forward[0]))
+
+
+def _agree(flat: Mapping[str, Any], solid: Mapping[str, Any], camera: Camera) -> bool:
+    values = np.array([_solid(solid)])
+    box = projected_boxes(values[:, :3], values[:, 3:6], values[:, 6], camera)
+    return not np.isfinite(box).all() or bool(iou(box, np.array([_corners(flat)], np.float64))[0, 0] >= _AGREE)
+
+
+def _pose(entry: Mapping[str, Any]) -> NDArray[np.float64]:
+    turn, place = entry["rotation"], entry["translation"]
+    pose = np.eye(4)
+    pose[:3, :3] = quaternion_to_matrix(np.array([turn["qx"], turn["qy"], turn["qz"], turn["qw"]]))
+    pose[:3, 3] = place["x"], place["y"], place["z"]
+    return pose
+
+
+def _seconds(text: str) -> float:
+    """s since 1970 of '2463-05-15T00:38:58.415230Z'."""
+    return datetime.fromisoformat(text.rstrip("Z")).replace(tzinfo=timezone.utc).timestamp()
