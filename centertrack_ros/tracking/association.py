@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.iou import areas, iou
 from centertrack_ros.tracking.types import Array
 
-# Added to the cost of a pair that may not be matched; a cost above MATCHABLE is no match (official code).
+# The cost of a pair that may not be matched; a cost above MATCHABLE is no match (official code).
 FORBIDDEN = 1e18
 MATCHABLE = 1e16
 
@@ -46,22 +46,21 @@ def distance_costs(
     """(N, M) squared distance, px², between where N detections were and where M tracks are.
 
     predicted  (N, 2) px: the detections' centres moved back by their displacement;  centers  (M, 2) px of the tracks
-    `FORBIDDEN` is added for pairs of different classes or farther apart than the square root of either box's area.
+    It is `FORBIDDEN` for pairs of different classes or farther apart than the square root of either box's area.
     """
     gate = gate or Gate()
     dx = predicted[:, 0, None] - centers[None, :, 0]
     dy = predicted[:, 1, None] - centers[None, :, 1]
     squares = dx * dx + dy * dy
     sizes, track_sizes = areas(detection_boxes), areas(track_boxes)
-    forbidden = squares > gate.gate_scale * track_sizes[None, :]
-    forbidden |= squares > gate.gate_scale * sizes[:, None]
+    forbidden = squares > gate.gate_scale * np.minimum(sizes[:, None], track_sizes[None, :])
     forbidden |= detection_classes[:, None] != track_classes[None, :]
     if gate.max_size_ratio > 0:
         forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
     if gate.min_iou > 0:
         moved = _moved_to(detection_boxes, predicted)
         forbidden |= iou(moved, _moved_to(track_boxes, centers)) < gate.min_iou
-    return squares + forbidden * FORBIDDEN
+    return np.where(forbidden, np.float64(FORBIDDEN), squares)
 
 
 def overlap_costs(
@@ -100,12 +99,25 @@ def greedy(costs: NDArray[np.floating]) -> Assignment:
     if not count or not tracks:
         return _assignment([], [], count, tracks)
     nearest = costs.argmin(axis=1)
-    allowed = costs[np.arange(count), nearest] < MATCHABLE
-    taken = np.zeros(tracks, bool)
-    rows: list[int] = []
-    columns: list[int] = []
-    used: set[int] = set()
-    for row, column in zip(np.flatnonzero(allowed).tolist(), nearest[allowed].tolist(), strict=True):
+    wanting = np.flatnonzero(costs[np.arange(count), nearest] < MATCHABLE)
+    wanted = nearest[wanting]
+    first = np.zeros(tracks, np.int64)
+    first[wanted[::-1]] = wanting[::-1]  # of those that want the same track, the first is written last
+    late = np.flatnonzero(first[wanted] != wanting)
+    if not len(late):
+        return _assignment(wanting, wanted, count, tracks)
+    return _take_in_turns(costs, wanting, wanted, int(late[0]))
+
+
+def _take_in_turns(
+    costs: NDArray[np.floating], wanting: NDArray[np.int64], wanted: NDArray[np.int64], start: int
+) -> Assignment:
+    """`greedy` from the first detection on, the `start`-th of those that want a track, whose track is taken."""
+    rows, columns = wanting[:start].tolist(), wanted[:start].tolist()
+    used = set(columns)
+    taken = np.zeros(costs.shape[1], bool)
+    taken[wanted[:start]] = True
+    for row, column in zip(wanting[start:].tolist(), wanted[start:].tolist(), strict=True):
         if column in used:  # only then the row must be searched again, without the tracks that are gone
             rest = np.where(taken, FORBIDDEN, costs[row])
             column = int(rest.argmin())
@@ -115,7 +127,7 @@ def greedy(costs: NDArray[np.floating]) -> Assignment:
         taken[column] = True
         rows.append(row)
         columns.append(column)
-    return _assignment(rows, columns, count, tracks)
+    return _assignment(rows, columns, *costs.shape)
 
 
 def hungarian(costs: NDArray[np.floating]) -> Assignment:

@@ -17,7 +17,7 @@ from centertrack_ros.tracking.association import (
     overlap_costs,
 )
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.motion import kalman_correct, kalman_predict, kalman_state
+from centertrack_ros.tracking.motion import kalman_begin, kalman_correct, kalman_predict, kalman_state
 from centertrack_ros.tracking.types import Array, Detections, Tracks
 
 
@@ -60,12 +60,11 @@ def update(
     if public_centers is not None:
         births = confirm_by_public(predicted, detections.boxes, births, public_centers)
     births = births[detections.scores[births] > np.float32(new_threshold)]
-    seen = detections.select(assignment.detections)
-    parts = [_continued(_without_details(tracks).select(assignment.tracks), seen, stamp, step, config)]
-    if len(births):
-        parts.append(begin(detections.select(births), next_id, stamp))
-    if len(assignment.free_tracks):
-        parts.append(_lost(tracks, assignment.free_tracks, stamp, step, config))
+    old = _without_details(tracks).select(assignment.tracks)
+    seen = detections.select(np.concatenate([assignment.detections, births]))
+    parts = [_seen(old, seen, next_id, stamp, step, config)]
+    if len(lost := _remembered(tracks, assignment.free_tracks, stamp, config)):
+        parts.append(_lost(tracks.select(lost), step, config))
     return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(births)
 
 
@@ -104,29 +103,42 @@ def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: floa
     return METHODS[config.association](costs)
 
 
-def _continued(old: Tracks, detections: Detections, stamp: float, step: float, config: TrackerConfig) -> Tracks:
-    """Matched tracks with their new detections."""
-    count = len(old)
-    means, covariances = kalman_correct(old, detections) if config.motion == "kalman" else (None, None)
+def _seen(
+    old: Tracks, detections: Detections, next_id: int, stamp: float, step: float, config: TrackerConfig
+) -> Tracks:
+    """Tracks with this frame's detections: those of before, in order, then new ones with ids from `next_id`."""
+    matched, count = len(old), len(detections)
+    births = count - matched
+    means, covariances = _filters(old, detections) if config.motion == "kalman" else (None, None)
+    velocities = np.zeros((count, 2), np.float32)
+    velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
     return Tracks(
         detections=detections,
-        ids=old.ids,
+        ids=np.concatenate([old.ids, np.arange(next_id, next_id + births, dtype=np.int64)]),
         ages=np.ones(count, np.int64),
-        hits=old.hits + 1,
-        births=old.births,
-        lengths=_lengths(old) + 1,
+        hits=np.concatenate([old.hits + 1, np.ones(births, np.int64)]),
+        births=np.concatenate([old.births, np.full(births, stamp, np.float64)]),
+        lengths=np.concatenate([_lengths(old) + 1, np.ones(births, np.int64)]),
         last_stamps=np.full(count, stamp, np.float64),
-        image_velocities=_velocities(old, detections, stamp, step, config),
+        image_velocities=velocities,
         kalman_means=means,
         kalman_covariances=covariances,
     )
 
 
-def _velocities(old: Tracks, detections: Detections, stamp: float, step: float, config: TrackerConfig) -> Array:
-    """(N, 2) px/s: how the centre moved since the last match, smoothed over the track's life."""
+def _filters(old: Tracks, detections: Detections) -> tuple[Array, Array]:
+    """Those of the tracks of before after measuring the first of the detections; the other detections' begin."""
+    rows = np.arange(len(detections))
+    means, covariances = kalman_correct(old, detections.select(rows[: len(old)]))
+    new_means, new_covariances = kalman_begin(detections.select(rows[len(old) :]))
+    return np.concatenate([means, new_means]), np.concatenate([covariances, new_covariances])
+
+
+def _velocities(old: Tracks, centers: Array, stamp: float, step: float, config: TrackerConfig) -> Array:
+    """(N, 2) px/s: how the centre moved to `centers` since the last match, smoothed over the track's life."""
     before = _image_velocities(old)
     elapsed = (stamp - _last_stamps(old)).astype(np.float32)[:, None]
-    moved = detections.centers - old.detections.centers
+    moved = centers - old.detections.centers
     if config.propagate_lost:  # the old centre has moved on by itself while the track was lost
         moved = moved + before * np.maximum(elapsed - np.float32(step), 0)
     measured = np.divide(moved, elapsed, out=before.copy(), where=elapsed > 0)
@@ -134,16 +146,22 @@ def _velocities(old: Tracks, detections: Detections, stamp: float, step: float, 
     return weight * measured + (1 - weight) * before
 
 
-def _lost(tracks: Tracks, free: NDArray[np.int64], stamp: float, step: float, config: TrackerConfig) -> Tracks:
-    """The unmatched tracks that are still remembered, one frame older, where they were or where they were going."""
-    remembered = (tracks.ages[free] < config.max_age) | (stamp - _last_stamps(tracks)[free] <= config.rebirth)
-    if config.rebirth <= 0:
-        remembered = tracks.ages[free] < config.max_age
+def _remembered(tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig) -> NDArray[np.int64]:
+    """Those of the unmatched tracks that may be found again."""
+    if not len(free):
+        return free
+    remembered = tracks.ages[free] < config.max_age
+    if config.rebirth > 0:
+        remembered |= stamp - _last_stamps(tracks)[free] <= config.rebirth
     if config.min_hits > 1:
         remembered &= _lengths(tracks)[free] >= config.min_hits
-    old = tracks.select(free[remembered])
+    return free[remembered]
+
+
+def _lost(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
+    """Unmatched tracks one frame older, where they were or where they were going."""
     detections = old.detections
-    if config.propagate_lost and len(old):
+    if config.propagate_lost:
         shift = _image_velocities(old) * np.float32(step)
         detections = replace(detections, centers=detections.centers + shift, boxes=detections.boxes + np.tile(shift, 2))
     return replace(old, detections=detections, ages=old.ages + 1, hits=np.zeros_like(old.hits))
