@@ -1,10 +1,12 @@
 """An engine with a memory gives the same answers, and runs the network less often."""
 
 import numpy as np
+import pytest
 
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.remembering import RememberingEngine
 from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.prior_heatmap import EMPTY
 from centertrack_ros.tracking.tracker import Tracker
 
 
@@ -46,3 +48,17 @@ def test_single_images_have_no_past() -> None:
     assert (one.scores == two.scores).all()
     assert (engine.asked, engine.run) == (2, 1)
     assert len(_tracks(engine, wish)) == 4
+
+
+def test_a_repeater_gives_each_image_the_answer_that_it_got_last() -> None:
+    engine = RememberingEngine(load_engine(engine="torch", threads=1))
+    size, affine = (96, 96), np.eye(2, 3)
+    image, other = (engine.prepare(image, affine, size) for image in _images()[:2])
+    repeater = engine.repeater()
+    with pytest.raises(KeyError):
+        repeater.infer([image], [image], [EMPTY])
+    said = engine.infer([other], [image], [np.array([[40, 40, 9]])])
+    assert repeater.infer([other], [other], [EMPTY])[0] is said[0]
+    engine.of_single_images().infer([other], [other], [EMPTY])  # another question, which is not repeated
+    assert repeater.infer([other], [image], [EMPTY])[0] is said[0]
+    assert repeater.run == 0

@@ -31,13 +31,15 @@ class RememberingEngine:
     those that the network was run for. Everything is kept until `forget`.
 
     detection_only  the previous image is always the image itself and the prior heatmap is empty, whatever is given
+    repeating       an image is answered as it was last, whatever else is given; KeyError for one never seen
     """
 
-    def __init__(self, engine: Engine, detection_only: bool = False) -> None:
-        self.engine, self.detection_only = engine, detection_only
+    def __init__(self, engine: Engine, detection_only: bool = False, repeating: bool = False) -> None:
+        self.engine, self.detection_only, self.repeating = engine, detection_only, repeating
         self.asked = self.run = 0
         self._inputs: dict[bytes, _Input] = {}
         self._answers: dict[tuple[bytes, bytes, bytes], Peaks] = {}
+        self._last: dict[bytes, Peaks] = {}  # by image alone
 
     @property
     def profile(self) -> Any:
@@ -49,14 +51,23 @@ class RememberingEngine:
 
     def of_single_images(self) -> RememberingEngine:
         """The same engine with the same memory, as a detector that knows nothing of other images."""
-        twin = RememberingEngine(self.engine, detection_only=True)
-        twin._inputs, twin._answers = self._inputs, self._answers
+        return self._twin(RememberingEngine(self.engine, detection_only=True))
+
+    def repeater(self) -> RememberingEngine:
+        """The same memory as an engine that gives each image the answer that it got here last: the same detections
+        for another way of tracking, whose own tracks would have made another prior heatmap.
+        """
+        return self._twin(RememberingEngine(self.engine, repeating=True))
+
+    def _twin(self, twin: RememberingEngine) -> RememberingEngine:
+        twin._inputs, twin._answers, twin._last = self._inputs, self._answers, self._last
         return twin
 
     def forget(self) -> None:
         """Drop all that is kept, here and in twins."""
         self._inputs.clear()
         self._answers.clear()
+        self._last.clear()
 
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> _Input:
         """See `Engine.prepare`."""
@@ -71,6 +82,8 @@ class RememberingEngine:
         self, images: Sequence[_Input], previous: Sequence[_Input], priors: Sequence[NDArray[np.int64]]
     ) -> list[Peaks]:
         """See `Engine.infer`."""
+        if self.repeating:
+            return [self._last[image.key] for image in images]
         if self.detection_only:
             previous, priors = images, [_NOTHING] * len(images)
         keys = [
@@ -87,4 +100,7 @@ class RememberingEngine:
             self._answers.update({keys[row]: peaks for row, peaks in zip(missing, found, strict=True)})
         self.asked += len(keys)
         self.run += len(missing)
-        return [self._answers[key] for key in keys]
+        answers = [self._answers[key] for key in keys]
+        if not self.detection_only:
+            self._last.update({image.key: answer for image, answer in zip(images, answers, strict=True)})
+        return answers
