@@ -121,5 +121,5 @@ def test_gaussian_has_the_official_radius():
 def test_more_objects_than_slots_and_unknown_heads():
     many = objects([(i, 1, i + 3, 6) for i in range(9)])
     assert make_targets(many, {"hm": 1}, GRID, 5)["mask"].tolist() == [1] * 5
-    with pytest.raises(ValueError, match="hps"):
-        make_targets(many, {"hm": 1, "hps": 34}, GRID, 5)
+    with pytest.raises(ValueError, match="keypoints"):
+        make_targets(many, {"hm": 1, "keypoints": 34}, GRID, 5)

@@ -32,6 +32,7 @@ class AnnotatedImage:
     video      number of its video within its collection, -1: a still image;  frame  its place there
     size       (height, width) px
     ignored    (M, 4) boxes where a detection is neither right nor wrong
+    joints     (N, J, 3) x, y px and how each is annotated: 0 not, 1 hidden, 2 visible (COCO's keypoints)
     focal      px, None: not calibrated
     """
 
@@ -48,6 +49,7 @@ class AnnotatedImage:
     alphas: Array | None = None
     amodal_centers: Array | None = None
     velocities: Array | None = None
+    joints: Array | None = None
     focal: float | None = None
 
 
@@ -166,6 +168,7 @@ class _Builder:
             ignored=np.array(ignored, np.float64).reshape(-1, 4),
             depths=depths, dimensions=sizes, alphas=_known(columns, "alpha", 1),
             amodal_centers=_known(columns, "amodel_center", 2), velocities=_known(columns, "velocity", 3),
+            joints=_keypoints(columns),
             focal=float(calibration[0][0]) if calibration else None,
         )  # fmt: skip
 
@@ -206,6 +209,20 @@ def _known(rows: Sequence[Mapping[str, Any]], key: str, width: int) -> Array | N
         if found.shape == (width,) and np.isfinite(found).all() and not (key in ("depth", "dim") and found.min() <= 0):
             values[i] = found
     return values[:, 0] if width == 1 else values
+
+
+def _keypoints(rows: Sequence[Mapping[str, Any]]) -> Array | None:
+    """(N, J, 3) of COCO's `keypoints`, not annotated where an object has none or what is not a number."""
+    lengths = {len(row["keypoints"]) for row in rows if row.get("keypoints")}
+    if not lengths:
+        return None
+    found = np.zeros((len(rows), max(lengths) // 3, 3))
+    for i, row in enumerate(rows):
+        values = np.asarray(row.get("keypoints") or [], np.float64)
+        if values.size == found[i].size:
+            joints = values.reshape(-1, 3)
+            found[i] = np.where(np.isfinite(joints).all(axis=1, keepdims=True), joints, 0.0)
+    return found
 
 
 def read_yolo(

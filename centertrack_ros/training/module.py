@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.training.losses import WEIGHTS, head_losses, imitation_losses, weighted_sum
+from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, imitation_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe
 
 BOXES = ("wh", "ltrb", "reg")  # what else a detector is taught to keep
@@ -183,7 +183,7 @@ def outputs_at_objects(
     """What the losses read: heatmaps (B, C, h, w), and every other head's values at the objects' cells (B, K, C).
 
     The same values and gradients as whole maps give, at a small part of their cost. index, mask (B, K); empty slots,
-    which come last, get 0. Heads in `whole` are maps, too.
+    which come last, get 0. Heads in `whole` are maps, too, and so are those of JOINTS.
     """
     heads: Mapping[str, nn.Module] = network.heads  # type: ignore[assignment]
     slots = index.shape[1]
@@ -192,7 +192,7 @@ def outputs_at_objects(
     outputs = {}
     for name, head in heads.items():
         kernel = _patch_kernel(head)
-        if name in HEATMAPS or name in whole or kernel is None:
+        if name in HEATMAPS or name in JOINTS or name in whole or kernel is None:
             outputs[name] = head(features)
             continue
         if kernel not in patches:

@@ -27,6 +27,7 @@ from centertrack_ros.training.augment import (
     random_crop,
     vary_color,
 )
+from centertrack_ros.training.joints import mirrored_joints
 from centertrack_ros.training.targets import GridObjects, make_targets
 
 Array = NDArray[Any]
@@ -160,9 +161,16 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
             velocities=None if crop.mirrored else image.velocities,
+            joints=None if image.joints is None else _mapped_joints(affine, image.joints, crop.mirrored),
             ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None,
             unlabelled=unlabelled,
         )
+
+
+def _mapped_joints(affine: Array, joints: Array, mirrored: bool) -> Array:
+    """(N, J, 3) in px of the map's target; a left hand is a right one in the mirror."""
+    placed = np.concatenate([transform(affine, joints[..., :2]), joints[..., 2:]], axis=2)
+    return mirrored_joints(placed) if mirrored else placed
 
 
 class ResumableBatches(Sampler[list[Draw]]):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.gaussian import draw, gaussian_radius
+from centertrack_ros.training.joints import joint_targets
 
 F32 = NDArray[np.float32]
 Arrays = dict[str, NDArray]
@@ -25,7 +26,11 @@ SUPPORTED = (
     "amodel_offset",
     "nuscenes_att",
     "velocity",
+    "hps",
+    "hm_hp",
+    "hp_offset",
 )
+JOINT_HEADS = ("hps", "hm_hp", "hp_offset")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class GridObjects:
     attributes (N, 8) 0 or 1; ignored (M, 4) boxes in which no detection is wrong; ignored_classes (M,), -1 for every
     class
     unlabelled (U,) classes that are not annotated in this image at all
+    joints (N, J, 3) x, y and how it is annotated, see `joints.py`
     """
 
     boxes: NDArray
@@ -53,6 +59,7 @@ class GridObjects:
     ignored: NDArray | None = None
     ignored_classes: NDArray | None = None
     unlabelled: NDArray | None = None
+    joints: NDArray | None = None
 
 
 def make_targets(
@@ -60,7 +67,8 @@ def make_targets(
 ) -> Arrays:
     """Arrays for `losses.head_losses`, without the batch axis: hm (C, h, w), index, channels, mask (K,), and per head
     its
-    target and `<head>_mask` (K, C); 'rot' gives rot_bins, rot_residuals (K, 2), rot_mask (K,).
+    target and `<head>_mask` (K, C); 'rot' gives rot_bins, rot_residuals (K, 2), rot_mask (K,); 'hps', 'hm_hp' and
+    'hp_offset' are those of `joint_targets`.
 
     Objects without area inside the grid, and those beyond `max_objects`, are left out. Raises ValueError for a head
     that
@@ -113,9 +121,27 @@ def make_targets(
     for name, width_of_head in heads.items():
         if name == "rot":
             targets |= _rotation(_column(objects.alphas, keep), padded, count, slots)
-        elif name != "hm":
+        elif name != "hm" and name not in JOINT_HEADS:
             targets[name], targets[f"{name}_mask"] = regression(values[name], width_of_head)
+    if "hps" in heads:
+        people = _joints(objects, keep, heads["hps"] // 2)
+        found = joint_targets(people, cell, clipped, grid, slots)
+        if objects.joints is None:  # not annotated in this image: every joint's map says nothing
+            found["hm_hp"][:] = 1.0
+        for (x0, y0, x1, y1), _ in _ignored(objects, grid):
+            found["hm_hp"][:, y0 : y1 + 1, x0 : x1 + 1] = 1.0
+        targets |= found
     return targets
+
+
+def _joints(objects: GridObjects, keep: NDArray, kinds: int) -> NDArray:
+    """(N, kinds, 3); all ABSENT where nothing is known. Raises ValueError for another number of joints."""
+    if objects.joints is None:
+        return np.zeros((len(keep), kinds, 3))
+    joints = np.asarray(objects.joints, np.float64)[keep]
+    if joints.shape[1:] != (kinds, 3):
+        raise ValueError(f"the hps head has {kinds} joints, the annotations {joints.shape[1]}")
+    return joints
 
 
 def _rows(values: NDArray | None, keep: NDArray) -> NDArray | None:
@@ -133,17 +159,23 @@ def _heatmap(
     heatmap = np.zeros((channels, height, width), np.float32)
     if objects.unlabelled is not None:
         heatmap[np.asarray(objects.unlabelled, np.int64)] = 1.0
-    if objects.ignored is not None and len(objects.ignored):
-        which = np.full(len(objects.ignored), -1) if objects.ignored_classes is None else objects.ignored_classes
-        corners = np.asarray(objects.ignored, np.float64).copy()
-        corners[:, 0::2] = corners[:, 0::2].clip(0, width - 1)
-        corners[:, 1::2] = corners[:, 1::2].clip(0, height - 1)
-        for (x0, y0, x1, y1), class_id in zip(corners.astype(int).tolist(), np.asarray(which).tolist(), strict=True):
-            heatmap[slice(None) if class_id < 0 else class_id, y0 : y1 + 1, x0 : x1 + 1] = 1.0
+    for (x0, y0, x1, y1), class_id in _ignored(objects, grid):
+        heatmap[slice(None) if class_id < 0 else class_id, y0 : y1 + 1, x0 : x1 + 1] = 1.0
     radii = np.maximum(0, gaussian_radius(np.ceil(size[:, 1]), np.ceil(size[:, 0])).astype(int)) if len(size) else []
     for (x, y), class_id, radius in zip(cell.tolist(), classes.tolist(), np.asarray(radii).tolist(), strict=True):
         draw(heatmap[class_id], x, y, radius)
     return heatmap
+
+
+def _ignored(objects: GridObjects, grid: tuple[int, int]) -> list[tuple[list[int], int]]:
+    """(corners inside the grid, class or -1 for every one) of the regions in which no detection is wrong."""
+    if objects.ignored is None or not len(objects.ignored):
+        return []
+    which = np.full(len(objects.ignored), -1) if objects.ignored_classes is None else objects.ignored_classes
+    corners = np.asarray(objects.ignored, np.float64).copy()
+    corners[:, 0::2] = corners[:, 0::2].clip(0, grid[1] - 1)
+    corners[:, 1::2] = corners[:, 1::2].clip(0, grid[0] - 1)
+    return list(zip(corners.astype(int).tolist(), np.asarray(which).tolist(), strict=True))
 
 
 def rotation_bins(alphas: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
