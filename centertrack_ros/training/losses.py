@@ -33,6 +33,7 @@ WEIGHTS = {
     "hm_hp": 1.0,
     "hp_offset": 1.0,
 }
+JOINTS = ("hm_hp", "hp_offset")  # heads that are asked at the joints, not at the objects
 CLAMP = 1e-4
 
 
@@ -106,12 +107,15 @@ def rotation_loss(values: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor)
 def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Unweighted loss of every head of `outputs` that the targets say something about.
 
-    outputs  head -> raw map (B, C, h, w), or, for all but hm, values at the objects' cells (B, K, C)
+    outputs  head -> raw map (B, C, h, w), or values at the objects' cells (B, K, C); hm and JOINTS are always maps
     """
     index = targets["index"]
     losses = {"hm": focal_loss(outputs["hm"], targets["hm"], index, targets["channels"], targets["mask"])}
     for name, dense in outputs.items():
         if name == "hm" or (name not in targets and name != "rot"):
+            continue
+        if name in JOINTS:
+            losses[name] = _joint_loss(name, dense, targets)
             continue
         values = (gather_cells(dense, index) if dense.dim() == 4 else dense).float()
         if name == "rot":
@@ -122,6 +126,14 @@ def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) ->
             values = metric_depth(values) if name == "dep" else values
             losses[name] = l1_loss(values, targets[name], targets[f"{name}_mask"])
     return losses
+
+
+def _joint_loss(name: str, dense: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+    """Of the joints' own heatmaps, and of the offsets at their cells (`joint_index`, (B, K J))."""
+    cells = targets["joint_index"]
+    if name == "hm_hp":
+        return focal_loss(dense, targets[name], cells, targets["joint_channels"], targets["joint_mask"])
+    return l1_loss(gather_cells(dense, cells).float(), targets[name], targets[f"{name}_mask"])
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float] = WEIGHTS) -> Tensor:
