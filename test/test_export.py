@@ -11,7 +11,7 @@ from torch import nn
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.engine import check, load_engine
-from centertrack_ros.engine.load import EMBEDDED
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.build import build
@@ -27,7 +27,7 @@ POSE = {"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "hps": 34, "hm_hp": 17, "hp_o
 def mobilenet() -> tuple[nn.Module, ModelProfile]:
     """The embedded network, whose peaks differ as trained ones do, with stems and heads that all say something."""
     torch.manual_seed(4)
-    embedded, known = checkpoints.load(EMBEDDED)
+    embedded, known = checkpoints.load(weights_path("mobilenetv3-coco"))
     profile = replace(known, name="mobile", heads={**known.heads, "dep": 1})
     network = build(profile)
     network.load_state_dict({**network.state_dict(), **embedded.state_dict()})
@@ -146,9 +146,9 @@ def test_the_command_writes_a_checked_file(tmp_path, capsys, format_, name) -> N
 )
 def test_what_cannot_be_exported_is_one_line(tmp_path, monkeypatch, capsys, arguments, complaint) -> None:
     monkeypatch.chdir(tmp_path)
-    from centertrack_ros.engine.load import EMBEDDED
+    from centertrack_ros.network.embedded import weights_path
 
-    assert main(["export", str(EMBEDDED), *arguments]) == 1
+    assert main(["export", str(weights_path("mobilenetv3-coco")), *arguments]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line and not list(tmp_path.iterdir())
 

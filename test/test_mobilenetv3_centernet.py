@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from centertrack_ros.engine.load import EMBEDDED, load_engine
+from centertrack_ros.engine.load import load_engine
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.heads import SparseHeads, gather_cells
 from centertrack_ros.network.mobilenetv3_centernet import ConvLayer, MobileNetV3CenterNet, upsample_twice
@@ -27,7 +28,7 @@ HEADS = {"hm": 80, "ltrb": 4, "tracking": 2}
 @pytest.fixture(scope="module")
 def embedded() -> MobileNetV3CenterNet:
     torch.set_num_threads(1)
-    network, _ = checkpoints.load(EMBEDDED)
+    network, _ = checkpoints.load(weights_path("mobilenetv3-coco"))
     assert isinstance(network, MobileNetV3CenterNet)
     return network
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from centertrack_ros.engine.load import EMBEDDED
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.mobilenetv3_centernet import SIXTH
 from centertrack_ros.network.tfjs import import_centernet
@@ -280,7 +280,7 @@ def test_another_graph_is_refused_with_the_place_where_it_differs(tmp_path, chan
 
 def test_the_embedded_weights_are_the_published_ones_bit_by_bit(shared_data):
     network, profile = import_centernet(shared_data / "centernet_coco_mobilenetv3" / "centernet.json")
-    embedded, embedded_profile = checkpoints.load(EMBEDDED)
+    embedded, embedded_profile = checkpoints.load(weights_path("mobilenetv3-coco"))
     assert embedded_profile.classes == profile.classes and embedded_profile.heads == profile.heads
     imported = network.state_dict()
     for key, value in embedded.state_dict().items():

@@ -30,10 +30,9 @@ from centertrack_ros.training.augment import (
     vary_color,
 )
 from centertrack_ros.training.collections import street_configs
-from centertrack_ros.training.losses import imitation_losses
 from centertrack_ros.training.module import freeze, outputs_at_objects, parameter_groups
 from centertrack_ros.training.recipe import from_mapping, read_recipe
-from centertrack_ros.training.run import Data, SafeCheckpoints, start_network, teacher_of, train
+from centertrack_ros.training.run import Data, SafeCheckpoints, start_network, train
 from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples
 from centertrack_ros.training.targets import GridObjects, make_targets
 
@@ -386,47 +385,12 @@ def test_trained_parts_learn_in_proportion_to_their_size(tmp_path, video):
         parameter_groups(network, replace(made, relative_rates={"no_such": 0.1}))
 
 
-def test_imitation_costs_nothing_at_the_teacher_and_more_the_farther_from_it():
-    torch.manual_seed(0)
-    taught = {"hm": torch.randn(2, 3, 8, 8) * 3, "ltrb": torch.randn(2, 4, 8, 8)}
-    assert all(float(loss) == pytest.approx(0, abs=1e-6) for loss in imitation_losses(taught, taught).values())
-    noise = {name: torch.randn_like(value) for name, value in taught.items()}
-    costs = [
-        imitation_losses({name: value + far * noise[name] for name, value in taught.items()}, taught)
-        for far in (0.1, 0.5, 2.0)
-    ]
-    for name in taught:
-        assert 0 < float(costs[0][name]) < float(costs[1][name]) < float(costs[2][name])
-
-
-def test_where_the_teacher_sees_nothing_boxes_are_free():
-    taught = {"hm": torch.full((1, 1, 4, 4), -9.0), "ltrb": torch.zeros(1, 4, 4, 4)}
-    taught["hm"][0, 0, 1, 1] = 2.0
-    off = {"hm": taught["hm"], "ltrb": torch.ones(1, 4, 4, 4)}
-    off["ltrb"][..., 1, 1] = 0
-    assert float(imitation_losses(off, taught)["ltrb"]) == 0
-
-
-def test_a_detector_that_is_taught_by_itself_keeps_its_answers_while_its_tracking_learns(tmp_path, video):
-    profile = {**recipe(tmp_path, video).profile, "head_options": {"head_conv": 16}}
-    made = recipe(tmp_path, video, steps=8, ema=0.0, val=[], learning_rate=1e-2, profile=profile)
-    start = train(replace(made, learning_rate=1e-12, steps=1), tmp_path / "start", progress=False)
-    old = ("stem.", "blocks.", "last.", "neck.", "hm", "wh", "reg")
-    taught = replace(made, start=str(start), teacher=str(start), relative_rates=dict.fromkeys(old, 1e-3))
-    before, after = checkpoints.load(start)[0], checkpoints.load(train(taught, tmp_path / "taught", progress=False))[0]
-    assert not torch.equal(before.state_dict()["tracking.2.weight"], after.state_dict()["tracking.2.weight"])
-    image = torch.rand(1, 3, 64, 96) * 255
-    with torch.no_grad():
-        was, now = (network.eval()(image) for network in (before, after))
-    for name in ("hm", "wh", "reg"):
-        assert float((was[name] - now[name]).abs().max()) < 0.05 * max(1.0, float(was[name].abs().max()))
-
-
-def test_a_teacher_with_other_classes_is_refused(tmp_path, video):
-    start = train(recipe(tmp_path, video, steps=1, val=[]), tmp_path / "start", progress=False)
-    made = recipe(tmp_path, video, teacher=str(start))
-    with pytest.raises(ValueError, match="teacher"):
-        teacher_of(made, replace(PROFILE, classes=("car", "truck")))
+def test_a_head_without_weight_costs_no_time_and_learns_nothing(tmp_path, video):
+    made = recipe(tmp_path, video, loss_weights={"wh": 0.0}, steps=1, ema=0.0, val=[])
+    before = weights(train(replace(made, learning_rate=1e-12), tmp_path / "a", progress=False))
+    after = weights(train(replace(made, learning_rate=1e-2), tmp_path / "b", progress=False))
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert "wh" not in changed and {"hm", "reg", "tracking"} <= changed
 
 
 def test_images_of_another_size_than_the_models_can_be_learnt_from(tmp_path, video):

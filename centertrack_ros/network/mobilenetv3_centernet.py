@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from centertrack_ros.network.base import TrackingNetwork, check_input_size
 from centertrack_ros.network.heads import HEATMAPS, PRIOR_BIAS, make_head
+from centertrack_ros.network.motion_branch import MotionBranch
 
 FEATURE_CHANNELS = 128
 DETECTION_HEADS = ("hm", "ltrb")  # the two heads of the published network
@@ -117,16 +118,20 @@ class ConvLayer(nn.Module):
 
 
 class Separable(nn.Module):
-    """Depthwise convolution without bias, then 1x1; linear throughout, as the graph's neck and detection heads are."""
+    """Depthwise convolution without bias, then 1x1; linear throughout, as the graph's neck and detection heads are.
+
+    Reads the first `channels_in` channels of what it is given.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, batch_norm: bool = False) -> None:
         super().__init__()
+        self.channels_in = channels_in
         self.patch_kernel = kernel  # as a head it can be run on patches of this size, see `SparseHeads`
         self.depthwise = ConvLayer(channels_in, channels_in, kernel, groups=channels_in, bias=False)
         self.pointwise = ConvLayer(channels_in, channels_out, batch_norm=batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise(self.depthwise(x))
+        return self.pointwise(self.depthwise(x[:, : self.channels_in]))
 
 
 class SqueezeExcite(nn.Module):
@@ -251,6 +256,8 @@ class MobileNetV3CenterNet(TrackingNetwork):
 
     heads        head name -> channels, hm first
     head_conv    channels inside an added head, whose form is that of the official ones
+    motion       False: CenterTrack's stems add the two extra inputs to the trunk's first layer. True: a branch of their
+                 own looks at them, for the added heads only; published heads answer as without it, whatever it learns
     stem_kernel  kernel of the two extra stems
     batch_norm   True: a BatchNorm after the convolutions of backbone and neck, for training from nothing; False (the
                  published weights): they are folded into the convolutions
@@ -265,22 +272,25 @@ class MobileNetV3CenterNet(TrackingNetwork):
         head_conv: int = 64,
         stem_kernel: int = 3,
         batch_norm: bool = False,
+        motion: bool = False,
     ) -> None:
         super().__init__(heads)
         self.stem = ConvLayer(3, STEM_CHANNELS, 3, 2, activation="hard_swish", batch_norm=batch_norm)
-        self.previous_stem = Stem(3, stem_kernel) if previous_image else None
-        self.prior_stem = Stem(1, stem_kernel) if prior_heatmap else None
+        self.previous_stem = Stem(3, stem_kernel) if previous_image and not motion else None
+        self.prior_stem = Stem(1, stem_kernel) if prior_heatmap and not motion else None
+        self.motion = MotionBranch(previous_image, prior_heatmap) if motion else None
         widths = [STEM_CHANNELS, *(block.out for block in BLOCKS)]
         self.blocks = nn.ModuleList(
             InvertedResidual(width, block, batch_norm) for width, block in zip(widths, BLOCKS, strict=False)
         )
         self.last = ConvLayer(widths[-1], LAST_CHANNELS, activation="hard_swish", batch_norm=batch_norm)
         self.neck = Neck(batch_norm)
+        width = FEATURE_CHANNELS + (self.motion.channels if self.motion is not None else 0)
         for name, channels in heads.items():
-            self.add_module(name, _head(name, channels, head_conv))
+            self.add_module(name, _head(name, width, channels, head_conv))
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
-        """What the heads read, (B, 128, H/4, W/4); inputs as in `TrackingNetwork.features`."""
+        """What the heads read, (B, 128 and those of the branch, H/4, W/4); inputs as in `TrackingNetwork.features`."""
         check_input_size(image)
         x = self.stem(image)
         if self.previous_stem is not None and previous is not None:
@@ -294,7 +304,8 @@ class MobileNetV3CenterNet(TrackingNetwork):
                 laterals.append(expansion)
             if index == LATERAL_OUTPUT:
                 laterals.append(x)
-        return self.neck(*laterals, self.last(x))
+        features = self.neck(*laterals, self.last(x))
+        return features if self.motion is None else torch.cat([features, self.motion(image, previous, prior)], dim=1)
 
     def fused(self) -> MobileNetV3CenterNet:
         """A copy for inference: batch norms, and `ACTIVATION_SCALE`, go into convolutions; the same numbers to 1e-5.
@@ -318,10 +329,10 @@ class MobileNetV3CenterNet(TrackingNetwork):
         return twin
 
 
-def _head(name: str, channels: int, head_conv: int) -> nn.Module:
+def _head(name: str, width: int, channels: int, head_conv: int) -> nn.Module:
     """The published form for its two heads, the official CenterTrack one, giving 0 until trained, for any other."""
     if name not in DETECTION_HEADS:
-        head = make_head(name, FEATURE_CHANNELS, channels, head_conv)
+        head = make_head(name, width, channels, head_conv)
         if name not in HEATMAPS:
             nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
         return head

@@ -77,7 +77,12 @@ def _tracking(name: str, default: Value, text: str, *limits: Any, choices: tuple
 
 
 _MODEL = (
-    Spec("model.weights", "", "Path of a checkpoint; empty: the embedded COCO model.", change=UNCONFIGURED),
+    Spec(
+        "model.weights",
+        "",
+        "Path of a checkpoint or name of an embedded model; empty: the default one.",
+        change=UNCONFIGURED,
+    ),
     Spec("model.engine", "auto", "What runs the network; auto takes the fastest that is there.", change=UNCONFIGURED),
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),
     Spec("model.input_width", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
@@ -232,13 +237,17 @@ def names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in value if name)
 
 
-def engine_of(values: Mapping[str, Any]) -> Engine:
-    """The network that the parameters `model.*` ask for. Raises ValueError, OSError or RuntimeError with a sentence."""
+def engine_of(values: Mapping[str, Any], background: bool = False) -> Engine:
+    """The network that the parameters `model.*` ask for. Raises ValueError, OSError or RuntimeError with a sentence.
+
+    background  as in `load_engine`
+    """
     engine = load_engine(
         values["model.weights"],
         engine=values["model.engine"],
         device=values["model.device"],
         threads=values["model.threads"] or None,
+        background=background,
     )
     width, height = values["model.input_width"], values["model.input_height"]
     if bool(width) != bool(height):

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, imitation_losses, weighted_sum
+from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe
 
-BOXES = ("wh", "ltrb", "reg")  # what else a detector is taught to keep
 LEAST_SIZE = 1e-3  # a tensor of zeros can still learn
 
 
@@ -26,19 +25,14 @@ class TrackingModule(pl.LightningModule):
     """Loss, optimizer, averaged weights and validation figures of one network.
 
     `network` is what is optimised, `averaged` its exponential moving average, which is validated and exported.
-    `teacher`, if there is one, says from the current image alone what the heads that it has are to answer.
     """
 
-    def __init__(
-        self, network: nn.Module, profile: ModelProfile, recipe: Recipe, teacher: nn.Module | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, profile: ModelProfile, recipe: Recipe) -> None:
         super().__init__()
-        # In a tuple, so that it is neither optimised nor saved.
-        self._teacher = () if teacher is None else (teacher.to(memory_format=torch.channels_last),)  # type: ignore[call-overload]
-        self._taught = () if teacher is None else tuple(h for h in teacher.heads if h in ("hm", *BOXES))
         self.network, self.profile, self.recipe = network, profile, recipe
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.ema else None
         self.weights = {**WEIGHTS, **recipe.loss_weights}
+        self.unweighted = tuple(name for name, weight in self.weights.items() if not weight)
         # Faster on processors and tensor cores alike; the numbers are the same.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.averaged is not None:
@@ -52,30 +46,17 @@ class TrackingModule(pl.LightningModule):
         """What is validated and exported."""
         return self.network if self.averaged is None else self.averaged
 
-    def _losses(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(outputs, unweighted losses)."""
-        outputs = self._run(network, batch)
-        if not self._teacher:
-            return outputs, head_losses(outputs, batch)
-        image = batch["image"].contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            teacher = self._teacher[0].to(image.device)
-            features = teacher.features(image)
-            taught = {name: teacher.heads[name](features) for name in self._taught}
-        learnt = {name: value for name, value in outputs.items() if name == "hm" or name not in taught}
-        return outputs, {**head_losses(learnt, batch), **imitation_losses(outputs, taught)}
-
-    def _run(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _run(self, network: nn.Module, batch: Mapping[str, Tensor], skipped: Collection[str] = ()) -> dict[str, Tensor]:
         features = network.features(  # type: ignore[operator]
             batch["image"].contiguous(memory_format=torch.channels_last),
             batch["previous"].contiguous(memory_format=torch.channels_last) if self.profile.previous_image else None,
             batch["prior"] if self.profile.prior_heatmap else None,
         )
-        return outputs_at_objects(network, features, batch["index"], batch["mask"], whole=self._taught)
+        return outputs_at_objects(network, features, batch["index"], batch["mask"], skipped)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Weighted loss of one batch."""
-        _, losses = self._losses(self.network, batch)
+        losses = head_losses(self._run(self.network, batch, self.unweighted), batch)
         total = weighted_sum(losses, self.weights)
         if not torch.isfinite(total):
             parts = ", ".join(f"{name} {float(loss):.3g}" for name, loss in losses.items())
@@ -108,7 +89,8 @@ class TrackingModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Losses, and what the network says at the true objects' cells."""
-        outputs, losses = self._losses(self.best_network, batch)
+        outputs = self._run(self.best_network, batch)
+        losses = head_losses(outputs, batch)
         figures = {f"val/{name}": loss for name, loss in losses.items()}
         figures["val/loss"] = weighted_sum(losses, self.weights)
         found = batch["mask"] > 0
@@ -178,12 +160,12 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
 
 
 def outputs_at_objects(
-    network: nn.Module, features: Tensor, index: Tensor, mask: Tensor, whole: Collection[str] = ()
+    network: nn.Module, features: Tensor, index: Tensor, mask: Tensor, skipped: Collection[str] = ()
 ) -> dict[str, Tensor]:
     """What the losses read: heatmaps (B, C, h, w), and every other head's values at the objects' cells (B, K, C).
 
     The same values and gradients as whole maps give, at a small part of their cost. index, mask (B, K); empty slots,
-    which come last, get 0. Heads in `whole` are maps, too, and so are those of JOINTS.
+    which come last, get 0. Heads of JOINTS are maps, too; those in `skipped` are left out.
     """
     heads: Mapping[str, nn.Module] = network.heads  # type: ignore[assignment]
     slots = index.shape[1]
@@ -191,8 +173,10 @@ def outputs_at_objects(
     patches: dict[int, Tensor] = {}
     outputs = {}
     for name, head in heads.items():
+        if name in skipped:
+            continue
         kernel = _patch_kernel(head)
-        if name in HEATMAPS or name in JOINTS or name in whole or kernel is None:
+        if name in HEATMAPS or name in JOINTS or kernel is None:
             outputs[name] = head(features)
             continue
         if kernel not in patches:

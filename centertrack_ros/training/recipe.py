@@ -75,7 +75,8 @@ class Recipe:
     """Everything that decides on a training run.
 
     name          of the model
-    start         weights to start from: 'embedded', a safetensors file or official checkpoint; '' trains from nothing
+    start         weights to start from: an embedded model's name, a safetensors file, an official checkpoint; '': from
+                  nothing
     profile       fields of the model profile that differ from the start's (all of them without a start)
     train, val    data;  augmentation  of the training images;  still  every image is its own previous frame
     batch         images per step and device;  accumulate  batches per optimizer step;  max_objects  slots per image
@@ -85,10 +86,8 @@ class Recipe:
     freeze        beginnings of parameter names that stay as they are
     relative_rates  beginning of parameter names -> factor on the learning rate, times the tensor's root mean square:
                   for trained weights with folded batch norms, whose sizes differ by orders of magnitude
-    teacher       weights whose heatmap and boxes are learnt in place of the annotated ones: keeps a detector what it
-                  was while it learns to track; 'embedded' or a file; '' for none
     sample_size   (height, width) px of the training images, () for the model's input size
-    loss_weights  head -> weight, where it differs from the official one
+    loss_weights  head -> weight, where it differs from the official one; 0: it is not trained
     precision, devices, nodes, strategy, accelerator   as Lightning knows them
     workers       processes that load data;  seed;  threads  of torch per process, 0: as it is
     """
@@ -113,7 +112,6 @@ class Recipe:
     ema: float = 0.999
     freeze: tuple[str, ...] = ()
     relative_rates: Mapping[str, float] = field(default_factory=dict)
-    teacher: str = ""
     sample_size: tuple[int, ...] = ()
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     precision: str = "32-true"

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Subset
 
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.build import build
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training import collections
 from centertrack_ros.training.augment import NONE
@@ -136,29 +137,11 @@ def start_network(recipe: Recipe) -> tuple[nn.Module, ModelProfile]:
         except TypeError as error:
             raise ValueError(f"recipe: profile is incomplete: {error}") from None
         return build(profile), profile
-    old, known = checkpoints.load(_weights(recipe.start))
+    old, known = checkpoints.load(weights_path(recipe.start))
     profile = replace(known, **{"name": recipe.name, **changes})
     network = build(profile)
     _carry_over(old, known, network, profile)
     return network, profile
-
-
-def teacher_of(recipe: Recipe, profile: ModelProfile) -> nn.Module | None:
-    """The detector that is to be kept. Raises ValueError when its classes or its stride are not the model's."""
-    if not recipe.teacher:
-        return None
-    network, known = checkpoints.load(_weights(recipe.teacher))
-    if (known.classes, known.down_ratio, known.mean, known.std) != (
-        profile.classes, profile.down_ratio, profile.mean, profile.std,
-    ):  # fmt: skip
-        raise ValueError(f"recipe: the teacher '{known.name}' has other classes, stride or input values than the model")
-    return network.eval().requires_grad_(False)
-
-
-def _weights(name: str) -> Path:
-    if name != "embedded":
-        return Path(name)
-    return Path(__file__).resolve().parents[1] / "weights" / "mobilenetv3-coco.safetensors"
 
 
 def _profile_changes(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +193,7 @@ def train(
         torch.set_num_threads(recipe.threads)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network, profile = start_network(recipe)
-    module = TrackingModule(network, profile, recipe, teacher_of(recipe, profile))
+    module = TrackingModule(network, profile, recipe)
     data = Data(recipe, profile)
     last = folder / f"{LAST}.ckpt"
     every = ModelCheckpoint(
