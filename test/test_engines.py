@@ -3,9 +3,11 @@
 import errno
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +178,107 @@ def test_an_export_that_fails_costs_one_line(weights, caplog, monkeypatch) -> No
     assert caplog.messages[-1].startswith(
         "engine auto: torch, because the export of small.safetensors failed: [Errno 28]"
     )
+
+
+def without_export(weights: Path, monkeypatch) -> None:
+    """As on the first start: nothing is kept, and what makes it is installed."""
+    shutil.rmtree(manifest_of(weights).parents[1])
+    monkeypatch.setattr(select, "_EXPORTERS", ("onnx", "onnxscript"))
+
+
+def lines_of(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("centertrack_ros")]
+
+
+@pytest.mark.slow
+def test_torch_answers_until_the_first_export_is_done(tmp_path, monkeypatch, caplog) -> None:
+    """The embedded model, as a node starts it for the first time."""
+    for package in ("onnxscript", "openvino", "onnxruntime"):
+        pytest.importorskip(package)
+    from centertrack_ros.engine.load import weights_path
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    shutil.copy(weights_path(None), tmp_path / "w.safetensors")
+    with caplog.at_level(logging.INFO, "centertrack_ros"):
+        engine = load_engine(tmp_path / "w.safetensors", threads=1, background=True)
+        first = check.answers(engine, (192, 256))
+        assert engine.name == "torch" and engine.profile.name == "mobilenetv3-coco"
+        early = engine.prepare(check.scene((192, 256), 0), np.eye(2, 3), (192, 256))
+        assert engine.wait(600)
+        assert engine.name in ("openvino", "onnxruntime")
+        assert lines_of(caplog)[-1] == f"from now on {engine.name} answers instead of torch"
+    assert check.compare(first, check.answers(engine, (192, 256))).exact
+    # An image that torch prepared is the previous one of the first frame after the change.
+    late = engine.prepare(check.scene((192, 256), 1), np.eye(2, 3), (192, 256))
+    assert len(engine.infer([late], [early], [np.zeros((0, 3), np.int64)])) == 1
+    again = load_engine(tmp_path / "w.safetensors", threads=1, background=True)
+    assert again.name == engine.name and not hasattr(again, "wait")
+
+
+# What can happen to the builder, as code that is run instead of it: what it says is torch's reason to go on.
+FAILURES = {
+    "[Errno 28] No space left on device": "import sys; sys.exit('[Errno 28] No space left on device')",
+    "it was ended by signal 9": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "it did not say why": "import os; os._exit(3)",
+}
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+@pytest.mark.parametrize("wanted", ["auto", "onnxruntime"])
+def test_a_background_export_that_fails_costs_one_line_and_torch_goes_on(
+    weights, caplog, monkeypatch, reason, wanted
+) -> None:
+    without_export(weights, monkeypatch)
+    run = subprocess.run
+    failing = [sys.executable, "-c", FAILURES[reason]]
+    monkeypatch.setattr(select.subprocess, "run", lambda command, **options: run(failing, **options))
+    with caplog.at_level(logging.INFO, "centertrack_ros"):
+        engine = load_engine(weights, engine=wanted, threads=1, background=True)
+        before = check.answers(engine, SIZE)
+        assert engine.wait(60) and engine.name == "torch"
+    begun, ended = lines_of(caplog)
+    assert begun.startswith("exporting small.safetensors") and ended.endswith(
+        f"the export of small.safetensors failed: {reason}" + ("; torch is used instead" if wanted != "auto" else "")
+    )
+    assert check.compare(before, check.answers(engine, SIZE)).exact
+
+
+def test_weights_that_cannot_be_loaded_are_refused_before_anything_is_exported(tmp_path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"not a network")
+    with pytest.raises(ValueError, match=r"w\.safetensors"):
+        load_engine(tmp_path / "w.safetensors", background=True)
+
+
+def test_a_builder_ends_with_who_wanted_the_export(tmp_path, monkeypatch) -> None:
+    """And leaves nothing behind."""
+    pytest.importorskip("onnxscript")
+    network, profile = seeded_network(HEADS, architecture="dla_34", input_height=64, input_width=96)
+    checkpoints.save(tmp_path / "w.safetensors", network, profile)
+    command = [sys.executable, "-m", "centertrack_ros.engine.build", str(tmp_path / "w.safetensors"), "--attached"]
+    builder = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert builder.stdin is not None and builder.stderr is not None
+    folder = tmp_path / "w.engines"
+    while not folder.is_dir() or not list(folder.iterdir()):  # it works
+        assert builder.poll() is None, builder.stderr.read()
+        time.sleep(0.05)
+    builder.stdin.close()
+    assert builder.wait(60) != 0 and "gone" in builder.stderr.read()
+    assert not list(folder.iterdir())
+
+
+def test_halves_of_builders_that_were_killed_are_removed(kept, tmp_path) -> None:
+    path = tmp_path / kept.name
+    shutil.copy(kept, path)
+    old, young = tmp_path / "small.engines" / ".old", tmp_path / "small.engines" / ".young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"half a gra")
+    os.utime(old, (0, 0))
+    with cache.writing(path, cache.facts(path)) as folder:
+        cache.seal(folder, cache.facts(path), {"engines": {}})
+    assert not old.exists() and young.exists()
 
 
 def test_unusable_weights_are_said_to_be_so(tmp_path) -> None:

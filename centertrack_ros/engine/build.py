@@ -1,6 +1,6 @@
 """Makes the export of some weights for this machine, checks it, and keeps it; a process of its own.
 
-    python -m centertrack_ros.engine.build WEIGHTS [--variant bf16] [--flip-test] [--threads N]
+    python -m centertrack_ros.engine.build WEIGHTS [--variant bf16] [--flip-test] [--threads N] [--attached]
 
 The last line on standard output is the folder. Tracing a network takes a gigabyte and can end a process; here it ends
 this one only, and what was needed for it is given back.
@@ -9,7 +9,10 @@ this one only, and what was needed for it is given back.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from centertrack_ros.engine import cache
 from centertrack_ros.engine.base import Engine
 
 VARIANTS = ("f32", "bf16")
+_NICENESS = 5  # a third of the time of what is in its way
 
 
 def build(weights: Path, flip_test: bool = False, variant: str = "f32", threads: int | None = None) -> cache.Entry:
@@ -79,13 +83,29 @@ def _makers(folder: Path, variant: str, threads: int | None) -> dict[str, Callab
     return {"openvino": openvino, "onnxruntime": lambda: OnnxEngine(folder / "model.onnx", threads=threads)}
 
 
+def _attach() -> None:
+    """From now on the process is in nobody's way, and ends, leaving nothing behind, when its standard input does."""
+    os.nice(_NICENESS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("whoever wanted the export is gone"))
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, default="f32")
     parser.add_argument("--flip-test", action="store_true")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--attached", action="store_true", help="give way to others, and end with standard input")
     args = parser.parse_args()
+    if args.attached:
+        _attach()
     try:
         entry = build(args.weights, args.flip_test, args.variant, args.threads)
     except (ValueError, OSError, ImportError, RuntimeError) as error:

@@ -13,8 +13,9 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -24,6 +25,7 @@ from typing import Any
 from centertrack_ros import __version__
 
 MANIFEST = "manifest.json"
+_HALF_S = 3600.0  # what has not been finished by then never will be
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 # What a CPU can do that decides which code a runtime makes.
 _CPU_FLAGS = (
@@ -200,11 +202,20 @@ def _fresh_folder(weights: Path, name: str) -> tuple[Path, Path]:
     for place in places(weights):
         try:
             place.mkdir(parents=True, exist_ok=True)
+            _remove_halves(place)
             return place / name, Path(tempfile.mkdtemp(prefix=f".{name}.", dir=place))
         except OSError as error:
             problem = error
     assert problem is not None
     raise problem
+
+
+def _remove_halves(place: Path) -> None:
+    """Folders that were never finished: who filled them was killed, or the machine went off."""
+    for folder in place.glob(".*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _HALF_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def seal(folder: Path, wanted: dict[str, Any], content: dict[str, Any]) -> None:

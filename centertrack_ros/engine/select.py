@@ -58,6 +58,14 @@ def fastest(weights: Path, flip_test: bool, threads: int | None) -> Engine | Non
     return None
 
 
+def must_export(name: str, weights: Path, flip_test: bool) -> bool:
+    """Whether 'auto' or an engine of this name needs an export that is not kept yet, and that can be made here."""
+    names = [other for other, variant in EXPORTED.items() if variant == "f32"] if name == "auto" else [name]
+    if not any(_is_installed(_MODULES[other]) for other in names) or not all(map(_is_installed, _EXPORTERS)):
+        return False
+    return cache.find(weights, flip_test, EXPORTED[names[0]])[0] is None
+
+
 def named(name: str, weights: Path, flip_test: bool, threads: int | None) -> Engine:
     """The engine of this name. Raises EngineUnavailable with one sentence when it cannot run these weights here."""
     if not _is_installed(_MODULES[name]):
@@ -102,18 +110,27 @@ def _build(weights: Path, flip_test: bool, variant: str, threads: int | None) ->
 
     checkpoints.load(weights)  # what is wrong with the weights is not for the export to say
     _LOG.warning("exporting %s for this machine, once; this takes half a minute", weights.name)
-    command = [sys.executable, "-m", "centertrack_ros.engine.build", str(weights), "--variant", variant]
+    command = [sys.executable, "-m", "centertrack_ros.engine.build", str(weights), "--variant", variant, "--attached"]
     command += ["--flip-test"] if flip_test else []
     command += ["--threads", str(threads)] if threads else []
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    # The builder ends when its standard input does: with this process, however that ends.
+    ours, kept_open = os.pipe()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_LIMIT_S, env=environment)
+        done = subprocess.run(
+            command, stdin=ours, capture_output=True, text=True, timeout=_BUILD_LIMIT_S, env=environment
+        )
     except subprocess.TimeoutExpired:
         raise EngineUnavailable(f"the export of {weights.name} took longer than {_BUILD_LIMIT_S:.0f} s") from None
+    finally:
+        os.close(ours)
+        os.close(kept_open)
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-        raise EngineUnavailable(f"the export of {weights.name} failed: {lines[-1][:400]}")
+        lines = done.stderr.strip().splitlines()
+        if done.returncode < 0:
+            lines = [f"it was ended by signal {-done.returncode}"]  # the kernel's, when memory runs out
+        raise EngineUnavailable(f"the export of {weights.name} failed: {(lines or ['it did not say why'])[-1][:400]}")
     entry, complaints = cache.find(weights, flip_test, variant)
     if entry is None:
         raise EngineUnavailable("; ".join(complaints) or f"the export of {weights.name} was not kept")

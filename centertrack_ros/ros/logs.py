@@ -1,7 +1,8 @@
-"""Log lines about trouble that repeats with every frame: the first at once, then one now and again with a count."""
+"""What the node logs: trouble that repeats with every frame now and again with a count, and what other parts log."""
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -47,6 +48,30 @@ class ThrottledLog:
             said.clear()
         said[key] = (now, 0)
         return f"{text} ({held_back} more like this)" if held_back else text
+
+
+class Forward(logging.Handler):
+    """Sends what the parts of this package that know nothing of ROS log to a node's logger."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logging.INFO)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = _one_line(record.getMessage())
+        # rclpy wants a line of code of its own for each severity.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
+
+    def begin(self) -> None:
+        """From now on, for the whole process."""
+        package = logging.getLogger("centertrack_ros")
+        package.setLevel(logging.INFO)
+        package.addHandler(self)
 
 
 def _one_line(text: str) -> str:

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rclpy.exceptions import ParameterException
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+        from centertrack_ros.ros.logs import Forward
         from centertrack_ros.ros.node import CenterTrackNode
     except ImportError as error:
         print(
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     node = None
     try:
         node = CenterTrackNode()
+        Forward(node.get_logger()).begin()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.autostart()

@@ -106,7 +106,7 @@ class CenterTrackNode(LifecycleNode):
 
     def _load(self) -> Pipeline:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = engine_of(self.parameters)
+        engine = engine_of(self.parameters, background=True)
         pipeline = Pipeline(engine, tracker_config(self.parameters, engine.profile.trained_tracking))
         _warm_up(pipeline, max(len(names(self.parameters["cameras"])), 1))
         return pipeline
