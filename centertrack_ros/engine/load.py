@@ -6,16 +6,11 @@ import logging
 from pathlib import Path
 
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.network.embedded import weights_path
 
 ENGINES = ("auto", "torch", "torch-compile", "onnxruntime", "openvino", "openvino-bf16")
-EMBEDDED = Path(__file__).resolve().parent.parent / "weights" / "mobilenetv3-coco.safetensors"
 _EXPORTED_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
 _LOG = logging.getLogger(__name__)
-
-
-def weights_path(weights: str | Path | None) -> Path:
-    """None, '' and 'default' mean the model inside this package."""
-    return EMBEDDED if weights is None or str(weights) in ("", "default") else Path(weights).expanduser()
 
 
 def load_engine(
@@ -30,7 +25,7 @@ def load_engine(
     """An engine with these weights, ready to run.
 
     weights  a .safetensors file of this project or an official checkpoint, or an .onnx or .xml file that `centertrack
-             export` wrote; None: the embedded model
+             export` wrote, or the name of an embedded model; None: the default one
     engine   one of `ENGINES`. 'auto' is the fastest that is installed and whose answers are those of the reference: on
              a CPU it exports the weights the first time and keeps the result beside them (`engine.cache`), on CUDA it
              is torch. One that is asked for by name and cannot be had is replaced by torch, with one line in the log
@@ -45,8 +40,6 @@ def load_engine(
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got '{engine}'")
     path = weights_path(weights)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
     if path.suffix in _EXPORTED_FILES:
         return _load_exported(path, engine, device, flip_test, threads)
     if not engine.startswith("torch") and not dense and not _wants_cuda(device):
