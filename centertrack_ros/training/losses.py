@@ -52,27 +52,6 @@ def focal_loss(logits: Tensor, truth: Tensor, index: Tensor, channels: Tensor, m
     return -(positive + negative) / mask.sum().clamp(min=1.0)
 
 
-def imitation_losses(outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How far a detector is from its teacher's heatmap, and from its other maps where it sees something; 0 if equal.
-
-    outputs, taught  head -> raw map (B, C, h, w), hm among them; what is compared are the heads of `taught`
-    The heatmap is compared by the cross-entropy above its least value, over the number of the teacher's peaks.
-    """
-    wanted = torch.sigmoid(taught["hm"].float())
-    logits = outputs["hm"].float()
-    entropy = F.binary_cross_entropy_with_logits(taught["hm"].float(), wanted, reduction="sum")
-    crossed = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-    peaks = (wanted > 0.3) & (wanted == F.max_pool2d(wanted, 3, 1, 1))
-    losses = {"hm": (crossed - entropy) / peaks.sum().clamp(min=1)}
-    seen = wanted.amax(dim=1, keepdim=True)
-    seen = seen * (seen > 0.1)
-    for name in taught:
-        if name != "hm":
-            error = (outputs[name].float() - taught[name].float()).abs().mean(dim=1, keepdim=True)
-            losses[name] = (error * seen).sum() / (seen.sum() + 1e-4)
-    return losses
-
-
 def l1_loss(values: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute error over the unmasked entries of (B, K, C)."""
     return ((values - target).abs() * mask).sum() / (mask.sum() + 1e-4)
@@ -110,9 +89,12 @@ def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) ->
     outputs  head -> raw map (B, C, h, w), or values at the objects' cells (B, K, C); hm and JOINTS are always maps
     """
     index = targets["index"]
-    losses = {"hm": focal_loss(outputs["hm"], targets["hm"], index, targets["channels"], targets["mask"])}
+    losses = {}
     for name, dense in outputs.items():
-        if name == "hm" or (name not in targets and name != "rot"):
+        if name == "hm":
+            losses[name] = focal_loss(dense, targets[name], index, targets["channels"], targets["mask"])
+            continue
+        if name not in targets and name != "rot":
             continue
         if name in JOINTS:
             losses[name] = _joint_loss(name, dense, targets)
