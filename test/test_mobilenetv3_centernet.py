@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from centertrack_ros.engine.load import load_engine
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network import checkpoints
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import SparseHeads, gather_cells
 from centertrack_ros.network.mobilenetv3_centernet import ConvLayer, MobileNetV3CenterNet, upsample_twice
 
@@ -204,7 +204,60 @@ def test_fused_is_the_same_network_with_batch_norm_too():
             torch.testing.assert_close(value, plain[name], rtol=1e-3, atol=1e-3 * float(plain[name].abs().max() + 1e-6))
 
 
-def test_sparse_heads_read_what_dense_ones_say(embedded):
+def with_branch(embedded, **options) -> MobileNetV3CenterNet:
+    """The embedded network with a branch for motion whose weights and statistics are not those of the beginning."""
+    torch.manual_seed(2)
+    network = MobileNetV3CenterNet(HEADS, motion=True, **options)
+    state = network.state_dict()
+    state.update(
+        {name: value for name, value in embedded.state_dict().items() if name in state and "tracking" not in name}
+    )
+    network.load_state_dict(state)
+    network.train()
+    with torch.no_grad():
+        torch.nn.init.normal_(network.tracking[-1].weight)
+        network(*torch.rand(2, 4, 3, 64, 64) * 255, torch.rand(4, 1, 64, 64))
+    return network.eval()
+
+
+def test_beside_a_branch_for_motion_the_detector_stays_what_it_is(embedded):
+    network = with_branch(embedded)
+    image, previous, prior = (
+        network_input("street_512x320"),
+        torch.rand(1, 3, 320, 512) * 255,
+        torch.rand(1, 1, 320, 512),
+    )
+    with torch.inference_mode():
+        alone, beside = embedded(image), network(image, previous, prior)
+        assert torch.equal(alone["hm"], beside["hm"]) and torch.equal(alone["ltrb"], beside["ltrb"])
+        assert not torch.equal(beside["tracking"], network(image, image, prior)["tracking"])
+        assert not torch.equal(beside["tracking"], network(image, previous, None)["tracking"])
+        assert torch.equal(network(image)["tracking"], network(image, image, torch.zeros_like(prior))["tracking"])
+
+
+def test_a_conditioned_heatmap_begins_as_the_published_one_and_then_sees_the_prior(embedded):
+    network = with_branch(embedded, conditioned_heatmap=True)
+    image, prior = network_input("street_512x320"), torch.rand(1, 1, 320, 512)
+    with torch.inference_mode():
+        assert torch.equal(network(image, image, prior)["hm"], embedded(image)["hm"])
+        torch.nn.init.normal_(network.hm.correction.weight)
+        assert not torch.equal(network(image, image, prior)["hm"], network(image, image)["hm"])
+
+
+def test_a_fused_branch_gives_the_same(embedded):
+    network = with_branch(embedded, conditioned_heatmap=True)
+    inputs = network_input("street_512x320"), torch.rand(1, 3, 320, 512) * 255, torch.rand(1, 1, 320, 512)
+    with torch.inference_mode():
+        plain, fused = network(*inputs), network.fused()
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+        for name, value in fused(*inputs).items():
+            torch.testing.assert_close(value, plain[name], rtol=1e-3, atol=1e-3 * float(plain[name].abs().max()))
+
+
+@pytest.mark.parametrize("motion", [False, True])
+def test_sparse_heads_read_what_dense_ones_say(embedded, motion):
+    if motion:
+        embedded = with_branch(embedded)
     image = network_input("street_512x320")
     index = torch.tensor([[0, 127, 79 * 128, 79 * 128 + 127, 40 * 128 + 64]])  # all corners, and inside
     heads = {name: embedded.heads[name] for name in ("ltrb", "tracking")}

@@ -134,6 +134,19 @@ class Separable(nn.Module):
         return self.pointwise(self.depthwise(x[:, : self.channels_in]))
 
 
+class ConditionedHeatmap(Separable):
+    """The published heatmap head, and what the branch adds to it: 0 until it is trained."""
+
+    def __init__(self, channels_in: int, added: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3)
+        self.correction = nn.Conv2d(added, channels_out, 1)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.correction(x[:, self.channels_in :])
+
+
 class SqueezeExcite(nn.Module):
     """Channel gates from the global mean; `gate` is 'hard_sigmoid' (backbone) or 'sigmoid' (neck, no bias there)."""
 
@@ -258,6 +271,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
     head_conv    channels inside an added head, whose form is that of the official ones
     motion       False: CenterTrack's stems add the two extra inputs to the trunk's first layer. True: a branch of their
                  own looks at them, for the added heads only; published heads answer as without it, whatever it learns
+    conditioned_heatmap  the branch corrects the heatmap, too
     stem_kernel  kernel of the two extra stems
     batch_norm   True: a BatchNorm after the convolutions of backbone and neck, for training from nothing; False (the
                  published weights): they are folded into the convolutions
@@ -273,6 +287,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
         stem_kernel: int = 3,
         batch_norm: bool = False,
         motion: bool = False,
+        conditioned_heatmap: bool = False,
     ) -> None:
         super().__init__(heads)
         self.stem = ConvLayer(3, STEM_CHANNELS, 3, 2, activation="hard_swish", batch_norm=batch_norm)
@@ -285,9 +300,9 @@ class MobileNetV3CenterNet(TrackingNetwork):
         )
         self.last = ConvLayer(widths[-1], LAST_CHANNELS, activation="hard_swish", batch_norm=batch_norm)
         self.neck = Neck(batch_norm)
-        width = FEATURE_CHANNELS + (self.motion.channels if self.motion is not None else 0)
+        added = self.motion.channels if self.motion is not None else 0
         for name, channels in heads.items():
-            self.add_module(name, _head(name, width, channels, head_conv))
+            self.add_module(name, _head(name, added, channels, head_conv, conditioned_heatmap and motion))
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
         """What the heads read, (B, 128 and those of the branch, H/4, W/4); inputs as in `TrackingNetwork.features`."""
@@ -329,14 +344,17 @@ class MobileNetV3CenterNet(TrackingNetwork):
         return twin
 
 
-def _head(name: str, width: int, channels: int, head_conv: int) -> nn.Module:
+def _head(name: str, added: int, channels: int, head_conv: int, conditioned: bool) -> nn.Module:
     """The published form for its two heads, the official CenterTrack one, giving 0 until trained, for any other."""
     if name not in DETECTION_HEADS:
-        head = make_head(name, width, channels, head_conv)
+        head = make_head(name, FEATURE_CHANNELS + added, channels, head_conv)
         if name not in HEATMAPS:
             nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
         return head
-    published = Separable(FEATURE_CHANNELS, channels, 3)
+    if name == "hm" and conditioned:
+        published: Separable = ConditionedHeatmap(FEATURE_CHANNELS, added, channels)
+    else:
+        published = Separable(FEATURE_CHANNELS, channels, 3)
     if name == "hm":
         nn.init.constant_(published.pointwise.conv.bias, PRIOR_BIAS)  # type: ignore[arg-type]
     return published
