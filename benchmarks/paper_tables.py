@@ -54,6 +54,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--streets", type=int, help="sequences per rate")
     parser.add_argument("--frames", type=int, help="of each sequence")
     parser.add_argument("--rates", help="frames/s, for instance 2,3,5,10")
+    parser.add_argument("--engine", default="auto", help="what runs the networks")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 16))
     parser.add_argument("--output", type=Path, default=ROOT / "out" / "paper_tables", help="streets and JSON")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "paper_tables.md")
@@ -69,14 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
     rows, _ = missing_models(ROWS, models)
     left_out = [row for row in ROWS if row not in rows]
     clips = plan(config, args)
-    engine = load_engine(models[MAIN], threads=1)
-    outcomes = run_clips(clips, args.output / "streets", rows, models, args.processes)
+    engine = load_engine(models[MAIN], engine=args.engine, threads=1)
+    outcomes = run_clips(clips, args.output / "streets", rows, models, args.processes, args.engine)
     target = args.output / "tables.json"
     facts = {
         "command": f"make paper-tables{'-quick' if args.quick else ''}",
         "json": shown(target),
         "model": engine.profile.name,
         "model_file": shown(models[MAIN]),
+        "trained_tracking": engine.profile.trained_tracking,
         "engine": engine.name,
         "processes": args.processes,
         "missing": [{"row": row.key, "text": missing_models([*rows, row], models)[1][0]} for row in left_out],

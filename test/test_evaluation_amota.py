@@ -6,7 +6,7 @@ import pytest
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
 from centertrack_ros.evaluation import nuscenes_scores
-from centertrack_ros.evaluation.amota import Curve, amota, curve, paths_of
+from centertrack_ros.evaluation.amota import Curve, amota, boxes_of, curve, paths_of
 from centertrack_ros.evaluation.street_clips import poses_of
 
 POSE = np.array([[0, 0, 1, 100.0], [-1, 0, 0, 200.0], [0, -1, 0, 1.5], [0, 0, 0, 1]])  # looks along the world's x
@@ -85,3 +85,36 @@ def test_errors_weigh_less_in_the_former_figure() -> None:
     truth, results = ([_scene(number, noise) for number in range(2)] for noise in (0.0, 0.9))
     curves = _curves(truth, results)
     assert amota(curves, alpha=0.2)[0] > amota(curves)[0]
+
+
+def _boxes(ids: list[list[int]], shift: float = 0.0) -> Sequence:
+    """Objects of 20 x 20 px, each at its own place."""
+    frames = []
+    for index, names in enumerate(ids):
+        left = np.array(names)[:, None] % 10 * 50 + shift
+        boxes = np.concatenate([left, left * 0, left + 20, left * 0 + 20], axis=1)
+        frames.append(
+            FrameTruth(
+                index, 0.0, tracks_of(np.array(names), np.zeros(len(names), np.int64), np.ones(len(names)), boxes)
+            )
+        )
+    return Sequence("s", ("car",), tuple(frames), 0, len(ids))
+
+
+def _flat(truth: Sequence, results: Sequence) -> Curve:
+    return curve([boxes_of(truth, "car")], [boxes_of(results, "car")])
+
+
+def test_boxes_in_the_image_match_from_an_overlap_of_half_on() -> None:
+    truth = _boxes([[1, 2, 3]] * 4)
+    assert amota([_flat(truth, truth)])[0] == 1.0
+    assert amota([_flat(truth, _boxes([[1, 2, 3]] * 4, 6.6))])[0] == 1.0  # IoU 0.504
+    assert amota([_flat(truth, _boxes([[1, 2, 3]] * 4, 6.8))])[0] == 0.0  # IoU 0.493
+
+
+def test_a_new_id_on_the_same_object_is_a_switch_and_a_gap_is_not() -> None:
+    truth = _boxes([[1, 2]] * 4)
+    lowest = _flat(truth, _boxes([[1, 2], [1, 2], [11, 2], [11, 2]])).counts[0]
+    assert lowest[np.flatnonzero(lowest.any(axis=1))[0]].tolist() == [7, 1, 0, 0]
+    with_gap = _flat(truth, _boxes([[1, 2], [2], [1, 2], [1, 2]])).counts[0]
+    assert with_gap[np.flatnonzero(with_gap.any(axis=1))[0]].tolist() == [7, 0, 1, 0]

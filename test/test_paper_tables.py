@@ -17,7 +17,8 @@ from centertrack_ros.evaluation.street_clips import FIRST_SEED, Clip, read_clip,
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = {
     "command": "make paper-tables-quick", "json": "tables.json", "model": "m", "model_file": "m.safetensors",
-    "engine": "torch", "processes": 1, "missing": [{"row": "static", "text": "Left out: 'static'."}],
+    "engine": "torch", "trained_tracking": True, "processes": 1,
+    "missing": [{"row": "static", "text": "Left out: 'static'."}],
 }  # fmt: skip
 SHIPPED = [row for row in ROWS if row.model == "main"]
 
@@ -82,8 +83,8 @@ def outcomes(tmp_path_factory) -> list[ClipOutcome]:
                 row.key: judge(truth, replace(truth, frames=changed) if row.key == "detection" else truth, True)
                 for row in SHIPPED
             }
-            paths = rows["full"].paths
-            found.append(ClipOutcome(Clip(seed, rate, 4), paths, rows, 8, 4))
+            true = rows["full"]
+            found.append(ClipOutcome(Clip(seed, rate, 4), true.paths, true.boxes, rows, 8, 4))
     return found
 
 
@@ -101,6 +102,7 @@ def test_truth_as_results_is_perfect_on_every_line_and_the_page_says_what_the_do
     assert verdict(claim) == "**Agrees** at every rate."
     text = page(found)
     assert "Left out: 'static'." in text
+    assert "untrained" not in text and "untrained" in page({**found, "trained_tracking": False})
     shown = {}
     for table in read_tables(text):
         for row in table[1:]:
@@ -164,7 +166,7 @@ def test_the_command_writes_the_page_from_the_embedded_weights(tmp_path) -> None
     pytest.importorskip("trackeval")
     weights = ROOT / "centertrack_ros" / "weights" / "mobilenetv3-coco.safetensors"
     command = [sys.executable, str(ROOT / "benchmarks" / "paper_tables.py"), "--quick", "--weights", str(weights)]
-    command += ["--streets", "2", "--frames", "6", "--rates", "2,5", "--processes", "1"]
+    command += ["--streets", "2", "--frames", "6", "--rates", "2,5", "--processes", "1", "--engine", "torch"]
     command += ["--output", str(tmp_path / "out"), "--page", str(tmp_path / "page.md")]
     said = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert said.returncode == 0, said.stderr

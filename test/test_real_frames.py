@@ -89,7 +89,8 @@ def test_the_command_on_the_embedded_model(shared_data) -> None:
     pytest.importorskip("trackeval")
     pytest.importorskip("pycocotools")
     weights = ROOT / "centertrack_ros" / "weights" / "mobilenetv3-coco.safetensors"
-    command = [sys.executable, str(ROOT / "benchmarks" / "real_frames.py"), str(shared_data), "--start", ""]
+    command = [sys.executable, str(ROOT / "benchmarks" / "real_frames.py"), str(shared_data)]
+    command += ["--start", "", "--engine", "torch"]
     said = subprocess.run([*command, "--weights", str(weights)], capture_output=True, text=True, timeout=900)
     assert said.returncode == 0, said.stderr
     [model] = json.loads(said.stdout.splitlines()[-1])["models"]

@@ -3,7 +3,8 @@
 The rules are those of nuscenes-devkit 1.2.0 (https://www.nuscenes.org/tracking): centres at most 2 m apart on the
 ground match, gaps of tracks are filled along a straight line (in the devkit's own way: from the far end), a track's
 score is the mean of its boxes', and MOTAR is averaged over 40 thresholds of the score. A test holds the figures against
-the devkit's. What is new is that the counts are kept scene by scene, which a bootstrap over scenes needs.
+the devkit's. What is new is that the counts are kept scene by scene, which a bootstrap over scenes needs, and that
+boxes in the image can be judged in the same way, by an overlap of at least half.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import Sequence
+from centertrack_ros.geometry.iou import iou
 
 Array = NDArray[np.float64]
 
 NEAREST = 2.0  # m
+OVERLAP = 0.5  # IoU
 RECALLS = np.linspace(0.1, 1.0, 40).round(12)
 # m from the camera within which objects of a class are judged; others as cars.
 RANGES = {"pedestrian": 40.0, "bicycle": 40.0, "cyclist": 40.0, "motorcycle": 40.0}
@@ -30,7 +33,10 @@ MATCHES, SWITCHES, MISSES, FALSE = range(4)
 
 @dataclass(frozen=True)
 class Paths:
-    """The objects of one class in one scene, N rows sorted by frame: number of the frame, id, x and y m, score."""
+    """The objects of one class in one scene, N rows sorted by frame: number of the frame, id, place, score.
+
+    places  (N, 2) x and y m on the ground, or (N, 4) x1, y1, x2, y2 px in the image
+    """
 
     frames: NDArray[np.int64]
     ids: NDArray[np.int64]
@@ -66,6 +72,32 @@ def paths_of(sequence: Sequence, kind: str, poses: Mapping[int, Array]) -> Paths
             if good
         ]
     return _filled(rows)
+
+
+def boxes_of(sequence: Sequence, kind: str) -> Paths:
+    """The objects of class `kind` by their boxes in the image, wherever they are; gaps stay.
+
+    A track's score is the mean over its boxes. Objects that are not seen in their frame are left out.
+    """
+    number = sequence.classes.index(kind) if kind in sequence.classes else -1
+    parts = [np.zeros((0, 7))]
+    for frame in sequence:
+        tracks, found = frame.tracks, frame.tracks.detections
+        rows = np.flatnonzero((found.class_ids == number) & (tracks.hits > 0))
+        heads = np.stack([np.full(len(rows), frame.index), tracks.ids[rows], found.scores[rows]], axis=1)
+        parts.append(np.concatenate([heads, found.boxes[rows]], axis=1))
+    table = np.concatenate(parts)
+    _, owners = np.unique(table[:, 1], return_inverse=True)
+    means = np.bincount(owners, table[:, 2]) / np.maximum(np.bincount(owners), 1)
+    scores = means[owners] if len(table) else np.zeros(0)
+    return Paths(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 3:], scores)
+
+
+def _distances(truth: Array, found: Array) -> Array:
+    """(N, M) of places: below 1 where two may belong together."""
+    if truth.shape[1] == 4:
+        return np.asarray((1.0 - iou(truth, found)) / (1.0 - OVERLAP) * (1 - 1e-9), np.float64)  # just enough is enough
+    return np.asarray(np.linalg.norm(truth[:, None] - found[None], axis=2) / NEAREST)
 
 
 def _filled(rows: list[tuple[int, int, float, float, float]]) -> Paths:
@@ -130,8 +162,8 @@ class _Scene:
         self.frames = []
         for index in np.union1d(truth.frames, found.frames):
             ours, theirs = truth.frames == index, found.frames == index
-            distances = np.linalg.norm(truth.places[ours][:, None] - found.places[theirs][None], axis=2)
-            near = [(r, c) for r, c in zip(*np.nonzero(distances < NEAREST), strict=True)]
+            distances = _distances(truth.places[ours], found.places[theirs])
+            near = [(r, c) for r, c in zip(*np.nonzero(distances < 1), strict=True)]
             self.frames.append(
                 (truth.ids[ours].tolist(), found.ids[theirs].tolist(), found.scores[theirs], distances, near)
             )

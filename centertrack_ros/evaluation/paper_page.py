@@ -110,12 +110,12 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
 
 - Model: `{document["model"]}` ({document["model_file"]}), engine {document["engine"]},
   {document["processes"]} processes of one thread.
-- Data: {len(seeds)} streets that nothing is trained on (look `test`: other textures and shapes; seeds {seeds[0]} to
-  {seeds[-1]}), each driven at {rates} frames/s, {lengths} frames at every rate, 512×288.
+{_untrained(document)}- Data: {len(seeds)} streets that nothing is trained on (look `test`: other textures and
+  shapes; seeds {seeds[0]} to {seeds[-1]}), each driven at {rates} frames/s, {lengths} frames at every rate, 512×288.
 - Judged: road users of which at least a quarter is visible and that are 8 px tall; the others are neither asked for nor
   false. IDF1, MOTA, HOTA, IDSW: TrackEval, boxes by IoU, all classes together. AMOTA: the nuScenes tracking
   benchmark's (3D centres within 2 m on the ground, 40 thresholds, equal to nuscenes-devkit's), mean over the classes;
-  AMOTA@0.2: with the weight that it had when the paper was written.
+  AMOTA@0.2: with the weight that it had when the paper was written; AMOTA 2D: boxes in the image, IoU at least 0.5.
 - In brackets: the middle 95 % of {document["draws"]} draws of the streets with replacement (seed
   {document["draw_seed"]}), the same draws for all rows; AMOTA's thresholds are those of all streets. Differences are
   paired.
@@ -124,6 +124,15 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
   it run; the others had been asked before, byte for byte.
 - Detection only: no previous image, no heatmap, no displacement, but the same weights (the paper trained a network of
   its own for it)."""
+
+
+def _untrained(document: Mapping[str, Any]) -> str:
+    if document["trained_tracking"]:
+        return ""
+    return (
+        "- **The profile of these weights says that their displacement is untrained: it is ignored**, so that the row\n"
+        "  *full* is the row *without displacement*.\n"
+    )
 
 
 def _notes(document: Mapping[str, Any], keys: List[str]) -> list[str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import FrameTruth, Sequence
 from centertrack_ros.engine.remembering import RememberingEngine
-from centertrack_ros.evaluation.amota import Paths, paths_of
+from centertrack_ros.evaluation.amota import Paths, boxes_of, paths_of
 from centertrack_ros.evaluation.intervals import counts_of
 from centertrack_ros.evaluation.overlap_errors import box_errors, without_ignored
 from centertrack_ros.evaluation.street_clips import Clip, poses_of, read_clip
@@ -59,19 +59,23 @@ FULL = "full"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one row gave on one clip: counts to add up, paths on the ground by class, errors of the full row's boxes."""
+    """What one row gave on one clip: counts to add up, paths on the ground and boxes in the image by class, errors of
+    the full row's 3D boxes.
+    """
 
     counts: Mapping[str, NDArray[np.float64]]
     paths: Mapping[str, Paths]
+    boxes: Mapping[str, Paths]
     errors: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
 
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """All rows on one clip; the true paths by class; how often the network was asked and how often it was run."""
+    """All rows on one clip; true paths and boxes by class; how often the network was asked and how often it was run."""
 
     clip: Clip
     truth: Mapping[str, Paths]
+    true_boxes: Mapping[str, Paths]
     rows: Mapping[str, Outcome]
     asked: int
     run: int
@@ -111,6 +115,7 @@ def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
     return Outcome(
         counts_of(scores),
         {name: paths_of(results, name, poses) for name in truth.classes},
+        {name: boxes_of(pair.results, name) for name in truth.classes},
         box_errors(truth, results) if with_errors else None,
     )
 
@@ -132,21 +137,23 @@ def run_clip(clip: Clip, folder: Path, rows: List[Row], engines: Mapping[str, Re
     for engine in engines.values():
         engine.forget()
     poses = poses_of(truth)
-    return ClipOutcome(clip, {name: paths_of(truth, name, poses) for name in truth.classes}, outcomes, asked, run)
+    paths = {name: paths_of(truth, name, poses) for name in truth.classes}
+    boxes = {name: boxes_of(truth, name) for name in truth.classes}
+    return ClipOutcome(clip, paths, boxes, outcomes, asked, run)
 
 
 # Of a worker process: what it has loaded. A module's variable, since an engine cannot travel between processes.
 _loaded: dict[str, RememberingEngine] = {}
 
 
-def _prepare(models: Mapping[str, Path]) -> None:
+def _prepare(models: Mapping[str, Path], engine: str) -> None:
     import cv2
 
     from centertrack_ros.engine.load import load_engine
 
     cv2.setNumThreads(1)
     for name, path in models.items():
-        _loaded[name] = RememberingEngine(load_engine(path, threads=1))
+        _loaded[name] = RememberingEngine(load_engine(path, engine=engine, threads=1))
 
 
 def _in_worker(clip: Clip, folder: Path, rows: List[Row]) -> ClipOutcome:
@@ -154,16 +161,24 @@ def _in_worker(clip: Clip, folder: Path, rows: List[Row]) -> ClipOutcome:
 
 
 def run_clips(
-    clips: Iterable[Clip], folder: Path, rows: List[Row], models: Mapping[str, Path], processes: int
+    clips: Iterable[Clip],
+    folder: Path,
+    rows: List[Row],
+    models: Mapping[str, Path],
+    processes: int,
+    engine: str = "auto",
 ) -> Iterable[ClipOutcome]:
-    """Every clip's outcome, in the order of the clips, from so many processes of one thread each."""
+    """Every clip's outcome, in the order of the clips, from so many processes of one thread each.
+
+    engine  what runs the networks, as in `load_engine`
+    """
     import multiprocessing
     import os
     from concurrent.futures import ProcessPoolExecutor
 
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _prepare, (dict(models),)) as pool:
+    with ProcessPoolExecutor(processes, context, _prepare, (dict(models), engine)) as pool:
         waiting = [pool.submit(_in_worker, clip, folder, list(rows)) for clip in clips]
         try:
             for future in waiting:

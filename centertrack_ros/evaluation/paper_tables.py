@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.evaluation.amota import Curve, amota, curve
+from centertrack_ros.evaluation.amota import amota, curve
 from centertrack_ros.evaluation.intervals import (
     Array,
     Estimate,
@@ -28,7 +28,7 @@ from centertrack_ros.evaluation.paper_rows import FULL, MAIN, ClipOutcome, Row
 
 FORMAT = "centertrack-paper-tables-1"
 # Of each row, in percent but for IDSW.
-FIGURES = ("IDF1", "AMOTA", "AMOTA@0.2", "MOTA", "HOTA", "IDSW")
+FIGURES = ("IDF1", "AMOTA", "AMOTA@0.2", "AMOTA 2D", "MOTA", "HOTA", "IDSW")
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ TABLES = {
 CLAIMS = (
     Claim("parts", "IDF1", "full", "detection", "MOTA 66.1 against 63.6 (MOT17) and 88.7 against 84.3 (KITTI)"),
     Claim("parts", "AMOTA", "full", "detection", "AMOTA@0.2 28.3 against 18.1 (nuScenes)"),
+    Claim("parts", "AMOTA 2D", "full", "detection", "AMOTA@0.2 28.3 against 18.1 (nuScenes, in 3D)"),
     Claim("parts", "AMOTA", "full", "no_offset", "AMOTA@0.2 28.3 against 17.8 (nuScenes)"),
     Claim("parts", "AMOTA", "full", "no_heatmap", "AMOTA@0.2 28.3 against 26.5 (nuScenes)"),
     Claim("parts", "MOTA", "full", "no_heatmap", "66.1 against 63.9 (MOT17), 88.7 against 85.4 (KITTI)"),
     Claim("motion", "IDF1", "full", "no_offset", "MOTA 66.1 against 65.8 (MOT17), 88.7 against 87.1 (KITTI)"),
     Claim("motion", "IDF1", "full", "kalman", "MOTA 66.1 against 66.1 (MOT17), 88.7 against 87.9 (KITTI)"),
     Claim("motion", "AMOTA", "full", "kalman", "AMOTA@0.2 28.3 against 18.3 (nuScenes)"),
+    Claim("motion", "AMOTA 2D", "full", "kalman", "AMOTA@0.2 28.3 against 18.3 (nuScenes, in 3D)"),
     Claim("motion", "AMOTA", "full", "flow", "AMOTA@0.2 28.3 against 26.6 (nuScenes, FlowNet2)"),
     Claim("training", "MOTA", "full", "noiseless", "66.1 against 34.4 (MOT17)"),
     Claim("training", "MOTA", "static", "full", "66.1 either way (MOT17), 86.8 against 88.7 (KITTI)", "equal"),
@@ -115,17 +117,13 @@ def _is_there(claim: Claim, rows: List[Row]) -> bool:
 
 def _cell(outcomes: List[ClipOutcome], row: str, weights: Array) -> dict[str, Estimate]:
     tables = track_figures([outcome.rows[row].counts for outcome in outcomes], weights)
-    curves = _curves(outcomes, row)
+    names = list(outcomes[0].truth)
+    curves = [curve([o.truth[n] for o in outcomes], [o.rows[row].paths[n] for o in outcomes]) for n in names]
+    flat = [curve([o.true_boxes[n] for o in outcomes], [o.rows[row].boxes[n] for o in outcomes]) for n in names]
+    tables["AMOTA 2D"] = 100 * amota(flat, weights)
     tables["AMOTA"] = 100 * amota(curves, weights)
     tables["AMOTA@0.2"] = 100 * amota(curves, weights, alpha=0.2)
     return {name: estimate(tables[name]) for name in FIGURES}
-
-
-def _curves(outcomes: List[ClipOutcome], row: str) -> list[Curve]:
-    return [
-        curve([outcome.truth[name] for outcome in outcomes], [outcome.rows[row].paths[name] for outcome in outcomes])
-        for name in outcomes[0].truth
-    ]
 
 
 def _claim(claim: Claim, cells: Cells, rates: List[float]) -> dict[str, Any]:
