@@ -25,9 +25,10 @@ bench-quick: setup  ## the network's speed in every engine against the official 
 	@$(RUN) python benchmarks/bench.py --quick $(ARGS)
 
 bench: setup  ## all tables: engines, sizes, cameras, and what the node and the tracking cost beside the network
-	@$(RUN) python benchmarks/bench.py
+	@$(RUN) python benchmarks/bench.py $(ARGS)
 	@$(RUN) python benchmarks/tracking_cost.py
-	@$(RUN) python benchmarks/node_overhead.py $(ARGS)
+	@$(RUN) python benchmarks/node_overhead.py
+	@$(RUN) python benchmarks/precision.py
 
 paper-tables-quick: setup  ## the paper's ablations on held-out synthetic streets: docs/paper_tables.md, in under 20 minutes on two cores
 	@$(RUN) python benchmarks/paper_tables.py --quick $(ARGS)

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """How fast the network is in every engine, against the official way of running it; and what there is beside it.
 
-    scripts/run python benchmarks/bench.py [--quick] [--rounds N] [--output out/bench]
+    scripts/run python benchmarks/bench.py [--quick] [--rounds N] [--output out/bench] [--docs]
 
 The network is DLA-34 with nuScenes' heads at 800x448, batch 1, with seeded weights. Each variant lives in a process of
 its own and they are asked in turns, so that a neighbour on the machine disturbs all alike; ratios are taken within one
 round. The calibration line is a convolution as fast as this machine does them: rounds under 80 % of the best are noisy
 and do not count, as long as three are left. `--quick` prints the first table and one line of JSON; without it, the
-other tables follow, and results.json and a plot are written.
+other tables follow, and results.json, tables.md and plots are written; `--docs` renews those that docs/benchmarks.md
+shows.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -132,6 +135,13 @@ def measure(variants: Sequence[Variant], calibration: Variant, rounds: int) -> N
         say(f"round {index + 1}/{rounds}: convolution peak {peak:.0f} GFLOP/s, load {os.getloadavg()[0]:.1f}")
 
 
+def peak_gflops(calibration: Variant) -> float:
+    """The best that the calibration's convolution has reached."""
+    from bench_worker import Calibration
+
+    return Calibration.GFLOP / min(calibration.rounds) * 1e3
+
+
 def quiet_rounds(calibration: Variant) -> tuple[list[int], int]:
     """(rounds that count, number of noisy ones)."""
     best = min(calibration.rounds)
@@ -204,10 +214,8 @@ def gflop(weights: Path) -> float:
 
 def table(variants: Sequence[Variant], calibration: Variant, agreement: dict[str, Any], work: float) -> list[dict]:
     """One row per variant: ms, ratio to the reference with its spread, percent of the peak, correctness."""
-    from bench_worker import Calibration
-
     counted, _ = quiet_rounds(calibration)
-    peak = Calibration.GFLOP / min(calibration.rounds) * 1e3
+    peak = peak_gflops(calibration)
     reference = next(variant for variant in variants if variant.name == "reference")
     rows = []
     for variant in variants:
@@ -262,9 +270,26 @@ def run_json(script: str, *arguments: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
+    """What the figures depend on; `describe` puts it into a line."""
     from centertrack_ros.engine import cache
 
-    return {"cpu": cache.cpu(), "threads": threads(), "versions": cache.versions(), "load": os.getloadavg()[0]}
+    kind = {}
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+        entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        kind = {key: int(entries[key]) for key in ("cpu family", "model") if entries.get(key, "").isdigit()}
+    load = os.getloadavg()[0]
+    return {"cpu": cache.cpu() | kind, "threads": threads(), "versions": cache.versions(), "load": load}
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """One line about the machine."""
+    cpu = facts["cpu"]
+    kind = ", ".join(f"{key} {cpu[key]}" for key in ("cpu family", "model") if key in cpu)
+    text = f"{cpu['name']}{f' ({kind})' if kind else ''}, {facts['threads']} threads, load {facts['load']:.1f}"
+    if "peak_gflops" in facts:
+        text += f"; convolution peak {facts['peak_gflops']:.0f} GFLOP/s"
+    return f"machine: {text}"
 
 
 def main() -> None:
@@ -272,12 +297,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first table only, in under five minutes")
     parser.add_argument("--rounds", type=int, help="default: 7, and 15 without --quick")
     parser.add_argument("--output", type=Path, default=ROOT / "out" / "bench")
+    parser.add_argument("--docs", action="store_true", help="also put the plots into docs/images")
     args = parser.parse_args()
     children.end_in_order()
     start = time.monotonic()
     output = args.output.resolve()
     weights = make_weights(output)
-    say(f"machine: {machine()['cpu']['name']}, {threads()} threads, load {os.getloadavg()[0]:.1f}")
+    here = machine()
+    say(describe(here))
     calibration = Variant.start("calibration", weights)
     variants = [Variant.start(name, weights) for name in (QUICK if args.quick else FULL)]
     try:
@@ -291,7 +318,9 @@ def main() -> None:
     _, noisy = quiet_rounds(calibration)
     stages = run_json("bench_stages.py", *([] if args.quick else ["--objects", "10", "60", "100", "200", "500"]))
     node = run_json("bench_node.py", *(["--frames", "80"] if args.quick else []))
+    here["peak_gflops"] = peak_gflops(calibration)
     say(show(rows))
+    say(describe(here))
     say(f"network: {work:.1f} GFLOP; noisy rounds: {noisy} of {len(calibration.rounds)}")
     if "60" in stages:
         say("outside the network, 1600x900, 60 objects, one core, ms: " + _stage_line(stages["60"]))
@@ -303,7 +332,10 @@ def main() -> None:
         import bench_report
 
         more = bench_report.further(weights, Variant)
-        bench_report.write(output, {"machine": machine(), "rows": rows, "stages": stages, "node": node, **more})
+        bench_report.write(output, {"machine": here, "rows": rows, "stages": stages, "node": node, **more})
+        if args.docs:
+            for plot in ("speed", "costs"):
+                shutil.copy(output / f"{plot}.png", ROOT / "docs" / "images" / f"bench_{plot}.png")
     say(f"took {time.monotonic() - start:.0f} s")
     print(json.dumps(summary), flush=True)
 

@@ -1,4 +1,4 @@
-"""The slower tables of `bench.py`, and what it writes: results.json, tables.md and a plot."""
+"""The slower tables of `bench.py`, and what it writes: results.json, tables.md and plots."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ def further(weights: Path, variant: Any) -> dict[str, Any]:
 
     found: dict[str, Any] = {"sizes": {}, "cameras": {}}
     for size in SIZES:
-        found["sizes"][f"{size[1]}x{size[0]}"] = _median(lambda s=size: variant.start("auto", weights, s))
+        found["sizes"][f"{size[1]}x{size[0]}"] = _cost(lambda s=size: variant.start("auto", weights, s))
     for count in CAMERAS:
-        found["cameras"][str(count)] = _median(lambda n=count: variant.start("auto", weights, SIZE, n))
+        found["cameras"][str(count)] = _cost(lambda n=count: variant.start("auto", weights, SIZE, n))
     if cuda := on_cuda(weights):
         found["cuda"] = cuda
     return found
 
 
-def _median(start: Callable[[], Any]) -> float | None:
+def _cost(start: Callable[[], Any]) -> dict[str, float] | None:
+    """Median ms of one batch, and the most memory of a process that has run it."""
     worker = start()
-    worker.time(PASSES)
-    worker.stop()
-    return worker.rounds[0] if worker.rounds else None
+    try:
+        worker.time(PASSES)
+    finally:
+        worker.stop()
+    return {"ms": worker.rounds[0], "memory_mb": worker.memory_mb} if worker.rounds else None
 
 
 def on_cuda(weights: Path) -> dict[str, Any]:
@@ -68,41 +71,58 @@ def on_cuda(weights: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:
-    """results.json, tables.md and, where Matplotlib is, speed.png in a folder."""
-    from bench import show
-
+    """results.json, tables.md and, where Matplotlib is, speed.png and costs.png in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    parts = ["## Network, 800x448, batch 1", show(results["rows"])]
-    for title, key in (("Input size", "sizes"), ("Cameras in one batch", "cameras"), ("CUDA", "cuda")):
-        if key in results:
-            rows = [f"| {name} | {_cell(value)} |" for name, value in results[key].items()]
-            parts += [f"## {title}", "\n".join(["| | ms |", "|---|---|", *rows])]
-    counts = [name for name in results["stages"] if name.isdigit()]
-    if counts:
-        stages = [name for name in results["stages"][counts[0]]]
+    (folder / "tables.md").write_text(tables(results) + "\n", encoding="utf-8")
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    _plot_speed(folder / "speed.png", [row for row in results["rows"] if "ms" in row])
+    _plot_costs(folder / "costs.png", results)
+
+
+def tables(results: dict[str, Any]) -> str:
+    """All tables as Markdown."""
+    from bench import describe, show
+
+    parts = [describe(results["machine"]), "## Network, 800x448, batch 1", show(results["rows"])]
+    for title, key in (("Input size", "sizes"), ("Cameras in one batch", "cameras")):
+        rows = [
+            f"| {name} | {cost['ms']:.1f} | {cost['memory_mb']:.0f} |" if cost else f"| {name} | not measured | |"
+            for name, cost in results[key].items()
+        ]
+        parts += [f"## {title}", "\n".join(["| | ms | memory MB |", "|---|---|---|", *rows])]
+    if "cuda" in results:
+        rows = [f"| {name} | {_cell(value)} |" for name, value in results["cuda"].items()]
+        parts += ["## CUDA", "\n".join(["| | ms |", "|---|---|", *rows])]
+    if counts := _counts(results["stages"]):
+        stages = list(results["stages"][counts[0]])
         rows = [
             f"| {stage} | " + " | ".join(f"{results['stages'][count][stage]:.2f}" for count in counts) + " |"
             for stage in stages
         ]
         head = ["| objects | " + " | ".join(counts) + " |", "|---" * (len(counts) + 1) + "|"]
         parts += ["## Outside the network, ms on one core, 1600x900", "\n".join([*head, *rows])]
-    (folder / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    _plot(folder / "speed.png", [row for row in results["rows"] if "ms" in row])
+    return "\n\n".join(parts)
+
+
+def _counts(stages: dict[str, Any]) -> list[str]:
+    """The numbers of objects that were measured."""
+    return sorted((name for name in stages if name.isdigit()), key=int)
 
 
 def _cell(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        return
-    matplotlib.use("Agg")
+def _plot_speed(path: Path, rows: list[dict[str, Any]]) -> None:
     from matplotlib import pyplot
 
+    if not rows:
+        return
     figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
     rows = sorted(rows, key=lambda row: row["ms"], reverse=True)
     bars = axes.barh([row["variant"] for row in rows], [row["ms"] for row in rows])
@@ -110,3 +130,32 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
     axes.set_xlim(0, 1.25 * rows[0]["ms"])
     axes.set_xlabel("one frame of 800x448, ms")
     figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _plot_costs(path: Path, results: dict[str, Any]) -> None:
+    """Four panels: over the number of objects, of cameras and of input px, and memory by engine."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
+    objects, cameras, sizes, memory = panels.flat
+    if counts := _counts(results["stages"]):
+        for stage in [name for name in results["stages"][counts[0]] if name not in ("tracks", "together")]:
+            objects.plot([int(c) for c in counts], [results["stages"][c][stage] for c in counts], "o-", label=stage)
+        objects.legend(fontsize=8)
+    objects.set(xlabel="objects", ylabel="ms a frame on one core, 1600x900", ylim=(0, None))
+    known = {int(name): cost["ms"] for name, cost in results["cameras"].items() if cost}
+    cameras.plot(list(known), [ms / count for count, ms in known.items()], "o-")
+    cameras.set(xlabel="cameras in one batch", ylabel="network, ms an image, 800x448", ylim=(0, None))
+    measured = {name: cost for name, cost in results["sizes"].items() if cost}
+    pixels = [np.prod([int(side) for side in name.split("x")]) / 1e6 for name in measured]
+    sizes.plot(pixels, [cost["ms"] for cost in measured.values()], "o-")
+    for name, x in zip(measured, pixels, strict=True):
+        sizes.annotate(name, (x, measured[name]["ms"]), fontsize=7, ha="right", va="bottom")
+    sizes.set(xlabel="network input, million px", ylabel="network, ms", xlim=(0, None), ylim=(0, None))
+    rows = [row for row in results["rows"] if "ms" in row]
+    bars = memory.barh([row["variant"] for row in rows], [row["memory_mb"] for row in rows])
+    memory.bar_label(bars, [f"{row['memory_mb']:.0f}" for row in rows], padding=3, fontsize=8)
+    memory.set(xlabel="most memory of the process, MB", xlim=(0, 1.2 * max([row["memory_mb"] for row in rows] + [1])))
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
