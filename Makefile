@@ -33,7 +33,7 @@ bench: setup  ## all tables: engines, sizes, cameras, and what the node and the 
 paper-tables-quick: setup  ## the paper's ablations on held-out synthetic streets: docs/paper_tables.md, in under 20 minutes on two cores
 	@$(RUN) python benchmarks/paper_tables.py --quick $(ARGS)
 
-paper-tables: setup  ## the same with more and longer streets and two more frame rates (hours)
+paper-tables: setup  ## the same with more and longer streets and two more frame rates (over an hour)
 	@$(RUN) python benchmarks/paper_tables.py $(ARGS)
 
 test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
