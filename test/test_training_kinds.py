@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,15 +15,19 @@ from centertrack_ros.datasets.bag_export import write_bag
 from centertrack_ros.datasets.records import DataError
 from centertrack_ros.geometry.boxes3d import projected_boxes
 from centertrack_ros.geometry.iou import iou
+from centertrack_ros.network.build import build
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.augment import NONE
 from centertrack_ros.training.collections import load
+from centertrack_ros.training.losses import head_losses, weighted_sum
+from centertrack_ros.training.module import outputs_at_objects
 from centertrack_ros.training.recipe import KINDS, DataEntry
 from centertrack_ros.training.recordings import map_by_name
 from centertrack_ros.training.samples import TrackingSamples
 
 HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "dim": 3, "rot": 8, "amodel_offset": 2}
 PROFILE = ModelProfile("test", "mobilenetv3_centernet", CLASSES, HEADS, input_height=HEIGHT, input_width=WIDTH)
+STREET_CLASSES = ("car", "truck", "bus", "pedestrian", "cyclist")
 SOLID = ("dep", "dim", "rot", "amodel_offset")
 
 
@@ -224,3 +229,48 @@ def test_dgps_two_boxes_of_an_object_agree(shared_data):
             rows = np.flatnonzero(np.isfinite(solid).all(axis=1))
             overlaps.append(np.diag(iou(solid[rows], found.boxes[rows])))
     assert np.median(np.concatenate(overlaps)) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_100_steps_on_one_batch_reach_the_losses_floor(tmp_path, kind):
+    """Each head comes down to some hundredths of where it began, above the least that it can be.
+
+    That least is 0 for the heatmap (where the target is Gaussian a peak costs less, but nothing there asks for one, and
+    an object's own cell asks for 1) and for every L1. Of the angle it is not: the official loss is a mean over all
+    slots, and each one without an angle adds ln 2 for each of the two bins, whatever the network says.
+    """
+    classes = STREET_CLASSES if kind == "street" else CLASSES
+    heads = {**HEADS, "hm": len(classes)}
+    options = {"head_conv": 32, "batch_norm": True}
+    profile = replace(PROFILE, classes=classes, heads=heads, head_options=options)
+    samples = TrackingSamples([load(make(kind, tmp_path)[1], classes)], profile, NONE, max_objects=16)
+    batch = torch.utils.data.default_collate([samples[0], samples[1]])
+    losses = overfitted(profile, batch)
+    floor = 2 * math.log(2) * (1 - float(batch["rot_mask"].mean()))
+    above = [{head: value - floor * (head == "rot") for head, value in step.items()} for step in losses]
+    for head in heads:
+        share = 0.03 if head in ("hm", "rot") else 0.12
+        assert above[-1][head] <= share * above[0][head] + 1e-4, (head, above[0][head], above[-1][head])
+    untaught = set() if kind in KINDS_3D else set(SOLID)
+    assert {head for head in heads if above[0][head] < 1e-6} == untaught
+
+
+def overfitted(profile, batch, steps=100):
+    """The unweighted losses before and after so many steps of Adam."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = build(profile).train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    images = [batch[name].contiguous(memory_format=torch.channels_last) for name in ("image", "previous")]
+    told = []
+    for step in range(steps + 1):
+        optimizer.param_groups[0]["lr"] = 3e-3 if step < 0.75 * steps else 3e-4
+        features = network.features(*images, batch["prior"])
+        losses = head_losses(outputs_at_objects(network, features, batch["index"], batch["mask"]), batch)
+        if step in (0, steps):
+            told.append({head: float(loss.detach()) for head, loss in losses.items()})
+        optimizer.zero_grad()
+        weighted_sum(losses).backward()
+        optimizer.step()
+    return told
