@@ -385,6 +385,18 @@ def test_trained_parts_learn_in_proportion_to_their_size(tmp_path, video):
         parameter_groups(network, replace(made, relative_rates={"no_such": 0.1}))
 
 
+def test_a_head_that_gets_to_see_more_begins_with_the_answers_it_gave(tmp_path, video):
+    made = recipe(tmp_path, video, steps=1, val=[])
+    start = train(made, tmp_path / "start", progress=False)
+    options = {"head_conv": 16, "batch_norm": True, "motion": True}
+    more, _ = start_network(replace(made, start=str(start), profile={**made.profile, "head_options": options}))
+    image = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        before, after = checkpoints.load(start)[0].eval()(image), more.eval()(image, image, torch.rand(1, 1, 64, 96))
+    for name in before:
+        torch.testing.assert_close(after[name], before[name])
+
+
 def test_a_head_without_weight_costs_no_time_and_learns_nothing(tmp_path, video):
     made = recipe(tmp_path, video, loss_weights={"wh": 0.0}, steps=1, ema=0.0, val=[])
     before = weights(train(replace(made, learning_rate=1e-12), tmp_path / "a", progress=False))

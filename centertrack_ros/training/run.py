@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from centertrack_ros.network import checkpoints
@@ -159,7 +159,8 @@ def _profile_changes(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _carry_over(old: nn.Module, known: ModelProfile, network: nn.Module, profile: ModelProfile) -> None:
-    """Copy what fits; of a heatmap for other classes the channels of the classes that both know."""
+    """Copy what fits; of a heatmap for other classes the channels of the classes that both know. A head that sees more
+    than before answers as before."""
     source, target = old.state_dict(), network.state_dict()
     shared = [
         (profile.classes.index(name), known.classes.index(name)) for name in profile.classes if name in known.classes
@@ -178,8 +179,17 @@ def _carry_over(old: nn.Module, known: ModelProfile, network: nn.Module, profile
                 for new, was in shared:
                     value[new].copy_(source[name][was])
                 copied += 1
+            elif _sees_more(source[name], value) and (known.trained_tracking or not name.startswith("tracking.")):
+                value.zero_()
+                value[:, : source[name].shape[1]] = source[name]
+                copied += 1
     if not copied:
         raise ValueError(f"recipe: nothing of the start '{known.name}' fits the architecture '{profile.architecture}'")
+
+
+def _sees_more(old: Tensor, new: Tensor) -> bool:
+    """Whether a convolution's weights differ in that further channels come in, after those there were."""
+    return old.dim() == 4 == new.dim() and old[:, 0].shape == new[:, 0].shape and old.shape[1] < new.shape[1]
 
 
 def train(
