@@ -10,9 +10,11 @@ import pytest
 pytest.importorskip("panda3d", reason="the street needs Panda3D")
 
 from centertrack_ros.cli.main import main
+from centertrack_ros.datasets.bags import read_tracks
+from centertrack_ros.datasets.poses import Poses
 from centertrack_ros.datasets.street import CLASSES, Street, StreetConfig
 from centertrack_ros.datasets.street.actors import pool
-from centertrack_ros.datasets.street.config import optical_rotation
+from centertrack_ros.datasets.street.config import RIGS, optical_rotation
 from centertrack_ros.datasets.street.meshes import box
 from centertrack_ros.datasets.street.renderer import Renderer
 from centertrack_ros.datasets.street.road import make_road
@@ -221,3 +223,24 @@ def test_command_writes_images_and_the_official_annotations(tmp_path, capsys):
         assert np.isfinite(entry["bbox"]).all() and min(entry["bbox"][2:]) > 0
     assert main(["street", str(tmp_path), "--size", "big"]) == 1
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+def test_a_street_is_a_bag_whose_truth_scores_100_and_whose_poses_place_it_in_one_world(tmp_path, capsys):
+    options = ["--seed", "5", "--frames", "6", "--size", "320x192", "--rate", "5", "--format", "bag"]
+    assert main(["street", str(tmp_path), *options, "--rig", "six"]) == 0
+    bag = tmp_path / "train_000005"
+    assert main(["evaluate", "bag", "--results", str(bag), "--results-prefix", "/truth", "--truth", str(bag)]) == 0
+    printed = capsys.readouterr().out
+    mota = [float(line.split()[5]) for line in printed.splitlines() if line.startswith("COMBINED")]
+    assert "36 images" in printed and mota and set(mota) == {100.0}
+    truths = read_tracks(bag, "/truth")
+    assert sorted(truths) == sorted(mount.name.lower() for mount in RIGS["six"])
+    frames = {(f.camera_name.lower(), f.index): f for f in Street(replace(SMALL, rig="six"))}
+    poses = Poses(bag)
+    for camera, truth in truths.items():
+        for told in truth:
+            frame = frames[camera, told.index]
+            assert set(told.tracks.ids.tolist()) == set(frame.tracks.ids[frame.clear()].tolist())
+            np.testing.assert_allclose(poses.world(f"{camera}_optical", int(told.token)), frame.pose, atol=1e-6)
+    assert main(["street", str(tmp_path), *options]) == 1
+    assert "not overwritten" in capsys.readouterr().err

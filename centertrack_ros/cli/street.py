@@ -8,13 +8,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-HELP = "render synthetic driving scenes with 2D and 3D truth (images and COCO-video JSON)"
+HELP = "render synthetic driving scenes with 2D and 3D truth (images and COCO-video JSON, or bags)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from centertrack_ros.datasets.street.config import LOOKS, RIGS, SCENARIOS
 
-    parser.add_argument("output", type=Path, metavar="OUT", help="folder for images/ and annotations.json")
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder for images/ and annotations.json, or for bags")
+    parser.add_argument("--format", choices=("coco", "bag"), default="coco", help="bag: a rosbag2 OUT/LOOK_SEED each")
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence")
     parser.add_argument("--sequences", type=int, default=1, help="how many, with seeds from --seed on")
     parser.add_argument("--frames", type=int, default=40, help="time steps of each sequence")
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from centertrack_ros.datasets.street import StreetConfig
+    from centertrack_ros.datasets.street.bags import write_street_bags
     from centertrack_ros.datasets.street.coco_video import write_streets
 
     width, _, height = args.size.partition("x")
@@ -56,6 +58,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"\r{frames} images", end="", file=sys.stderr, flush=True)
 
     configs = (replace(first, seed=args.seed + k) for k in range(args.sequences))
-    path = write_streets(args.output, configs, ".png" if args.png else ".jpg", progress)
-    print(f"{path}: {done} images in {time.perf_counter() - start:.1f} s")
+    suffix = ".png" if args.png else ".jpg"
+    if args.format == "bag":
+        paths = write_street_bags(args.output, configs, suffix, progress=progress)
+    else:
+        paths = [write_streets(args.output, configs, suffix, progress)]
+    print(f"{', '.join(map(str, paths))}: {done} images in {time.perf_counter() - start:.1f} s")
     return 0

@@ -338,3 +338,19 @@ def test_what_a_live_node_drops_is_left_out_of_the_comparison(tmp_path, capsys):
     assert _replay(tmp_path / "scene", tmp_path / "out", *options) == 0
     said = capsys.readouterr().out
     assert "live node: 30 images" in said and " 0 dropped" not in said and " 0 messages different" in said
+
+
+def test_a_street_is_replayed_and_judged(tmp_path, capsys):
+    """The truth that was copied along scores 100 against the street's own; what the model found has figures, too."""
+    pytest.importorskip("panda3d", reason="the street needs Panda3D")
+    assert main(["street", str(tmp_path / "streets"), "--format", "bag", "--frames", "6", "--size", "320x192"]) == 0
+    street, out = tmp_path / "streets" / "train_000000", tmp_path / "out"
+    truth = "/truth/cam_front/detections_"
+    assert _replay(street, out, "-p", "model.engine:=torch", "--keep", f"{truth}2d", f"{truth}3d") == 0
+    capsys.readouterr()
+    for prefix, perfect in (("/truth", True), ("/centertrack/output", False)):
+        options = ["--results-prefix", prefix, "--truth", str(street)]
+        assert main(["evaluate", "bag", "--results", str(out / "train_000000"), *options]) == 0
+        printed = capsys.readouterr().out
+        mota = [float(line.split()[5]) for line in printed.splitlines() if line.startswith("COMBINED")]
+        assert mota and all(score == 100.0 for score in mota) == perfect, printed

@@ -57,7 +57,7 @@ class _Book:
 
     def add(self, config: StreetConfig, frame: StreetFrame) -> None:
         """Write one image and note what is in it."""
-        video = f"{config.look}_{config.seed:06d}_{frame.camera_name}"
+        video = f"{config.name}_{frame.camera_name}"
         video_id = self.videos.setdefault(video, len(self.videos) + 1)
         name = f"{video}/{frame.index + 1:06d}{self.suffix}"
         path = self.folder / "images" / name

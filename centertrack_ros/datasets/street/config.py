@@ -97,6 +97,11 @@ class StreetConfig:
         if self.focal is not None and not 0.2 <= self.focal <= 5:
             raise ValueError(f"street: focal must be from 0.2 to 5 image widths, got {self.focal}")
 
+    @property
+    def name(self) -> str:
+        """What the files of this street are called."""
+        return f"{self.look}_{self.seed:06d}"
+
     def rng(self, purpose: int) -> np.random.Generator:
         """A stream of random numbers of its own for one `purpose`."""
         return np.random.default_rng([self.seed, LOOKS.index(self.look), purpose])

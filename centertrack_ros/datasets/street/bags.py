@@ -1,0 +1,69 @@
+"""Streets as rosbag2, one per street, with images, camera_info, tf and the truth as other recordings have them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from centertrack_ros.datasets.bag_export import write_bag
+from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.datasets.street.actors import CLASSES
+from centertrack_ros.datasets.street.config import StreetConfig
+from centertrack_ros.datasets.street.street import Street
+from centertrack_ros.datasets.street.truth import StreetFrame
+
+
+def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, Sequence]:
+    """Camera name -> its recording, in lower case; the images are written to `folder`. Raises OSError.
+
+    The truth is of the road users that a detector may be asked to find, those that are seen well enough.
+    """
+    frames: dict[str, list[FrameTruth]] = {}
+    for frame in Street(config):
+        camera = frame.camera_name.lower()
+        path = folder / camera / f"{frame.index:06d}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(path), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
+            raise OSError(f"{path}: the image could not be written")
+        frames.setdefault(camera, []).append(_truth(frame, path))
+    size = (config.height, config.width)
+    return {
+        camera: Sequence(camera, tuple(CLASSES), tuple(one), 0, config.frames, config.rate, size)
+        for camera, one in frames.items()
+    }
+
+
+def _truth(frame: StreetFrame, path: Path) -> FrameTruth:
+    tracks = frame.tracks.select(np.flatnonzero(frame.clear()))
+    if not frame.has_3d:
+        tracks = replace(tracks, detections=replace(tracks.detections, locations=None, dimensions=None))
+    return FrameTruth(frame.index, frame.stamp, tracks, image=path, camera=frame.camera, pose=frame.pose)
+
+
+def write_street_bags(
+    folder: Path,
+    configs: Iterable[StreetConfig],
+    suffix: str = ".jpg",
+    storage: str = "mcap",
+    progress: Callable[[int], None] = lambda images: None,
+) -> list[Path]:
+    """Render each street into a bag `folder`/LOOK_SEED; returns the bags.
+
+    progress  is told the number of images so far
+    Topics and tf are those of `bag_export.write_bag`; each camera's pose is in `map`. Raises FileExistsError, OSError.
+    """
+    written, images = [], 0
+    for config in configs:
+        target = folder / config.name
+        if target.exists():
+            raise FileExistsError(f"{target}: exists already, a bag is not overwritten")
+        with tempfile.TemporaryDirectory() as scratch:
+            images += write_bag(target, recordings(config, Path(scratch), suffix), storage=storage)
+        progress(images)
+        written.append(target)
+    return written
