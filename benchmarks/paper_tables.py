@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         "processes": args.processes,
         "missing": [{"row": row.key, "text": missing_models([*rows, row], models)[1][0]} for row in left_out],
     }
-    found = document(tqdm(outcomes, total=len(clips), unit="clip", disable=None), rows, facts, config["draws"])
+    watched = tqdm(outcomes, total=len(clips), unit="clip", disable=None)
+    found = document(watched, rows, facts, config["draws"], processes=args.processes)
     args.output.mkdir(parents=True, exist_ok=True)
     write_json(target, found)
     args.page.write_text(page(found), encoding="utf-8")

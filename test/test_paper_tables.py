@@ -166,7 +166,7 @@ def test_the_command_writes_the_page_from_the_embedded_weights(tmp_path) -> None
     pytest.importorskip("trackeval")
     weights = ROOT / "centertrack_ros" / "weights" / "mobilenetv3-coco.safetensors"
     command = [sys.executable, str(ROOT / "benchmarks" / "paper_tables.py"), "--quick", "--weights", str(weights)]
-    command += ["--streets", "2", "--frames", "6", "--rates", "2,5", "--processes", "1", "--engine", "torch"]
+    command += ["--streets", "2", "--frames", "6", "--rates", "2,5", "--processes", "2", "--engine", "torch"]
     command += ["--output", str(tmp_path / "out"), "--page", str(tmp_path / "page.md")]
     said = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert said.returncode == 0, said.stderr
