@@ -75,6 +75,38 @@ def test_auto_is_what_was_fastest(weights, caplog, name) -> None:
     assert check.compare(check.answers(load_engine(weights, engine="torch"), SIZE), check.answers(engine, SIZE)).exact
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+def test_images_in_streams_are_those_one_after_the_other(weights, streams) -> None:
+    pytest.importorskip("openvino")
+    make_fastest(weights, "openvino")
+    assert json.loads(manifest_of(weights).read_text())["engines"]["openvino"]["streams"] in (1, 2)  # it was measured
+    change(weights, lambda content: content["engines"]["openvino"].update(streams=streams))
+    engine = load_engine(weights, threads=2)
+    assert engine.name == "openvino"
+    reference = load_engine(weights, engine="torch")
+    for count in (1, 2, 5, 1):
+        assert check.compare(check.answers(reference, SIZE, count), check.answers(engine, SIZE, count)).exact
+
+
+def test_openvino_reports_nothing_and_forks_nothing() -> None:
+    """A fork of a process with threads, as a node is, can stand still for ever."""
+    pytest.importorskip("openvino")
+    code = (
+        "import os, sys, threading, time\n"
+        "forked = []\n"
+        "os.register_at_fork(before=lambda: forked.append(1))\n"
+        "from centertrack_ros.engine.openvino_engine import runtime\n"
+        "core = runtime().Core()\n"
+        "for thread in threading.enumerate():\n"
+        "    thread is threading.main_thread() or thread.join(5)\n"
+        "print(len(forked), sys.modules.get('openvino_telemetry'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True
+    )
+    assert run.stdout.split() == ["0", "None"], run.stderr
+
+
 def test_a_kept_export_runs_without_torch(weights) -> None:
     """Its import is the longest part of a start."""
     make_fastest(weights, "onnxruntime")
@@ -266,6 +298,18 @@ def test_a_builder_ends_with_who_wanted_the_export(tmp_path, monkeypatch) -> Non
     builder.stdin.close()
     assert builder.wait(60) != 0 and "gone" in builder.stderr.read()
     assert not list(folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a shell")
+def test_a_disk_that_fills_up_under_the_export_is_one_line(kept, tmp_path) -> None:
+    """A real export that may write no file of more than 64 kB."""
+    path = tmp_path / kept.name
+    shutil.copy(kept, path)
+    command = f"ulimit -f 64; exec {sys.executable} -m centertrack_ros.engine.build {path}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 1 and "File too large" in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "small.engines").iterdir())
 
 
 def test_halves_of_builders_that_were_killed_are_removed(kept, tmp_path) -> None:

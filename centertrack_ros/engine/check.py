@@ -124,12 +124,14 @@ def _value_error(
     return float((np.abs(expected - found) / np.maximum(1.0, np.abs(expected))).max(initial=0.0))
 
 
-def milliseconds(engines: Mapping[str, Engine], size: tuple[int, int], rounds: int = 3) -> dict[str, float]:
-    """The shortest time of one image in each engine, which are asked in turns: neighbours disturb them alike."""
+def milliseconds(
+    engines: Mapping[str, Engine], size: tuple[int, int], rounds: int = 3, count: int = 1
+) -> dict[str, float]:
+    """The shortest time of `count` images in each engine, which are asked in turns: neighbours disturb them alike."""
     inputs = {}
     for name, engine in engines.items():
         image = engine.prepare(scene(size, 0), _IDENTITY, size)
-        inputs[name] = ([image], [image], [np.zeros((0, 3), np.int64)])
+        inputs[name] = ([image] * count, [image] * count, [np.zeros((0, 3), np.int64)] * count)
         engine.infer(*inputs[name])
     best = dict.fromkeys(engines, float("inf"))
     for _ in range(rounds):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from centertrack_ros.engine.array_engine import INPUTS, ArrayEngine
 from centertrack_ros.engine.onnx_engine import PROFILE_KEY
-from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS
+from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS, runtime
 from centertrack_ros.network import deform_conv
 from centertrack_ros.network.decode import PeakNetwork
 from centertrack_ros.network.profile import ModelProfile
@@ -155,7 +155,8 @@ def _deform_conv_translation() -> Any:
 def to_openvino(onnx_path: Path, path: Path) -> None:
     """Write an .xml file and its .bin from an .onnx file. Raises ImportError without openvino."""
     import onnx
-    import openvino
+
+    openvino = runtime()
     from openvino.frontend.onnx import ConversionExtension
 
     core = openvino.Core()

@@ -85,7 +85,8 @@ def _open(name: str, entry: cache.Entry, threads: int | None) -> Engine:
         return OnnxEngine(entry.path("model.onnx"), threads=threads)
     compiled = entry.folder / "compiled"
     keep = compiled if os.access(entry.folder, os.W_OK) else None
-    return OpenVinoEngine(entry.path("model.xml"), threads, EXPORTED[name], keep)
+    streams = entry.manifest["engines"].get(name, {}).get("streams", 1)
+    return OpenVinoEngine(entry.path("model.xml"), threads, EXPORTED[name], keep, streams)
 
 
 def kept_or_built(weights: Path, flip_test: bool, variant: str, threads: int | None) -> cache.Entry:
