@@ -11,10 +11,10 @@ from torch import nn
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.engine import check, load_engine
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.build import build
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
 
 pytest.importorskip("onnxscript")

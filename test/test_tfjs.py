@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network import checkpoints
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.mobilenetv3_centernet import SIXTH
 from centertrack_ros.network.tfjs import import_centernet
 from centertrack_ros.network.tfjs_graph import GraphError, read_graph

@@ -1,4 +1,6 @@
-"""How things moved, seen beside a detector that stays as it is: both images and the prior heatmap, at four scales."""
+"""How things moved, seen beside a detector that stays as it is: where the previous image looks like this one, and where
+tracks were, within a window around every cell, at two scales.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (32, 48, 80, 112)  # at strides 4, 8, 16, 32
+WIDTHS = (24, 32, 48)  # of what is compared, at strides 4, 8, 16
+CHANNELS = 32  # of the answer
+REACH = 3  # cells to each side that are looked at: 24 px at stride 8, 48 px at stride 16
 SCALE = 1 / 128  # images come in 0..255
 
 
@@ -23,6 +27,18 @@ class _Block(nn.Sequential):
         )
 
 
+class _Mix(nn.Sequential):
+    """1x1 and a block: from what was found in the windows to what it means."""
+
+    def __init__(self, channels_in: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, CHANNELS, 1, bias=False),
+            nn.BatchNorm2d(CHANNELS),
+            nn.Hardswish(),
+            _Block(CHANNELS, CHANNELS),
+        )
+
+
 class MotionBranch(nn.Module):
     """(image, previous, prior) -> (B, `channels`, H/4, W/4).
 
@@ -30,34 +46,60 @@ class MotionBranch(nn.Module):
     missing prior heatmap empty.
     """
 
-    channels = WIDTHS[0]
+    channels = CHANNELS
 
     def __init__(self, previous_image: bool = True, prior_heatmap: bool = True) -> None:
         super().__init__()
         self.previous_image, self.prior_heatmap = previous_image, prior_heatmap
-        # Patches of 4x4: what moves by less than that is in their colours.
-        self.patches = nn.Sequential(
-            nn.Conv2d(7, WIDTHS[0], 4, 4, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.Hardswish()
-        )
-        self.first = _Block(WIDTHS[0], WIDTHS[0])
-        steps = list(zip(WIDTHS, WIDTHS[1:], strict=False))
-        self.down = nn.ModuleList(
-            nn.Sequential(_Block(fine, coarse, 2), _Block(coarse, coarse)) for fine, coarse in steps
-        )
-        self.up = nn.ModuleList(_Block(coarse, fine) for fine, coarse in steps)
-        self.mix = nn.ModuleList(_Block(fine, fine) for fine, _ in steps)
+        fine, middle, coarse = WIDTHS
+        self.patches = nn.Sequential(nn.Conv2d(3, fine, 4, 4, bias=False), nn.BatchNorm2d(fine), nn.Hardswish())
+        self.look8 = nn.Sequential(_Block(fine, middle, 2), nn.Conv2d(middle, middle, 1))
+        self.look16 = nn.Sequential(_Block(middle, coarse, 2), nn.Conv2d(coarse, coarse, 1))
+        window = (2 * REACH + 1) ** 2
+        self.mix16 = _Mix(coarse + 2 * window)
+        self.mix8 = _Mix(middle + 2 * window + CHANNELS)
+        self.mix4 = _Mix(fine + window + CHANNELS)
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Tensor:
         if previous is None or not self.previous_image:
             previous = image
         if prior is None or not self.prior_heatmap:
             prior = torch.zeros_like(image[:, :1])
-        x = self.first(self.patches(torch.cat([image * SCALE, previous * SCALE, prior], dim=1)))
-        maps = [x]
-        for step in self.down:
-            maps.append(step(maps[-1]))
-        x = maps.pop()
-        for widen, mix in zip(reversed(self.up), reversed(self.mix), strict=True):
-            fine = maps.pop()
-            x = mix(fine + F.interpolate(widen(x), scale_factor=2.0, mode="nearest"))
-        return x
+        now4, now8, now16 = self._look(image)
+        _, before8, before16 = self._look(previous)
+        prior4 = F.avg_pool2d(prior, 4)
+        prior8 = F.avg_pool2d(prior4, 2)
+        prior16 = F.avg_pool2d(prior8, 2)
+        x = self.mix16(torch.cat([now16, _likeness(now16, before16), _windows(prior16)], dim=1))
+        x = self.mix8(torch.cat([now8, _likeness(now8, before8), _windows(prior8), _doubled(x)], dim=1))
+        return self.mix4(torch.cat([now4, _windows(prior4), _doubled(x)], dim=1))
+
+    def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fine = self.patches(image * SCALE)
+        middle = self.look8(fine)
+        return fine, middle, self.look16(middle)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _windows(x: Tensor) -> Tensor:
+    """(B, 1, h, w) -> (B, window, h, w): the values around every cell, 0 outside of the map."""
+    size = 2 * REACH + 1
+    picks = torch.eye(size * size, dtype=x.dtype, device=x.device).view(size * size, 1, size, size)
+    return F.conv2d(x, picks, padding=REACH)
+
+
+def _likeness(now: Tensor, before: Tensor) -> Tensor:
+    """(B, C, h, w) twice -> (B, window, h, w): the cosine of each cell now and the cells around it before."""
+    height, width = now.shape[-2:]
+    now, before = _unit(now), F.pad(_unit(before), (REACH,) * 4)
+    steps = range(2 * REACH + 1)
+    return torch.stack(
+        [(now * before[:, :, y : y + height, x : x + width]).sum(dim=1) for y in steps for x in steps], dim=1
+    )
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().sum(dim=1, keepdim=True) + 1e-3)
