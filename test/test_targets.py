@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from centertrack_ros.geometry.gaussian import gaussian_radius
-from centertrack_ros.training.targets import GridObjects, make_targets, rotation_bins
+from centertrack_ros.training.targets import GridObjects, make_targets, rotation_bins, still_targets
 
 GRID = (40, 64)
 HEADS = {
@@ -123,3 +123,27 @@ def test_more_objects_than_slots_and_unknown_heads():
     assert make_targets(many, {"hm": 1}, GRID, 5)["mask"].tolist() == [1] * 5
     with pytest.raises(ValueError, match="keypoints"):
         make_targets(many, {"hm": 1, "keypoints": 34}, GRID, 5)
+
+
+def test_cells_of_a_still_image_lead_to_where_the_same_pixel_was():
+    now, before = np.array([[0.5, 0, 3], [0, 0.5, -2]]), np.array([[0.45, 0, 6], [0, 0.45, 1]])
+    found = still_targets(np.random.default_rng(0), now, before, (24, 32), (40, 50))
+    known = found["still_mask"][:, 0] > 0
+    assert 0.2 < known.mean() < 1 and (found["still_mask"][:, 0] == found["still_mask"][:, 1]).all()
+    cells = np.column_stack([found["still_index"] % 32, found["still_index"] // 32])
+    pixels = (cells - now[:, 2]) / 0.5
+    was = pixels * 0.45 + before[:, 2]
+    np.testing.assert_allclose((cells + found["still"])[known], was[known], atol=1e-4)
+    shown = (
+        (pixels >= 0).all(axis=1)
+        & (pixels <= [49, 39]).all(axis=1)
+        & (was >= 0).all(axis=1)
+        & (was <= [31, 23]).all(axis=1)
+    )
+    np.testing.assert_array_equal(known, shown)
+
+
+def test_two_different_pictures_say_nothing_about_cells():
+    affine = np.array([[0.5, 0, 0], [0, 0.5, 0]])
+    found = still_targets(np.random.default_rng(0), affine, affine, (24, 32), (0, 0))
+    assert not found["still_mask"].any() and not found["still"].any()

@@ -32,6 +32,7 @@ WEIGHTS = {
     "hps": 1.0,
     "hm_hp": 1.0,
     "hp_offset": 1.0,
+    "still": 0.0,  # not in the paper: displacement of any cell of a still image, see `targets.still_targets`
 }
 JOINTS = ("hm_hp", "hp_offset")  # heads that are asked at the joints, not at the objects
 CLAMP = 1e-4

@@ -52,7 +52,12 @@ class TrackingModule(pl.LightningModule):
             batch["previous"].contiguous(memory_format=torch.channels_last) if self.profile.previous_image else None,
             batch["prior"] if self.profile.prior_heatmap else None,
         )
-        return outputs_at_objects(network, features, batch["index"], batch["mask"], skipped)
+        outputs = outputs_at_objects(network, features, batch["index"], batch["mask"], skipped)
+        if "tracking" in outputs and "still" not in skipped:
+            others = [name for name in network.heads if name != "tracking"]  # type: ignore[union-attr]
+            anywhere = torch.ones_like(batch["still_index"])
+            outputs["still"] = outputs_at_objects(network, features, batch["still_index"], anywhere, others)["tracking"]
+        return outputs
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Weighted loss of one batch."""
@@ -89,7 +94,7 @@ class TrackingModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Losses, and what the network says at the true objects' cells."""
-        outputs = self._run(self.best_network, batch)
+        outputs = self._run(self.best_network, batch, ("still",))
         losses = head_losses(outputs, batch)
         figures = {f"val/{name}": loss for name, loss in losses.items()}
         figures["val/loss"] = weighted_sum(losses, self.weights)

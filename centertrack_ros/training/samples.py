@@ -28,7 +28,7 @@ from centertrack_ros.training.augment import (
     vary_color,
 )
 from centertrack_ros.training.joints import mirrored_joints
-from centertrack_ros.training.targets import GridObjects, make_targets
+from centertrack_ros.training.targets import GridObjects, make_targets, still_targets
 
 Array = NDArray[Any]
 RETRIES = 20  # other images tried in place of one that cannot be read
@@ -45,8 +45,9 @@ class Draw:
 class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
     """Samples of one or more collections for one model.
 
-    A sample: image, previous (3, H, W) normalised; prior (1, H, W); the arrays of `make_targets`; 'skipped', how many
-    unreadable images were passed over for it. `still` gives every image only itself as previous frame.
+    A sample: image, previous (3, H, W) normalised; prior (1, H, W); the arrays of `make_targets` and, drawn after all
+    else, of `still_targets`; 'skipped', how many unreadable images were passed over for it. `still` gives every image
+    only itself as previous frame.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         prior = noisy_prior(rng, mapped_boxes(previous_crop.affine(size), previous.boxes), size, how)
         objects = self._objects(image, previous, crop, prior.centers, self._unlabelled[index])
         grid = (size[0] // self.profile.down_ratio, size[1] // self.profile.down_ratio)
+        shown = pixels.shape[:2] if other == index else (0, 0)
         return {
             "image": self._input(rng, pixels, crop, size),
             "previous": self._input(rng, before, previous_crop, size),
             "prior": render(prior.peaks, size)[None],
             **make_targets(objects, self.profile.heads, grid, self.max_objects),
+            **still_targets(rng, crop.affine(grid), previous_crop.affine(grid), grid, shown),
         }
 
     def _input(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import draw, gaussian_radius
 from centertrack_ros.training.joints import joint_targets
 
@@ -30,6 +31,7 @@ SUPPORTED = (
     "hm_hp",
     "hp_offset",
 )
+STILL_CELLS = 128  # of a still image, whose displacement is known, whatever is there
 JOINT_HEADS = ("hps", "hm_hp", "hp_offset")
 
 
@@ -198,4 +200,27 @@ def _rotation(alphas: NDArray | None, padded, count: int, slots: int) -> Arrays:
         "rot_bins": padded(bins * known[:, None], np.int64),
         "rot_residuals": padded(residuals * known[:, None]),
         "rot_mask": padded(known),
+    }
+
+
+def still_targets(
+    rng: np.random.Generator, affine: NDArray, previous_affine: NDArray, grid: tuple[int, int], shown: tuple[int, int]
+) -> Arrays:
+    """Where cells of a still image were: between two crops of one picture everything moves, not only what is annotated.
+
+    affine, previous_affine  (2, 3) image px to grid px of the two crops;  shown  (height, width) px of the picture that
+    is in both, (0, 0) if they show different ones, which gives empty slots only
+    Gives still_index (S,) flat cells, still (S, 2) grid px from there to the previous place, still_mask (S, 2).
+    """
+    height, width = grid
+    cells = np.column_stack([rng.integers(0, width, STILL_CELLS), rng.integers(0, height, STILL_CELLS)])
+    places = transform(np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2], cells.astype(np.float64))
+    before = transform(previous_affine, places)
+    inside = (places >= 0).all(axis=1) & (places <= np.array(shown[::-1]) - 1.0).all(axis=1)
+    inside &= (before >= 0).all(axis=1) & (before <= np.array([width, height]) - 1.0).all(axis=1)
+    mask = np.repeat(inside[:, None], 2, axis=1)
+    return {
+        "still_index": cells[:, 1] * width + cells[:, 0],
+        "still": np.where(mask, before - cells, 0).astype(np.float32),
+        "still_mask": mask.astype(np.float32),
     }
