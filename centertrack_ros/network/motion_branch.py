@@ -12,6 +12,7 @@ WIDTHS = (24, 32, 48)  # of what is compared, at strides 4, 8, 16
 CHANNELS = 32  # of the answer
 REACH = 3  # cells to each side that are looked at: 24 px at stride 8, 48 px at stride 16
 SCALE = 1 / 128  # images come in 0..255
+SHARPNESS = 8.0  # factor on cosines before the softmax, to begin with
 
 
 class _Block(nn.Sequential):
@@ -39,6 +40,26 @@ class _Mix(nn.Sequential):
         )
 
 
+class _Match(nn.Module):
+    """Where each cell was, within its window: (B, C, h, w) now and before -> (B, window + 2, h, w).
+
+    A softmax over the window of how alike the cells are, and the mean place under it, cells from here in x and y.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # Means are taken off: what all cells have in common would make them all alike.
+        self.key = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels, affine=False))
+        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
+        reach = torch.arange(-REACH, REACH + 1, dtype=torch.float32)
+        y, x = torch.meshgrid(reach, reach, indexing="ij")
+        self.register_buffer("places", torch.stack([x.flatten(), y.flatten()])[:, :, None, None], persistent=False)
+
+    def forward(self, now: Tensor, before: Tensor) -> Tensor:
+        shares = torch.softmax(_likeness(self.key(now), self.key(before)) * self.sharpness, dim=1)
+        return torch.cat([shares * SHARPNESS, F.conv2d(shares, self.get_buffer("places"))], dim=1)
+
+
 class MotionBranch(nn.Module):
     """(image, previous, prior) -> (B, `channels`, H/4, W/4).
 
@@ -53,11 +74,11 @@ class MotionBranch(nn.Module):
         self.previous_image, self.prior_heatmap = previous_image, prior_heatmap
         fine, middle, coarse = WIDTHS
         self.patches = nn.Sequential(nn.Conv2d(3, fine, 4, 4, bias=False), nn.BatchNorm2d(fine), nn.Hardswish())
-        self.look8 = nn.Sequential(_Block(fine, middle, 2), nn.Conv2d(middle, middle, 1))
-        self.look16 = nn.Sequential(_Block(middle, coarse, 2), nn.Conv2d(coarse, coarse, 1))
+        self.look8, self.match8 = _Block(fine, middle, 2), _Match(middle)
+        self.look16, self.match16 = _Block(middle, coarse, 2), _Match(coarse)
         window = (2 * REACH + 1) ** 2
-        self.mix16 = _Mix(coarse + 2 * window)
-        self.mix8 = _Mix(middle + 2 * window + CHANNELS)
+        self.mix16 = _Mix(coarse + 2 * window + 2)
+        self.mix8 = _Mix(middle + 2 * window + 2 + CHANNELS)
         self.mix4 = _Mix(fine + window + CHANNELS)
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Tensor:
@@ -70,8 +91,8 @@ class MotionBranch(nn.Module):
         prior4 = F.avg_pool2d(prior, 4)
         prior8 = F.avg_pool2d(prior4, 2)
         prior16 = F.avg_pool2d(prior8, 2)
-        x = self.mix16(torch.cat([now16, _likeness(now16, before16), _windows(prior16)], dim=1))
-        x = self.mix8(torch.cat([now8, _likeness(now8, before8), _windows(prior8), _doubled(x)], dim=1))
+        x = self.mix16(torch.cat([now16, self.match16(now16, before16), _windows(prior16)], dim=1))
+        x = self.mix8(torch.cat([now8, self.match8(now8, before8), _windows(prior8), _doubled(x)], dim=1))
         return self.mix4(torch.cat([now4, _windows(prior4), _doubled(x)], dim=1))
 
     def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
