@@ -65,7 +65,7 @@ def test_the_commands_of_the_page_lead_from_a_bag_to_a_node_with_its_weights(pla
         if command[0] == "centertrack":
             assert main([*command[1:], *SMALLER[command[1]]]) == 0, " ".join(command)
     _, profile = checkpoints.load(place / "runs" / "my_drive" / "my_drive.safetensors")
-    assert profile.name == "my_drive" and profile.trained_tracking
+    assert profile.name == "my_drive" and profile.head_options["motion"]
     assert checkpoints.load(place / "runs" / "my_stills" / "my_stills.safetensors")[1].name == "my_stills"
     assert read_results(place / "out" / "my_drive.txt").length == FRAMES
     assert len(read_tracks(place / "after" / "my_drive", "/centertrack/output")[""].frames) == FRAMES
