@@ -25,6 +25,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.flaky(reruns=2))
 
 
+@pytest.fixture(autouse=True)
+def nobody_outlives_the_test() -> Iterator[None]:
+    """A test that fails leaves no node behind: one of the same name would answer in place of the next test's."""
+    from harness import Process
+
+    before = len(Process.started)
+    yield
+    for process in Process.started[before:]:
+        if process.alive:
+            process.end()
+    del Process.started[before:]
+
+
 @pytest.fixture(scope="session")
 def ros() -> Iterator[None]:
     """rclpy, initialised once; skips, with the reason, where ROS 2 or the interfaces are missing."""

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -35,7 +35,10 @@ def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
 class Process:
     """A child whose output is kept line by line."""
 
+    started: ClassVar[list[Process]] = []
+
     def __init__(self, command: Sequence[str], **environment: str) -> None:
+        Process.started.append(self)
         self.lines: list[str] = []
         self._child = subprocess.Popen(
             command,
