@@ -43,26 +43,27 @@ def load_engine(
     if path.suffix in _EXPORTED_FILES:
         return _load_exported(path, engine, device, flip_test, threads)
     if not engine.startswith("torch") and not dense and not _wants_cuda(device):
-        from centertrack_ros.engine import select
+        from centertrack_ros.engine.select import NotExported
 
-        if background and select.must_export(engine, path, flip_test):
+        try:
+            found = _load_kept(path, engine, flip_test, threads, build=not background)
+        except NotExported:
             from centertrack_ros.engine.background import BackgroundEngine
 
             first = _load_torch(path, "torch", "cpu", flip_test, dense, threads)
             return BackgroundEngine(first, lambda: _load_kept(path, engine, flip_test, threads))
-        found = _load_kept(path, engine, flip_test, threads)
         if found is not None:
             return found
     return _load_torch(path, engine, device, flip_test, dense, threads)
 
 
-def _load_kept(path: Path, engine: str, flip_test: bool, threads: int | None) -> Engine | None:
+def _load_kept(path: Path, engine: str, flip_test: bool, threads: int | None, build: bool = True) -> Engine | None:
     from centertrack_ros.engine import select
 
     if engine == "auto":
-        return select.fastest(path, flip_test, threads)
+        return select.fastest(path, flip_test, threads, build)
     try:
-        return select.named(engine, path, flip_test, threads)
+        return select.named(engine, path, flip_test, threads, build)
     except select.EngineUnavailable as error:
         _LOG.warning("%s; torch is used instead", error)
         return None

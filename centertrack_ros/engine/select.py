@@ -27,17 +27,21 @@ class EngineUnavailable(RuntimeError):
     """An engine that was asked for by name, and cannot run these weights here; the message says why."""
 
 
-def fastest(weights: Path, flip_test: bool, threads: int | None) -> Engine | None:
+class NotExported(Exception):
+    """An export could be made, but is not there and was not to be made."""
+
+
+def fastest(weights: Path, flip_test: bool, threads: int | None, build: bool = True) -> Engine | None:
     """The fastest exported engine that is checked and faster than torch; None, and one line that says why, if none is.
 
-    Makes the export if there is none yet, which takes a while.
+    Makes the export if there is none yet, which takes a while; without `build` raises NotExported instead.
     """
     present = [name for name in EXPORTED if EXPORTED[name] == "f32" and _is_installed(_MODULES[name])]
     if not present:
         _LOG.info("engine auto: torch, neither openvino nor onnxruntime is installed")
         return None
     try:
-        entry = kept_or_built(weights, flip_test, "f32", threads)
+        entry = kept_or_built(weights, flip_test, "f32", threads, build)
     except EngineUnavailable as error:
         _LOG.warning("engine auto: torch, because %s", error)
         return None
@@ -58,19 +62,14 @@ def fastest(weights: Path, flip_test: bool, threads: int | None) -> Engine | Non
     return None
 
 
-def must_export(name: str, weights: Path, flip_test: bool) -> bool:
-    """Whether 'auto' or an engine of this name needs an export that is not kept yet, and that can be made here."""
-    names = [other for other, variant in EXPORTED.items() if variant == "f32"] if name == "auto" else [name]
-    if not any(_is_installed(_MODULES[other]) for other in names) or not all(map(_is_installed, _EXPORTERS)):
-        return False
-    return cache.find(weights, flip_test, EXPORTED[names[0]])[0] is None
+def named(name: str, weights: Path, flip_test: bool, threads: int | None, build: bool = True) -> Engine:
+    """The engine of this name. Raises EngineUnavailable with one sentence when it cannot run these weights here.
 
-
-def named(name: str, weights: Path, flip_test: bool, threads: int | None) -> Engine:
-    """The engine of this name. Raises EngineUnavailable with one sentence when it cannot run these weights here."""
+    build  as in `fastest`
+    """
     if not _is_installed(_MODULES[name]):
         raise EngineUnavailable(f"engine {name} needs {_MODULES[name]}, which is not installed")
-    entry = kept_or_built(weights, flip_test, EXPORTED[name], threads)
+    entry = kept_or_built(weights, flip_test, EXPORTED[name], threads, build)
     result = entry.manifest["engines"].get(name, {})
     if "problem" in result:
         raise EngineUnavailable(f"engine {name} cannot run {weights.name}: {result['problem']}")
@@ -89,17 +88,21 @@ def _open(name: str, entry: cache.Entry, threads: int | None) -> Engine:
     return OpenVinoEngine(entry.path("model.xml"), threads, EXPORTED[name], keep, streams)
 
 
-def kept_or_built(weights: Path, flip_test: bool, variant: str, threads: int | None) -> cache.Entry:
+def kept_or_built(weights: Path, flip_test: bool, variant: str, threads: int | None, build: bool = True) -> cache.Entry:
     """The export of these weights for this machine.
 
-    Raises EngineUnavailable when there is none and none can be made, CheckpointError for unusable weights.
+    Raises EngineUnavailable when there is none and none can be made, CheckpointError for unusable weights, and without
+    `build` NotExported, silently, when one could be made.
     """
     entry, complaints = cache.find(weights, flip_test, variant)
+    missing = [name for name in _EXPORTERS if not _is_installed(name)] if entry is None else []
+    if entry is None and not missing and not build:
+        raise NotExported  # what is wrong with what is kept is said when it is made again
     for complaint in complaints:
         _LOG.warning("%s", complaint)
     if entry is not None:
         return entry
-    if missing := [name for name in _EXPORTERS if not _is_installed(name)]:
+    if missing:
         raise EngineUnavailable(f"nothing is exported yet, and {' and '.join(missing)} for that is not installed")
     with _one_builder(weights):
         entry, _ = cache.find(weights, flip_test, variant)  # another process may have been faster
