@@ -112,9 +112,9 @@ def _coco(args: argparse.Namespace) -> dict[str, Sequence]:
 
 
 def _video(args: argparse.Namespace) -> dict[str, Sequence]:
-    import cv2
 
     from centertrack_ros.datasets import mot
+    from centertrack_ros.datasets.pictures import write_picture
     from centertrack_ros.datasets.records import FrameTruth, empty_tracks
     from centertrack_ros.datasets.records import Sequence as Recording
     from centertrack_ros.datasets.sources import open_source
@@ -125,7 +125,7 @@ def _video(args: argparse.Namespace) -> dict[str, Sequence]:
     frames, size = [], None
     for index, shot in enumerate(open_source(args.source, rate=args.rate), start=1):
         path = args.scratch / f"{index:06d}.jpg"
-        cv2.imwrite(str(path), shot.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        write_picture(path, shot.image)
         size = shot.image.shape[:2]
         camera = Camera.from_focal(size[1], size[0], args.focal) if args.focal else None
         frame = known.get(index, FrameTruth(index, 0.0, empty_tracks()))

@@ -95,9 +95,8 @@ def _labelled(
     source: Source, engine: Engine, config: TrackerConfig, certainty: Certainty, args: argparse.Namespace
 ) -> Sequence:
     """One recording, its images written, its certain tracks as truth."""
-    import cv2
-
     from centertrack_ros.cli.track import track
+    from centertrack_ros.datasets.pictures import write_picture
     from centertrack_ros.datasets.records import Sequence
     from centertrack_ros.training.pseudo_labels import certain_labels, seen
 
@@ -110,8 +109,7 @@ def _labelled(
         path = None
         if number % args.every == 0 and shot.image.shape[:2] == size:
             path = folder / f"{number // args.every + 1:06d}.{'png' if args.png else 'jpg'}"
-            if not cv2.imwrite(str(path), shot.image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
-                raise OSError(f"{path}: the image could not be written")
+            write_picture(path, shot.image)
         frames.append(seen(result, index=number, stamp=shot.stamp, image=path, camera=shot.camera))
     labelled = [frame for frame in certain_labels(frames, certainty) if frame.image is not None]
     placed = tuple(replace(frame, index=number) for number, frame in enumerate(labelled, start=1))

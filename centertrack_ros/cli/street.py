@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from centertrack_ros.datasets.street import StreetConfig
-    from centertrack_ros.datasets.street.bags import write_street_bags
     from centertrack_ros.datasets.street.coco_video import write_streets
 
     width, _, height = args.size.partition("x")
@@ -60,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     configs = (replace(first, seed=args.seed + k) for k in range(args.sequences))
     suffix = ".png" if args.png else ".jpg"
     if args.format == "bag":
+        from centertrack_ros.datasets.street.bags import write_street_bags
+
         paths = write_street_bags(args.output, configs, suffix, progress=progress)
     else:
         paths = [write_streets(args.output, configs, suffix, progress)]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import Sequence
+from centertrack_ros.geometry.boxes3d import centers
 from centertrack_ros.geometry.iou import iou
 
 Array = NDArray[np.float64]
@@ -60,8 +61,7 @@ def paths_of(sequence: Sequence, kind: str, poses: Mapping[int, Array]) -> Paths
         if found.locations is None or found.dimensions is None:
             continue
         chosen = np.flatnonzero((found.class_ids == number) & (tracks.hits > 0))
-        middles = np.asarray(found.locations[chosen], np.float64)
-        middles[:, 1] -= np.asarray(found.dimensions[chosen, 0], np.float64) / 2
+        middles = centers(found.dimensions[chosen], found.locations[chosen])
         pose = poses[frame.index]
         offsets = (middles @ pose[:3, :3].T)[:, :2]
         near = np.linalg.norm(offsets, axis=1) < RANGES.get(kind, USUAL_RANGE)

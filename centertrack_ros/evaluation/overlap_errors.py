@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import FrameTruth, Sequence
 from centertrack_ros.evaluation.track_scores import Pair
+from centertrack_ros.geometry.boxes3d import centers
 from centertrack_ros.geometry.iou import areas, iou
 from centertrack_ros.tracking.types import Detections
 
@@ -91,7 +92,8 @@ def box_errors(truth: Sequence, results: Sequence) -> dict[str, dict[str, Array]
 def _errors(truth: Detections, row: int, found: Detections, column: int, is_first: bool) -> Mapping[str, float]:
     if found.locations is None or found.dimensions is None or truth.locations is None or truth.dimensions is None:
         return {}
-    one, other = _middle(truth, row), _middle(found, column)
+    one = centers(truth.dimensions[[row]], truth.locations[[row]])[0]
+    other = centers(found.dimensions[[column]], found.locations[[column]])[0]
     distance = float(np.linalg.norm(one))
     if not distance <= MAX_DISTANCE or not np.isfinite(other).all():
         return {}
@@ -108,11 +110,3 @@ def _errors(truth: Detections, row: int, found: Detections, column: int, is_firs
         if np.linalg.norm(speed) > MOVING and np.isfinite(said).all():
             errors["velocity"] = float(np.linalg.norm(said - speed))
     return errors
-
-
-def _middle(detections: Detections, row: int) -> Array:
-    """(3,) m, centre of the 3D box in the camera's optical frame."""
-    assert detections.locations is not None and detections.dimensions is not None
-    middle = np.asarray(detections.locations[row], np.float64).copy()
-    middle[1] -= float(detections.dimensions[row, 0]) / 2
-    return middle

@@ -71,13 +71,14 @@ def read_tables(text: str) -> list[list[list[str]]]:
     return tables
 
 
-def interval(figure: Mapping[str, Any], digits: int = 1) -> str:
-    """'71.2 (68.9 to 74.0)'; '-' where there is no figure."""
+def interval(figure: Mapping[str, Any], digits: int = 1, sign: str = "", unknown: str = "-") -> str:
+    """'71.2 (68.9 to 74.0)'; `unknown` where there is no figure. sign: '+' shows that of positive numbers, too."""
     if figure["value"] is None:
-        return "-"
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.{digits}f}"
-    return f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+        return unknown
+    value, low, high = (
+        "" if figure[name] is None else f"{figure[name]:{sign}.{digits}f}" for name in ("value", "low", "high")
+    )
+    return f"{value} ({low} to {high})" if low and high else value
 
 
 def page(document: Mapping[str, Any]) -> str:
@@ -152,21 +153,14 @@ def sentence(claim: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """What was found about a claim, and whether that agrees with the paper, both from the figures alone."""
     names = document["rows"]
     found = "; ".join(
-        f"{_signed(one)} at {one['rate']:g} Hz{', intervals apart' if one['apart'] else ''}"
+        f"{interval(one, sign='+', unknown='unknown')} at {one['rate']:g} Hz"
+        f"{', intervals apart' if one['apart'] else ''}"
         for one in claim["differences"]
     )
     return (
         f"{claim['figure']}, *{names[claim['better']]}* minus *{names[claim['worse']]}*: {found}. "
         f"The paper: {claim['paper']}. {verdict(claim)}"
     )
-
-
-def _signed(one: Mapping[str, Any]) -> str:
-    if one["value"] is None:
-        return "unknown"
-    if one["low"] is None or one["high"] is None:
-        return f"{one['value']:+.1f}"
-    return f"{one['value']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f})"
 
 
 def verdict(claim: Mapping[str, Any]) -> str:

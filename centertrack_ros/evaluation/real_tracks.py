@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import mot
+from centertrack_ros.datasets.pictures import write_picture
 from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, empty_tracks
 from centertrack_ros.engine.remembering import RememberingEngine
 from centertrack_ros.evaluation.ablation import every_nth
@@ -52,7 +53,7 @@ def read_pets(folder: Path, frames: Path) -> Sequence:
         if not is_there:
             raise DataError(folder / "vtest.avi", f"no picture of frame {index}")
         path = frames / f"{index:06d}.png"
-        cv2.imwrite(str(path), image)
+        write_picture(path, np.asarray(image))
         empty = FrameTruth(index, (index - 1) / PETS_RATE, empty_tracks(), {"considered": np.zeros(0, bool)})
         found.append(replace(known.get(index, empty), image=path))
     return replace(truth, frames=tuple(found), image_size=(int(image.shape[0]), int(image.shape[1])))

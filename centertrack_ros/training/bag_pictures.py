@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from centertrack_ros.datasets.pictures import write_picture
 from centertrack_ros.datasets.rosbag import BagReader
 from centertrack_ros.datasets.sources import BagSource, camera_names, image_topics
 from centertrack_ros.geometry.cameras import Camera
@@ -59,8 +59,7 @@ def _write(bag: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
         rows = found.setdefault(name, [])
         for number, frame in enumerate(BagSource(bag, image_topic=topic)):
             file = Path(name) / f"{number:06d}.jpg"
-            if not cv2.imwrite(str(folder / file), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
-                raise OSError(f"{folder / file}: the image could not be written")
+            write_picture(folder / file, frame.image)
             rows.append({"file": file.as_posix(), "stamp": frame.stamp, "camera": _values(frame.camera)})
     return found
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from centertrack_ros.datasets.bag_export import write_bag
+from centertrack_ros.datasets.pictures import write_picture
 from centertrack_ros.datasets.records import FrameTruth, Sequence
 from centertrack_ros.datasets.street.actors import CLASSES
+from centertrack_ros.datasets.street.coco_video import JPEG_QUALITY
 from centertrack_ros.datasets.street.config import StreetConfig
 from centertrack_ros.datasets.street.street import Street
 from centertrack_ros.datasets.street.truth import StreetFrame
@@ -28,8 +29,7 @@ def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict
         camera = frame.camera_name.lower()
         path = folder / camera / f"{frame.index:06d}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
-            raise OSError(f"{path}: the image could not be written")
+        write_picture(path, frame.image, JPEG_QUALITY)
         frames.setdefault(camera, []).append(_truth(frame, path))
     size = (config.height, config.width)
     return {

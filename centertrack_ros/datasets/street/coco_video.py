@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from centertrack_ros.datasets.pictures import write_picture
 from centertrack_ros.datasets.street.actors import CLASSES
 from centertrack_ros.datasets.street.config import StreetConfig
 from centertrack_ros.datasets.street.street import Street
 from centertrack_ros.datasets.street.truth import StreetFrame
 
 ANNOTATIONS = "annotations.json"
+JPEG_QUALITY = 92
 
 
 def write_streets(
@@ -62,8 +63,7 @@ class _Book:
         name = f"{video}/{frame.index + 1:06d}{self.suffix}"
         path = self.folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), frame.image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
-            raise OSError(f"{path}: the image could not be written")
+        write_picture(path, frame.image, JPEG_QUALITY)
         image_id = len(self.images) + 1
         self.images.append(
             {
