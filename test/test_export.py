@@ -24,13 +24,16 @@ NUSCENES = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim
 POSE = {"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "hps": 34, "hm_hp": 17, "hp_offset": 2}
 
 
-def mobilenet() -> tuple[nn.Module, ModelProfile]:
-    """The embedded network, whose peaks differ as trained ones do, with stems and heads that all say something."""
+def mobilenet(**head_options) -> tuple[nn.Module, ModelProfile]:
+    """The embedded network, whose peaks differ as trained ones do, with stems (or a branch) and heads that all say
+    something.
+    """
     torch.manual_seed(4)
     embedded, known = checkpoints.load(weights_path("mobilenetv3-coco"))
-    profile = replace(known, name="mobile", heads={**known.heads, "dep": 1})
+    profile = replace(known, name="mobile", heads={**known.heads, "dep": 1}, head_options=head_options)
     network = build(profile)
-    network.load_state_dict({**network.state_dict(), **embedded.state_dict()})
+    ours, theirs = network.state_dict(), embedded.state_dict()
+    network.load_state_dict({**ours, **{n: v for n, v in theirs.items() if n in ours and ours[n].shape == v.shape}})
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
@@ -42,6 +45,7 @@ MODELS = {
     "nuscenes": lambda: seeded_network(NUSCENES),
     "pose": lambda: seeded_network(POSE),
     "mobilenet": mobilenet,
+    "mobilenet with a branch": lambda: mobilenet(motion=True, conditioned_heatmap=True, coordinates=True),
     "no stems": lambda: seeded_network({"hm": 3, "reg": 2, "wh": 2}, previous_image=False, prior_heatmap=False),
 }
 

@@ -18,7 +18,12 @@ from centertrack_ros.engine.load import load_engine
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import SparseHeads, gather_cells
-from centertrack_ros.network.mobilenetv3_centernet import ConvLayer, MobileNetV3CenterNet, upsample_twice
+from centertrack_ros.network.mobilenetv3_centernet import (
+    ConvLayer,
+    MobileNetV3CenterNet,
+    coordinates,
+    upsample_twice,
+)
 
 REFERENCE = Path(__file__).parent / "data" / "centernet_tfjs"
 FRAMES = ("pedestrians_512x512", "street_512x320")
@@ -254,10 +259,28 @@ def test_a_fused_branch_gives_the_same(embedded):
             torch.testing.assert_close(value, plain[name], rtol=1e-3, atol=1e-3 * float(plain[name].abs().max()))
 
 
+def test_coordinates_tell_the_added_heads_where_a_cell_lies_and_nobody_else(embedded):
+    network = with_branch(embedded, coordinates=True)
+    image = network_input("street_512x320")
+    with torch.inference_mode():
+        features = network.features(image)
+        assert torch.equal(network(image)["hm"], embedded(image)["hm"])
+        column, row = features[0, -2:]
+        # From the middle of the image, in 32 cells: a network input of 512 px is 128 cells wide.
+        assert column[0, 0] == pytest.approx(-63.5 / 32) and row[0, 0] == pytest.approx(-39.5 / 32)
+        torch.testing.assert_close(column, -column.flip(1))
+        torch.testing.assert_close(row, -row.flip(0))
+        middle, larger = coordinates(torch.zeros(2, 1, 20, 30)), coordinates(torch.zeros(2, 1, 24, 34))
+        torch.testing.assert_close(larger[:, :, 2:-2, 2:-2], middle)  # the same direction of view, whatever the size
+        features[0, -2:] = 0
+        assert not torch.equal(network.tracking(features), network.tracking(network.features(image)))
+        assert torch.equal(network.hm(features), embedded(image)["hm"])
+
+
 @pytest.mark.parametrize("motion", [False, True])
 def test_sparse_heads_read_what_dense_ones_say(embedded, motion):
     if motion:
-        embedded = with_branch(embedded)
+        embedded = with_branch(embedded, coordinates=True)
     image = network_input("street_512x320")
     index = torch.tensor([[0, 127, 79 * 128, 79 * 128 + 127, 40 * 128 + 64]])  # all corners, and inside
     heads = {name: embedded.heads[name] for name in ("ltrb", "tracking")}

@@ -12,9 +12,11 @@ import torch
 pytest.importorskip("lightning", reason="training needs Lightning")
 
 from centertrack_ros.datasets.records import DataError
+from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.build import build
+from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.annotations import read_coco_video, read_yolo
@@ -142,6 +144,18 @@ def test_previous_crop_differs_within_its_bounds_and_mirrors_alike():
     for _ in range(200):
         crop = random_crop(rng, (300, 500), Augmentation())
         assert 0.59 * 500 <= crop.span <= 1.31 * 500 and 128 <= crop.center[0] <= 372
+
+
+def test_a_centred_crop_keeps_every_pixels_direction_of_view():
+    """What the camera sees straight ahead stays in the middle; a zoom is another focal length."""
+    rng, zooms = np.random.default_rng(3), set()
+    for _ in range(50):
+        crop = random_crop(rng, (300, 500), Augmentation(scales=(0.7, 1.0), centred=True))
+        np.testing.assert_allclose(
+            transform(crop.affine((96, 160)), np.array([[249.5, 150.0]])), [[80.0, 48.0]], atol=0.5
+        )
+        zooms.add(round(crop.zoom, 1))
+    assert zooms == {0.7, 0.8, 0.9, 1.0}
 
 
 def test_mirroring_twice_is_nothing():
@@ -397,6 +411,17 @@ def test_a_head_that_gets_to_see_more_begins_with_the_answers_it_gave(tmp_path, 
         torch.testing.assert_close(after[name], before[name])
 
 
+def test_what_is_to_begin_anew_does_not_take_the_starts_weights(tmp_path, video):
+    made = recipe(tmp_path, video, start="mobilenetv3-coco", profile={}, fresh=["hm.", "last."])
+    begun, _ = start_network(made)
+    known, _ = checkpoints.load(weights_path("mobilenetv3-coco"))
+    same = {name: torch.equal(value, known.state_dict()[name]) for name, value in begun.state_dict().items()}
+    assert not same["hm.pointwise.conv.weight"] and not same["last.conv.weight"]
+    assert all(equal for name, equal in same.items() if not name.startswith(("hm.", "last.")))
+    with pytest.raises(ValueError, match="fresh: no parameter's name begins with 'nothing'"):
+        start_network(replace(made, fresh=("nothing",)))
+
+
 def test_a_head_without_weight_costs_no_time_and_learns_nothing(tmp_path, video):
     made = recipe(tmp_path, video, loss_weights={"wh": 0.0}, steps=1, ema=0.0, val=[])
     before = weights(train(replace(made, learning_rate=1e-12), tmp_path / "a", progress=False))
@@ -447,16 +472,21 @@ def test_a_wrong_recipe_is_refused_with_its_reason(tmp_path, text, said):
         read_recipe(path)
 
 
+def test_a_change_reaches_into_a_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("{name: x, augmentation: {flip: 0.25, lost: 0.4}, train: [{kind: street, folder: a}]}")
+    made = read_recipe(path, {"augmentation.lost": 0, "steps": 7, "loss_weights.hm": 2})
+    assert (made.augmentation.lost, made.augmentation.flip, made.steps, made.loss_weights) == (0, 0.25, 7, {"hm": 2})
+    with pytest.raises(ValueError, match="'name' has no keys inside"):
+        read_recipe(path, {"name.first": "y"})
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[1] / "config" / "training").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_shipped_recipe_is_sound(path):
     """It reads, its network can be made, every head has targets, and its held-out streets share no seed or look."""
     made = read_recipe(path)
-    if made.start.startswith("runs/"):  # what another recipe leaves there
-        before = read_recipe(path.with_name(f"{Path(made.start).stem}.yaml"))
-        assert made.start == f"runs/{before.name}/{before.name}.safetensors"
-        made = replace(made, start=before.start)
     network, profile = start_network(made)
     nothing = np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 2))
     make_targets(GridObjects(*nothing), profile.heads, (profile.input_height // 4, profile.input_width // 4))

@@ -15,7 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, help="folder for logs, checkpoints, weights; default: runs/NAME")
     parser.add_argument(
-        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the recipe, such as steps=100 or augmentation.lost=0",
     )
     parser.add_argument("--restart", action="store_true", help="begin anew although there is a checkpoint")
     parser.add_argument("--stop-after", type=int, metavar="STEP", help="end early; the same command without it goes on")

@@ -272,6 +272,8 @@ class MobileNetV3CenterNet(TrackingNetwork):
     motion       False: CenterTrack's stems add the two extra inputs to the trunk's first layer. True: a branch of their
                  own looks at them, for the added heads only; published heads answer as without it, whatever it learns
     conditioned_heatmap  the branch corrects the heatmap, too
+    coordinates  added heads are told where a cell lies, see `coordinates`: for a camera whose height and pitch belong
+                 to the model, places in the image say how far away things on the ground are
     stem_kernel  kernel of the two extra stems
     batch_norm   True: a BatchNorm after the convolutions of backbone and neck, for training from nothing; False (the
                  published weights): they are folded into the convolutions
@@ -288,8 +290,10 @@ class MobileNetV3CenterNet(TrackingNetwork):
         batch_norm: bool = False,
         motion: bool = False,
         conditioned_heatmap: bool = False,
+        coordinates: bool = False,
     ) -> None:
         super().__init__(heads)
+        self.coordinates = coordinates
         self.stem = ConvLayer(3, STEM_CHANNELS, 3, 2, activation="hard_swish", batch_norm=batch_norm)
         self.previous_stem = Stem(3, stem_kernel) if previous_image and not motion else None
         self.prior_stem = Stem(1, stem_kernel) if prior_heatmap and not motion else None
@@ -300,12 +304,14 @@ class MobileNetV3CenterNet(TrackingNetwork):
         )
         self.last = ConvLayer(widths[-1], LAST_CHANNELS, activation="hard_swish", batch_norm=batch_norm)
         self.neck = Neck(batch_norm)
-        added = self.motion.channels if self.motion is not None else 0
+        added = (self.motion.channels if self.motion is not None else 0) + (2 if coordinates else 0)
         for name, channels in heads.items():
             self.add_module(name, _head(name, added, channels, head_conv, conditioned_heatmap and motion))
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
-        """What the heads read, (B, 128 and those of the branch, H/4, W/4); inputs as in `TrackingNetwork.features`."""
+        """What the heads read, (B, 128 and those of the branch and of `coordinates`, H/4, W/4); inputs as in
+        `TrackingNetwork.features`.
+        """
         check_input_size(image)
         x = self.stem(image)
         if self.previous_stem is not None and previous is not None:
@@ -319,8 +325,12 @@ class MobileNetV3CenterNet(TrackingNetwork):
                 laterals.append(expansion)
             if index == LATERAL_OUTPUT:
                 laterals.append(x)
-        features = self.neck(*laterals, self.last(x))
-        return features if self.motion is None else torch.cat([features, self.motion(image, previous, prior)], dim=1)
+        parts = [self.neck(*laterals, self.last(x))]
+        if self.motion is not None:
+            parts.append(self.motion(image, previous, prior))
+        if self.coordinates:
+            parts.append(coordinates(parts[0]))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def fused(self) -> MobileNetV3CenterNet:
         """A copy for inference: batch norms, and `ACTIVATION_SCALE`, go into convolutions; the same numbers to 1e-5.
@@ -342,6 +352,15 @@ class MobileNetV3CenterNet(TrackingNetwork):
                 for branch in (twin.neck.up32.narrow, twin.neck.up32.wide):
                     branch.depthwise.conv.weight *= ACTIVATION_SCALE
         return twin
+
+
+def coordinates(features: Tensor) -> Tensor:
+    """(B, 2, h, w): how far each cell of a map lies to the right of the map's middle and below it, in 32 cells."""
+    height, width = features.shape[-2:]
+    x = (torch.arange(width, device=features.device, dtype=features.dtype) + 0.5 - width / 2) / 32
+    y = (torch.arange(height, device=features.device, dtype=features.dtype) + 0.5 - height / 2) / 32
+    column, row = x.expand(height, width), y[:, None].expand(height, width)
+    return torch.stack([column, row])[None].expand(features.shape[0], -1, -1, -1)
 
 
 def _head(name: str, added: int, channels: int, head_conv: int, conditioned: bool) -> nn.Module:

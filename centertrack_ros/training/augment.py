@@ -34,6 +34,7 @@ class Augmentation:
 
     flip         probability of mirroring
     crop         whether image and scale are cropped at random;  scales  least and greatest crop in image sizes
+    centred      crops keep the image's middle, so that a place in the input means the same direction of view always
     color        brightness, contrast and saturation vary by +- this;  lighting  spread along the principal colours
     shift, scale   how the previous frame's crop differs: parts of the image size, normal but at most twice / once this
     same_crop    the previous frame of a video is cropped like the current one (still images always differ)
@@ -44,6 +45,7 @@ class Augmentation:
     flip: float = 0.5
     crop: bool = True
     scales: tuple[float, float] = (0.6, 1.3)
+    centred: bool = False
     color: float = 0.4
     lighting: float = 0.1
     shift: float = 0.05
@@ -112,6 +114,8 @@ def random_crop(rng: np.random.Generator, size: tuple[int, int], how: Augmentati
         return Crop((width / 2.0, height / 2.0), longer, 1.0, mirrored, width)
     steps = np.arange(how.scales[0], how.scales[1] + 0.05, 0.1)
     zoom = float(rng.choice(steps))
+    if how.centred:
+        return Crop((width / 2.0, height / 2.0), longer * zoom, zoom, mirrored, width)
     center = tuple(
         float(rng.integers(edge, length - edge))
         for edge, length in ((_border(width), width), (_border(height), height))

@@ -84,10 +84,21 @@ def rotation_loss(values: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor)
     return total
 
 
-def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def relative_depth_loss(raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error of the depths' logarithms: a tenth too far costs the same at 5 m and at 50 m.
+
+    raw  of head 'dep', (B, K, 1), whose depth is 1 / sigmoid - 1 = exp(-raw);  target  m
+    """
+    return l1_loss(-raw, target.clamp(min=0.1).log(), mask)
+
+
+def head_losses(
+    outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], relative_depth: bool = False
+) -> dict[str, Tensor]:
     """Unweighted loss of every head of `outputs` that the targets say something about.
 
     outputs  head -> raw map (B, C, h, w), or values at the objects' cells (B, K, C); hm and JOINTS are always maps
+    relative_depth  see `relative_depth_loss`; else in metres, as in the paper
     """
     index = targets["index"]
     losses = {}
@@ -105,6 +116,8 @@ def head_losses(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) ->
             losses[name] = rotation_loss(values, targets["rot_bins"], targets["rot_residuals"], targets["rot_mask"])
         elif name == "nuscenes_att":
             losses[name] = attribute_loss(values, targets[name], targets[f"{name}_mask"])
+        elif name == "dep" and relative_depth:
+            losses[name] = relative_depth_loss(values, targets[name], targets[f"{name}_mask"])
         else:
             values = metric_depth(values) if name == "dep" else values
             losses[name] = l1_loss(values, targets[name], targets[f"{name}_mask"])

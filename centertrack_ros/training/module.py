@@ -61,7 +61,7 @@ class TrackingModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Weighted loss of one batch."""
-        losses = head_losses(self._run(self.network, batch, self.unweighted), batch)
+        losses = head_losses(self._run(self.network, batch, self.unweighted), batch, self.recipe.relative_depth)
         total = weighted_sum(losses, self.weights)
         if not torch.isfinite(total):
             parts = ", ".join(f"{name} {float(loss):.3g}" for name, loss in losses.items())
@@ -95,7 +95,7 @@ class TrackingModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Losses, and what the network says at the true objects' cells."""
         outputs = self._run(self.best_network, batch, ("still",))
-        losses = head_losses(outputs, batch)
+        losses = head_losses(outputs, batch, self.recipe.relative_depth)
         figures = {f"val/{name}": loss for name, loss in losses.items()}
         figures["val/loss"] = weighted_sum(losses, self.weights)
         found = batch["mask"] > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -84,10 +84,12 @@ class Recipe:
     learning_rate of Adam, reached after `warmup` steps, divided by 10 at each of `drop_at`
     clip_gradient norm, 0: off;  ema  decay of the averaged weights that are validated and exported, 0: off
     freeze        beginnings of parameter names that stay as they are
+    fresh         beginnings of names that do not take the start's weights
     relative_rates  beginning of parameter names -> factor on the learning rate, times the tensor's root mean square:
                   for trained weights with folded batch norms, whose sizes differ by orders of magnitude
     sample_size   (height, width) px of the training images, () for the model's input size
     loss_weights  head -> weight, where it differs from the official one; 0: it is not trained
+    relative_depth  the depth's loss counts in parts of the depth, not in metres
     precision, devices, nodes, strategy, accelerator   as Lightning knows them
     workers       processes that load data;  seed;  threads  of torch per process, 0: as it is
     """
@@ -111,9 +113,11 @@ class Recipe:
     clip_gradient: float = 0.0
     ema: float = 0.999
     freeze: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
     relative_rates: Mapping[str, float] = field(default_factory=dict)
     sample_size: tuple[int, ...] = ()
     loss_weights: Mapping[str, float] = field(default_factory=dict)
+    relative_depth: bool = False
     precision: str = "32-true"
     accelerator: str = "auto"
     devices: int = 1
@@ -145,6 +149,7 @@ class Recipe:
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe in a YAML file; relative paths in it are relative to the working directory.
 
+    overrides  keys that differ; 'augmentation.lost' is the key inside of a mapping
     Raises ValueError naming an unknown key or a wrong value, OSError when the file cannot be read.
     """
     import yaml
@@ -156,9 +161,20 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: expected a mapping of recipe keys, got {type(raw).__name__}")
     try:
-        return from_mapping({**raw, **(overrides or {})})
+        for key, value in (overrides or {}).items():
+            raw = _changed(raw, key.split("."), value)
+        return from_mapping(raw)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _changed(raw: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    if len(path) == 1:
+        return {**raw, path[0]: value}
+    inside = raw.get(path[0]) or {}
+    if not isinstance(inside, Mapping):
+        raise ValueError(f"recipe: '{path[0]}' has no keys inside, so there is no '{'.'.join(path)}'")
+    return {**raw, path[0]: _changed(inside, path[1:], value)}
 
 
 def from_mapping(raw: Mapping[str, Any]) -> Recipe:
@@ -170,7 +186,7 @@ def from_mapping(raw: Mapping[str, Any]) -> Recipe:
     if "scales" in augmentation:
         augmentation["scales"] = tuple(augmentation["scales"])
     values["augmentation"] = _made(Augmentation, augmentation, "augmentation")
-    for key in ("drop_at", "freeze", "sample_size"):
+    for key in ("drop_at", "freeze", "fresh", "sample_size"):
         values[key] = tuple(values.get(key) or ())
     return _made(Recipe, values, "recipe")
 

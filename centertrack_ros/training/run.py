@@ -140,7 +140,7 @@ def start_network(recipe: Recipe) -> tuple[nn.Module, ModelProfile]:
     old, known = checkpoints.load(weights_path(recipe.start))
     profile = replace(known, **{"name": recipe.name, **changes})
     network = build(profile)
-    _carry_over(old, known, network, profile)
+    _carry_over(old, known, network, profile, recipe.fresh)
     return network, profile
 
 
@@ -158,10 +158,16 @@ def _profile_changes(raw: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _carry_over(old: nn.Module, known: ModelProfile, network: nn.Module, profile: ModelProfile) -> None:
-    """Copy what fits; of a heatmap for other classes the channels of the classes that both know. A head that sees more
-    than before answers as before."""
+def _carry_over(
+    old: nn.Module, known: ModelProfile, network: nn.Module, profile: ModelProfile, fresh: tuple[str, ...] = ()
+) -> None:
+    """Copy what fits, but for names that begin as in `fresh`; of a heatmap for other classes the channels of the
+    classes that both know. A head that sees more than before answers as before.
+    """
     source, target = old.state_dict(), network.state_dict()
+    if unused := [b for b in fresh if not any(name.startswith(b) for name in target)]:
+        raise ValueError(f"recipe: fresh: no parameter's name begins with '{unused[0]}'")
+    source = {name: value for name, value in source.items() if not name.startswith(fresh)} if fresh else source
     shared = [
         (profile.classes.index(name), known.classes.index(name)) for name in profile.classes if name in known.classes
     ]
