@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,7 +81,7 @@ class Renderer:
         id_camera.setTagStateKey("id")
         self._id_states: set[int] = set()
         self._stashed: set[int] = set()
-        self._ranged: list[tuple[Any, NDArray[np.float64], float]] = []
+        self._ranged: list[tuple[Any, NDArray[np.float64], float, float]] = []
         self._textures: dict[int, Any] = {}
 
     def _view(self, name: str, size: tuple[int, int], mask: int) -> tuple[Any, Any, Any]:
@@ -116,6 +117,7 @@ class Renderer:
         parent: Any = None,
         opacity: float = 1.0,
         reach: float | None = None,
+        beyond: float = 0.0,
     ) -> Any:
         """Put a mesh into the scene and give its handle.
 
@@ -124,7 +126,8 @@ class Renderer:
         occludes whether it hides things in the object image
         opacity  below 1 what lies behind shines through
         parent   another handle
-        reach    m from the camera to the mesh's middle up to which it is drawn; None: always
+        reach    m from the camera to the mesh's middle up to which it is drawn, and `beyond` from which on; None:
+            always
         layer    painter's order of things flat on the ground (and the sky), which neither test nor write depth; None:
             solid
         """
@@ -148,7 +151,7 @@ class Renderer:
         if not occludes:
             node.hide(core.BitMask32(ID_MASK))
         if reach is not None:
-            self._ranged.append((node, mesh.positions.mean(axis=0), reach))
+            self._ranged.append((node, mesh.positions.mean(axis=0), beyond, reach))
         if label:
             self._declare(label)
             node.setTag("id", str(label))
@@ -245,8 +248,8 @@ class Renderer:
             output.setActive(ids or output is self._views[0][0])
         if sky is not None:
             sky.setPos(*position)
-        for node, middle, reach in self._ranged:
-            self.show(node, bool(np.hypot(middle[0] - position[0], middle[1] - position[1]) < reach))
+        for node, middle, beyond, reach in self._ranged:
+            self.show(node, beyond <= math.hypot(middle[0] - position[0], middle[1] - position[1]) < reach)
         self._engine.renderFrame()
         fine = self._pixels(self._views[0][1])
         if self._fine != self.size:

@@ -19,6 +19,8 @@ SKY, GROUND, STRIP, CROSS, LANE, MARKING, SHADOW = range(7)
 CHUNK = 40.0  # m of road per node, so that what is behind the camera is culled
 # How far off (m) a kind of thing is still drawn; houses (other textures) always are.
 REACH = {"plain": 70.0, "foliage": 130.0, "bark": 70.0}
+# Where crowns of trees become coarser: they are a third of all triangles.
+COARSE = 45.0
 
 Array = NDArray[np.float64]
 
@@ -62,7 +64,7 @@ class _Stage:
 
     def __init__(self, renderer: Renderer, look: int, rng: np.random.Generator) -> None:
         self.renderer, self.rng, self._look = renderer, rng, look
-        self._solid: dict[tuple[str, int, int], list[Mesh]] = defaultdict(list)
+        self._solid: dict[tuple[str, int, int, tuple[float, float]], list[Mesh]] = defaultdict(list)
         self._flat: dict[tuple[int, str, int], list[Mesh]] = defaultdict(list)
         self.casts: list[Mesh] = []
 
@@ -70,16 +72,19 @@ class _Stage:
         """The seed of one of `count` textures of a kind."""
         return self._look * 1000 + int(self.rng.integers(count))
 
-    def solid(self, mesh: Mesh, kind: str, seed: int, station: float) -> None:
-        self._solid[kind, seed, int(station // CHUNK)].append(mesh)
+    def solid(self, mesh: Mesh, kind: str, seed: int, station: float, coarse: Mesh | None = None) -> None:
+        """A thing that stands at `station` of the road; `coarse` takes its place beyond `COARSE`."""
+        chunk, reach = int(station // CHUNK), REACH.get(kind, 260.0)
+        self._solid[kind, seed, chunk, (0.0, COARSE if coarse else reach)].append(mesh)
+        if coarse:
+            self._solid[kind, seed, chunk, (COARSE, reach)].append(coarse)
 
     def flat(self, mesh: Mesh, layer: int, kind: str, seed: int) -> None:
         self._flat[layer, kind, seed].append(mesh)
 
     def finish(self) -> None:
-        for (kind, seed, _), meshes in self._solid.items():
-            mesh = merge(meshes)
-            self.renderer.add(mesh, tex.material(kind, seed), reach=REACH.get(kind, 260.0))
+        for (kind, seed, _, (beyond, reach)), meshes in self._solid.items():
+            self.renderer.add(merge(meshes), tex.material(kind, seed), reach=reach, beyond=beyond)
         for (layer, kind, seed), meshes in self._flat.items():
             self.renderer.add(merge(meshes), tex.material(kind, seed), layer=layer, occludes=False)
 
@@ -296,7 +301,8 @@ def _houses(stage: _Stage, road: Road, length: float, clear: tuple[Array, float]
                     at += wide + float(rng.uniform(0, 8))
 
 
-def _tree(rng: np.random.Generator, height: float) -> tuple[Mesh, Mesh]:
+def _tree(rng: np.random.Generator, height: float) -> tuple[Mesh, Mesh, Mesh]:
+    """Trunk, crown, and the crown as it looks from afar."""
     trunk = height * rng.uniform(0.25, 0.4)
     wood = cylinder((0, 0, 0), (0, 0, trunk + 0.5), (0.16, 0.1), (0.4, 0.32, 0.25), 6, (0, 0, 1, 3))
     green = (
@@ -304,15 +310,15 @@ def _tree(rng: np.random.Generator, height: float) -> tuple[Mesh, Mesh]:
         if rng.random() < 0.93
         else rng.uniform((0.65, 0.45, 0.2), (0.8, 0.6, 0.3))
     )
-    blobs = []
+    blobs, coarse = [], []
     for _ in range(int(rng.integers(2, 5))):
         size = (height - trunk) * rng.uniform(0.28, 0.45)
         center = (*(rng.normal(0, size * 0.45, 2)), trunk + (height - trunk) * rng.uniform(0.35, 0.65))
         rough = rng.uniform(0.78, 1.2, (7, 10))
-        blobs.append(
-            ellipsoid(center, (size, size, size * 1.1), green * rng.uniform(0.85, 1.1), 6, 10, (0, 0, 4, 3), rough)
-        )
-    return wood, merge(blobs)
+        look = center, (size, size, size * 1.1), green * rng.uniform(0.85, 1.1)
+        blobs.append(ellipsoid(*look, 6, 10, (0, 0, 4, 3), rough))
+        coarse.append(ellipsoid(*look, 3, 5, (0, 0, 4, 3), rough[::2, ::2]))
+    return wood, merge(blobs), merge(coarse)
 
 
 def _furniture(stage: _Stage, road: Road, length: float, clear: tuple[Array, float] | None) -> None:
@@ -339,10 +345,11 @@ def _furniture(stage: _Stage, road: Road, length: float, clear: tuple[Array, flo
                     continue
                 at = (point[0], point[1], 0.0)
                 if kind == "tree":
-                    wood, crown = trees[int(rng.integers(len(trees)))]
+                    wood, crown, coarse = trees[int(rng.integers(len(trees)))]
                     turn, grow = rng.uniform(0, 6.28), rng.uniform(0.8, 1.25)
                     stage.solid(wood.moved(at, turn, (grow,) * 3), "bark", bark, station)
-                    stage.solid(crown.moved(at, turn, (grow,) * 3), "foliage", leaves, station)
+                    place = at, turn, (grow,) * 3
+                    stage.solid(crown.moved(*place), "foliage", leaves, station, coarse.moved(*place))
                     top = float(crown.positions[:, 2].max()) * grow
                     stage.casts.append(
                         ellipsoid((*point, top * 0.7), (top * 0.25, top * 0.25, top * 0.3), (0, 0, 0), 3, 6)

@@ -141,6 +141,7 @@ class _Play:
         self._shadows = renderer.shadows(self.weather.sun)
         self._atlas = actor_atlas(look)
         self._bodies: dict[int, _Body] = {}
+        self._stances: dict[int, tuple[float, ...]] = {}  # x, y, yaw, gait in which each body stands in the renderer
         self._sensor = _Sensor(config, self.weather.dusk)
 
     def _square(self, road: Any) -> tuple[tuple[Array, float], tuple[Array, float]]:
@@ -237,7 +238,11 @@ class _Play:
             cast.actors.tolist(), cast.models, cast.positions, cast.yaws, cast.velocities, cast.gaits, strict=True
         ):
             body = self._body(actor, model)
-            at = (*(position + velocity * later), 0.0)
+            stance = (*(position + velocity * later).tolist(), float(yaw), float(gait))
+            if self._stances.get(actor) == stance:  # parked, or waiting
+                continue
+            self._stances[actor] = stance
+            at = (*stance[:2], 0.0)
             self.renderer.place(body.whole, at, yaw)
             self.renderer.place(body.shadow, at, yaw)
             for node, part in body.limbs:
@@ -318,5 +323,5 @@ class _Sensor:
         """The image as the sensor gives it."""
         y, x = self._config.rng(10_000 + index).integers(0, 64, 2)
         height, width = image.shape[:2]
-        noise = np.ascontiguousarray(self._noise[y : y + height, x : x + width])
+        noise = self._noise[y : y + height, x : x + width]
         return cv2.add(cv2.LUT(image, self._curve), noise, dtype=cv2.CV_8U)

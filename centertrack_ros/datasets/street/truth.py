@@ -68,14 +68,28 @@ def extents(labels: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], N
     """Pixels (count,) and boxes (count, 4) x1, y1, x2, y2 px (NaN where no pixel) of the labels 0..count-1 of an
     image.
     """
+    height, width = labels.shape
+    # Run by run of equal pixels in a row, of which there are far fewer than pixels.
+    flat = labels.ravel()
+    begins = np.ones(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[::width] = True
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], flat.size)
+    shown = np.flatnonzero(flat[starts])
+    which, starts, ends = flat[starts[shown]], starts[shown], ends[shown]
+    row = starts // width
+    left, right = np.full(count, width), np.zeros(count, np.int64)
+    np.minimum.at(left, which, starts - row * width)
+    np.maximum.at(right, which, ends - row * width)
+    pixels = np.bincount(which, ends - starts, minlength=count).astype(np.int64)
     boxes = np.full((count, 4), np.nan, np.float32)
-    for image, low, high in ((labels, 1, 3), (np.ascontiguousarray(labels.T), 0, 2)):
-        flat = np.flatnonzero(image)
-        which, line = image.ravel()[flat], flat // image.shape[1]
-        # Line by line: the last one written is the farthest, and the first (written last in reverse) the nearest.
-        boxes[which, high] = line + 1
-        boxes[which[::-1], low] = line[::-1]
-    return np.bincount(which, minlength=count), boxes
+    # Row by row: the last one written is the lowest, and the first (written last in reverse) the highest.
+    boxes[which, 3] = row + 1
+    boxes[which[::-1], 1] = row[::-1]
+    seen = pixels > 0
+    boxes[seen, 0], boxes[seen, 2] = left[seen], right[seen]
+    return pixels, boxes
 
 
 def _union(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
