@@ -121,11 +121,11 @@ def test_rates_must_be_of_the_same_streets(outcomes) -> None:
 
 
 def test_rows_without_weights_are_left_out_with_a_sentence() -> None:
-    rows, notes = missing_models(ROWS, {"main": Path("a"), "static_images": Path("b")})
+    rows, notes = missing_models(ROWS, {"main": Path("a"), "branch": Path("b"), "branch_static": Path("c")})
     assert {row.key for row in ROWS} - {row.key for row in rows} == {"noiseless"}
-    assert len(notes) == 1 and "without_heatmap_noise" in notes[0]
+    assert len(notes) == 1 and "branch_noiseless" in notes[0]
     with pytest.raises(ValueError, match="no weights"):
-        missing_models(ROWS, {"static_images": Path("b")})
+        missing_models(ROWS, {"branch_static": Path("b")})
 
 
 def test_held_out_streets_are_of_seeds_and_looks_that_no_recipe_uses() -> None:

@@ -14,6 +14,13 @@ HEADINGS = {
     "training": "How it was trained (table 5)",
     "association": "Association and rebirth (table 5)",
 }
+# What a table's rows are, where their names do not say it.
+REMARKS = {
+    "training": """\
+Three models that differ in nothing but what the rows say: beside the detector of the model above, which stays as it is,
+the part that sees the previous image and the prior heatmap was trained anew, shortly
+(`config/training/street-3d-branch.yaml`). They are to be compared with each other, not with *full*.""",
+}
 # The paper's own figures, as the project's sources give them.
 PAPER = {
     "parts": """\
@@ -87,7 +94,7 @@ def page(document: Mapping[str, Any]) -> str:
     for name, keys in TABLES.items():
         present = [key for key in keys if key in document["rows"]]
         parts.append(f"## {HEADINGS[name]}")
-        parts += _notes(document, keys)
+        parts += [REMARKS.get(name, ""), *_notes(document, keys)]
         if len(present) > 1:
             parts += [_figure_table(document, present, figure) for figure in FIGURES]
             parts.append(

@@ -51,8 +51,9 @@ ROWS = (
     Row("flow", "optical flow (DIS)", {"motion": "flow"}),
     Row("hungarian", "full, Hungarian", {"association": "hungarian"}),
     Row("rebirth", "full, rebirth within 1.07 s", {"rebirth": 32 / 30}),
-    Row("noiseless", "trained without heatmap noise", model="without_heatmap_noise"),
-    Row("static", "trained on single images", model="static_images"),
+    Row("noiseless", "trained without heatmap noise", model="branch_noiseless"),
+    Row("static", "trained on single images", model="branch_static"),
+    Row("control", "trained on videos with heatmap noise", model="branch"),
 )
 FULL = "full"
 
