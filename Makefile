@@ -4,7 +4,7 @@ RUN := scripts/run
 SYSTEM_PYTHON := $(or $(PYTHON),python3)
 export PYTHON
 
-.PHONY: help setup setup-tests setup-jazzy demo bench bench-quick paper-tables paper-tables-quick test test-slow test-jazzy fuzz soak overload lint clean
+.PHONY: help setup setup-tests setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick test test-slow test-jazzy fuzz soak overload lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
 
 demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
 	@$(RUN) centertrack demo $(ARGS)
+
+demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d
+	@$(RUN) centertrack demo --street --output out/demo-3d $(ARGS)
 
 bench-quick: setup  ## the network's speed in every engine against the official way; one line of JSON at the end
 	@$(RUN) python benchmarks/bench.py --quick $(ARGS)

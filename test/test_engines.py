@@ -234,7 +234,7 @@ def test_torch_answers_until_the_first_export_is_done(tmp_path, monkeypatch, cap
     with caplog.at_level(logging.INFO, "centertrack_ros"):
         engine = load_engine(tmp_path / "w.safetensors", threads=1, background=True)
         first = check.answers(engine, (192, 256))
-        assert engine.name == "torch" and engine.profile.name == "mobilenetv3-coco"
+        assert engine.name == "torch" and engine.profile.name == "mobilenetv3-coco-track"
         early = engine.prepare(check.scene((192, 256), 0), np.eye(2, 3), (192, 256))
         assert engine.wait(600)
         assert engine.name in ("openvino", "onnxruntime")

@@ -205,7 +205,7 @@ def test_an_engine_that_cannot_be_is_named(arguments, error, complaint) -> None:
 
 def test_the_embedded_model_is_the_default() -> None:
     engine = load_engine(engine="torch", device="cpu")
-    assert engine.profile.name == "mobilenetv3-coco" and engine.name == "torch"
+    assert engine.profile.name == "mobilenetv3-coco-track" and engine.name == "torch"
     image = np.zeros((*SIZE, 3), np.uint8)
     prepared = engine.prepare(image, IDENTITY, SIZE)
     (peaks,) = engine.infer([prepared], [prepared], [NO_TRACKS])

@@ -10,17 +10,18 @@ from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, MOTIONS, TrackerConfig
 
-# What is sound for a model that has learnt displacements: the paper's matching, with its rebirth.
+# What is sound for a small detector. Boxes of two people in one, which come and go in a crowd, are kept off by their
+# size; a lost track competes with live ones, since it is expected where it should come out from behind them.
+# `config/demo.yaml` says the same to the node.
 WITH_DISPLACEMENT: dict[str, Any] = {
-    "rebirth": 1.0,
-    "live_first": True,
+    "association": "hungarian",
+    "max_size_ratio": 2.0,
+    "rebirth": 2.0,
     "propagate_lost": True,
     "duplicate_iou": 0.7,
     "correct_focal_length": True,
 }
-# For one that has not (the embedded one): a Kalman filter says where a track is expected. Boxes of two people in one,
-# which come and go in a crowd, are kept off by their size; a lost track competes with live ones, since it is expected
-# where it should come out from behind them. `config/demo.yaml` says the same to the node.
+# For a model that has learnt no displacements: a Kalman filter says where a track is expected.
 WITHOUT_DISPLACEMENT: dict[str, Any] = {
     "motion": "kalman",
     "association": "hungarian",

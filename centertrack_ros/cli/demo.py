@@ -25,14 +25,20 @@ NODE = "/centertrack"
 MAIN_OUTPUT = f"{NODE}/output/detections_3d"
 OUTPUTS = [MAIN_OUTPUT, f"{NODE}/output/detections_2d", f"{NODE}/output/markers", f"{NODE}/output/label_info"]
 GENERATED_OUTPUTS = [f"{NODE}/output/tracks", f"{NODE}/debug/timing"]
+STREET_SEED, STREET_FRAMES, STREET_RATE = 7_000_000, 100, 7.0
 _START_S = 60.0
 _LAST_ANSWERS_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bag", type=Path, help="another rosbag2 to play; the bundled clip otherwise")
+    parser.add_argument(
+        "--street", action="store_true", help="play a synthetic drive instead, tracked in 3D by mobilenetv3-street-3d"
+    )
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
-    parser.add_argument("--params", type=Path, metavar="YAML", help="the node's parameters; config/demo.yaml otherwise")
+    parser.add_argument(
+        "--params", type=Path, metavar="YAML", help="the node's parameters; config/demo.yaml or demo_street.yaml"
+    )
     parser.add_argument("--output", type=Path, default=Path("out/demo"), metavar="DIR", help="folder for the results")
     parser.add_argument("--rate", type=float, default=1.0, help="1 is the speed of the recording")
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes into the video too")
@@ -48,17 +54,20 @@ def run(args: argparse.Namespace) -> int:
             raise ImportError(f"ROS 2's {package} is not here: `make demo` brings it along, or source a distribution")
     if not args.rate > 0:
         raise ValueError(f"--rate must be above 0, got {args.rate:g}")
-    bag = args.bag or share_file("demo/pets09_s2l1")
+    if args.street and args.bag:
+        raise ValueError("--street plays a drive of its own: leave out --bag")
+    # Told to end, it ends its children too, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bag = _street(_prepare(args.output)) if args.street else args.bag or share_file("demo/pets09_s2l1")
+    params = args.params or share_file("config/demo_street.yaml" if args.street else "config/demo.yaml")
     source = BagSource(bag, image_topic=args.topic)
     with BagReader(bag) as reader:
         has_clock = "/clock" in reader.topics
-    # Told to end, it ends its children too, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder = _prepare(args.output)
-    found = Live(source, args.rate, has_clock, args.params or share_file("config/demo.yaml"), folder).play()
+    folder = args.output if args.street else _prepare(args.output)
+    found = Live(source, args.rate, has_clock, params, folder).play()
     write_text(found, folder / "tracks.txt")
     if not args.no_video:
-        write_video(found, source, folder / "video.webm", args.draw_3d)
+        write_video(found, source, folder / "video.webm", args.draw_3d or args.street)
     figures = summary(found)
     (folder / "summary.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(table(figures))
@@ -71,10 +80,23 @@ def run(args: argparse.Namespace) -> int:
 def _prepare(folder: Path) -> Path:
     """The folder for the results, without those of a run before."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / "recording", ignore_errors=True)
+    for name in ("recording", "street"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("video.webm", "tracks.txt", "summary.json", "node.log", "player.log", "recorder.log"):
         (folder / name).unlink(missing_ok=True)
     return folder
+
+
+def _street(folder: Path) -> Path:
+    """A drive as a bag with its truth. Raises ModuleNotFoundError without Panda3D."""
+    from centertrack_ros.datasets.street import StreetConfig
+    from centertrack_ros.datasets.street.bags import write_street_bags
+
+    print(f"rendering a drive of {STREET_FRAMES} frames …", flush=True)
+    # Of textures and shapes that no model was trained on.
+    drive = StreetConfig(seed=STREET_SEED, frames=STREET_FRAMES, rate=STREET_RATE, look="test")
+    (bag,) = write_street_bags(folder / "street", [drive])
+    return bag
 
 
 def _tell_where(folder: Path, video: bool) -> None:

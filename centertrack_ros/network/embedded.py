@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
-DEFAULT = "mobilenetv3-coco"
+DEFAULT = "mobilenetv3-coco-track"
 
 
 def names() -> tuple[str, ...]:

@@ -20,10 +20,11 @@ import yaml
 
 from centertrack_ros.cli._files import share_file
 from centertrack_ros.cli._process import Child, ChildError, ros_environment
-from centertrack_ros.cli._tracking import WITHOUT_DISPLACEMENT
+from centertrack_ros.cli._tracking import WITH_DISPLACEMENT
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.mot import read_results
 from centertrack_ros.datasets.rosbag import BagReader, BagWriter, stamp_ns
+from centertrack_ros.engine.load import load_engine
 from centertrack_ros.ros.parameters import BY_NAME, tracker_config
 from centertrack_ros.tracking.config import TrackerConfig
 
@@ -156,8 +157,12 @@ def test_the_demos_parameters_are_those_of_the_command_line():
     """Live and offline runs differ in nothing but the way that images come."""
     written = yaml.safe_load(share_file("config/demo.yaml").read_text())["/**"]["ros__parameters"]
     assert set(written) - {"use_sim_time"} <= set(BY_NAME)
-    live = tracker_config({**{name: spec.default for name, spec in BY_NAME.items()}, **written}, trained_tracking=False)
-    offline = TrackerConfig(**{**WITHOUT_DISPLACEMENT, "classes": ("person",), "track_threshold": 0.3})
+    live = tracker_config({**{name: spec.default for name, spec in BY_NAME.items()}, **written}, trained_tracking=True)
+    thresholds = {
+        "track_threshold": 0.3,
+        "new_threshold": load_engine("default", engine="torch").profile.thresholds.new,
+    }
+    offline = TrackerConfig(**{**WITH_DISPLACEMENT, "classes": ("person",), **thresholds})
     for name in (
         "classes",
         "track_threshold",
@@ -166,6 +171,7 @@ def test_the_demos_parameters_are_those_of_the_command_line():
         "association",
         "rebirth",
         "live_first",
+        "propagate_lost",
         "min_hits",
     ):
         assert getattr(live, name) == getattr(offline, name), name
@@ -213,6 +219,23 @@ def test_the_recording_holds_what_the_node_published(demo_folder):
         for _, message in reader.messages(["/centertrack/output/detections_3d"]):
             ids = [detection.id for detection in message.detections]
             assert ids == [detection.id for detection in flat[stamp_ns(message.header.stamp)].detections]
+
+
+def test_a_synthetic_drive_is_answered_with_boxes_from_the_models_own_heads(tmp_path, monkeypatch):
+    pytest.importorskip("panda3d")
+    from centertrack_ros.cli import demo
+
+    monkeypatch.setattr(demo, "STREET_FRAMES", 8)
+    assert main(["demo", "--street", "--output", str(tmp_path / "out"), "--rate", "0.2", "--no-video"]) == 0
+    classes, depths = set(), []
+    with BagReader(tmp_path / "out" / "recording") as reader:
+        for _, message in reader.messages(["/centertrack/output/detections_3d"]):
+            for detection in message.detections:
+                classes.add(detection.results[0].hypothesis.class_id)
+                depths.append(detection.bbox.center.position.z)
+    assert classes <= {"car", "truck", "bus", "pedestrian", "cyclist"} and "car" in classes
+    assert len(depths) > 8 and 2 < np.median(depths) < 60
+    assert main(["demo", "--street", "--bag", str(CLIP)]) == 1
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_demo_with_the_nodes_own_words(short_clip, tmp_path, capsys):
