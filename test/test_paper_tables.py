@@ -171,7 +171,7 @@ def test_the_command_writes_the_page_from_the_embedded_weights(tmp_path) -> None
     said = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert said.returncode == 0, said.stderr
     figures = json.loads(said.stdout.splitlines()[-1])
-    assert {cell["row"] for cell in figures["cells"]} == {row.key for row in SHIPPED}
+    assert {cell["row"] for cell in figures["cells"]} == {row.key for row in ROWS}
     found = json.loads((tmp_path / "out" / "tables.json").read_text())
     assert found["network_run"] < found["network_asked"]
     by_row = {(cell["row"], cell["rate"]): cell["figures"]["IDF1"]["value"] for cell in found["cells"]}
