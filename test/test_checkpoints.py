@@ -81,6 +81,9 @@ def test_what_surrounds_the_parameters_does_not_change_them(tmp_path: Path, mot_
 def test_safetensors_keep_weights_and_profile(half: bool, tmp_path: Path) -> None:
     network, profile = seeded_network({"hm": 3, "reg": 2, "dep": 1}, head_options={"num_head_conv": 2}, licence="MIT")
     checkpoints.save(tmp_path / "w.safetensors", network, profile, half=half)
+    (tmp_path / "plain").touch()
+    modes = [(tmp_path / name).stat().st_mode for name in ("w.safetensors", "plain")]
+    assert modes[0] == modes[1], "whoever may read other files here may read these"
     loaded, loaded_profile = checkpoints.load(tmp_path / "w.safetensors")
     assert loaded_profile == profile and not loaded.training
     before = network.state_dict()

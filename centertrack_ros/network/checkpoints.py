@@ -79,14 +79,15 @@ def save(
 
     Raises CheckpointError when the weights do not fit the profile, or do not fit into float16.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     state = dict(weights.state_dict() if isinstance(weights, nn.Module) else weights)
     build_loaded(profile, state, f"weights for '{profile.name}'")
     if half:
         state = {key: _to_half(key, value) for key, value in state.items()}
     state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    save_file(state, str(path), metadata={"format": _FORMAT, "profile": profile.to_json()})
+    # Not by `save_file`, whose files nobody but their owner may read: a node can be another user.
+    Path(path).write_bytes(to_bytes(state, metadata={"format": _FORMAT, "profile": profile.to_json()}))
 
 
 def build_loaded(profile: ModelProfile, state: Mapping[str, Tensor], where: str) -> nn.Module:

@@ -75,8 +75,8 @@ class _Stage:
     def solid(self, mesh: Mesh, kind: str, seed: int, station: float, coarse: Mesh | None = None) -> None:
         """A thing that stands at `station` of the road; `coarse` takes its place beyond `COARSE`."""
         chunk, reach = int(station // CHUNK), REACH.get(kind, 260.0)
-        self._solid[kind, seed, chunk, (0.0, COARSE if coarse else reach)].append(mesh)
-        if coarse:
+        self._solid[kind, seed, chunk, (0.0, reach if coarse is None else COARSE)].append(mesh)
+        if coarse is not None:
             self._solid[kind, seed, chunk, (COARSE, reach)].append(coarse)
 
     def flat(self, mesh: Mesh, layer: int, kind: str, seed: int) -> None:
