@@ -115,7 +115,6 @@ def test_the_3d_model_still_scores_what_its_card_says(tmp_path) -> None:
         "yaw": float(np.degrees(np.median(errors["yaw"]))),
         "velocity": float(np.mean(errors["velocity"])),
     }
-    print(found)
     said = row("mobilenetv3-street-3d", "six streets at 5 Hz")
     for (name, value), cell in zip(found.items(), said, strict=True):
         assert value == pytest.approx(float(cell.split()[0]), rel=0.02), name

@@ -13,23 +13,15 @@ from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, MOTIONS, Tracke
 # What is sound for a small detector. Boxes of two people in one, which come and go in a crowd, are kept off by their
 # size; a lost track competes with live ones, since it is expected where it should come out from behind them.
 # `config/demo.yaml` says the same to the node.
-WITH_DISPLACEMENT: dict[str, Any] = {
+_SMALL_DETECTOR: dict[str, Any] = {
     "association": "hungarian",
     "max_size_ratio": 2.0,
     "rebirth": 2.0,
-    "propagate_lost": True,
     "duplicate_iou": 0.7,
-    "correct_focal_length": True,
 }
+WITH_DISPLACEMENT: dict[str, Any] = {**_SMALL_DETECTOR, "propagate_lost": True, "correct_focal_length": True}
 # For a model that has learnt no displacements: a Kalman filter says where a track is expected.
-WITHOUT_DISPLACEMENT: dict[str, Any] = {
-    "motion": "kalman",
-    "association": "hungarian",
-    "max_size_ratio": 2.0,
-    "rebirth": 2.0,
-    "new_threshold": 0.45,
-    "duplicate_iou": 0.7,
-}
+WITHOUT_DISPLACEMENT: dict[str, Any] = {**_SMALL_DETECTOR, "motion": "kalman", "new_threshold": 0.45}
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

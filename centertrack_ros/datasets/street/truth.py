@@ -68,7 +68,7 @@ def extents(labels: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], N
     """Pixels (count,) and boxes (count, 4) x1, y1, x2, y2 px (NaN where no pixel) of the labels 0..count-1 of an
     image.
     """
-    height, width = labels.shape
+    width = labels.shape[1]
     # Run by run of equal pixels in a row, of which there are far fewer than pixels.
     flat = labels.ravel()
     begins = np.ones(flat.size, bool)
