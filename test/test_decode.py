@@ -158,5 +158,12 @@ def test_decoding_copies_what_it_returns():
             assert not np.shares_memory(array, source)
 
 
+@pytest.mark.parametrize(("step", "told"), [(None, 3.0), (0.5, 6.0), (0.0, np.nan)])
+def test_velocities_are_metres_per_second_whatever_the_head_tells(step, told):
+    peaks = peaks_of(np.array([[100.0, 100, 140, 160]]), velocity=np.full((1, 3), 3.0))
+    found = decode(peaks, PLACEMENT.from_grid, velocity_step=step)
+    np.testing.assert_allclose(found.velocities, np.full((1, 3), told))
+
+
 def test_no_peaks_decode_to_no_detections():
     assert len(decode(peaks_of(np.zeros((0, 4)), **heads_3d(0)), PLACEMENT.from_grid)) == 0

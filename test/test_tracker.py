@@ -294,6 +294,18 @@ def test_a_lost_track_that_moves_on_is_found_where_it_went():
     assert list(waiting[-1]) != [1]
 
 
+@pytest.mark.parametrize("step", [0.1, 0.5])
+def test_metres_per_frame_become_metres_per_second_at_any_rate(step):
+    heads = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "velocity": 3}
+    tracker = Tracker(RectangleEngine(profile(heads=heads, velocity_per_frame=True)))
+    first, *others = [
+        tracker.step(paint([Thing(1, (20 + 8 * k, 20, 60 + 8 * k, 60))]), stamp=5.0 + step * k).tracks for k in range(3)
+    ]
+    assert np.isnan(first.detections.velocities).all()  # nothing can be seen to move in one image
+    for tracks in others:
+        np.testing.assert_allclose(tracks.detections.velocities, [[2 / step, 0, 0]], atol=1e-4)
+
+
 def test_image_velocities_are_pixels_per_second():
     tracker = Tracker(RectangleEngine(), TrackerConfig(velocity_smoothing=1.0))
     for t in range(3):

@@ -193,6 +193,46 @@ def test_depth_follows_the_crop_and_the_focal_length(tmp_path):
     assert TrackingSamples([read(folder)], nearer, NONE)[0]["dep"][0, 0] == pytest.approx(10.0, rel=1e-3)
 
 
+def _moving_video(folder: Path) -> Path:
+    """`write_video` with a velocity, and half a second between frames."""
+    write_video(folder, extra={"velocity": [3.0, 0.5, -2.0]})
+    document = json.loads((folder / "annotations.json").read_text())
+    for image in document["images"]:
+        image["stamp"] = 100.0 + 0.5 * image["frame_id"]
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_metres_per_frame_are_those_since_the_previous_image_in_the_mirror_too(tmp_path):
+    data = [read(_moving_video(tmp_path / "v"))]
+    heads = {"hm": 2, "wh": 2, "velocity": 3}
+    per_frame = replace(PROFILE, heads=heads, velocity_per_frame=True)
+    for flip, right in ((0.0, 1.5), (1.0, -1.5)):
+        samples = TrackingSamples(data, per_frame, replace(NONE, flip=flip))
+        assert samples[2]["velocity"][0].tolist() == [right, 0.25, -1.0] and samples[2]["velocity_mask"][0].all()
+        assert samples[0]["velocity"][0].tolist() == [0, 0, 0]  # the first frame is its own previous one
+        official = TrackingSamples(data, replace(PROFILE, heads=heads), replace(NONE, flip=flip))[2]
+        assert official["velocity_mask"][0].any() != bool(flip)
+    told = [
+        TrackingSamples(data, per_frame, Augmentation(flip=0, crop=True, scales=(1.0, 1.0)))[Draw(2, (seed,))]
+        for seed in range(40)
+    ]
+    assert {float(sample["velocity"][0, 0]) for sample in told if sample["mask"][0]} == {-3.0, -1.5, 0.0, 1.5, 3.0}
+
+
+def test_the_motion_of_frames_without_a_stamp_is_unknown(tmp_path):
+    data = [read(write_video(tmp_path / "v", extra={"velocity": [3.0, 0.5, -2.0]}))]
+    profile = replace(PROFILE, heads={"hm": 2, "velocity": 3}, velocity_per_frame=True)
+    assert not TrackingSamples(data, profile, NONE)[2]["velocity_mask"].any()
+
+
+@pytest.mark.parametrize(("backwards", "reached"), [(True, {0, 1, 2, 3, 4}), (False, {0, 1, 2})])
+def test_the_previous_frame_is_near_and_in_the_past_if_so_wished(video, backwards, reached):
+    samples = TrackingSamples([read(video)], PROFILE, Augmentation(backwards=backwards))
+    rng = np.random.default_rng(0)
+    assert {samples.previous_of(2, rng) for _ in range(100)} == reached
+
+
 def test_batches_depend_on_their_number_only_and_ranks_share_them_out():
     def draws(start, ranks=1, rank=0):
         sampler = ResumableBatches(np.ones(7), 6 // ranks, 4, 3, rank, ranks, position=lambda: start)
@@ -481,13 +521,24 @@ def test_a_change_reaches_into_a_recipe(tmp_path):
         read_recipe(path, {"name.first": "y"})
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "config" / "training").glob("*.yaml")), ids=lambda p: p.stem
-)
-def test_every_shipped_recipe_is_sound(path):
+RECIPES = Path(__file__).parents[1] / "config" / "training"
+
+
+def first_network(made, folder):
+    """The network that a recipe begins with; one that goes on from another recipe's run, with that one's beginning."""
+    if made.start.startswith("runs/"):
+        before = read_recipe(RECIPES / f"{Path(made.start).stem}.yaml")
+        assert made.start == f"runs/{before.name}/{before.name}.safetensors"
+        checkpoints.save(folder / f"{before.name}.safetensors", *first_network(before, folder))
+        made = replace(made, start=str(folder / f"{before.name}.safetensors"))
+    return start_network(made)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_sound(path, tmp_path):
     """It reads, its network can be made, every head has targets, and its held-out streets share no seed or look."""
     made = read_recipe(path)
-    network, profile = start_network(made)
+    network, profile = first_network(made, tmp_path)
     nothing = np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 2))
     make_targets(GridObjects(*nothing), profile.heads, (profile.input_height // 4, profile.input_width // 4))
     freeze(network, made.freeze)

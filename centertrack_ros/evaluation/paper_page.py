@@ -17,9 +17,9 @@ HEADINGS = {
 # What a table's rows are, where their names do not say it.
 REMARKS = {
     "training": """\
-Three models that differ in nothing but what the rows say: beside the detector of the model above, which stays as it is,
-the part that sees the previous image and the prior heatmap was trained anew, shortly
-(`config/training/street-3d-branch.yaml`). They are to be compared with each other, not with *full*.""",
+Three models that differ in nothing but what the rows say: beside the detector of the first part of the training of the
+model above, which stays as it was then, the part that sees the previous image and the prior heatmap was trained anew,
+shortly (`config/training/street-3d-branch.yaml`). They are to be compared with each other, not with *full*.""",
 }
 # The paper's own figures, as the project's sources give them.
 PAPER = {

@@ -52,6 +52,8 @@ class ModelProfile:
     pixel_scale     factor from 0..255 before the mean is subtracted (1/255 for official weights)
     thresholds      the scores that these weights were evaluated with
     trained_focal_length  px at network input size that depths belong to; None: no depth head, or unknown
+    velocity_per_frame  True: the velocity head tells metres moved since the previous image, from which the tracker makes
+                    m/s; False (official): m/s, which a network can only guess that is not told its frame rate
     trained_tracking  False while the tracking head is untrained (its displacement says nothing)
     max_detections  K of the top-K
     head_options    {'head_conv': 256, 'num_head_conv': 1, …}: what the architecture needs beside `heads`
@@ -73,6 +75,7 @@ class ModelProfile:
     pixel_scale: float = 1.0 / 255.0
     thresholds: Thresholds = field(default_factory=Thresholds)
     trained_focal_length: float | None = None
+    velocity_per_frame: bool = False
     trained_tracking: bool = True
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)

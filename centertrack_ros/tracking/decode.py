@@ -25,10 +25,13 @@ def decode(
     threshold: float = -1.0,
     zero_tracking: bool = False,
     depth_scale: float = 1.0,
+    velocity_step: float | None = None,
 ) -> Detections:
     """Detections, image px, of the peaks that score above `threshold`, strongest first.
 
     from_grid  (2, 3) float32 map output-grid px -> image px
+    velocity_step  s since the previous image, for a velocity head that tells metres moved since then; 0: there was no
+                   such image, no velocity is known. None: the head tells m/s
     Depth, dimensions, alpha and the amodal centre are filled in where the heads give them; what needs a camera is not.
     With dep, rot and dim heads, `centers` are the amodal centres (official code).
     """
@@ -41,7 +44,7 @@ def decode(
     centers = transform(from_grid, cells)
     extra: dict[str, Array | None] = {
         "displacements": _displacements(cells, centers, values, from_grid, zero_tracking),
-        "velocities": values.get("velocity"),
+        "velocities": _velocities(values, velocity_step),
         "attributes": values.get("nuscenes_att"),
         "dimensions": values.get("dim"),
     }
@@ -84,6 +87,14 @@ def _displacements(
     if zero_tracking or "tracking" not in values:
         return np.zeros_like(centers)
     return transform(from_grid, cells + values["tracking"]) - centers
+
+
+def _velocities(values: Mapping[str, Array], step: float | None) -> Array | None:
+    """(N, 3) m/s of the velocity head; see `decode`."""
+    found = values.get("velocity")
+    if found is None or step is None:
+        return found
+    return found / np.float32(step) if step > 0 else np.full_like(found, np.nan)
 
 
 def observation_angles(rotations: Array) -> Array:

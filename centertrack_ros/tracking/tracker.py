@@ -138,10 +138,10 @@ class Pipeline:
 
     def _finish(self, job: _Job, peaks: Peaks) -> tuple[FrameResult, TrackState]:
         state, frame = job.state, job.frame
+        step = 0.0 if state.stamp is None else frame.stamp - state.stamp
         with job.timed("postprocess"):
-            detections = self.detect(peaks, job.placement, frame.camera)
+            detections = self.detect(peaks, job.placement, frame.camera, step)
         with job.timed("association"):
-            step = 0.0 if state.stamp is None else frame.stamp - state.stamp
             moving = flow_image(frame.image) if self.config.motion == "flow" else None
             if moving is not None and state.flow_image is not None:
                 shifts = flow_displacements(state.flow_image, moving, detections.boxes, job.placement.image_size)
@@ -170,8 +170,12 @@ class Pipeline:
         )
         return result, TrackState(job.network_input, job.placement.image_size, tracks, next_id, frame.stamp, moving)
 
-    def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None) -> Detections:
-        """The detections of one image, lifted to 3D as the configuration and the camera allow."""
+    def detect(
+        self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0
+    ) -> Detections:
+        """The detections of one image, `step` s after the previous one (0: there is none), lifted to 3D as the
+        configuration and the camera allow.
+        """
         config, profile = self.config, self.engine.profile
         height, width = placement.image_size
         if camera is not None:
@@ -182,7 +186,8 @@ class Pipeline:
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
         zero_tracking = config.zero_tracking or not profile.trained_tracking
-        detections = decode(peaks, placement.from_grid, self.thresholds.out, zero_tracking, depth_scale)
+        velocity_step = step if profile.velocity_per_frame else None
+        detections = decode(peaks, placement.from_grid, self.thresholds.out, zero_tracking, depth_scale, velocity_step)
         if config.classes:
             detections = detections.select(self._kept_classes[detections.class_ids])
         if config.duplicate_iou < 1:

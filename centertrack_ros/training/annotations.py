@@ -34,6 +34,7 @@ class AnnotatedImage:
     ignored    (M, 4) boxes where a detection is neither right nor wrong
     joints     (N, J, 3) x, y px and how each is annotated: 0 not, 1 hidden, 2 visible (COCO's keypoints)
     focal      px, None: not calibrated
+    stamp      s, NaN: unknown
     """
 
     path: Path
@@ -51,6 +52,7 @@ class AnnotatedImage:
     velocities: Array | None = None
     joints: Array | None = None
     focal: float | None = None
+    stamp: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class _Builder:
             depths=depths, dimensions=sizes, alphas=_known(columns, "alpha", 1),
             amodal_centers=_known(columns, "amodel_center", 2), velocities=_known(columns, "velocity", 3),
             joints=_keypoints(columns),
-            focal=float(calibration[0][0]) if calibration else None,
+            focal=float(calibration[0][0]) if calibration else None, stamp=float(entry.get("stamp", np.nan)),
         )  # fmt: skip
 
     def _objects(self, row: Mapping[str, Any]) -> list[tuple[str | None, list[float], int]]:

@@ -39,7 +39,8 @@ class Augmentation:
     shift, scale   how the previous frame's crop differs: parts of the image size, normal but at most twice / once this
     same_crop    the previous frame of a video is cropped like the current one (still images always differ)
     heatmap_jitter, lost, false_peaks   prior heatmap: spread of the peaks in box sizes, share left out, share doubled
-    max_frame_distance   the previous frame is less than this many frames away, in either direction
+    max_frame_distance   the previous frame is less than this many frames away
+    backwards   in either direction, as in the official recipes; False: only in the past, as videos are played
     """
 
     flip: float = 0.5
@@ -55,6 +56,7 @@ class Augmentation:
     lost: float = 0.4
     false_peaks: float = 0.1
     max_frame_distance: int = 3
+    backwards: bool = True
 
     def __post_init__(self) -> None:
         for name in ("flip", "lost", "false_peaks"):

@@ -110,7 +110,7 @@ def _image(
         boxes=boxes[keep].reshape(-1, 4),
         class_ids=np.array([number[targets[c]] for c in chosen.class_ids.tolist()], np.int64),
         track_ids=frame.tracks.ids[keep], ignored=np.array(regions, np.float64).reshape(-1, 4),
-        focal=None if frame.camera is None else frame.camera.focal[0],
+        focal=None if frame.camera is None else frame.camera.focal[0], stamp=frame.stamp,
         **_solid(chosen, frame.camera, boxes[keep], problems),
     )  # fmt: skip
 

@@ -98,7 +98,8 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         reach = self.augmentation.max_frame_distance
         if not self.augmentation.crop:  # validation: the frame before
             return frames.get(frame - 1, index)
-        near = [frames[frame + step] for step in range(1 - reach, reach) if frame + step in frames]
+        latest = reach if self.augmentation.backwards else 1
+        near = [frames[frame + step] for step in range(1 - reach, latest) if frame + step in frames]
         return int(rng.choice(near))
 
     def _sample(self, index: int, rng: np.random.Generator) -> dict[str, Array] | None:
@@ -163,11 +164,19 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             dimensions=image.dimensions,
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
-            velocities=None if crop.mirrored else image.velocities,
+            velocities=_velocities(image, previous, crop.mirrored, profile.velocity_per_frame),
             joints=None if image.joints is None else _mapped_joints(affine, image.joints, crop.mirrored),
             ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None,
             unlabelled=unlabelled,
         )
+
+
+def _velocities(image: AnnotatedImage, previous: AnnotatedImage, mirrored: bool, per_frame: bool) -> Array | None:
+    """(N, 3) in camera axes: m/s, unknown in the mirror as in the official code; per frame: m since the previous one."""
+    if image.velocities is None or not per_frame:
+        return None if mirrored else image.velocities
+    elapsed = 0.0 if previous is image else image.stamp - previous.stamp
+    return image.velocities * elapsed * np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
 
 
 def _mapped_joints(affine: Array, joints: Array, mirrored: bool) -> Array:
