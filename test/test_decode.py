@@ -158,6 +158,22 @@ def test_decoding_copies_what_it_returns():
             assert not np.shares_memory(array, source)
 
 
+@given(boxes_px)
+def test_a_tracked_middle_is_the_boxes_and_leads_to_the_same_place_as_the_peak(boxes):
+    """Whatever the 3D heads say of the amodal centre; the displacement is measured from where tracking begins."""
+    count = len(boxes)
+    moved = np.tile([3.0, -2.0], (count, 1))
+    peaks = peaks_of(boxes, **{**heads_3d(count), "amodel_offset": np.full((count, 2), 9.0)}, tracking=moved)
+    found = decode(peaks, PLACEMENT.from_grid, point="box")
+    np.testing.assert_allclose(found.centers, (boxes[:, :2] + boxes[:, 2:]) / 2, atol=2e-3)
+    before = transform(PLACEMENT.from_grid, peaks.cells + moved)
+    np.testing.assert_allclose(found.centers + found.displacements, before, atol=2e-3)
+    official = decode(peaks, PLACEMENT.from_grid)
+    np.testing.assert_array_equal(found.amodal_centers, official.amodal_centers)
+    np.testing.assert_array_equal(official.centers, official.amodal_centers)
+    assert not decode(peaks, PLACEMENT.from_grid, point="box", zero_tracking=True).displacements.any()
+
+
 @pytest.mark.parametrize(("step", "told"), [(None, 3.0), (0.5, 6.0), (0.0, np.nan)])
 def test_velocities_are_metres_per_second_whatever_the_head_tells(step, told):
     peaks = peaks_of(np.array([[100.0, 100, 140, 160]]), velocity=np.full((1, 3), 3.0))

@@ -294,6 +294,19 @@ def test_a_lost_track_that_moves_on_is_found_where_it_went():
     assert list(waiting[-1]) != [1]
 
 
+@pytest.mark.parametrize(
+    ("profiled", "asked", "middle"),
+    [("official", "auto", False), ("box", "auto", True), ("official", "box", True), ("box", "official", False)],
+)
+def test_the_associated_point_is_the_models_unless_one_is_asked_for(profiled, asked, middle):
+    engine = RectangleEngine(profile(association_point=profiled))
+    tracker = Tracker(engine, TrackerConfig(association_point=asked))
+    [point] = tracker.step(paint([Thing(1, (20, 20, 62, 62))])).tracks.detections.centers.tolist()
+    assert (point == [41.0, 41.0]) is middle and point == pytest.approx([41.0, 41.0], abs=4)
+    with pytest.raises(ValueError, match="association_point"):
+        profile(association_point="corner")
+
+
 @pytest.mark.parametrize("step", [0.1, 0.5])
 def test_metres_per_frame_become_metres_per_second_at_any_rate(step):
     heads = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "velocity": 3}

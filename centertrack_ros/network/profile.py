@@ -11,6 +11,7 @@ from typing import Any
 OFFICIAL_MEAN = (0.40789654, 0.44719302, 0.47026115)
 OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
 
+ASSOCIATION_POINTS = ("official", "box")
 RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
 
 
@@ -52,8 +53,10 @@ class ModelProfile:
     pixel_scale     factor from 0..255 before the mean is subtracted (1/255 for official weights)
     thresholds      the scores that these weights were evaluated with
     trained_focal_length  px at network input size that depths belong to; None: no depth head, or unknown
-    velocity_per_frame  True: the velocity head tells metres moved since the previous image, from which the tracker makes
-                    m/s; False (official): m/s, which a network can only guess that is not told its frame rate
+    association_point  what moves by the displacement: 'official' (the peak's cell, with 3D heads the amodal centre) or
+                    'box' (the box's middle, where the targets of training lie)
+    velocity_per_frame  True: the velocity head tells metres since the previous image, from which the tracker makes m/s;
+                    False (official): m/s, at which a network can only guess that is not told its frame rate
     trained_tracking  False while the tracking head is untrained (its displacement says nothing)
     max_detections  K of the top-K
     head_options    {'head_conv': 256, 'num_head_conv': 1, …}: what the architecture needs beside `heads`
@@ -75,6 +78,7 @@ class ModelProfile:
     pixel_scale: float = 1.0 / 255.0
     thresholds: Thresholds = field(default_factory=Thresholds)
     trained_focal_length: float | None = None
+    association_point: str = "official"
     velocity_per_frame: bool = False
     trained_tracking: bool = True
     max_detections: int = 100
@@ -94,6 +98,11 @@ class ModelProfile:
             )
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"model profile '{self.name}': resize must be one of {RESIZE_MODES}, got '{self.resize}'")
+        if self.association_point not in ASSOCIATION_POINTS:
+            raise ValueError(
+                f"model profile '{self.name}': association_point must be one of {ASSOCIATION_POINTS}, "
+                f"got '{self.association_point}'"
+            )
         if self.color_order not in ("bgr", "rgb"):
             raise ValueError(
                 f"model profile '{self.name}': color_order must be 'bgr' or 'rgb', got '{self.color_order}'"

@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.network.profile import ASSOCIATION_POINTS
 from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
 
 LIVE = "live"  # takes effect with the next frame
@@ -123,6 +124,12 @@ _TRACKER = (
         "auto",
         "Where a track is expected; auto: as the network says if it has learnt to, else by a Kalman filter.",
         choices=("auto", *MOTIONS),
+    ),
+    _tracking(
+        "tracker.association_point",
+        "auto",
+        "What moves by the displacement: the peak or amodal centre (official) or the box's middle; auto: as trained.",
+        choices=("auto", *ASSOCIATION_POINTS),
     ),
     _tracking("tracker.velocity_smoothing", 0.5, "Weight of the newest measurement in image velocities.", 0.0, 1.0),
     _tracking("tracker.propagate_lost", False, "Lost tracks move on with their last image velocity."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from centertrack_ros.network.profile import Thresholds
+from centertrack_ros.network.profile import ASSOCIATION_POINTS, Thresholds
 
 ASSOCIATIONS = ("greedy", "hungarian")
 COSTS = ("distance", "iou")
@@ -35,6 +35,8 @@ class TrackerConfig:
                   'constant_velocity' (the track's measured image velocity; for models whose tracking head is not
                   trained), 'kalman' (a Kalman filter on each track's centre) or 'flow' (optical flow between the two
                   images)
+    association_point  what moves by the displacement: 'official' (the peak's cell, with 3D heads the amodal centre),
+                  'box' (the box's middle) or 'auto' (as the model's profile says)
     velocity_smoothing  weight in 0..1 of the newest measurement in a track's image velocity
     propagate_lost  lost tracks move on with their last image velocity instead of waiting where they were lost
     frame_period_s  time step that the displacement was learnt for: it is scaled by the real step over this; 0: it
@@ -69,6 +71,7 @@ class TrackerConfig:
     depth_scale: float = 1.0
     correct_focal_length: bool = False
     motion: str = "network"
+    association_point: str = "auto"
     velocity_smoothing: float = 0.5
     propagate_lost: bool = False
     frame_period_s: float = 0.0
@@ -88,6 +91,7 @@ class TrackerConfig:
         self._check_choice("cost", COSTS)
         self._check_choice("lift", LIFTS)
         self._check_choice("motion", MOTIONS)
+        self._check_choice("association_point", ("auto", *ASSOCIATION_POINTS))
         for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
             self._check_range(name, -1.0, 1.0)
         for name in ("velocity_smoothing", "min_iou", "duplicate_iou"):

@@ -26,14 +26,16 @@ def decode(
     zero_tracking: bool = False,
     depth_scale: float = 1.0,
     velocity_step: float | None = None,
+    point: str = "official",
 ) -> Detections:
     """Detections, image px, of the peaks that score above `threshold`, strongest first.
 
     from_grid  (2, 3) float32 map output-grid px -> image px
     velocity_step  s since the previous image, for a velocity head that tells metres moved since then; 0: there was no
                    such image, no velocity is known. None: the head tells m/s
+    point      what `centers` are and displacements begin at, one of ASSOCIATION_POINTS
     Depth, dimensions, alpha and the amodal centre are filled in where the heads give them; what needs a camera is not.
-    With dep, rot and dim heads, `centers` are the amodal centres (official code).
+    With dep, rot and dim heads, the official `centers` are the amodal centres, but displacements begin at the peaks.
     """
     count = _count_above(peaks.scores, threshold)
     values = {head: value[:count] for head, value in peaks.values.items()}
@@ -41,7 +43,8 @@ def decode(
     scores = peaks.scores[:count].astype(np.float32)
     grid_boxes = boxes_on_grid(cells, values)
     boxes = transform(from_grid, grid_boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-    centers = transform(from_grid, cells)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centers = middles if point == "box" else transform(from_grid, cells)
     extra: dict[str, Array | None] = {
         "displacements": _displacements(cells, centers, values, from_grid, zero_tracking),
         "velocities": _velocities(values, velocity_step),
@@ -53,7 +56,8 @@ def decode(
     if "rot" in values:
         extra["alphas"] = observation_angles(values["rot"])
     if all(head in values for head in LIFT_HEADS):
-        centers = extra["amodal_centers"] = transform(from_grid, _amodal_centers(grid_boxes, values))
+        amodal = extra["amodal_centers"] = transform(from_grid, _amodal_centers(grid_boxes, values))
+        centers = middles if point == "box" else amodal
     if "hps" in values:
         keypoints, extra["keypoint_scores"] = keypoints_on_grid(cells, scores, values, peaks.joints)
         extra["keypoints"] = transform(from_grid, keypoints)

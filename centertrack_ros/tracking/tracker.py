@@ -85,6 +85,9 @@ class Pipeline:
             )
         if unknown := [name for name in self.config.classes if name not in profile.classes]:
             raise ValueError(f"classes {unknown} are not among those of '{profile.name}': {', '.join(profile.classes)}")
+        self._point = self.config.association_point
+        if self._point == "auto":
+            self._point = profile.association_point
         self._kept_classes = np.array([name in self.config.classes for name in profile.classes])
         self._size_prior = SizePriorLifter(profile.classes)
 
@@ -170,9 +173,7 @@ class Pipeline:
         )
         return result, TrackState(job.network_input, job.placement.image_size, tracks, next_id, frame.stamp, moving)
 
-    def detect(
-        self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0
-    ) -> Detections:
+    def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
         """The detections of one image, `step` s after the previous one (0: there is none), lifted to 3D as the
         configuration and the camera allow.
         """
@@ -186,8 +187,15 @@ class Pipeline:
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
         zero_tracking = config.zero_tracking or not profile.trained_tracking
-        velocity_step = step if profile.velocity_per_frame else None
-        detections = decode(peaks, placement.from_grid, self.thresholds.out, zero_tracking, depth_scale, velocity_step)
+        detections = decode(
+            peaks,
+            placement.from_grid,
+            self.thresholds.out,
+            zero_tracking,
+            depth_scale,
+            step if profile.velocity_per_frame else None,
+            self._point,
+        )
         if config.classes:
             detections = detections.select(self._kept_classes[detections.class_ids])
         if config.duplicate_iou < 1:

@@ -23,7 +23,7 @@ class Detections:
     scores        (N,) float32
     class_ids     (N,) int64, 0-based
     boxes         (N, 4) float32: x1, y1, x2, y2, not clipped to the image
-    centers       (N, 2) float32: the point that is associated (the peak; for 3D heads the amodal centre)
+    centers       (N, 2) float32: the point that is associated (see `TrackerConfig.association_point`)
     displacements (N, 2) float32: from this frame's centre to the previous frame's
     The others are None when the model (or the lifting) does not give them:
     depths        (N,) float32 along the optical axis

@@ -172,7 +172,7 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
 
 
 def _velocities(image: AnnotatedImage, previous: AnnotatedImage, mirrored: bool, per_frame: bool) -> Array | None:
-    """(N, 3) in camera axes: m/s, unknown in the mirror as in the official code; per frame: m since the previous one."""
+    """(N, 3), camera axes: m/s, unknown in the mirror as in the official code; or, per frame, m since the previous."""
     if image.velocities is None or not per_frame:
         return None if mirrored else image.velocities
     elapsed = 0.0 if previous is image else image.stamp - previous.stamp
