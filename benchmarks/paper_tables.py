@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         "model": engine.profile.name,
         "model_file": shown(models[MAIN]),
         "trained_tracking": engine.profile.trained_tracking,
+        "association_point": engine.profile.association_point,
         "engine": engine.name,
         "processes": args.processes,
         "missing": [{"row": row.key, "text": missing_models([*rows, row], models)[1][0]} for row in left_out],

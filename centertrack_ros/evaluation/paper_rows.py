@@ -122,16 +122,20 @@ def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
 
 
 def run_clip(clip: Clip, folder: Path, rows: List[Row], engines: Mapping[str, RememberingEngine]) -> ClipOutcome:
-    """Every row on one clip; `engines` by the models' names. What the engines remember is dropped afterwards."""
+    """Every row on one clip; `engines` by the models' names. What the engines remember is dropped afterwards.
+
+    All rows associate by the same point, that of the main model.
+    """
     truth = read_clip(clip, folder)
     before = [(engine.asked, engine.run) for engine in engines.values()]
     outcomes, twins = {}, []
+    common = {"association_point": engines[MAIN].profile.association_point}
     for row in rows:
         engine = engines[row.model]
         if row.detection_only:
             engine = engine.of_single_images()
             twins.append(engine)
-        results = track(truth, engine, row.settings)
+        results = track(truth, engine, {**common, **row.settings})
         outcomes[row.key] = judge(truth, results, row.key == FULL)
     asked = sum(e.asked - b[0] for e, b in zip(engines.values(), before, strict=True)) + sum(t.asked for t in twins)
     run = sum(e.run - b[1] for e, b in zip(engines.values(), before, strict=True)) + sum(t.run for t in twins)
