@@ -207,11 +207,14 @@ def test_metres_per_frame_are_those_since_the_previous_image_in_the_mirror_too(t
     data = [read(_moving_video(tmp_path / "v"))]
     heads = {"hm": 2, "wh": 2, "velocity": 3}
     per_frame = replace(PROFILE, heads=heads, velocity_per_frame=True)
-    for flip, right in ((0.0, 1.5), (1.0, -1.5)):
-        samples = TrackingSamples(data, per_frame, replace(NONE, flip=flip))
-        assert samples[2]["velocity"][0].tolist() == [right, 0.25, -1.0] and samples[2]["velocity_mask"][0].all()
+    for flip, sign in ((0.0, 1.0), (1.0, -1.0)):
+        how = replace(NONE, flip=flip, mirrored_velocity=True)
+        samples = TrackingSamples(data, per_frame, how)
+        assert samples[2]["velocity"][0].tolist() == [1.5 * sign, 0.25, -1.0]
         assert samples[0]["velocity"][0].tolist() == [0, 0, 0]  # the first frame is its own previous one
-        official = TrackingSamples(data, replace(PROFILE, heads=heads), replace(NONE, flip=flip))[2]
+        per_second = TrackingSamples(data, replace(PROFILE, heads=heads), how)[2]
+        assert per_second["velocity"][0].tolist() == [3.0 * sign, 0.5, -2.0]
+        official = TrackingSamples(data, per_frame, replace(NONE, flip=flip))[2]
         assert official["velocity_mask"][0].any() != bool(flip)
     told = [
         TrackingSamples(data, per_frame, Augmentation(flip=0, crop=True, scales=(1.0, 1.0)))[Draw(2, (seed,))]

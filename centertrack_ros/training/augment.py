@@ -40,6 +40,7 @@ class Augmentation:
     same_crop    the previous frame of a video is cropped like the current one (still images always differ)
     heatmap_jitter, lost, false_peaks   prior heatmap: spread of the peaks in box sizes, share left out, share doubled
     max_frame_distance   the previous frame is less than this many frames away
+    mirrored_velocity  velocities of mirrored images count, their x turned round; False (official): they are unknown
     backwards   in either direction, as in the official recipes; False: only in the past, as videos are played
     """
 
@@ -57,6 +58,7 @@ class Augmentation:
     false_peaks: float = 0.1
     max_frame_distance: int = 3
     backwards: bool = True
+    mirrored_velocity: bool = False
 
     def __post_init__(self) -> None:
         for name in ("flip", "lost", "false_peaks"):

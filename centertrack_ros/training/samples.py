@@ -164,19 +164,20 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             dimensions=image.dimensions,
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
-            velocities=_velocities(image, previous, crop.mirrored, profile.velocity_per_frame),
+            velocities=self._velocities(image, previous, crop.mirrored),
             joints=None if image.joints is None else _mapped_joints(affine, image.joints, crop.mirrored),
             ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None,
             unlabelled=unlabelled,
         )
 
-
-def _velocities(image: AnnotatedImage, previous: AnnotatedImage, mirrored: bool, per_frame: bool) -> Array | None:
-    """(N, 3), camera axes: m/s, unknown in the mirror as in the official code; or, per frame, m since the previous."""
-    if image.velocities is None or not per_frame:
-        return None if mirrored else image.velocities
-    elapsed = 0.0 if previous is image else image.stamp - previous.stamp
-    return image.velocities * elapsed * np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
+    def _velocities(self, image: AnnotatedImage, previous: AnnotatedImage, mirrored: bool) -> Array | None:
+        """(N, 3), camera axes: m/s or, if the profile says so, m since the previous image."""
+        if image.velocities is None or (mirrored and not self.augmentation.mirrored_velocity):
+            return None
+        velocities = image.velocities * np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
+        if not self.profile.velocity_per_frame:
+            return velocities
+        return velocities * (0.0 if previous is image else image.stamp - previous.stamp)
 
 
 def _mapped_joints(affine: Array, joints: Array, mirrored: bool) -> Array:
