@@ -129,8 +129,8 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
   paired.
 - All rows have the official defaults (greedy matching, no rebirth) and the model's own thresholds, but for what their
   names say. What is matched is {_POINTS[document["association_point"]]}.
-  The prior heatmap of each row is drawn from its own tracks. Of {asked} questions to the network, {run} made it run; the
-  others had been asked before, byte for byte.
+  The prior heatmap of each row is drawn from its own tracks. Of {asked} questions to the network, {run} made it run;
+  the others had been asked before, byte for byte.
 - Detection only: no previous image, no heatmap, no displacement, but the same weights (the paper trained a network of
   its own for it)."""
 
