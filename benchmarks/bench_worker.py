@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held. getrusage's figure begins with that of the process that started it."""
+    """The most memory that this process has held; getrusage's figure begins with that of its parent process."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return float(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) / 1024
