@@ -223,8 +223,14 @@ def test_metres_per_frame_are_those_since_the_previous_image_in_the_mirror_too(t
     assert {float(sample["velocity"][0, 0]) for sample in told if sample["mask"][0]} == {-3.0, -1.5, 0.0, 1.5, 3.0}
 
 
-def test_the_motion_of_frames_without_a_stamp_is_unknown(tmp_path):
-    data = [read(write_video(tmp_path / "v", extra={"velocity": [3.0, 0.5, -2.0]}))]
+@pytest.mark.parametrize("stamp", [{}, {"stamp": None}, {"stamp": "2011-09-26 13:02:25"}], ids=["none", "null", "text"])
+def test_the_motion_of_frames_without_a_stamp_is_unknown(tmp_path, stamp):
+    folder = write_video(tmp_path / "v", extra={"velocity": [3.0, 0.5, -2.0]})
+    document = json.loads((folder / "annotations.json").read_text())
+    for image in document["images"]:
+        image.update(stamp)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    data = [read(folder)]
     profile = replace(PROFILE, heads={"hm": 2, "velocity": 3}, velocity_per_frame=True)
     assert not TrackingSamples(data, profile, NONE)[2]["velocity_mask"].any()
 

@@ -154,7 +154,7 @@ class _Builder:
                 else:
                     track = int(row.get("track_id", place + 1)) + SECOND_HALF * half
                     kept.append((self.number[target], track, box, row))
-        calibration = entry.get("calib")
+        calibration, stamp = entry.get("calib"), entry.get("stamp")
         columns = [row for *_, row in kept]
         depths, sizes = _known(columns, "depth", 1), _known(columns, "dim", 3)
         for key, values in (("depth", depths), ("dim", sizes)):
@@ -171,7 +171,8 @@ class _Builder:
             depths=depths, dimensions=sizes, alphas=_known(columns, "alpha", 1),
             amodal_centers=_known(columns, "amodel_center", 2), velocities=_known(columns, "velocity", 3),
             joints=_keypoints(columns),
-            focal=float(calibration[0][0]) if calibration else None, stamp=float(entry.get("stamp", np.nan)),
+            focal=float(calibration[0][0]) if calibration else None,
+            stamp=float(stamp) if isinstance(stamp, int | float) else float("nan"),
         )  # fmt: skip
 
     def _objects(self, row: Mapping[str, Any]) -> list[tuple[str | None, list[float], int]]:
