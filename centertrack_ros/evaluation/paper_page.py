@@ -21,6 +21,11 @@ Three models that differ in nothing but what the rows say: beside the detector o
 model above, which stays as it was then, the part that sees the previous image and the prior heatmap was trained anew,
 shortly (`config/training/street-3d-branch.yaml`). They are to be compared with each other, not with *full*.""",
 }
+# What is matched from frame to frame.
+POINTS = {
+    "official": "the official code's point, the peak's cell or, with 3D heads, the amodal centre",
+    "box": "the middle of the box, not the official code's amodal centre",
+}
 # The paper's own figures, as the project's sources give them.
 PAPER = {
     "parts": """\
@@ -128,17 +133,11 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
   {document["draw_seed"]}), the same draws for all rows; AMOTA's thresholds are those of all streets. Differences are
   paired.
 - All rows have the official defaults (greedy matching, no rebirth) and the model's own thresholds, but for what their
-  names say. What is matched is {_POINTS[document["association_point"]]}.
+  names say. What is matched is {POINTS[document["association_point"]]}.
   The prior heatmap of each row is drawn from its own tracks. Of {asked} questions to the network, {run} made it run;
   the others had been asked before, byte for byte.
 - Detection only: no previous image, no heatmap, no displacement, but the same weights (the paper trained a network of
   its own for it)."""
-
-
-_POINTS = {
-    "official": "the official code's point, the peak's cell or, with 3D heads, the amodal centre",
-    "box": "the middle of the box, not the official code's amodal centre",
-}
 
 
 def _untrained(document: Mapping[str, Any]) -> str:

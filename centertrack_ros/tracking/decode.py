@@ -43,8 +43,7 @@ def decode(
     scores = peaks.scores[:count].astype(np.float32)
     grid_boxes = boxes_on_grid(cells, values)
     boxes = transform(from_grid, grid_boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    centers = middles if point == "box" else transform(from_grid, cells)
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2 if point == "box" else transform(from_grid, cells)
     extra: dict[str, Array | None] = {
         "displacements": _displacements(cells, centers, values, from_grid, zero_tracking),
         "velocities": _velocities(values, velocity_step),
@@ -57,7 +56,8 @@ def decode(
         extra["alphas"] = observation_angles(values["rot"])
     if all(head in values for head in LIFT_HEADS):
         amodal = extra["amodal_centers"] = transform(from_grid, _amodal_centers(grid_boxes, values))
-        centers = middles if point == "box" else amodal
+        if point == "official":
+            centers = amodal
     if "hps" in values:
         keypoints, extra["keypoint_scores"] = keypoints_on_grid(cells, scores, values, peaks.joints)
         extra["keypoints"] = transform(from_grid, keypoints)
