@@ -1,8 +1,10 @@
 """Training: samples that agree with their pictures, runs that go on exactly, and data that is wrong."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 pytest.importorskip("lightning", reason="training needs Lightning")
 
+from centertrack_ros.datasets.pictures import read_picture
 from centertrack_ros.datasets.records import DataError
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
@@ -19,7 +22,7 @@ from centertrack_ros.network.build import build
 from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.training.annotations import read_coco_video, read_yolo
+from centertrack_ros.training.annotations import read_coco_video, read_yolo, size_of
 from centertrack_ros.training.augment import (
     NONE,
     Augmentation,
@@ -32,7 +35,7 @@ from centertrack_ros.training.augment import (
     vary_color,
 )
 from centertrack_ros.training.collections import street_configs
-from centertrack_ros.training.module import freeze, outputs_at_objects, parameter_groups
+from centertrack_ros.training.module import TrackingModule, freeze, outputs_at_objects, parameter_groups
 from centertrack_ros.training.recipe import from_mapping, read_recipe
 from centertrack_ros.training.run import Data, SafeCheckpoints, start_network, train
 from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples
@@ -242,6 +245,12 @@ def test_the_previous_frame_is_near_and_in_the_past_if_so_wished(video, backward
     assert {samples.previous_of(2, rng) for _ in range(100)} == reached
 
 
+def test_whole_pictures_still_have_the_previous_frames_that_were_asked_for(video):
+    samples = TrackingSamples([read(video)], PROFILE, Augmentation(crop=False, backwards=False))
+    rng = np.random.default_rng(0)
+    assert {samples.previous_of(4, rng) for _ in range(100)} == {2, 3, 4}
+
+
 def test_batches_depend_on_their_number_only_and_ranks_share_them_out():
     def draws(start, ranks=1, rank=0):
         sampler = ResumableBatches(np.ones(7), 6 // ranks, 4, 3, rank, ranks, position=lambda: start)
@@ -262,7 +271,14 @@ def test_batches_depend_on_their_number_only_and_ranks_share_them_out():
         ({"bbox": [10, 20, float("nan"), 5]}, "box that is not a number"),
         ({"bbox": [10, 20, 0, 5]}, "box without area"),
         ({"category_id": 77}, "unknown category"),
+        ({"bbox": [10, 20, 1.7e308, 5]}, "box that is not a number"),
+        ({"bbox": None}, "annotation without a box of four numbers or a category"),
+        ({"bbox": [10, 20, 5]}, "annotation without a box of four numbers or a category"),
+        ({"bbox": [10, 20, "wide", 5]}, "annotation without a box of four numbers or a category"),
+        ({"category_id": [1]}, "annotation without a box of four numbers or a category"),
+        ({"category_id": None, "iscrowd": 1}, "annotation without a box of four numbers or a category"),
         ({"image_id": 1234}, "annotation of an unknown image"),
+        ({"image_id": [2]}, "annotation of an unknown image"),
     ],
 )
 def test_a_bad_annotation_is_left_out_and_counted(tmp_path, change, problem):
@@ -274,6 +290,117 @@ def test_a_bad_annotation_is_left_out_and_counted(tmp_path, change, problem):
     assert found.problems == {problem: 1}
     sample = TrackingSamples([found], PROFILE, NONE)[2]
     assert sample["mask"].sum() == 0 and all(torch.isfinite(value.float()).all() for value in sample.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"depth": 1.7976931348623157e308}, "depth that is not a positive number"),
+        ({"depth": "n/a"}, "depth that is not a positive number"),
+        ({"dim": [[1.0], [1.0, 2.0]]}, "dim that is not a positive number"),
+        ({"velocity": [1e39, 0, 0]}, "velocity that is not a number"),
+        ({"alpha": "left"}, "alpha that is not a number"),
+        ({"track_id": "car_7"}, "track_id that is not a number"),
+        ({"keypoints": "none"}, "keypoints that are not numbers"),
+        ({"velocity": None, "alpha": float("nan")}, ""),
+    ],
+)
+def test_an_unusable_value_is_unknown_and_the_box_is_kept(tmp_path, change, problem):
+    folder = write_video(tmp_path / "v", extra={"depth": 10.0, "dim": [1.5, 1.6, 4.0], "velocity": [1, 0, 2]})
+    document = json.loads((folder / "annotations.json").read_text())
+    document["annotations"][2].update(change)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    found = read(folder)
+    assert found.problems == ({problem: 1} if problem else {})
+    profile = replace(PROFILE, heads={**HEADS, "dep": 1, "dim": 3, "velocity": 3, "rot": 8})
+    sample = TrackingSamples([found], profile, NONE)[2]
+    assert sample["mask"].sum() == 1 and all(torch.isfinite(value.float()).all() for value in sample.values())
+    (key,) = list(change)[:1]
+    head = {"depth": "dep", "track_id": "tracking"}.get(key, key)
+    if f"{head}_mask" in sample:
+        assert not sample[f"{head}_mask"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["images"][1].update(id=0), "two images have the id 0"),
+        (lambda d: d.update(images=None), "not a COCO annotation file"),
+        (lambda d: d["annotations"].append(7), "not a COCO annotation file"),
+        (lambda d: [image.pop("height") for image in d["images"]], "no image has a file_name"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_an_error_with_its_name(tmp_path, change, said):
+    folder = write_video(tmp_path / "v")
+    document = json.loads((folder / "annotations.json").read_text())
+    change(document)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"annotations\.json: {said}"):
+        read(folder)
+
+
+@pytest.mark.parametrize("focal", [-700.0, 0.0, float("nan"), "long", [700.0]])
+def test_a_camera_without_a_focal_length_is_not_calibrated(tmp_path, focal):
+    folder = write_video(tmp_path / "v", extra={"depth": 10.0})
+    document = json.loads((folder / "annotations.json").read_text())
+    document["images"][2]["calib"] = [[focal, 0, 45, 0], [0, 700, 30, 0], [0, 0, 1, 0]]
+    (folder / "annotations.json").write_text(json.dumps(document))
+    found = read(folder)
+    assert found.images[2].focal is None
+    assert found.problems == {"calib that does not begin with a focal length": 1}
+
+
+def test_names_of_classes_are_those_that_the_page_says(tmp_path):
+    folder = write_video(tmp_path / "v")
+    text = (folder / "annotations.json").read_text()
+    for name, wanted in (("Car", 0), ("Pedestrian", 1), ("PERSON", 1)):
+        (folder / "annotations.json").write_text(text.replace('"car"', f'"{name}"'))
+        found = read(folder)
+        assert found.images[0].class_ids.tolist() == [wanted] and found.unlabelled.tolist() == [1 - wanted]
+
+
+@pytest.mark.parametrize("ids", [{"track_id": -1}, {"track_id": None}])
+def test_objects_without_a_track_have_no_displacement_but_in_their_own_image(tmp_path, ids):
+    folder = write_video(tmp_path / "v", extra=ids)
+    found = read(folder)
+    assert len({int(image.track_ids[0]) for image in found.images}) == len(found.images)
+    moving = TrackingSamples([found], PROFILE, NONE)[2]
+    assert moving["mask"].sum() == 1 and not moving["tracking_mask"].any()
+    standing = TrackingSamples([found], PROFILE, NONE, still=True)[2]
+    assert standing["tracking_mask"].sum() == 2
+
+
+def test_a_picture_that_its_annotations_do_not_describe_is_passed_over(tmp_path):
+    folder = write_video(tmp_path / "v")
+    cv2.imwrite(str(folder / "images" / "3.png"), np.zeros((30, 45, 3), np.uint8))
+    sample = TrackingSamples([read(folder)], PROFILE, NONE)[3]
+    assert sample["skipped"] == 2  # itself, and the next one, whose previous frame it is
+
+
+def test_a_jpeg_that_was_cut_short_is_no_picture(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), noise)
+    assert read_picture(tmp_path / "a.jpg").shape == (60, 90, 3)
+    raw = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "padded.jpg").write_bytes(raw + b"\0" * 100)
+    assert read_picture(tmp_path / "padded.jpg") is not None
+    for share in (0.0, 0.3, 0.9):
+        (tmp_path / "b.jpg").write_bytes(raw[: int(share * len(raw))])
+        assert read_picture(tmp_path / "b.jpg") is None
+
+
+def test_a_picture_taken_upright_has_the_size_that_it_is_read_with(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    header = image.Exif()
+    header[0x0112] = 6
+    image.new("RGB", (90, 60)).save(tmp_path / "a.jpg", exif=header)
+    assert size_of(tmp_path / "a.jpg") == read_picture(tmp_path / "a.jpg").shape[:2] == (90, 60)
+
+
+def test_joints_do_not_trouble_a_model_that_has_none(tmp_path):
+    folder = write_video(tmp_path / "v", extra={"keypoints": [20, 25, 2] * 14})
+    samples = TrackingSamples([read(folder)], PROFILE, Augmentation(flip=1.0))
+    assert samples[Draw(2, (1,))]["image"].shape == (3, 64, 96)
 
 
 def test_unusable_3d_is_unknown_not_poison(tmp_path):
@@ -304,9 +431,21 @@ def test_yolo_stills_and_the_classes_that_they_do_not_label(tmp_path):
     sample = TrackingSamples([found], PROFILE, Augmentation(color=0, lighting=0, lost=0, crop=False))[0]
     assert torch.all(sample["hm"][1] == 1) and sample["hm"][0].min() == 0
     assert sample["tracking_mask"].sum() == 2  # a still image is its own previous frame
-    (tmp_path / "labels" / "a.txt").write_text("2 0.5 0.5 wide 0.4\n")
-    with pytest.raises(DataError, match=r"a\.txt:1"):
-        read_yolo(tmp_path / "images", tmp_path / "labels", ("x", "y", "Car"), PROFILE.classes, {"Car": "car"})
+    for row in ("2 0.5 0.5 wide 0.4", "2 0.5 0.5 0.4", "inf 0.5 0.5 0.2 0.4", "2 .1 .1 .2 .2 .3 .3 .4"):
+        (tmp_path / "labels" / "a.txt").write_text(f"{row}\n")
+        with pytest.raises(DataError, match=r"a\.txt:1"):
+            read_yolo(tmp_path / "images", tmp_path / "labels", ("x", "y", "Car"), PROFILE.classes, {"Car": "car"})
+
+
+def test_yolo_rows_may_have_a_score_or_be_polygons_and_count_from_0(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.jpg"), np.zeros((100, 100, 3), np.uint8))
+    rows = ("0 .5 .5 .2 .4 .9", "0 .1 .1 .9 .1 .9 .2 .1 .2", "-1 .5 .5 .2 .4")
+    (tmp_path / "labels" / "a.txt").write_text("\n".join(rows))
+    found = read_yolo(tmp_path / "images", tmp_path / "labels", ("Car", "Person"), PROFILE.classes)
+    np.testing.assert_allclose(found.images[0].boxes, [[40, 30, 60, 70], [10, 10, 90, 20]])
+    assert found.problems == {"unknown category": 1}
 
 
 def test_heads_read_at_the_objects_are_the_whole_maps_there():
@@ -370,6 +509,39 @@ def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights_to_the_bit(tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, video, monkeypatch, step):
+    """From what lay on the disk then: weights, their average, the best of the validations, frozen statistics."""
+    made = recipe(tmp_path, video, freeze=["blocks."], learning_rate=1e-2)
+    # Validations get worse and worse, so that the best is the one before the kill.
+    log = TrackingModule.log
+
+    def ever_worse(self, name, value, *args, **kwargs):
+        log(self, name, -float(self.global_step) if name == "val/score" else value, *args, **kwargs)
+
+    monkeypatch.setattr(TrackingModule, "log", ever_worse)
+    whole = weights(train(made, tmp_path / "whole", progress=False))
+    asked = TrackingModule.training_step
+
+    def killed(self, batch, index):
+        if self.global_step == step:
+            raise InterruptedError("killed")
+        return asked(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrackingModule, "training_step", killed)
+        with pytest.raises(InterruptedError):
+            train(made, tmp_path / "parts", progress=False)
+    resumed = weights(train(made, tmp_path / "parts", progress=False))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    last = [torch.load(tmp_path / part / "last.ckpt", weights_only=False) for part in ("whole", "parts")]
+    assert last[0]["global_step"] == last[1]["global_step"] == 6
+    assert all(torch.equal(value, last[1]["state_dict"][name]) for name, value in last[0]["state_dict"].items())
+    best = [torch.load(tmp_path / part / "best.ckpt", weights_only=False)["global_step"] for part in ("whole", "parts")]
+    assert best == [2, 2]
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path, video):
     one = recipe(
         tmp_path,
@@ -388,6 +560,27 @@ def test_two_processes_train_one_model(tmp_path, video):
     steps = [torch.cat([(end[name] - begin[name]).flatten() for name in names]) for end in (alone, together)]
     # Each process divides by its own number of objects, and Adam's first steps are all of one size: alike, not equal.
     assert float(torch.cosine_similarity(*steps, dim=0)) > 0.8
+
+
+@pytest.mark.slow
+def test_two_processes_judge_together_what_only_one_of_them_sees(tmp_path, video):
+    """Objects in the second process's images only, and a head that does not learn."""
+    document = json.loads((video / "annotations.json").read_text())
+    document["annotations"] = [row for row in document["annotations"] if row["image_id"] % 2]
+    (video / "seen.json").write_text(json.dumps(document))
+    seen = [{"kind": "coco_video", "annotations": str(video / "seen.json"), "images": str(video / "images")}]
+    profile = {**recipe(tmp_path, video).profile, "head_options": {"head_conv": 16}}
+    made = recipe(
+        tmp_path, video, steps=2, val=seen, loss_weights={"wh": 0.0}, profile=profile, devices=2, strategy="ddp_spawn"
+    )
+    train(made, tmp_path / "run", progress=False)
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=False)["global_step"] == 2
+    rows = list(csv.DictReader((tmp_path / "run" / "csv" / "from_step_0" / "metrics.csv").open()))
+    figures = {name: float(value) for name, value in rows[-1].items() if name.startswith("val/") and value}
+    assert figures["val/score"] == pytest.approx(-figures["val/loss"], rel=1e-5)
+    assert 0 <= figures["val/recall"] <= 1 and figures["val/displacement_px"] >= 0
+    with pytest.raises(ValueError, match="val has 1 images for 2 processes"):
+        train(replace(made, val=(replace(made.val[0], limit=1),)), tmp_path / "few", progress=False)
 
 
 @pytest.mark.slow
@@ -417,8 +610,6 @@ def test_one_batch_is_learnt_by_heart(tmp_path, video):
         ema=0.5,
     )
     train(made, tmp_path / "run", progress=False)
-    import csv
-
     rows = list(csv.DictReader((tmp_path / "run" / "csv" / "from_step_0" / "metrics.csv").open()))
     last = [float(row["train/loss"]) for row in rows if row["train/loss"]][-1]
     assert last < 0.15  # an untrained network begins near 10
@@ -448,16 +639,62 @@ def test_trained_parts_learn_in_proportion_to_their_size(tmp_path, video):
         parameter_groups(network, replace(made, relative_rates={"no_such": 0.1}))
 
 
-def test_a_head_that_gets_to_see_more_begins_with_the_answers_it_gave(tmp_path, video):
+@pytest.mark.parametrize("wider", [{}, {"hidden": {"tracking": [40]}}])
+def test_a_head_that_gets_to_see_more_begins_with_the_answers_it_gave(tmp_path, video, wider):
     made = recipe(tmp_path, video, steps=1, val=[])
     start = train(made, tmp_path / "start", progress=False)
-    options = {"head_conv": 16, "batch_norm": True, "motion": True}
+    options = {"head_conv": 16, "batch_norm": True, "motion": True, **wider}
     more, _ = start_network(replace(made, start=str(start), profile={**made.profile, "head_options": options}))
     image = torch.rand(1, 3, 64, 96) * 255
     with torch.no_grad():
         before, after = checkpoints.load(start)[0].eval()(image), more.eval()(image, image, torch.rand(1, 1, 64, 96))
     for name in before:
         torch.testing.assert_close(after[name], before[name])
+
+
+def test_a_head_with_other_layers_begins_anew(tmp_path, video):
+    made = recipe(tmp_path, video, steps=1, val=[])
+    start = train(made, tmp_path / "start", progress=False)
+    options = {"head_conv": 16, "batch_norm": True, "hidden": {"tracking": [32, 32]}}
+    wish = replace(made, start=str(start), profile={**made.profile, "head_options": options})
+    deeper, fresh = start_network(wish)[0].state_dict(), build(start_network(wish)[1]).state_dict()
+    assert deeper["tracking.0.weight"].std() == pytest.approx(float(fresh["tracking.0.weight"].std()), rel=0.1)
+    assert not deeper["tracking.4.weight"].any()  # the last layer, as of every added head
+    trained = checkpoints.load(start)[0].state_dict()["tracking.0.weight"]
+    assert not torch.equal(deeper["tracking.0.weight"][: len(trained)], trained)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"), [("dla_34_conv", {}), ("mobilenetv3_centernet", {"head_conv": 16, "batch_norm": True})]
+)
+def test_all_that_learns_gets_a_gradient(tmp_path, video, architecture, options):
+    """Several processes wait for the gradient of every weight that could have one."""
+    profile = {**recipe(tmp_path, video).profile, "architecture": architecture, "head_options": options}
+    made = recipe(tmp_path, video, profile=profile, loss_weights={"wh": 0.0}, sample_size=[64, 96])
+    module = TrackingModule(*start_network(made), made)
+    module.log = module.log_dict = lambda *args, **kwargs: None
+    module._trainer = SimpleNamespace(global_step=0)
+    data = Data(made, module.profile)
+    data.setup()
+    batch = torch.utils.data.default_collate([data.train[Draw(k, (k,))] for k in (2, 3)])
+    module.training_step(batch, 0).backward()
+    waited = [name for name, p in module.network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not waited
+    assert all(not p.requires_grad for name, p in module.network.named_parameters() if name.startswith("wh."))
+
+
+def test_beginning_anew_keeps_the_old_checkpoints_and_exports_no_other_runs_best(tmp_path, video):
+    made = recipe(tmp_path, video, steps=2, ema=0.0)
+    train(made, tmp_path / "run", progress=False)
+    old = (tmp_path / "run" / "best.ckpt").read_bytes()
+    again = train(replace(made, val=(), learning_rate=1e-2), tmp_path / "run", resume=False, progress=False)
+    assert (tmp_path / "run" / "best.ckpt.old").read_bytes() == old and not (tmp_path / "run" / "best.ckpt").exists()
+    last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=False)["state_dict"]
+    assert all(torch.equal(value, last[f"network.{name}"]) for name, value in weights(again).items())
+    with pytest.raises(ValueError, match="learning_rate, relative_rates and freeze stay"):
+        train(replace(made, val=(), learning_rate=1e-3, steps=4), tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="step 1 or later"):
+        train(made, tmp_path / "run", progress=False, stop_after=-1)
 
 
 def test_what_is_to_begin_anew_does_not_take_the_starts_weights(tmp_path, video):
@@ -511,6 +748,17 @@ def test_a_full_disk_costs_the_new_checkpoint_not_the_old(tmp_path, monkeypatch)
         ("{name: x, augmentation: {lost: 2}, train: [{kind: street, folder: a}]}", "lost"),
         ("{name: x, sample_size: [100, 100], train: [{kind: street, folder: a}]}", "sample_size"),
         ("{name: x, relative_rates: {hm.: 0}, train: [{kind: street, folder: a}]}", "relative_rates"),
+        ("{name: x, freeze: hm, train: [{kind: street, folder: a}]}", "freeze must be a list"),
+        ("{name: x, loss_weights: {depth: 5}, train: [{kind: street, folder: a}]}", "no loss 'depth'"),
+        ("{name: x, loss_weights: {dep: -1}, train: [{kind: street, folder: a}]}", "dep must not be negative"),
+        ("{name: x, steps: 2.5, train: [{kind: street, folder: a}]}", "steps must be a whole number, got 2.5"),
+        ("{name: x, still: 'no', train: [{kind: street, folder: a}]}", "still must be true or false"),
+        ("{name: x, drop_at: 800, train: [{kind: street, folder: a}]}", "drop_at must be a list"),
+        ("{name: x, learning_rate: fast, train: [{kind: street, folder: a}]}", "learning_rate must be a number"),
+        ("{name: x, augmentation: {scales: [1]}, train: [{kind: street, folder: a}]}", "scales must be a list of 2"),
+        ("{name: x, train: {kind: street}}", "train must be a list of data entries"),
+        ("{name: x, train: [{kind: street, folder: a, labelled: car}]}", "labelled must be a list"),
+        ("{name: x, train: [{kind: street, folder: a, repeat: 0.5}]}", "repeat must be a whole number"),
         ("{name: [", "YAML"),
     ],
 )
@@ -526,6 +774,7 @@ def test_a_change_reaches_into_a_recipe(tmp_path):
     path.write_text("{name: x, augmentation: {flip: 0.25, lost: 0.4}, train: [{kind: street, folder: a}]}")
     made = read_recipe(path, {"augmentation.lost": 0, "steps": 7, "loss_weights.hm": 2})
     assert (made.augmentation.lost, made.augmentation.flip, made.steps, made.loss_weights) == (0, 0.25, 7, {"hm": 2})
+    assert read_recipe(path, {"learning_rate": "1e-3"}).learning_rate == 1e-3  # text in YAML 1.1
     with pytest.raises(ValueError, match="'name' has no keys inside"):
         read_recipe(path, {"name.first": "y"})
 

@@ -17,12 +17,12 @@ from centertrack_ros.geometry.boxes3d import projected_boxes
 from centertrack_ros.geometry.iou import iou
 from centertrack_ros.network.build import build
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.training.annotations import map_by_name
 from centertrack_ros.training.augment import NONE
 from centertrack_ros.training.collections import load
 from centertrack_ros.training.losses import head_losses, weighted_sum
 from centertrack_ros.training.module import outputs_at_objects
 from centertrack_ros.training.recipe import KINDS, DataEntry
-from centertrack_ros.training.recordings import map_by_name
 from centertrack_ros.training.samples import TrackingSamples
 
 HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "dim": 3, "rot": 8, "amodel_offset": 2}

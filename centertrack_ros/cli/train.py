@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a key of the recipe, such as steps=100 or augmentation.lost=0",
     )
-    parser.add_argument("--restart", action="store_true", help="begin anew although there is a checkpoint")
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew although there is a checkpoint, which is kept as NAME.ckpt.old",
+    )
     parser.add_argument("--stop-after", type=int, metavar="STEP", help="end early; the same command without it goes on")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -46,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         changes[key] = yaml.safe_load(value)
     recipe = read_recipe(args.recipe, changes)
     folder = args.output or Path("runs") / recipe.name
-    weights = train(recipe, folder, not args.restart, not args.quiet, args.stop_after)
+    try:
+        weights = train(recipe, folder, not args.restart, not args.quiet, args.stop_after)
+    except FloatingPointError as error:
+        raise ValueError(f"{error}; {folder} keeps the checkpoint before") from None
     print(f"{weights}: trained; logs and checkpoints in {folder}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +98,8 @@ class Tree(nn.Module):
             self.project = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
             )
+            # A deeper tree has these weights in the official files and never asks them: they get no gradient.
+            self.project.requires_grad_(depth == 1)
 
     def forward(self, x: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
         bottom = self.downsample(x)
@@ -232,7 +235,7 @@ class DLA34(TrackingNetwork):
         previous_image: bool = True,
         prior_heatmap: bool = True,
         deformable: bool = True,
-        **head_options: int,
+        **head_options: Any,
     ) -> None:
         super().__init__(heads)
         node: NodeFactory = DeformNode if deformable else ConvNode

@@ -19,18 +19,27 @@ PRIOR_BIAS = -4.6  # of a heatmap's last layer: sigmoid gives 0.01, the share of
 
 
 def make_head(
-    name: str, in_channels: int, out_channels: int, head_conv: int = 256, num_head_conv: int = 1, head_kernel: int = 3
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    head_conv: int = 256,
+    num_head_conv: int = 1,
+    head_kernel: int = 3,
+    hidden: Sequence[int] | None = None,
 ) -> nn.Sequential:
     """A head as in the official checkpoints: a k x k convolution, 1x1 convolutions between ReLUs, and a last 1x1.
 
-    `num_head_conv` counts the hidden convolutions ('reg' always has one); `head_conv` 0 is a single 1x1 convolution.
+    `num_head_conv` counts the hidden convolutions ('reg' always has one), each `head_conv` channels wide; `head_conv` 0
+    is a single 1x1 convolution. `hidden` gives the widths one by one instead.
     """
+    if hidden is None:
+        hidden = [head_conv] * (1 if name == "reg" else num_head_conv) if head_conv > 0 else []
     layers: list[nn.Module] = []
     width = in_channels
-    for i in range((1 if name == "reg" else num_head_conv) if head_conv > 0 else 0):
+    for i, channels in enumerate(hidden):
         kernel = head_kernel if i == 0 else 1
-        layers += [nn.Conv2d(width, head_conv, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
-        width = head_conv
+        layers += [nn.Conv2d(width, channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
+        width = channels
     head = nn.Sequential(*layers, nn.Conv2d(width, out_channels, 1))
     for layer in head:
         if isinstance(layer, nn.Conv2d) and name not in HEATMAPS:

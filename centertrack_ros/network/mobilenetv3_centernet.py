@@ -7,7 +7,7 @@ and every further head start such that they change nothing: their contribution i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -269,6 +269,8 @@ class MobileNetV3CenterNet(TrackingNetwork):
 
     heads        head name -> channels, hm first
     head_conv    channels inside an added head, whose form is that of the official ones
+    hidden       added head -> channels of its hidden convolutions one by one, where one of `head_conv` is too little. A
+                 head is asked at few cells only, so that a bigger one costs little
     motion       False: CenterTrack's stems add the two extra inputs to the trunk's first layer. True: a branch of their
                  own looks at them, for the added heads only; published heads answer as without it, whatever it learns
     conditioned_heatmap  the branch corrects the heatmap, too
@@ -286,6 +288,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
         previous_image: bool = True,
         prior_heatmap: bool = True,
         head_conv: int = 64,
+        hidden: Mapping[str, Sequence[int]] | None = None,
         stem_kernel: int = 3,
         batch_norm: bool = False,
         motion: bool = False,
@@ -305,8 +308,12 @@ class MobileNetV3CenterNet(TrackingNetwork):
         self.last = ConvLayer(widths[-1], LAST_CHANNELS, activation="hard_swish", batch_norm=batch_norm)
         self.neck = Neck(batch_norm)
         added = (self.motion.channels if self.motion is not None else 0) + (2 if coordinates else 0)
+        hidden = hidden or {}
+        if unknown := sorted(set(hidden) - set(heads) | set(hidden) & set(DETECTION_HEADS)):
+            raise TypeError(f"hidden: '{unknown[0]}' is not an added head, expected some of {_added_heads(heads)}")
         for name, channels in heads.items():
-            self.add_module(name, _head(name, added, channels, head_conv, conditioned_heatmap and motion))
+            wide = [int(width) for width in hidden.get(name, [head_conv] if head_conv else [])]
+            self.add_module(name, _head(name, added, channels, wide, conditioned_heatmap and motion))
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
         """What the heads read, (B, 128 and those of the branch and of `coordinates`, H/4, W/4); inputs as in
@@ -363,10 +370,14 @@ def coordinates(features: Tensor) -> Tensor:
     return torch.stack([column, row])[None].expand(features.shape[0], -1, -1, -1)
 
 
-def _head(name: str, added: int, channels: int, head_conv: int, conditioned: bool) -> nn.Module:
+def _added_heads(heads: Mapping[str, int]) -> str:
+    return ", ".join(name for name in heads if name not in DETECTION_HEADS)
+
+
+def _head(name: str, added: int, channels: int, hidden: Sequence[int], conditioned: bool) -> nn.Module:
     """The published form for its two heads, the official CenterTrack one, giving 0 until trained, for any other."""
     if name not in DETECTION_HEADS:
-        head = make_head(name, FEATURE_CHANNELS + added, channels, head_conv)
+        head = make_head(name, FEATURE_CHANNELS + added, channels, hidden=hidden)
         if name not in HEATMAPS:
             nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
         return head

@@ -39,7 +39,7 @@ class Augmentation:
     shift, scale   how the previous frame's crop differs: parts of the image size, normal but at most twice / once this
     same_crop    the previous frame of a video is cropped like the current one (still images always differ)
     heatmap_jitter, lost, false_peaks   prior heatmap: spread of the peaks in box sizes, share left out, share doubled
-    max_frame_distance   the previous frame is less than this many frames away
+    max_frame_distance   the previous frame is less than this many frames away; 0: always the frame before
     mirrored_velocity  velocities of mirrored images count, their x turned round; False (official): they are unknown
     backwards   in either direction, as in the official recipes; False: only in the past, as videos are played
     """
@@ -69,8 +69,8 @@ class Augmentation:
                 raise ValueError(f"augmentation: {name} must be from 0 to below 1, got {getattr(self, name)}")
         if not 0 < self.scales[0] <= self.scales[1]:
             raise ValueError(f"augmentation: scales must be two growing positive numbers, got {self.scales}")
-        if self.max_frame_distance < 1:
-            raise ValueError(f"augmentation: max_frame_distance must be at least 1, got {self.max_frame_distance}")
+        if self.max_frame_distance < 0:
+            raise ValueError(f"augmentation: max_frame_distance must not be negative, got {self.max_frame_distance}")
 
 
 # What validation uses: nothing varies but the previous frame, which is the one before.
@@ -85,7 +85,7 @@ NONE = Augmentation(
     heatmap_jitter=0,
     lost=0,
     false_peaks=0,
-    max_frame_distance=2,
+    max_frame_distance=0,
 )
 
 

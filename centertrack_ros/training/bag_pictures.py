@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def extract(bag: Path, folder: Path) -> dict[str, list[Picture]]:
     if not note.is_file():
         _LOG.info("writing the pictures of %s into %s", bag, folder)
         document = {"bag": bag.resolve().name, "cameras": _write(bag, folder)}
-        note.write_text(json.dumps(document), encoding="utf-8")
+        part = note.with_name(f"{NOTE}.part")
+        part.write_text(json.dumps(document), encoding="utf-8")
+        os.replace(part, note)
     document = json.loads(note.read_text(encoding="utf-8"))
     if document["bag"] != bag.resolve().name:
         raise ValueError(f"{folder}: holds the pictures of '{document['bag']}'; give another folder for '{bag.name}'")

@@ -13,10 +13,19 @@ import numpy as np
 
 from centertrack_ros.training import kinds
 from centertrack_ros.training.annotations import Collection, read_coco_video, read_yolo
+from centertrack_ros.training.bag_pictures import extract
 from centertrack_ros.training.recipe import DataEntry
 
 _LOG = logging.getLogger(__name__)
 DONE = "street.json"  # written last, holds what was rendered
+
+
+def prepare(entry: DataEntry) -> None:
+    """Make what `load` would make on disk, so that several processes do not do so at once."""
+    if entry.kind == "street":
+        render_streets(Path(entry.folder), entry.street)
+    elif entry.kind == "bag":
+        extract(Path(entry.folder), Path(entry.images))
 
 
 def load(entry: DataEntry, classes: Sequence[str]) -> Collection:

@@ -14,8 +14,8 @@ import numpy as np
 from centertrack_ros.datasets import dgp, kitti, mot, nuscenes
 from centertrack_ros.datasets.records import DataError, FrameTruth, tracks_of
 from centertrack_ros.datasets.records import Sequence as Recording
-from centertrack_ros.training.annotations import Collection
-from centertrack_ros.training.recordings import KITTI_LIKE, MOT_LIKE, NAMELESS, from_recordings, map_by_name
+from centertrack_ros.training.annotations import Collection, map_by_name
+from centertrack_ros.training.recordings import KITTI_LIKE, MOT_LIKE, NAMELESS, from_recordings
 
 if TYPE_CHECKING:
     from centertrack_ros.training.recipe import DataEntry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,8 +17,9 @@ from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, weighted_sum
-from centertrack_ros.training.recipe import Recipe
+from centertrack_ros.training.recipe import Recipe, as_mapping
 
+_LOG = logging.getLogger(__name__)
 LEAST_SIZE = 1e-3  # a tensor of zeros can still learn
 
 
@@ -39,7 +41,9 @@ class TrackingModule(pl.LightningModule):
             self.averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
         self.frozen = freeze(self.network, recipe.freeze)
-        self._last_update = -1
+        for name in self.unweighted:  # several processes wait for the gradients of all that could have one
+            if name in self.network.heads:  # type: ignore[operator]
+                self.network.heads[name].requires_grad_(False)  # type: ignore[index]
 
     @property
     def best_network(self) -> nn.Module:
@@ -72,18 +76,23 @@ class TrackingModule(pl.LightningModule):
         self.log("train/skipped_images", batch["skipped"].sum().float(), reduce_fx="sum", on_step=False, on_epoch=True)
         return total
 
+    def on_train_start(self) -> None:
+        """Frozen parts keep their statistics; a run that goes on within an epoch begins no epoch."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Frozen parts keep their statistics."""
         self.network.train()
         for module in self.frozen:
             module.eval()
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Average the weights after each optimizer step."""
-        if self.averaged is None or self.global_step == self._last_update:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step, and the average with its weights: together, so that no checkpoint has one without the other."""
+        super().optimizer_step(*args, **kwargs)
+        if self.averaged is None:
             return
-        self._last_update = self.global_step
-        decay = min(self.recipe.ema, (1 + self.global_step) / (10 + self.global_step))
+        done = self.global_step + 1
+        decay = min(self.recipe.ema, (1 + done) / (10 + done))
         with torch.no_grad():
             current = self.network.state_dict()
             for name, value in self.averaged.state_dict().items():
@@ -98,20 +107,23 @@ class TrackingModule(pl.LightningModule):
         losses = head_losses(outputs, batch, self.recipe.relative_depth)
         figures = {f"val/{name}": loss for name, loss in losses.items()}
         figures["val/loss"] = weighted_sum(losses, self.weights)
+        self.log_dict(figures, sync_dist=True, batch_size=len(outputs["hm"]))
+        # Processes add up their figures in the order in which they came: all say the same ones, each time.
         found = batch["mask"] > 0
-        scores = (
-            gather_cells(outputs["hm"].sigmoid(), batch["index"]).gather(2, batch["channels"][..., None]).squeeze(2)
-        )
-        if found.any():
-            figures["val/recall"] = (scores[found] > 0.3).float().mean()
-        if "tracking" in outputs and (moved := batch["tracking_mask"][..., 0] > 0).any():
-            error = outputs["tracking"].float() - batch["tracking"]
-            figures["val/displacement_px"] = error[moved].norm(dim=1).mean() * self.profile.down_ratio
-        if "dep" in outputs and (known := batch["dep_mask"][..., 0] > 0).any():
-            depth = metric_depth(outputs["dep"].float())
-            figures["val/depth_error"] = ((depth - batch["dep"]).abs() / batch["dep"].clamp(min=0.1))[known].mean()
-        self.log_dict(figures, sync_dist=True, batch_size=len(scores))
-        self.log("val/score", -figures["val/loss"], sync_dist=True, prog_bar=True, batch_size=len(scores))
+        cells = gather_cells(outputs["hm"].sigmoid(), batch["index"])
+        scores = cells.gather(2, batch["channels"][..., None]).squeeze(2)
+        self._log_mean("val/recall", (scores[found] > 0.3).float())
+        if "tracking" in outputs:
+            error = (outputs["tracking"].float() - batch["tracking"])[batch["tracking_mask"][..., 0] > 0]
+            self._log_mean("val/displacement_px", error.norm(dim=1) * self.profile.down_ratio)
+        if "dep" in outputs:
+            error = (metric_depth(outputs["dep"].float()) - batch["dep"]).abs() / batch["dep"].clamp(min=0.1)
+            self._log_mean("val/depth_error", error[batch["dep_mask"][..., 0] > 0])
+        self.log("val/score", -figures["val/loss"], sync_dist=True, prog_bar=True, batch_size=len(outputs["hm"]))
+
+    def _log_mean(self, name: str, values: Tensor) -> None:
+        """The mean over all objects of a validation; nan where there are none."""
+        self.log(name, values.mean() if values.numel() else 0.0, sync_dist=True, batch_size=len(values))
 
     def configure_optimizers(self) -> Any:
         """Adam; the rate rises over `warmup` steps and falls by 10 at each of `drop_at`."""
@@ -125,20 +137,30 @@ class TrackingModule(pl.LightningModule):
         return rise * 0.1 ** sum(step >= drop for drop in recipe.drop_at)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The generators' states go along, though samples do not depend on them."""
+        """The generators' states go along, though samples do not depend on them, and what the run was asked for."""
         checkpoint["random"] = {
             "torch": torch.get_rng_state(),
             "profile": self.profile.to_json(),
-            "last_update": self._last_update,
+            "recipe": as_mapping(self.recipe),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the checkpoint of another model."""
+        """Refuses the checkpoint of another model; says in which other keys the recipe differs."""
         kept = checkpoint.get("random", {})
         if kept.get("profile") != self.profile.to_json():
             raise ValueError("the checkpoint belongs to a model with another profile; train into another folder")
+        before, now = kept.get("recipe", {}), as_mapping(self.recipe)
+        changed = [key for key in before if key in now and before[key] != now[key]]
+        if "ema" in changed and not (before["ema"] and now["ema"]):
+            raise ValueError("recipe: ema cannot be switched on or off within a run; train into another folder")
+        if changed:
+            _LOG.warning("going on with another recipe than before: %s differ", ", ".join(sorted(changed)))
+        if any(key in changed for key in ("learning_rate", "relative_rates", "freeze")):
+            raise ValueError(
+                "recipe: learning_rate, relative_rates and freeze stay as they are within a run, whose optimizer has "
+                "them; train into another folder, with these weights as 'start'"
+            )
         torch.set_rng_state(kept["torch"])
-        self._last_update = kept["last_update"]
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from centertrack_ros.training.augment import Augmentation
+from centertrack_ros.training.losses import WEIGHTS
 
 # Kind of data -> keys that it needs.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -131,6 +134,14 @@ class Recipe:
         for name in ("batch", "accumulate", "steps", "validate_every", "max_objects", "devices", "nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "val_batches", "workers", "threads", "clip_gradient"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
+        if unknown := sorted(set(self.loss_weights) - set(WEIGHTS)):
+            raise ValueError(f"recipe: loss_weights: no loss '{unknown[0]}'; there are {', '.join(WEIGHTS)}")
+        for head, weight in self.loss_weights.items():
+            if not weight >= 0:
+                raise ValueError(f"recipe: loss_weights: {head} must not be negative, got {weight}")
         if not self.learning_rate > 0:
             raise ValueError(f"recipe: learning_rate must be above 0, got {self.learning_rate}")
         for beginning, factor in self.relative_rates.items():
@@ -180,35 +191,72 @@ def _changed(raw: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[st
 def from_mapping(raw: Mapping[str, Any]) -> Recipe:
     """A recipe from plain dictionaries. Raises ValueError as `read_recipe`."""
     values = dict(raw)
-    values["train"] = tuple(_entry(entry) for entry in values.get("train") or ())
-    values["val"] = tuple(_entry(entry) for entry in values.get("val") or ())
-    augmentation = dict(values.get("augmentation") or {})
-    if "scales" in augmentation:
-        augmentation["scales"] = tuple(augmentation["scales"])
+    for part in ("train", "val"):
+        entries = values.get(part) or ()
+        if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries):
+            raise ValueError(f"recipe: {part} must be a list of data entries, got {entries!r}")
+        values[part] = tuple(_entry(entry) for entry in entries)
+    augmentation = values.get("augmentation") or {}
+    if not isinstance(augmentation, Mapping):
+        raise ValueError(f"recipe: augmentation must be a mapping, got {augmentation!r}")
     values["augmentation"] = _made(Augmentation, augmentation, "augmentation")
-    for key in ("drop_at", "freeze", "fresh", "sample_size"):
-        values[key] = tuple(values.get(key) or ())
     return _made(Recipe, values, "recipe")
 
 
 def _entry(raw: Mapping[str, Any]) -> DataEntry:
     values = dict(raw)
     if isinstance(values.get("names"), dict):
-        values["names"] = tuple(values["names"][k] for k in sorted(values["names"]))
-    for key in ("names", "labelled", "sequences"):
-        if values.get(key) is not None and key in values:
-            values[key] = tuple(values[key])
+        values["names"] = tuple(str(values["names"][k]) for k in sorted(values["names"]))
     return _made(DataEntry, values, "data entry")
 
 
 def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    known = {entry.name for entry in fields(kind)}
-    if unknown := sorted(set(values) - known):
+    known = get_type_hints(kind)
+    if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(f"{where}: unknown key '{unknown[0]}'; there are {', '.join(sorted(known))}")
+    defaults = {entry.name: entry.default for entry in fields(kind)}
+    # A key without a value is one that is not there.
+    given = {key: value for key, value in values.items() if value is not None or defaults[key] is None}
     try:
-        return kind(**values)
+        return kind(**{key: _of_kind(value, known[key], f"{where}: {key}") for key, value in given.items()})
     except TypeError as error:
         raise ValueError(f"{where}: {error}") from None
+
+
+def _of_kind(value: Any, kind: Any, where: str) -> Any:
+    """The value as the kind that a field is declared with. Raises ValueError for one that is not of it."""
+    if get_origin(kind) in (Union, UnionType):  # of None and one other
+        return None if value is None else _of_kind(value, next(k for k in get_args(kind) if k is not NoneType), where)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} must be a list, got {value!r}")
+        inner = get_args(kind)
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise ValueError(f"{where} must be a list of {len(inner)}, got {value!r}")
+        return tuple(_of_kind(one, inner[0], where) for one in value)
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} must be a mapping, got {value!r}")
+        return {str(key): _of_kind(one, get_args(kind)[1], f"{where}: {key}") for key, one in value.items()}
+    if kind is float:
+        return _number(value, where)
+    if kind in _KINDS and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise ValueError(f"{where} must be {_KINDS[kind]}, got {value!r}")
+    return value
+
+
+_KINDS = {int: "a whole number", bool: "true or false", str: "text"}
+
+
+def _number(value: Any, where: str) -> float:
+    """YAML 1.1 takes 1e-3 for text: it is a number here."""
+    try:
+        found = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not math.isfinite(found):
+        raise ValueError(f"{where} must be a number, got {value!r}")
+    return found
 
 
 def as_mapping(recipe: Recipe) -> dict[str, Any]:

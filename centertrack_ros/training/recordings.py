@@ -14,34 +14,14 @@ from centertrack_ros.datasets.records import Sequence as Recording
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.cameras import Camera
 from centertrack_ros.tracking.types import Detections
-from centertrack_ros.training.annotations import AnnotatedImage, ClassMap, Collection, problem_of, size_of
+from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, ClassMap, Collection, problem_of, size_of
 
 Array = NDArray[Any]
-# Other names of a class.
-_ALIASES = {"pedestrian": "person", "person": "pedestrian", "motorbike": "motorcycle", "bus/rv/caravan": "bus"}
 # Classes of KITTI and MOT17 that are so like others that a detector may find them: ignored regions, unless the model
 # has a class of that name.
 KITTI_LIKE = ("Van", "Truck", "Person", "Cyclist")
 MOT_LIKE = ("person_on_vehicle", "static_person", "distractor", "reflection", "crowd")
 NAMELESS = ("Person",)  # KITTI's sitting people are nobody's pedestrians
-
-
-def map_by_name(
-    names: Iterable[str], classes: Sequence[str], alike: Sequence[str] = (), never: Sequence[str] = ()
-) -> dict[str, str | None]:
-    """Data class -> the model's class of that name, upper or lower case, or another name of it.
-
-    alike  become ignored regions when the model has no such class;  never  are no class of the model whatever their
-    name. Other classes are left out: they are background.
-    """
-    known = {name.lower(): name for name in classes}
-    found: dict[str, str | None] = {}
-    for name in names:
-        low = name.lower()
-        target = None if name in never else known.get(low, known.get(_ALIASES.get(low, "")))
-        if target is not None or name in alike:
-            found[name] = target
-    return found
 
 
 def from_recordings(
@@ -106,7 +86,7 @@ def _image(
     chosen = found.select(np.array(keep, np.int64))
     regions = [box for box in ignored if not problem_of(box, size)]
     return AnnotatedImage(
-        path=frame.image, size=size, video=video, frame=frame.index,
+        path=frame.image, size=(int(size[0]), int(size[1])), video=video, frame=frame.index,
         boxes=boxes[keep].reshape(-1, 4),
         class_ids=np.array([number[targets[c]] for c in chosen.class_ids.tolist()], np.int64),
         track_ids=frame.tracks.ids[keep], ignored=np.array(regions, np.float64).reshape(-1, 4),
@@ -132,7 +112,8 @@ def _solid(found: Detections, camera: Camera | None, boxes: Array, problems: Cou
         return {}
     depths, sizes = np.array(found.depths, np.float64), np.array(found.dimensions, np.float64)
     partly = np.isfinite(np.column_stack([depths, sizes])).any(axis=1)
-    good = np.isfinite(depths) & (np.nan_to_num(depths) > 0) & (np.nan_to_num(sizes) > 0).all(axis=1)
+    both = np.column_stack([depths, sizes])
+    good = ((both > 0) & (both <= LARGEST)).all(axis=1)
     if count := int((partly & ~good).sum()):
         problems["depth or size that is not a positive number"] += count
     middles = None
@@ -158,4 +139,4 @@ def _only(values: Array, good: Array) -> Array:
     """The rows that are good and numbers; the others NaN."""
     values = np.array(values, np.float64)
     values[~good] = np.nan
-    return values
+    return np.where(np.abs(values) <= LARGEST, values, np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,9 +13,10 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
@@ -55,6 +57,33 @@ class SafeCheckpoints(TorchCheckpointIO):
             ) from error
 
 
+class Keeper(Callback):
+    """Writes the checkpoints of a run: the best by `monitor` when it has been judged, then the last one, which knows of
+    both, so that a run that is killed at any moment loses steps and nothing else.
+    """
+
+    def __init__(self, folder: Path, monitor: str | None) -> None:
+        self.folder, self.monitor = folder, monitor
+        self.best = -math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.monitor is None or trainer.sanity_checking:
+            return
+        score = float(trainer.callback_metrics[self.monitor])
+        if score > self.best:
+            self.best = score
+            trainer.save_checkpoint(self.folder / f"{BEST}.ckpt")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / f"{LAST}.ckpt")
+
+
 class Data(pl.LightningDataModule):
     """Loaders whose batches depend on the number of steps done, and on nothing else."""
 
@@ -63,10 +92,9 @@ class Data(pl.LightningDataModule):
         self.recipe, self.profile = recipe, profile
 
     def prepare_data(self) -> None:
-        """Renders missing streets, once per machine."""
+        """Renders missing streets and takes pictures out of bags, once per machine."""
         for entry in (*self.recipe.train, *self.recipe.val):
-            if entry.kind == "street":
-                collections.render_streets(Path(entry.folder), entry.street)
+            collections.prepare(entry)
 
     def setup(self, stage: str = "") -> None:
         """Reads the annotations."""
@@ -112,6 +140,10 @@ class Data(pl.LightningDataModule):
         assert trainer is not None
         if self.val is None:
             return []
+        if len(self.val) < trainer.world_size:
+            raise ValueError(
+                f"recipe: val has {len(self.val)} images for {trainer.world_size} processes; each needs at least one"
+            )
         mine = Subset(self.val, range(trainer.global_rank, len(self.val), trainer.world_size))  # type: ignore[arg-type]
         return self._loader(mine, batch_size=self.recipe.batch)
 
@@ -154,7 +186,10 @@ def _profile_changes(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "thresholds" in changes:
         from centertrack_ros.network.profile import Thresholds
 
-        changes["thresholds"] = Thresholds(**changes["thresholds"])
+        try:
+            changes["thresholds"] = Thresholds(**changes["thresholds"])
+        except TypeError as error:
+            raise ValueError(f"recipe: profile: thresholds: {error}") from None
     return changes
 
 
@@ -162,7 +197,7 @@ def _carry_over(
     old: nn.Module, known: ModelProfile, network: nn.Module, profile: ModelProfile, fresh: tuple[str, ...] = ()
 ) -> None:
     """Copy what fits, but for names that begin as in `fresh`; of a heatmap for other classes the channels of the
-    classes that both know. A head that sees more than before answers as before.
+    classes that both know. A head that sees more than before, or has more hidden channels, answers as before.
     """
     source, target = old.state_dict(), network.state_dict()
     if unused := [b for b in fresh if not any(name.startswith(b) for name in target)]:
@@ -171,6 +206,9 @@ def _carry_over(
     shared = [
         (profile.classes.index(name), known.classes.index(name)) for name in profile.classes if name in known.classes
     ]
+    alike = {head for head in profile.heads if _same_layers(source, target, f"{head}.")}
+    if not known.trained_tracking:
+        alike.discard("tracking")
     copied = 0
     with torch.no_grad():
         for name, value in target.items():
@@ -185,17 +223,25 @@ def _carry_over(
                 for new, was in shared:
                     value[new].copy_(source[name][was])
                 copied += 1
-            elif _sees_more(source[name], value) and (known.trained_tracking or not name.startswith("tracking.")):
-                value.zero_()
-                value[:, : source[name].shape[1]] = source[name]
+            elif name.partition(".")[0] in alike and _has_grown(source[name], value):
+                # What is new of an old channel's inputs is 0; a new channel keeps its fresh weights, unheard at first.
+                value[: len(source[name])] = 0
+                value[tuple(slice(size) for size in source[name].shape)] = source[name]
                 copied += 1
     if not copied:
         raise ValueError(f"recipe: nothing of the start '{known.name}' fits the architecture '{profile.architecture}'")
 
 
-def _sees_more(old: Tensor, new: Tensor) -> bool:
-    """Whether a convolution's weights differ in that further channels come in, after those there were."""
-    return old.dim() == 4 == new.dim() and old[:, 0].shape == new[:, 0].shape and old.shape[1] < new.shape[1]
+def _same_layers(old: Mapping[str, Tensor], new: Mapping[str, Tensor], head: str) -> bool:
+    """Whether a head has as many layers and answers in as many channels as before."""
+    before, after = ([name for name in state if name.startswith(head)] for state in (old, new))
+    return before == after and len(before) > 0 and len(old[before[-1]]) == len(new[after[-1]])
+
+
+def _has_grown(old: Tensor, new: Tensor) -> bool:
+    """Whether a convolution's weights or biases differ only in that further channels come after those there were."""
+    more = all(was <= now for was, now in zip(old.shape, new.shape, strict=False))
+    return old.dim() == new.dim() in (1, 4) and more and old.shape[2:] == new.shape[2:]
 
 
 def train(
@@ -205,29 +251,20 @@ def train(
 
     stop_after  end early at this step (the learning schedule stays that of the recipe), leaving last.ckpt to go on from
     """
+    if stop_after is not None and stop_after < 1:
+        raise ValueError(f"a run can be stopped after step 1 or later, got {stop_after}")
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network, profile = start_network(recipe)
     module = TrackingModule(network, profile, recipe)
     data = Data(recipe, profile)
-    last = folder / f"{LAST}.ckpt"
-    every = ModelCheckpoint(
-        folder,
-        filename=LAST,
-        every_n_train_steps=recipe.validate_every,
-        save_top_k=1,
-        enable_version_counter=False,
-        save_on_train_epoch_end=False,
-    )
-    keepers: list[Callback] = [every]
-    if recipe.val:
-        keepers.append(
-            ModelCheckpoint(
-                folder, filename=BEST, monitor="val/score", mode="max", save_top_k=1, enable_version_counter=False
-            )
-        )
+    last, best = folder / f"{LAST}.ckpt", folder / f"{BEST}.ckpt"
     going_on = resume and last.is_file()
+    if not going_on and rank_zero_only.rank == 0:
+        for old in (last, best):  # of another run: not this one's, and not lost
+            if old.is_file():
+                os.replace(old, old.with_name(f"{old.name}.old"))
     steps = min(recipe.steps, stop_after or recipe.steps)
     trainer = pl.Trainer(
         default_root_dir=folder,
@@ -249,16 +286,16 @@ def train(
             CSVLogger(folder, "csv", version=_run_name(last if going_on else None)),
             TensorBoardLogger(folder, "tensorboard", version=""),
         ],
-        callbacks=keepers,
+        callbacks=[Keeper(folder, "val/score" if recipe.val else None)],
+        enable_checkpointing=False,
         plugins=[SafeCheckpoints()],
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
     trainer.fit(module, data, ckpt_path=str(last) if going_on else None, weights_only=False)
-    trainer.save_checkpoint(last)
     output = folder / f"{recipe.name}.safetensors"
     if trainer.is_global_zero:
-        export(module, folder / f"{BEST}.ckpt", output)
+        export(module, best if recipe.val else None, output)
     return output
 
 
@@ -272,9 +309,9 @@ def _run_name(checkpoint: Path | None) -> str:
     return f"from_step_{step}"
 
 
-def export(module: TrackingModule, best: Path, output: Path) -> None:
+def export(module: TrackingModule, best: Path | None, output: Path) -> None:
     """Write the averaged weights of the best checkpoint (or, without one, of the module as it is) with the profile."""
-    if best.is_file():
+    if best is not None and best.is_file():
         state = torch.load(best, map_location="cpu", weights_only=False)["state_dict"]
         module.load_state_dict(state)
     part = output.with_name(output.name + ".part")

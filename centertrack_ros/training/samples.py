@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
+from centertrack_ros.datasets.pictures import read_picture
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.network.profile import ModelProfile
@@ -86,7 +87,8 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
                 sample["skipped"] = np.array(attempt, np.int64)
                 return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()}
         raise FileNotFoundError(
-            f"{self.images[chosen.index].path} and the {RETRIES - 1} images after it cannot be read"
+            f"{self.images[chosen.index].path} and the {RETRIES - 1} images after it cannot be read, or are not of the "
+            "size that their annotations say"
         )
 
     def previous_of(self, index: int, rng: np.random.Generator) -> int:
@@ -96,7 +98,7 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             return index
         frames, frame = self._videos[key], self.images[index].frame
         reach = self.augmentation.max_frame_distance
-        if not self.augmentation.crop:  # validation: the frame before
+        if not reach:
             return frames.get(frame - 1, index)
         latest = reach if self.augmentation.backwards else 1
         near = [frames[frame + step] for step in range(1 - reach, latest) if frame + step in frames]
@@ -106,11 +108,12 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         how, image = self.augmentation, self.images[index]
         other = self.previous_of(index, rng)
         previous = self.images[other]
-        pixels = cv2.imread(str(image.path))
-        before = pixels if other == index else cv2.imread(str(previous.path))
+        pixels = read_picture(image.path)
+        before = pixels if other == index else read_picture(previous.path)
         if pixels is None or before is None:
             return None
-        # The file's own size counts, should the annotations' one differ.
+        if pixels.shape[:2] != image.size or before.shape[:2] != previous.size:
+            return None  # whose boxes are these?
         crop = random_crop(rng, pixels.shape[:2], how)
         same = how.same_crop and (other != index or not how.crop)
         previous_crop = crop if same else jittered(rng, crop, how)
@@ -165,7 +168,9 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
             velocities=self._velocities(image, previous, crop.mirrored),
-            joints=None if image.joints is None else _mapped_joints(affine, image.joints, crop.mirrored),
+            joints=_mapped_joints(affine, image.joints, crop.mirrored)
+            if image.joints is not None and "hps" in profile.heads
+            else None,
             ignored=mapped_boxes(affine, image.ignored) if len(image.ignored) else None,
             unlabelled=unlabelled,
         )
