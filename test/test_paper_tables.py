@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from centertrack_ros.engine.load import load_engine
 from centertrack_ros.evaluation.paper_page import interval, markdown_table, page, read_tables, sentence, verdict
-from centertrack_ros.evaluation.paper_rows import ROWS, ClipOutcome, judge
+from centertrack_ros.evaluation.paper_rows import ROWS, ClipOutcome, judge, track
 from centertrack_ros.evaluation.paper_tables import document, missing_models
 from centertrack_ros.evaluation.street_clips import FIRST_SEED, Clip, read_clip, street_config
+from centertrack_ros.geometry.iou import iou
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = {
@@ -159,6 +161,24 @@ def test_a_clip_is_rendered_once_and_knows_its_poses(tmp_path) -> None:
         assert one.pose == pytest.approx(other.pose) and one.pose.shape == (4, 4)
         assert np.linalg.det(one.pose[:3, :3]) == pytest.approx(1.0)
         assert one.image is not None and one.camera is not None
+
+
+def test_an_informed_row_moves_what_it_finds_as_the_truth_did(tmp_path) -> None:
+    pytest.importorskip("panda3d")
+    truth = read_clip(Clip(FIRST_SEED, 2.0, 3), tmp_path)
+    engine = load_engine("mobilenetv3-street-3d", engine="torch", threads=1)
+    found = track(truth, engine, {}, informed=True)
+    compared = 0
+    for frame, before, said in zip(truth.frames[1:], truth.frames, found.frames[1:], strict=False):
+        boxes, detections = frame.tracks.detections.boxes, said.tracks.detections
+        places = dict(zip(before.tracks.ids.tolist(), before.tracks.detections.centers, strict=True))
+        overlaps = iou(detections.boxes, boxes)
+        for row, best in enumerate(overlaps.argmax(axis=1)):
+            if overlaps[row, best] >= 0.5 and int(frame.tracks.ids[best]) in places:
+                moved = places[int(frame.tracks.ids[best])] - frame.tracks.detections.centers[best]
+                assert detections.displacements[row] == pytest.approx(moved, abs=1e-3)
+                compared += 1
+    assert compared >= 5
 
 
 @pytest.mark.slow

@@ -79,8 +79,10 @@ def true_displacements(frame: FrameTruth, previous: FrameTruth | None) -> NDArra
 def borrowed_displacements(
     detections: Detections, frame: FrameTruth, shifts: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(N, 2) px: the displacement of the true object that each detection overlaps most (IoU at least 0.5), else 0."""
-    result = np.zeros((len(detections), 2), np.float32)
+    """(N, 2) px: the displacement of the true object that each detection overlaps most (IoU at least 0.5), else its
+    own.
+    """
+    result = np.array(detections.displacements, np.float32)
     if len(detections) and len(frame.tracks):
         overlaps = iou(detections.boxes, frame.tracks.detections.boxes)
         best = overlaps.argmax(axis=1)

@@ -16,6 +16,10 @@ HEADINGS = {
 }
 # What a table's rows are, where their names do not say it.
 REMARKS = {
+    "motion": """\
+*True displacements*: where the network found a true object (IoU at least 0.5), its displacement is the truth's. That
+row is what a perfect motion model would make of these detections; how far it is ahead of the Kalman filter bounds what
+any displacement can gain.""",
     "training": """\
 Three models that differ in nothing but what the rows say: beside the detector of the first part of the training of the
 model above, which stays as it was then, the part that sees the previous image and the prior heatmap was trained anew,
@@ -170,10 +174,8 @@ def sentence(claim: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         f"{', intervals apart' if one['apart'] else ''}"
         for one in claim["differences"]
     )
-    return (
-        f"{claim['figure']}, *{names[claim['better']]}* minus *{names[claim['worse']]}*: {found}. "
-        f"The paper: {claim['paper']}. {verdict(claim)}"
-    )
+    against = f"The paper: {claim['paper']}. {verdict(claim)}" if claim["paper"] else "Not in the paper."
+    return f"{claim['figure']}, *{names[claim['better']]}* minus *{names[claim['worse']]}*: {found}. {against}"
 
 
 def verdict(claim: Mapping[str, Any]) -> str:

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import FrameTruth, Sequence
 from centertrack_ros.engine.remembering import RememberingEngine
+from centertrack_ros.evaluation.ablation import borrowed_displacements, true_displacements
 from centertrack_ros.evaluation.amota import Paths, boxes_of, paths_of
 from centertrack_ros.evaluation.intervals import counts_of
 from centertrack_ros.evaluation.overlap_errors import box_errors, without_ignored
 from centertrack_ros.evaluation.street_clips import Clip, poses_of, read_clip
 from centertrack_ros.evaluation.track_scores import Pair, present_classes, score_boxes
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.tracker import Tracker
+from centertrack_ros.tracking.tracker import Pipeline, Tracker
+from centertrack_ros.tracking.types import Detections
 
 MAIN = "main"  # the model that is shipped
 # Names of other data sets for the street's classes.
@@ -33,12 +35,15 @@ ALIASES = {"person": "pedestrian", "bicycle": "cyclist"}
 
 @dataclass(frozen=True)
 class Row:
-    """One row: which model, what the tracker is told beside the official defaults, whether it sees single images."""
+    """One row: which model, what the tracker is told beside the official defaults, whether it sees single images,
+    whether it is told how the objects that it found have moved.
+    """
 
     key: str
     title: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     detection_only: bool = False
+    informed: bool = False
     model: str = MAIN
 
 
@@ -49,8 +54,10 @@ ROWS = (
     Row("full", "full: heatmap and displacement"),
     Row("kalman", "Kalman filter", {"motion": "kalman"}),
     Row("flow", "optical flow (DIS)", {"motion": "flow"}),
+    Row("oracle", "full, true displacements", informed=True),
     Row("hungarian", "full, Hungarian", {"association": "hungarian"}),
     Row("rebirth", "full, rebirth within 1.07 s", {"rebirth": 32 / 30}),
+    Row("kalman_rebirth", "Kalman filter, rebirth within 1.07 s", {"motion": "kalman", "rebirth": 32 / 30}),
     Row("noiseless", "trained without heatmap noise", model="branch_noiseless"),
     Row("static", "trained on single images", model="branch_static"),
     Row("control", "trained on videos with heatmap noise", model="branch"),
@@ -82,9 +89,24 @@ class ClipOutcome:
     run: int
 
 
-def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any]) -> Sequence:
+class _Informed(Pipeline):
+    """Tracking with displacements from the truth where the network found a true object, its own elsewhere.
+
+    frame, displacements  of the next image: what is true, and how far its objects are from where they were, (N, 2) px
+    """
+
+    frame: FrameTruth
+    displacements: NDArray[np.float32]
+
+    def detect(self, *args: Any, **kwargs: Any) -> Detections:
+        found = super().detect(*args, **kwargs)
+        return replace(found, displacements=borrowed_displacements(found, self.frame, self.displacements))
+
+
+def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any], informed: bool = False) -> Sequence:
     """A tracker's answer to the pictures of a sequence, in the sequence's classes.
 
+    informed  displacements are the truth's wherever the network found a true object
     Raises ValueError when a picture cannot be read or the model knows none of the classes.
     """
     import cv2
@@ -95,8 +117,14 @@ def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any]) -> Seque
         raise ValueError(f"'{engine.profile.name}' knows none of {', '.join(sequence.classes)}")
     numbers = np.array([sequence.classes.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
     tracker = Tracker(engine, TrackerConfig(**{"classes": tuple(wanted), **settings}))
-    frames = []
+    pipeline = _Informed(engine, tracker.pipeline.config) if informed else None
+    tracker.pipeline = pipeline or tracker.pipeline
+    frames: list[FrameTruth] = []
+    previous: FrameTruth | None = None
     for frame in sequence:
+        if pipeline is not None:
+            pipeline.frame, pipeline.displacements = frame, true_displacements(frame, previous)
+            previous = frame
         image = cv2.imread(str(frame.image))
         if image is None:
             raise ValueError(f"{sequence.name}: the picture of frame {frame.index} cannot be read: {frame.image}")
@@ -135,7 +163,7 @@ def run_clip(clip: Clip, folder: Path, rows: List[Row], engines: Mapping[str, Re
         if row.detection_only:
             engine = engine.of_single_images()
             twins.append(engine)
-        results = track(truth, engine, {**common, **row.settings})
+        results = track(truth, engine, {**common, **row.settings}, row.informed)
         outcomes[row.key] = judge(truth, results, row.key == FULL)
     asked = sum(e.asked - b[0] for e, b in zip(engines.values(), before, strict=True)) + sum(t.asked for t in twins)
     run = sum(e.run - b[1] for e, b in zip(engines.values(), before, strict=True)) + sum(t.run for t in twins)
