@@ -163,6 +163,10 @@ def test_the_track_threshold_is_a_floor() -> None:
     [
         ({"architecture": "resnet_1000"}, "unknown architecture 'resnet_1000', expected one of dla_34"),
         ({"head_options": {"head_cnv": 3}}, "head options do not fit dla_34"),
+        (
+            {"architecture": "mobilenetv3_centernet", "head_options": {"hidden": {"depth": [64]}}},
+            "hidden: 'depth' is not an added head",
+        ),
     ],
 )
 def test_a_network_that_does_not_exist_is_named(change: dict, complaint: str) -> None:

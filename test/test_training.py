@@ -37,6 +37,7 @@ from centertrack_ros.training.augment import (
 from centertrack_ros.training.collections import street_configs
 from centertrack_ros.training.module import TrackingModule, freeze, outputs_at_objects, parameter_groups
 from centertrack_ros.training.recipe import from_mapping, read_recipe
+from centertrack_ros.training.remembered import RememberedSamples, padded
 from centertrack_ros.training.run import Data, SafeCheckpoints, start_network, train
 from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples
 from centertrack_ros.training.targets import GridObjects, make_targets
@@ -339,6 +340,15 @@ def test_a_file_that_cannot_be_understood_is_an_error_with_its_name(tmp_path, ch
         read(folder)
 
 
+def test_an_image_of_no_video_is_a_still_one(tmp_path):
+    folder = write_video(tmp_path / "v")
+    document = json.loads((folder / "annotations.json").read_text())
+    document["images"][2].update(video_id=None, frame_id=None)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    found = read(folder)
+    assert [image.video for image in found.images] == [0, 0, -1, 0, 0, 0] and not found.problems
+
+
 @pytest.mark.parametrize("focal", [-700.0, 0.0, float("nan"), "long", [700.0]])
 def test_a_camera_without_a_focal_length_is_not_calibrated(tmp_path, focal):
     folder = write_video(tmp_path / "v", extra={"depth": 10.0})
@@ -623,6 +633,39 @@ def test_only_what_is_not_frozen_learns(tmp_path, video):
     assert changed and changed <= {"reg", "wh", "tracking", "previous_stem", "prior_stem"}
     with pytest.raises(ValueError, match="no_such"):
         train(replace(made, freeze=("no_such",)), tmp_path / "c", progress=False)
+
+
+def test_heads_learn_from_remembered_features_what_they_learn_from_pictures(tmp_path, video):
+    """The same answers from the patches as from the pictures, and nothing but the heads changes."""
+    frozen = ["stem.", "blocks.", "last.", "neck.", "hm", "reg", "previous_stem", "prior_stem"]
+    made = recipe(tmp_path, video, freeze=frozen, remember=6, max_objects=3, steps=60, validate_every=20, val=[])
+    made = replace(made, learning_rate=1e-2, drop_at=())
+    module = TrackingModule(*start_network(made), made)
+    for head in ("wh", "tracking"):
+        torch.nn.init.normal_(module.network.heads[head][-1].weight)
+    data = Data(made, module.profile)
+    data.setup()
+    batch = torch.utils.data.default_collate([data.train[Draw(k, (k,))] for k in (2, 3, 4)])
+    module.network.eval()
+    whole = module._run(module.network, batch)
+    kept = RememberedSamples(module.network, ("wh", "tracking"), 3, [batch])
+    count = int((batch["mask"].sum(dim=1) > 0).sum())
+    assert len(kept) == count > 0
+    small = padded([kept[Draw(k, ())] for k in range(count)])
+    from_patches = module._from_patches(small)
+    assert set(from_patches) == {"wh", "tracking"}
+    there = batch["mask"] > 0
+    for head, values in from_patches.items():
+        torch.testing.assert_close(values[small["mask"] > 0], whole[head][there], rtol=1e-2, atol=1e-2)  # float16
+        assert torch.equal(small[head][small["mask"] > 0], batch[head][there])
+    before = weights(train(replace(made, steps=1, learning_rate=1e-12), tmp_path / "a", progress=False))
+    after = weights(train(made, tmp_path / "b", progress=False))
+    assert {n.partition(".")[0] for n in before if not torch.equal(before[n], after[n])} == {"wh", "tracking"}
+    rows = list(csv.DictReader((tmp_path / "b" / "csv" / "from_step_0" / "metrics.csv").open()))
+    first, last = (float([row["train/wh"] for row in rows if row["train/wh"]][k]) for k in (0, -1))
+    assert last < 0.7 * first
+    with pytest.raises(ValueError, match="freeze all but heads"):
+        train(replace(made, freeze=("stem.", "blocks.", "last.")), tmp_path / "c", progress=False)
 
 
 def test_trained_parts_learn_in_proportion_to_their_size(tmp_path, video):

@@ -185,9 +185,9 @@ class _Builder:
         try:
             size = (int(entry["height"]), int(entry["width"]))
             path = folder / entry["file_name"]
-            name = entry.get("video_id", -1)
-            video = self.videos.setdefault(name, len(self.videos)) if name != -1 else -1
-            frame = int(entry.get("frame_id", 0))
+            name = entry.get("video_id")
+            video = -1 if name in (None, -1) else self.videos.setdefault(name, len(self.videos))
+            frame = int(entry.get("frame_id") or 0)
         except (KeyError, TypeError, ValueError, OverflowError):
             self.problems["image entry without file_name, height or width, or with a bad video_id or frame_id"] += 1
             return None

@@ -18,6 +18,7 @@ from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe, as_mapping
+from centertrack_ros.training.remembered import PATCHES, learning_heads
 
 _LOG = logging.getLogger(__name__)
 LEAST_SIZE = 1e-3  # a tensor of zeros can still learn
@@ -63,9 +64,23 @@ class TrackingModule(pl.LightningModule):
             outputs["still"] = outputs_at_objects(network, features, batch["still_index"], anywhere, others)["tracking"]
         return outputs
 
+    def _from_patches(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The learning heads' values (B, K, C) at the objects of `RememberedSamples`."""
+        patches = batch[PATCHES].to(self.dtype).flatten(0, 1)
+        heads = learning_heads(self.network)
+        side = {name: _patch_kernel(head) for name, head in heads.items()}
+        square = {k: patches.view(len(patches), k, k, -1).permute(0, 3, 1, 2) for k in side.values() if k}
+        shape = batch["mask"].shape
+        return {
+            name: _middle(head, square[side[name]]).view(*shape, -1) * batch["mask"][..., None]  # type: ignore[index]
+            for name, head in heads.items()
+        }
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Weighted loss of one batch."""
-        losses = head_losses(self._run(self.network, batch, self.unweighted), batch, self.recipe.relative_depth)
+        remembered = PATCHES in batch
+        outputs = self._from_patches(batch) if remembered else self._run(self.network, batch, self.unweighted)
+        losses = head_losses(outputs, batch, self.recipe.relative_depth)
         total = weighted_sum(losses, self.weights)
         if not torch.isfinite(total):
             parts = ", ".join(f"{name} {float(loss):.3g}" for name, loss in losses.items())
@@ -73,7 +88,8 @@ class TrackingModule(pl.LightningModule):
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, sync_dist=False)
         self.log("train/loss", total, prog_bar=True)
         self.log("train/rate_factor", self._rate_factor(self.global_step))
-        self.log("train/skipped_images", batch["skipped"].sum().float(), reduce_fx="sum", on_step=False, on_epoch=True)
+        skipped = 0.0 if remembered else batch["skipped"].sum().float()
+        self.log("train/skipped_images", skipped, reduce_fx="sum", on_step=False, on_epoch=True)
         return total
 
     def on_train_start(self) -> None:
@@ -212,6 +228,15 @@ def outputs_at_objects(
         values = _middle(head, patches[kernel]).view(*index[:, :used].shape, -1)
         outputs[name] = F.pad(values, (0, 0, 0, slots - used)) * mask[..., None]
     return outputs
+
+
+def common_kernel(heads: Mapping[str, nn.Module]) -> int:
+    """The side of the patches that all these heads read. Raises ValueError when there is no such."""
+    sides = {_patch_kernel(head) for head in heads.values()}
+    side = sides.pop() if len(sides) == 1 else None
+    if side is None:
+        raise ValueError(f"recipe: remember: the heads {', '.join(heads)} do not all read patches of one size")
+    return side
 
 
 def _patch_kernel(head: nn.Module) -> int | None:

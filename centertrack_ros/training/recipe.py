@@ -90,6 +90,8 @@ class Recipe:
     fresh         beginnings of names that do not take the start's weights
     relative_rates  beginning of parameter names -> factor on the learning rate, times the tensor's root mean square:
                   for trained weights with folded batch norms, whose sizes differ by orders of magnitude
+    remember      samples, of all processes together, whose features at the objects are computed once and learnt from
+                  again and again; `freeze` must leave nothing but heads. 0: each step sees new ones
     sample_size   (height, width) px of the training images, () for the model's input size
     loss_weights  head -> weight, where it differs from the official one; 0: it is not trained
     relative_depth  the depth's loss counts in parts of the depth, not in metres
@@ -118,6 +120,7 @@ class Recipe:
     freeze: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     relative_rates: Mapping[str, float] = field(default_factory=dict)
+    remember: int = 0
     sample_size: tuple[int, ...] = ()
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     relative_depth: bool = False
@@ -134,7 +137,7 @@ class Recipe:
         for name in ("batch", "accumulate", "steps", "validate_every", "max_objects", "devices", "nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup", "val_batches", "workers", "threads", "clip_gradient"):
+        for name in ("warmup", "val_batches", "workers", "threads", "clip_gradient", "remember"):
             if getattr(self, name) < 0:
                 raise ValueError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
         if unknown := sorted(set(self.loss_weights) - set(WEIGHTS)):

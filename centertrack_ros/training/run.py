@@ -26,8 +26,9 @@ from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training import collections
 from centertrack_ros.training.augment import NONE
-from centertrack_ros.training.module import TrackingModule
+from centertrack_ros.training.module import TrackingModule, common_kernel
 from centertrack_ros.training.recipe import Recipe
+from centertrack_ros.training.remembered import RememberedSamples, learning_heads, padded
 from centertrack_ros.training.samples import ResumableBatches, TrackingSamples
 
 _LOG = logging.getLogger(__name__)
@@ -87,9 +88,10 @@ class Keeper(Callback):
 class Data(pl.LightningDataModule):
     """Loaders whose batches depend on the number of steps done, and on nothing else."""
 
-    def __init__(self, recipe: Recipe, profile: ModelProfile) -> None:
+    def __init__(self, recipe: Recipe, profile: ModelProfile, module: TrackingModule | None = None) -> None:
+        """`module`: whose network is asked when the recipe remembers features."""
         super().__init__()
-        self.recipe, self.profile = recipe, profile
+        self.recipe, self.profile, self.module = recipe, profile, module
 
     def prepare_data(self) -> None:
         """Renders missing streets and takes pictures out of bags, once per machine."""
@@ -123,6 +125,8 @@ class Data(pl.LightningDataModule):
         """See `ResumableBatches`."""
         recipe, trainer = self.recipe, self.trainer
         assert trainer is not None
+        if recipe.remember:
+            return self._remembering()
         batches = ResumableBatches(
             self.weights,
             recipe.batch,
@@ -133,6 +137,28 @@ class Data(pl.LightningDataModule):
             position=lambda: trainer.global_step * recipe.accumulate,
         )
         return self._loader(self.train, batch_sampler=batches)
+
+    def _remembering(self) -> DataLoader[Any]:
+        """Batches of this process's share of the remembered samples, which are drawn as others are."""
+        recipe, trainer = self.recipe, self.trainer
+        assert trainer is not None and self.module is not None
+        network = self.module.network
+        draws = ResumableBatches(
+            self.weights, recipe.batch, recipe.steps, recipe.seed, trainer.global_rank, trainer.world_size
+        )
+        count = max(1, recipe.remember // (recipe.batch * trainer.world_size))
+        found = self._loader(self.train, batch_sampler=[draws.batch_at(number) for number in range(count)])
+        heads, device = learning_heads(network), self.module.device
+        batches = ({name: value.to(device) for name, value in batch.items()} for batch in found)
+        samples = RememberedSamples(network, heads, common_kernel(heads), batches)
+        order = ResumableBatches(
+            np.ones(len(samples), int),
+            recipe.batch,
+            recipe.validate_every * recipe.accumulate,
+            recipe.seed,
+            position=lambda: trainer.global_step * recipe.accumulate,
+        )
+        return DataLoader(samples, batch_sampler=order, collate_fn=padded)
 
     def val_dataloader(self) -> Any:
         """Every image once, shared out among the ranks."""
@@ -258,7 +284,7 @@ def train(
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network, profile = start_network(recipe)
     module = TrackingModule(network, profile, recipe)
-    data = Data(recipe, profile)
+    data = Data(recipe, profile, module)
     last, best = folder / f"{LAST}.ckpt", folder / f"{BEST}.ckpt"
     going_on = resume and last.is_file()
     if not going_on and rank_zero_only.rank == 0:
