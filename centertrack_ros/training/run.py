@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
 
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.build import build
@@ -149,7 +150,8 @@ class Data(pl.LightningDataModule):
         count = max(1, recipe.remember // (recipe.batch * trainer.world_size))
         found = self._loader(self.train, batch_sampler=[draws.batch_at(number) for number in range(count)])
         heads, device = learning_heads(network), self.module.device
-        batches = ({name: value.to(device) for name, value in batch.items()} for batch in found)
+        watched = tqdm(found, "features", unit="batch", disable=None if trainer.is_global_zero else True)
+        batches = ({name: value.to(device) for name, value in batch.items()} for batch in watched)
         samples = RememberedSamples(network, heads, common_kernel(heads), batches)
         order = ResumableBatches(
             np.ones(len(samples), int),
