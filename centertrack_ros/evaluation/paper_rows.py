@@ -90,17 +90,18 @@ class ClipOutcome:
 
 
 class _Informed(Pipeline):
-    """Tracking with displacements from the truth where the network found a true object, its own elsewhere.
+    """Tracking with displacements from the truth where the network found a true object, its own elsewhere."""
 
-    frame, displacements  of the next image: what is true, and how far its objects are from where they were, (N, 2) px
-    """
+    _frame: FrameTruth | None = None
 
-    frame: FrameTruth
-    displacements: NDArray[np.float32]
+    def expect(self, frame: FrameTruth) -> None:
+        """What is true in the next image."""
+        self._displacements, self._frame = true_displacements(frame, self._frame), frame
 
     def detect(self, *args: Any, **kwargs: Any) -> Detections:
         found = super().detect(*args, **kwargs)
-        return replace(found, displacements=borrowed_displacements(found, self.frame, self.displacements))
+        assert self._frame is not None
+        return replace(found, displacements=borrowed_displacements(found, self._frame, self._displacements))
 
 
 def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any], informed: bool = False) -> Sequence:
@@ -119,12 +120,10 @@ def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any], informed
     tracker = Tracker(engine, TrackerConfig(**{"classes": tuple(wanted), **settings}))
     pipeline = _Informed(engine, tracker.pipeline.config) if informed else None
     tracker.pipeline = pipeline or tracker.pipeline
-    frames: list[FrameTruth] = []
-    previous: FrameTruth | None = None
+    frames = []
     for frame in sequence:
         if pipeline is not None:
-            pipeline.frame, pipeline.displacements = frame, true_displacements(frame, previous)
-            previous = frame
+            pipeline.expect(frame)
         image = cv2.imread(str(frame.image))
         if image is None:
             raise ValueError(f"{sequence.name}: the picture of frame {frame.index} cannot be read: {frame.image}")

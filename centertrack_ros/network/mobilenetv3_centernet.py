@@ -309,8 +309,9 @@ class MobileNetV3CenterNet(TrackingNetwork):
         self.neck = Neck(batch_norm)
         added = (self.motion.channels if self.motion is not None else 0) + (2 if coordinates else 0)
         hidden = hidden or {}
-        if unknown := sorted(set(hidden) - set(heads) | set(hidden) & set(DETECTION_HEADS)):
-            raise TypeError(f"hidden: '{unknown[0]}' is not an added head, expected some of {_added_heads(heads)}")
+        own = [name for name in heads if name not in DETECTION_HEADS]
+        if unknown := sorted(set(hidden) - set(own)):
+            raise TypeError(f"hidden: '{unknown[0]}' is not an added head, expected some of {', '.join(own)}")
         for name, channels in heads.items():
             wide = [int(width) for width in hidden.get(name, [head_conv] if head_conv else [])]
             self.add_module(name, _head(name, added, channels, wide, conditioned_heatmap and motion))
@@ -368,10 +369,6 @@ def coordinates(features: Tensor) -> Tensor:
     y = (torch.arange(height, device=features.device, dtype=features.dtype) + 0.5 - height / 2) / 32
     column, row = x.expand(height, width), y[:, None].expand(height, width)
     return torch.stack([column, row])[None].expand(features.shape[0], -1, -1, -1)
-
-
-def _added_heads(heads: Mapping[str, int]) -> str:
-    return ", ".join(name for name in heads if name not in DETECTION_HEADS)
 
 
 def _head(name: str, added: int, channels: int, hidden: Sequence[int], conditioned: bool) -> nn.Module:

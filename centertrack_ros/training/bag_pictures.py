@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from centertrack_ros.datasets.pictures import write_picture
 from centertrack_ros.datasets.rosbag import BagReader
 from centertrack_ros.datasets.sources import BagSource, camera_names, image_topics
+from centertrack_ros.evaluation.document import write_json
 from centertrack_ros.geometry.cameras import Camera
 
 _LOG = logging.getLogger(__name__)
@@ -39,9 +39,7 @@ def extract(bag: Path, folder: Path) -> dict[str, list[Picture]]:
     if not note.is_file():
         _LOG.info("writing the pictures of %s into %s", bag, folder)
         document = {"bag": bag.resolve().name, "cameras": _write(bag, folder)}
-        part = note.with_name(f"{NOTE}.part")
-        part.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(part, note)
+        write_json(note, document)
     document = json.loads(note.read_text(encoding="utf-8"))
     if document["bag"] != bag.resolve().name:
         raise ValueError(f"{folder}: holds the pictures of '{document['bag']}'; give another folder for '{bag.name}'")

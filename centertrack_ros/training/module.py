@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
@@ -41,15 +42,19 @@ class TrackingModule(pl.LightningModule):
         if self.averaged is not None:
             self.averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
-        self.frozen = freeze(self.network, recipe.freeze)
-        for name in self.unweighted:  # several processes wait for the gradients of all that could have one
-            if name in self.network.heads:  # type: ignore[operator]
-                self.network.heads[name].requires_grad_(False)  # type: ignore[index]
+        # Without weight, without gradient: several processes wait for the gradients of all that could have one.
+        idle = tuple(f"{name}." for name in self.unweighted if name in self.network.heads)  # type: ignore[operator]
+        self.frozen = freeze(self.network, recipe.freeze + idle)
 
     @property
     def best_network(self) -> nn.Module:
         """What is validated and exported."""
         return self.network if self.averaged is None else self.averaged
+
+    @cached_property
+    def learning_heads(self) -> dict[str, nn.Module]:
+        """What learns from remembered features; see `remembered.learning_heads`."""
+        return learning_heads(self.network)
 
     def _run(self, network: nn.Module, batch: Mapping[str, Tensor], skipped: Collection[str] = ()) -> dict[str, Tensor]:
         features = network.features(  # type: ignore[operator]
@@ -66,14 +71,10 @@ class TrackingModule(pl.LightningModule):
 
     def _from_patches(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The learning heads' values (B, K, C) at the objects of `RememberedSamples`."""
-        patches = batch[PATCHES].to(self.dtype).flatten(0, 1)
-        heads = learning_heads(self.network)
-        side = {name: _patch_kernel(head) for name, head in heads.items()}
-        square = {k: patches.view(len(patches), k, k, -1).permute(0, 3, 1, 2) for k in side.values() if k}
-        shape = batch["mask"].shape
+        patches, kernel = batch[PATCHES].to(self.dtype).flatten(0, 1), common_kernel(self.learning_heads)
+        square, mask = patches.view(len(patches), kernel, kernel, -1).permute(0, 3, 1, 2), batch["mask"][..., None]
         return {
-            name: _middle(head, square[side[name]]).view(*shape, -1) * batch["mask"][..., None]  # type: ignore[index]
-            for name, head in heads.items()
+            name: _middle(head, square).view(*mask.shape[:2], -1) * mask for name, head in self.learning_heads.items()
         }
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

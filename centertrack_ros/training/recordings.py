@@ -111,8 +111,8 @@ def _solid(found: Detections, camera: Camera | None, boxes: Array, problems: Cou
     if found.depths is None or found.dimensions is None or camera is None:
         return {}
     depths, sizes = np.array(found.depths, np.float64), np.array(found.dimensions, np.float64)
-    partly = np.isfinite(np.column_stack([depths, sizes])).any(axis=1)
     both = np.column_stack([depths, sizes])
+    partly = np.isfinite(both).any(axis=1)
     good = ((both > 0) & (both <= LARGEST)).all(axis=1)
     if count := int((partly & ~good).sum()):
         problems["depth or size that is not a positive number"] += count

@@ -1,4 +1,4 @@
-"""Features of a frozen network at the objects, computed once: heads learn from them a hundred times faster than from
+"""Features of a frozen network at the objects, computed once: heads learn from them some forty times faster than from
 pictures.
 """
 

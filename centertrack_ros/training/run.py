@@ -29,7 +29,7 @@ from centertrack_ros.training import collections
 from centertrack_ros.training.augment import NONE
 from centertrack_ros.training.module import TrackingModule, common_kernel
 from centertrack_ros.training.recipe import Recipe
-from centertrack_ros.training.remembered import RememberedSamples, learning_heads, padded
+from centertrack_ros.training.remembered import RememberedSamples, padded
 from centertrack_ros.training.samples import ResumableBatches, TrackingSamples
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Keeper(Callback):
         self.best = state_dict["best"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.monitor is None or trainer.sanity_checking:
+        if self.monitor is None:
             return
         score = float(trainer.callback_metrics[self.monitor])
         if score > self.best:
@@ -149,7 +149,7 @@ class Data(pl.LightningDataModule):
         )
         count = max(1, recipe.remember // (recipe.batch * trainer.world_size))
         found = self._loader(self.train, batch_sampler=[draws.batch_at(number) for number in range(count)])
-        heads, device = learning_heads(network), self.module.device
+        heads, device = self.module.learning_heads, self.module.device
         watched = tqdm(found, "features", unit="batch", disable=None if trainer.is_global_zero else True)
         batches = ({name: value.to(device) for name, value in batch.items()} for batch in watched)
         samples = RememberedSamples(network, heads, common_kernel(heads), batches)
