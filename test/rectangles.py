@@ -87,7 +87,8 @@ class RectangleEngine:
         }
         if "velocity" in self.profile.heads:  # metres since the previous image: 4 px are one, to the right and ahead
             right, ahead = -values["tracking"].T
-            values["velocity"] = np.column_stack([right, np.zeros(count), ahead]).astype(np.float32)
+            told = np.tile([4.0, 0, 0], (count, 1))[:, : self.profile.heads["velocity"] - 3]  # m/s
+            values["velocity"] = np.column_stack([right, np.zeros(count), ahead, told]).astype(np.float32)
         scores = np.array([score for _, (_, score, _) in rows], np.float32)
         class_ids = np.array([class_id for _, (_, _, class_id) in rows], np.int64)
         return Peaks(scores, class_ids, cells, values, (image.shape[0] // 4, image.shape[1] // 4))

@@ -128,6 +128,53 @@ def test_gradients_of_some_inputs_only(wanted: tuple[int, ...]) -> None:
             torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("form", ["by_bags", "by_gather"])
+def test_autocast_in_training(kind: torch.dtype, form: str, monkeypatch) -> None:
+    """Features, offsets and masks in 16 bits (features also in float32), parameters in float32, as Lightning has it."""
+    if form == "by_gather":  # as on a GPU without torchvision
+        monkeypatch.setattr(deform_conv, "_form", lambda device, in_float32: deform_conv.by_gather)
+    case = random_case(6, 2, 4, 3, (9, 8), (3, 3), 1, 1, 1, 0.7)
+    kinds = (kind, torch.bfloat16, torch.bfloat16, torch.float32, torch.float32)
+    mixed = [torch.from_numpy(array).to(k).requires_grad_() for array, k in zip(case, kinds, strict=True)]
+    plain = [tensor.detach().float().requires_grad_() for tensor in mixed]
+    with torch.autocast("cpu", torch.bfloat16):
+        output = deform_conv2d(*mixed)
+    expected = deform_conv2d(*plain)
+    assert output.dtype == kind
+    torch.testing.assert_close(output.float(), expected, atol=0.1, rtol=0.02)
+    got = torch.autograd.grad(output.float().square().sum(), mixed)
+    wanted = torch.autograd.grad(expected.square().sum(), plain)
+    for value, reference, tensor in zip(got, wanted, mixed, strict=True):
+        assert value.dtype == tensor.dtype and value.isfinite().all()
+        torch.testing.assert_close(value.float(), reference, atol=0.02 * float(reference.abs().max()), rtol=0.03)
+
+
+def test_a_layer_trains_under_autocast() -> None:
+    torch.manual_seed(0)
+    layer, x = DeformConv(4, 3), torch.randn(1, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    output.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layer.parameters())
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+    assert layer.conv_offset_mask.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_torchvisions_kernel_is_the_same_convolution(with_bias: bool, kind: torch.dtype) -> None:
+    """What GPUs run; it has a CPU version, too."""
+    if deform_conv._torchvision_kernel() is None:
+        pytest.skip("torchvision is not installed")
+    *case, bias = [torch.from_numpy(a).to(kind) for a in random_case(7, 2, 4, 3, (9, 8), (3, 3), 2, 1, 1, 3.0)]
+    arguments = (*case, bias if with_bias else None, 2, 1, 1)
+    got, expected = deform_conv.by_kernel(*arguments), deform_conv.by_gather(*arguments)
+    assert got.dtype == kind
+    tolerance = 1e-4 if kind == torch.float32 else 0.1
+    torch.testing.assert_close(got, expected, atol=tolerance, rtol=tolerance)
+
+
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_the_operator_keeps_torchs_rules(with_bias: bool) -> None:
     """Schema, fake kernel and autograd registration, as torch itself checks them."""

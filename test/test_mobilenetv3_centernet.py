@@ -249,8 +249,28 @@ def test_a_conditioned_heatmap_begins_as_the_published_one_and_then_sees_the_pri
         assert not torch.equal(network(image, image, prior)["hm"], network(image, image)["hm"])
 
 
-def test_a_fused_branch_gives_the_same(embedded):
-    network = with_branch(embedded, conditioned_heatmap=True)
+@pytest.mark.parametrize("stride", [4, 32])
+def test_a_further_stride_begins_with_nothing_and_then_sees_both_images(embedded, stride):
+    without, network = with_branch(embedded), with_branch(embedded, motion_strides=[stride])
+    network.load_state_dict(without.state_dict(), strict=False)
+    image, previous = network_input("street_512x320"), torch.rand(1, 3, 320, 512) * 255
+    with torch.inference_mode():
+        before = without(image, previous)["tracking"]
+        assert torch.equal(network(image, previous)["tracking"], before)
+    added = network.motion.add4 if stride == 4 else network.motion.add32
+    network(image, previous)["tracking"].square().sum().backward()
+    assert added[-1].weight.grad.any()  # it can learn
+    with torch.inference_mode():
+        torch.nn.init.normal_(added[-1].weight)
+        after = network(image, previous)["tracking"] - before
+        assert after.any() and not torch.equal(after, network(image, image)["tracking"] - without(image)["tracking"])
+    with pytest.raises(ValueError, match="motion_strides: expected some of \\(4, 32\\), got 2"):
+        with_branch(embedded, motion_strides=[4, 2])
+
+
+@pytest.mark.parametrize("strides", [(), (4, 32)])
+def test_a_fused_branch_gives_the_same(embedded, strides):
+    network = with_branch(embedded, conditioned_heatmap=True, motion_strides=strides)
     inputs = network_input("street_512x320"), torch.rand(1, 3, 320, 512) * 255, torch.rand(1, 1, 320, 512)
     with torch.inference_mode():
         plain, fused = network(*inputs), network.fused()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from centertrack_ros.datasets.bags import read_tracks
 from centertrack_ros.datasets.poses import Poses
 from centertrack_ros.datasets.street import CLASSES, Street, StreetConfig
 from centertrack_ros.datasets.street.actors import pool
+from centertrack_ros.datasets.street.coco_video import write_streets
 from centertrack_ros.datasets.street.config import RIGS, optical_rotation
 from centertrack_ros.datasets.street.meshes import box
 from centertrack_ros.datasets.street.renderer import Renderer
@@ -223,6 +225,40 @@ def test_command_writes_images_and_the_official_annotations(tmp_path, capsys):
         assert np.isfinite(entry["bbox"]).all() and min(entry["bbox"][2:]) > 0
     assert main(["street", str(tmp_path), "--size", "big"]) == 1
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+TINY = [replace(SMALL, seed=seed, frames=2, width=128, height=96) for seed in (5, 6, 7)]
+
+
+def test_two_processes_write_the_same_files_as_one(tmp_path):
+    told = {1: [], 2: []}
+    for jobs, images in told.items():
+        assert write_streets(tmp_path / str(jobs), iter(TINY), progress=images.append, jobs=jobs).is_file()
+        assert images == [1, 2, 3, 4, 5, 6]
+    one, two = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "1", tmp_path / "2")
+    )
+    assert one == two and len(one) == 7
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_street_that_cannot_be_written_is_an_error_whoever_renders_it(tmp_path, jobs):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / f"{TINY[1].name}_CAM_FRONT").write_text("in the way")
+    others = set(multiprocessing.active_children())
+    with pytest.raises(OSError, match=f"{TINY[1].name}_CAM_FRONT"):
+        write_streets(tmp_path, TINY, jobs=jobs)
+    assert not (tmp_path / "annotations.json").exists()
+    assert set(multiprocessing.active_children()) <= others
+
+
+def test_a_number_of_processes_that_cannot_be_is_refused(tmp_path, capsys):
+    assert main(["street", str(tmp_path), "--jobs", "0"]) == 1
+    assert main(["street", str(tmp_path), "--format", "bag", "--jobs", "2"]) == 1
+    said = capsys.readouterr().err
+    assert "jobs must be at least 1, got 0" in said and "--jobs is for images and JSON" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_street_is_a_bag_whose_truth_scores_100_and_whose_poses_place_it_in_one_world(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,11 +36,12 @@ from centertrack_ros.training.augment import (
     vary_color,
 )
 from centertrack_ros.training.collections import street_configs
-from centertrack_ros.training.module import TrackingModule, freeze, outputs_at_objects, parameter_groups
+from centertrack_ros.training.losses import head_losses
+from centertrack_ros.training.module import TrackingModule, features_of, freeze, outputs_at_objects, parameter_groups
 from centertrack_ros.training.recipe import from_mapping, read_recipe
 from centertrack_ros.training.remembered import RememberedSamples, padded
 from centertrack_ros.training.run import Data, SafeCheckpoints, start_network, train
-from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples
+from centertrack_ros.training.samples import Draw, ResumableBatches, TrackingSamples, normalised
 from centertrack_ros.training.targets import GridObjects, make_targets
 
 HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2}
@@ -87,8 +89,8 @@ def video(tmp_path):
     return write_video(tmp_path / "video")
 
 
-def bright_center(channels):
-    y, x = np.nonzero(channels.numpy().mean(axis=0) > 0.5)
+def bright_center(pixels):
+    y, x = np.nonzero(normalised(pixels[None], PROFILE)[0].numpy().mean(axis=0) > 0.5)
     return np.array([x.mean(), y.mean()])
 
 
@@ -227,6 +229,28 @@ def test_metres_per_frame_are_those_since_the_previous_image_in_the_mirror_too(t
     assert {float(sample["velocity"][0, 0]) for sample in told if sample["mask"][0]} == {-3.0, -1.5, 0.0, 1.5, 3.0}
 
 
+def test_a_velocity_of_two_parts_is_judged_in_metres_per_second_at_any_interval(tmp_path):
+    data = [read(_moving_video(tmp_path / "v"))]
+    profile = replace(PROFILE, heads={"hm": 2, "wh": 2, "velocity": 6}, velocity_per_frame=True)
+    samples = TrackingSamples(data, profile, replace(NONE, max_frame_distance=3))
+    intervals = set()
+    for seed in range(60):
+        sample = samples[Draw(2, (seed,))]
+        batch = torch.utils.data.default_collate([sample])
+        step = float(batch["velocity_interval"][0, 0, 0])
+        truth = torch.tensor([3.0, 0.5, -2.0])
+        if not sample["velocity_mask"][0].all():
+            assert step == 1.0  # its own previous image: no motion to be seen, and none asked for
+            continue
+        intervals.add(step)
+        for share in (0.0, 0.3, 1.0):
+            said = torch.cat([share * truth * step, (1 - share) * truth]).expand(1, len(sample["mask"]), 6)
+            assert float(head_losses({"velocity": said}, batch)["velocity"]) == pytest.approx(0, abs=1e-6)
+            wrong = head_losses({"velocity": said + torch.tensor([step, 0, 0, 0, 0, 0])}, batch)["velocity"]
+            assert float(wrong) == pytest.approx(1 / 3, rel=1e-3)
+    assert intervals == {-1.0, -0.5, 0.5, 1.0}
+
+
 @pytest.mark.parametrize("stamp", [{}, {"stamp": None}, {"stamp": "2011-09-26 13:02:25"}], ids=["none", "null", "text"])
 def test_the_motion_of_frames_without_a_stamp_is_unknown(tmp_path, stamp):
     folder = write_video(tmp_path / "v", extra={"velocity": [3.0, 0.5, -2.0]})
@@ -235,8 +259,9 @@ def test_the_motion_of_frames_without_a_stamp_is_unknown(tmp_path, stamp):
         image.update(stamp)
     (folder / "annotations.json").write_text(json.dumps(document))
     data = [read(folder)]
-    profile = replace(PROFILE, heads={"hm": 2, "velocity": 3}, velocity_per_frame=True)
-    assert not TrackingSamples(data, profile, NONE)[2]["velocity_mask"].any()
+    for channels in (3, 6):
+        profile = replace(PROFILE, heads={"hm": 2, "velocity": channels}, velocity_per_frame=True)
+        assert not TrackingSamples(data, profile, NONE)[2]["velocity_mask"].any()
 
 
 @pytest.mark.parametrize(("backwards", "reached"), [(True, {0, 1, 2, 3, 4}), (False, {0, 1, 2})])
@@ -302,6 +327,8 @@ def test_a_bad_annotation_is_left_out_and_counted(tmp_path, change, problem):
         ({"velocity": [1e39, 0, 0]}, "velocity that is not a number"),
         ({"alpha": "left"}, "alpha that is not a number"),
         ({"track_id": "car_7"}, "track_id that is not a number"),
+        ({"track_id": 2**70}, "track_id that is not a number"),
+        ({"depth": 10**400}, "depth that is not a positive number"),
         ({"keypoints": "none"}, "keypoints that are not numbers"),
         ({"velocity": None, "alpha": float("nan")}, ""),
     ],
@@ -410,7 +437,7 @@ def test_a_picture_taken_upright_has_the_size_that_it_is_read_with(tmp_path):
 def test_joints_do_not_trouble_a_model_that_has_none(tmp_path):
     folder = write_video(tmp_path / "v", extra={"keypoints": [20, 25, 2] * 14})
     samples = TrackingSamples([read(folder)], PROFILE, Augmentation(flip=1.0))
-    assert samples[Draw(2, (1,))]["image"].shape == (3, 64, 96)
+    assert samples[Draw(2, (1,))]["image"].shape == (64, 96, 3)
 
 
 def test_unusable_3d_is_unknown_not_poison(tmp_path):
@@ -651,7 +678,8 @@ def test_heads_learn_from_remembered_features_what_they_learn_from_pictures(tmp_
     batch = torch.utils.data.default_collate([data.train[Draw(k, (k,))] for k in (2, 3, 4)])
     module.network.eval()
     whole = module._run(module.network, batch)
-    kept = RememberedSamples(module.network, ("wh", "tracking"), 3, [batch])
+    look = partial(features_of, module.network, module.profile)
+    kept = RememberedSamples(module.network, look, ("wh", "tracking"), 3, [batch])
     count = int((batch["mask"].sum(dim=1) > 0).sum())
     assert len(kept) == count > 0
     small = padded([kept[Draw(k, ())] for k in range(count)])
@@ -766,7 +794,7 @@ def test_images_of_another_size_than_the_models_can_be_learnt_from(tmp_path, vid
     made = recipe(tmp_path, video, sample_size=[32, 64])
     data = Data(made, PROFILE)
     data.setup()
-    assert data.train[0]["image"].shape == (3, 32, 64) and data.val[0]["image"].shape == (3, 64, 96)
+    assert data.train[0]["image"].shape == (32, 64, 3) and data.val[0]["image"].shape == (64, 96, 3)
 
 
 def test_a_full_disk_costs_the_new_checkpoint_not_the_old(tmp_path, monkeypatch):

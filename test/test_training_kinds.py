@@ -21,7 +21,7 @@ from centertrack_ros.training.annotations import map_by_name
 from centertrack_ros.training.augment import NONE
 from centertrack_ros.training.collections import load
 from centertrack_ros.training.losses import head_losses, weighted_sum
-from centertrack_ros.training.module import outputs_at_objects
+from centertrack_ros.training.module import features_of, outputs_at_objects
 from centertrack_ros.training.recipe import KINDS, DataEntry
 from centertrack_ros.training.samples import TrackingSamples
 
@@ -262,11 +262,10 @@ def overfitted(profile, batch, steps=100):
     torch.manual_seed(0)
     network = build(profile).train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    images = [batch[name].contiguous(memory_format=torch.channels_last) for name in ("image", "previous")]
     told = []
     for step in range(steps + 1):
         optimizer.param_groups[0]["lr"] = 3e-3 if step < 0.75 * steps else 3e-4
-        features = network.features(*images, batch["prior"])
+        features = features_of(network, profile, batch)
         losses = head_losses(outputs_at_objects(network, features, batch["index"], batch["mask"]), batch)
         if step in (0, steps):
             told.append({head: float(loss.detach()) for head, loss in losses.items()})

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exposure", type=float, default=0.0, metavar="S", help="motion blur: time that the shutter is open"
     )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that render, for images and JSON")
     parser.add_argument("--png", action="store_true", help="lossless images")
 
 
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--size must be WIDTHxHEIGHT, for instance 512x288, got '{args.size}'")
     if args.sequences < 1:
         raise ValueError(f"--sequences must be at least 1, got {args.sequences}")
+    if args.format == "bag" and args.jobs != 1:
+        raise ValueError(f"--jobs is for images and JSON, bags are rendered by one process, got {args.jobs}")
     first = StreetConfig(
         seed=args.seed, frames=args.frames, rate=args.rate, width=int(width), height=int(height), rig=args.rig,
         scenario=args.scenario, look=args.look, density=args.density, exposure=args.exposure,
@@ -63,6 +66,6 @@ def run(args: argparse.Namespace) -> int:
 
         paths = write_street_bags(args.output, configs, suffix, progress=progress)
     else:
-        paths = [write_streets(args.output, configs, suffix, progress)]
+        paths = [write_streets(args.output, configs, suffix, progress, args.jobs)]
     print(f"{', '.join(map(str, paths))}: {done} images in {time.perf_counter() - start:.1f} s")
     return 0

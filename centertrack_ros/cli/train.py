@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def overrides(changes: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set`. Raises ValueError for one without '='."""
+    import yaml
+
+    found = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set expects KEY=VALUE, got '{change}'")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
 def run(args: argparse.Namespace) -> int:
     try:
         import lightning  # noqa: F401
-        import yaml
+        import yaml  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"training needs Lightning and PyYAML (pip install lightning pyyaml): {error}"
@@ -42,13 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.training.recipe import read_recipe
     from centertrack_ros.training.run import train
 
-    changes: dict[str, Any] = {}
-    for change in args.changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise ValueError(f"--set expects KEY=VALUE, got '{change}'")
-        changes[key] = yaml.safe_load(value)
-    recipe = read_recipe(args.recipe, changes)
+    recipe = read_recipe(args.recipe, overrides(args.changes))
     folder = args.output or Path("runs") / recipe.name
     try:
         weights = train(recipe, folder, not args.restart, not args.quiet, args.stop_after)

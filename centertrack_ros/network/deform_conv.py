@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,8 +28,9 @@ def deform_conv2d(
     mask    (B, T, Ho, Wo), already between 0 and 1
     weight  (O, C, kh, kw); bias (O,) or None
 
-    Returns (B, O, Ho, Wo). Values between pixels are bilinear; outside of the image everything is 0. Works under
-    autograd with respect to all five tensors. Raises ValueError when the shapes do not fit together.
+    Returns (B, O, Ho, Wo) in x's type. Values between pixels are bilinear; outside of the image everything is 0. Works
+    under autograd with respect to all five tensors, whose types may differ, as they do under autocast. Raises
+    ValueError when the shapes do not fit together.
     """
     batch, channels, height, width = x.shape
     _, in_channels, kernel_h, kernel_w = weight.shape
@@ -60,12 +62,9 @@ def operator(
     dilation: int,
 ) -> Tensor:
     """`deform_conv2d` as one operator, which exporters see as a whole; picks the form that suits the device."""
-    if x.device.type == "cpu":
-        return by_bags(x, offset, mask, weight, bias, stride, padding, dilation)
-    kernel = _torchvision_kernel() if x.dtype == torch.float32 else None  # it computes coordinates in the data's type
-    if kernel is not None:
-        return kernel(x, offset, weight, bias, (stride, stride), (padding, padding), (dilation, dilation), mask)
-    return by_gather(x, offset, mask, weight, bias, stride, padding, dilation)
+    # Parameters are float32 under autocast, too, where the gathering's memory would be a batch's.
+    form = _form(x.device, weight.dtype == torch.float32)
+    return form(x, offset, mask, weight, bias, stride, padding, dilation)
 
 
 @operator.register_fake
@@ -80,19 +79,32 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    """By autograd through the bags: the samples are taken again instead of being kept, nine times the input."""
+    """By autograd through a form: the samples are taken again instead of being kept, nine times the input."""
     with torch.enable_grad():
         inputs = [
             None if tensor is None else tensor.detach().requires_grad_(needed)
             for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
         ]
-        output = by_bags(*inputs, *ctx.geometry)  # type: ignore[arg-type]
+        # Sums of many small gradients need more than 16 bits; each arrives in its tensor's own type nevertheless.
+        output = _form(gradient.device, True)(*map(_wide, inputs), *ctx.geometry)
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    found = iter(torch.autograd.grad(output, wanted, gradient))
+    found = iter(torch.autograd.grad(output, wanted, gradient.to(output.dtype)))
     return (*(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs), *[None] * 3)
 
 
 operator.register_autograd(_gradients, setup_context=_keep)
+
+
+def _form(device: torch.device, in_float32: bool) -> Callable[..., Tensor]:
+    """The fastest form there; torchvision's kernel only where float32 is wanted."""
+    if device.type == "cpu":
+        return by_bags
+    return by_kernel if in_float32 and _torchvision_kernel() is not None else by_gather
+
+
+def _wide(tensor: Tensor | None) -> Tensor | None:
+    """16-bit values as float32."""
+    return None if tensor is None else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @functools.cache
@@ -103,6 +115,23 @@ def _torchvision_kernel() -> Any:
     except Exception:  # a build for another torch fails in many ways
         return None
     return kernel
+
+
+def by_kernel(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    """The form for GPUs where torchvision is. Arguments as `deform_conv2d`, unchecked."""
+    # It computes coordinates in the data's type, and knows of one type only.
+    values, moved, modulation, weight, bias = map(_wide, (x, offset, mask, weight, bias))  # type: ignore[assignment]
+    pairs = [(number, number) for number in (stride, padding, dilation)]
+    return _torchvision_kernel()(values, moved, weight, bias, *pairs, modulation).to(x.dtype)
 
 
 def by_bags(
@@ -167,9 +196,12 @@ def by_gather(
 def _product(columns: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(B, h, w, T) columns times (O, T, 1, 1) weights: (B, h, w, O).
 
-    As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses.
+    As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses. In the
+    columns' type, also where that is not the parameters' or not autocast's.
     """
-    return F.conv2d(columns.permute(0, 3, 1, 2), weight, bias).permute(0, 2, 3, 1)
+    kind = columns.dtype
+    bias = None if bias is None else bias.to(kind)
+    return F.conv2d(columns.permute(0, 3, 1, 2), weight.to(kind), bias).permute(0, 2, 3, 1).to(kind)
 
 
 # Pixels per tile, small enough for their columns (9 * C values each) to stay in the cache.

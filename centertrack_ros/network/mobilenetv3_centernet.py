@@ -7,7 +7,7 @@ and every further head start such that they change nothing: their contribution i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -273,6 +273,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
                  head is asked at few cells only, so that a bigger one costs little
     motion       False: CenterTrack's stems add the two extra inputs to the trunk's first layer. True: a branch of their
                  own looks at them, for the added heads only; published heads answer as without it, whatever it learns
+    motion_strides  further strides at which the branch compares the images, see `MotionBranch`
     conditioned_heatmap  the branch corrects the heatmap, too
     coordinates  added heads are told where a cell lies, see `coordinates`: for a camera whose height and pitch belong
                  to the model, places in the image say how far away things on the ground are
@@ -292,6 +293,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
         stem_kernel: int = 3,
         batch_norm: bool = False,
         motion: bool = False,
+        motion_strides: Collection[int] = (),
         conditioned_heatmap: bool = False,
         coordinates: bool = False,
     ) -> None:
@@ -300,7 +302,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
         self.stem = ConvLayer(3, STEM_CHANNELS, 3, 2, activation="hard_swish", batch_norm=batch_norm)
         self.previous_stem = Stem(3, stem_kernel) if previous_image and not motion else None
         self.prior_stem = Stem(1, stem_kernel) if prior_heatmap and not motion else None
-        self.motion = MotionBranch(previous_image, prior_heatmap) if motion else None
+        self.motion = MotionBranch(previous_image, prior_heatmap, motion_strides) if motion else None
         widths = [STEM_CHANNELS, *(block.out for block in BLOCKS)]
         self.blocks = nn.ModuleList(
             InvertedResidual(width, block, batch_norm) for width, block in zip(widths, BLOCKS, strict=False)

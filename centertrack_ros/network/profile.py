@@ -10,6 +10,7 @@ from typing import Any
 # The normalisation of every official checkpoint (BGR order, after division by 255).
 OFFICIAL_MEAN = (0.40789654, 0.44719302, 0.47026115)
 OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
+VELOCITY_PARTS = 6  # channels of a velocity head that tells m since the previous image and m/s
 
 ASSOCIATION_POINTS = ("official", "box")
 RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
@@ -56,7 +57,9 @@ class ModelProfile:
     association_point  what moves by the displacement: 'official' (the peak's cell, with 3D heads the amodal centre) or
                     'box' (the box's middle, where the targets of training lie)
     velocity_per_frame  True: the velocity head tells metres since the previous image, from which the tracker makes m/s;
-                    False (official): m/s, at which a network can only guess that is not told its frame rate
+                    with 6 channels in two parts that add up, metres since the previous image and m/s, of which the
+                    second is for what cannot be seen to move. False (official): m/s, at which a network can only guess
+                    that is not told its frame rate
     trained_tracking  False while the tracking head is untrained (its displacement says nothing)
     max_detections  K of the top-K
     head_options    {'head_conv': 256, 'num_head_conv': 1, …}: what the architecture needs beside `heads`
@@ -102,6 +105,10 @@ class ModelProfile:
             raise ValueError(
                 f"model profile '{self.name}': association_point must be one of {ASSOCIATION_POINTS}, "
                 f"got '{self.association_point}'"
+            )
+        if self.heads.get("velocity") == VELOCITY_PARTS and not self.velocity_per_frame:
+            raise ValueError(
+                f"model profile '{self.name}': a velocity head of {VELOCITY_PARTS} channels needs velocity_per_frame"
             )
         if self.color_order not in ("bgr", "rgb"):
             raise ValueError(

@@ -98,7 +98,10 @@ def _velocities(values: Mapping[str, Array], step: float | None) -> Array | None
     found = values.get("velocity")
     if found is None or step is None:
         return found
-    return found / np.float32(step) if step > 0 else np.full_like(found, np.nan)
+    if step <= 0:
+        return np.full_like(found[:, :3], np.nan)
+    moved, speeds = found[:, :3], found[:, 3:]  # the second part is there or not, see `ModelProfile`
+    return moved / np.float32(step) + (speeds if speeds.shape[1] else 0)
 
 
 def observation_angles(rotations: Array) -> Array:

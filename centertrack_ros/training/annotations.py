@@ -4,9 +4,11 @@ not trained on.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,8 @@ def usable(values: Any) -> bool:
 def problem_of(box: Sequence[float], size: tuple[int, int]) -> str:
     """What is wrong with a box x1, y1, x2, y2 in an image of (height, width) px; '' when nothing is."""
     x1, y1, x2, y2 = box
-    if not usable(box):
+    # As `usable`, without an array: of a large data set this is asked some 100 000 times.
+    if not (abs(x1) <= LARGEST and abs(y1) <= LARGEST and abs(x2) <= LARGEST and abs(y2) <= LARGEST):
         return "box that is not a number"
     if x2 - x1 <= 0 or y2 - y1 <= 0:
         return "box without area"
@@ -128,12 +131,31 @@ def read_coco_video(file: Path, images: Path, classes: Sequence[str], class_map:
     What cannot be used of an entry is counted. Raises DataError for a file that is not of this form, FileNotFoundError
     when it is not there.
     """
+    with _without_collector():
+        return _read_coco_video(file, images, classes, class_map)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Python's search for reference cycles waits: a document has none, but is gone through again and again while it
+    grows, which takes a quarter of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read_coco_video(file: Path, images: Path, classes: Sequence[str], class_map: ClassMap | None) -> Collection:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         names = {entry["id"]: str(entry["name"]) for entry in document["categories"]}
         numbers = [entry["id"] for entry in document["images"]]
         entries = dict(zip(numbers, document["images"], strict=True))
-        annotations = [dict(row) for row in document.get("annotations") or ()]
+        annotations = [row if type(row) is dict else dict(row) for row in document.get("annotations") or ()]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise DataError(file, f"not a COCO annotation file: {type(error).__name__}: {error}") from None
     if len(entries) < len(numbers):
@@ -149,7 +171,7 @@ def read_coco_video(file: Path, images: Path, classes: Sequence[str], class_map:
     rows: dict[Any, list[dict[str, Any]]] = {number: [] for number in entries}
     for annotation in annotations:
         number = annotation.get("image_id")
-        if isinstance(number, int | str) and number in rows:
+        if isinstance(number, (int, str)) and number in rows:
             rows[number].append(annotation)
         else:
             problems["annotation of an unknown image"] += 1
@@ -196,7 +218,7 @@ class _Builder:
         for row in rows:
             try:
                 objects = self._objects(row)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 self.problems["annotation without a box of four numbers or a category"] += 1
                 continue
             for target, box, half in objects:
@@ -211,7 +233,9 @@ class _Builder:
         middles = self._known(columns, "amodel_center", 2)
         if depths is not None and middles is not None:
             # Of what is beside or behind the camera no place in the image is its middle's.
-            middles[np.isnan(depths) & np.array(["depth" in row for row in columns])] = np.nan
+            unknown = np.isnan(depths)
+            if unknown.any():
+                middles[unknown & np.array(["depth" in row for row in columns])] = np.nan
         stamp = entry.get("stamp")
         return AnnotatedImage(
             path=path, size=size, video=video, frame=frame,
@@ -245,7 +269,7 @@ class _Builder:
 
     def _track_id(self, row: Mapping[str, Any], half: int) -> int:
         try:
-            told = int(row.get("track_id", -1))
+            told = int(np.int64(int(row.get("track_id", -1))))
         except (TypeError, ValueError, OverflowError):
             told = -1
             self.problems["track_id that is not a number"] += 1
@@ -261,17 +285,21 @@ class _Builder:
         if not any(key in row for row in rows):
             return None
         positive = key in ("depth", "dim")
-        values = np.full((len(rows), width), np.nan)
-        for i, row in enumerate(rows):
-            found = _numbers(row.get(key))
-            if found is not None and found.size == width and usable(found) and not (positive and found.min() <= 0):
-                values[i] = found.ravel()
-            elif key in row and (positive or found is None or not np.isnan(found).all()):
-                self.problems[f"{key} that is not {'a positive' if positive else 'a'} number"] += 1
+        values = _all_known(rows, key, width, positive)
+        if values is None:
+            values = np.full((len(rows), width), np.nan)
+            for i, row in enumerate(rows):
+                found = _numbers(row.get(key))
+                if found is not None and found.size == width and usable(found) and not (positive and found.min() <= 0):
+                    values[i] = found.ravel()
+                elif key in row and (positive or found is None or not np.isnan(found).all()):
+                    self.problems[f"{key} that is not {'a positive' if positive else 'a'} number"] += 1
         return values[:, 0] if width == 1 else values
 
     def _keypoints(self, rows: Sequence[Mapping[str, Any]]) -> Array | None:
         """(N, J, 3) of COCO's `keypoints`, not annotated where an object has none or what is not a number."""
+        if not any(row.get("keypoints") for row in rows):
+            return None
         told = [_numbers(row.get("keypoints") or ()) for row in rows]
         self.problems.update(["keypoints that are not numbers"] * sum(values is None for values in told))
         lengths = {values.size for values in told if values is not None and values.size}
@@ -298,12 +326,26 @@ class _Builder:
 def _numbers(value: Any) -> Array | None:
     try:
         return np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
+def _all_known(rows: Sequence[Mapping[str, Any]], key: str, width: int, positive: bool) -> Array | None:
+    """(N, width) of a key that all rows have as it must be, converted at once; None: go through them one by one."""
+    try:
+        values = np.array([row[key] for row in rows], np.float64)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if values.size != len(rows) * width:
+        return None
+    low, high = values.min(), values.max()  # NaN when any of them is
+    if not (-LARGEST <= low and high <= LARGEST) or (positive and low <= 0):
+        return None
+    return values.reshape(-1, width)
+
+
 def _corners(box: Sequence[float]) -> list[float]:
-    x, y, w, h = (float(v) for v in box)
+    x, y, w, h = map(float, box)
     return [x, y, x + w, y + h]
 
 

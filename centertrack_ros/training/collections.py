@@ -20,10 +20,13 @@ _LOG = logging.getLogger(__name__)
 DONE = "street.json"  # written last, holds what was rendered
 
 
-def prepare(entry: DataEntry) -> None:
-    """Make what `load` would make on disk, so that several processes do not do so at once."""
+def prepare(entry: DataEntry, jobs: int = 1) -> None:
+    """Make what `load` would make on disk, so that several processes do not do so at once.
+
+    jobs  processes that render streets
+    """
     if entry.kind == "street":
-        render_streets(Path(entry.folder), entry.street)
+        render_streets(Path(entry.folder), entry.street, jobs)
     elif entry.kind == "bag":
         extract(Path(entry.folder), Path(entry.images))
 
@@ -67,8 +70,8 @@ def street_configs(wish: Mapping[str, Any]) -> list[Any]:
     return configs
 
 
-def render_streets(folder: Path, wish: Mapping[str, Any]) -> None:
-    """Render a recipe's streets into `folder` unless just these are there already."""
+def render_streets(folder: Path, wish: Mapping[str, Any], jobs: int = 1) -> None:
+    """Render a recipe's streets into `folder`, by so many processes, unless just these are there already."""
     from centertrack_ros.datasets.street.coco_video import write_streets
 
     note = folder / DONE
@@ -79,5 +82,5 @@ def render_streets(folder: Path, wish: Mapping[str, Any]) -> None:
         raise ValueError(f"{folder}: holds streets of another recipe; give another folder or remove it")
     configs = street_configs(wish)
     _LOG.info("rendering %d street sequences into %s", len(configs), folder)
-    write_streets(folder, configs)
+    write_streets(folder, configs, jobs=jobs)
     note.write_text(text, encoding="utf-8")

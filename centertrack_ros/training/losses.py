@@ -116,6 +116,9 @@ def head_losses(
             losses[name] = rotation_loss(values, targets["rot_bins"], targets["rot_residuals"], targets["rot_mask"])
         elif name == "nuscenes_att":
             losses[name] = attribute_loss(values, targets[name], targets[f"{name}_mask"])
+        elif name == "velocity" and "velocity_interval" in targets:
+            said = values[..., :3] / targets["velocity_interval"] + values[..., 3:]
+            losses[name] = l1_loss(said, targets[name], targets[f"{name}_mask"])
         elif name == "dep" and relative_depth:
             losses[name] = relative_depth_loss(values, targets[name], targets[f"{name}_mask"])
         else:

@@ -20,6 +20,7 @@ from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe, as_mapping
 from centertrack_ros.training.remembered import PATCHES, learning_heads
+from centertrack_ros.training.samples import normalised
 
 _LOG = logging.getLogger(__name__)
 LEAST_SIZE = 1e-3  # a tensor of zeros can still learn
@@ -37,10 +38,10 @@ class TrackingModule(pl.LightningModule):
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.ema else None
         self.weights = {**WEIGHTS, **recipe.loss_weights}
         self.unweighted = tuple(name for name, weight in self.weights.items() if not weight)
-        # Faster on processors and tensor cores alike; the numbers are the same.
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         if self.averaged is not None:
-            self.averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.averaged.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.network.train()
         # Without weight, without gradient: several processes wait for the gradients of all that could have one.
         idle = tuple(f"{name}." for name in self.unweighted if name in self.network.heads)  # type: ignore[operator]
@@ -57,16 +58,15 @@ class TrackingModule(pl.LightningModule):
         return learning_heads(self.network)
 
     def _run(self, network: nn.Module, batch: Mapping[str, Tensor], skipped: Collection[str] = ()) -> dict[str, Tensor]:
-        features = network.features(  # type: ignore[operator]
-            batch["image"].contiguous(memory_format=torch.channels_last),
-            batch["previous"].contiguous(memory_format=torch.channels_last) if self.profile.previous_image else None,
-            batch["prior"] if self.profile.prior_heatmap else None,
-        )
-        outputs = outputs_at_objects(network, features, batch["index"], batch["mask"], skipped)
-        if "tracking" in outputs and "still" not in skipped:
-            others = [name for name in network.heads if name != "tracking"]  # type: ignore[union-attr]
-            anywhere = torch.ones_like(batch["still_index"])
-            outputs["still"] = outputs_at_objects(network, features, batch["still_index"], anywhere, others)["tracking"]
+        features = features_of(network, self.profile, batch, self.layout)
+        # Heads in float32, whatever the precision: what they say is finer than 16 bits are.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            outputs = outputs_at_objects(network, features, batch["index"], batch["mask"], skipped)
+            if "tracking" in outputs and "still" not in skipped:
+                others, cells = [n for n in network.heads if n != "tracking"], batch["still_index"]  # type: ignore
+                anywhere = torch.ones_like(cells)
+                outputs["still"] = outputs_at_objects(network, features, cells, anywhere, others)["tracking"]
         return outputs
 
     def _from_patches(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -111,12 +111,11 @@ class TrackingModule(pl.LightningModule):
         done = self.global_step + 1
         decay = min(self.recipe.ema, (1 + done) / (10 + done))
         with torch.no_grad():
-            current = self.network.state_dict()
-            for name, value in self.averaged.state_dict().items():
-                if value.dtype.is_floating_point:
-                    value.lerp_(current[name].to(value), 1 - decay)
-                else:
-                    value.copy_(current[name])
+            pairs = [*zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True)]
+            means, current = zip(*(pair for pair in pairs if pair[0].dtype.is_floating_point), strict=True)
+            torch._foreach_lerp_(means, current, 1 - decay)  # a few kernels instead of one for each tensor
+            for count, now in (pair for pair in pairs if not pair[0].dtype.is_floating_point):
+                count.copy_(now)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Losses, and what the network says at the true objects' cells."""
@@ -203,6 +202,20 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     return [{"params": group, "lr": rate} for rate, group in groups.items()]
 
 
+def features_of(
+    network: nn.Module,
+    profile: ModelProfile,
+    batch: Mapping[str, Tensor],
+    layout: torch.memory_format = torch.channels_last,
+) -> Tensor:
+    """What the heads read of a batch of `TrackingSamples`, (B, F, h, w)."""
+    return network.features(  # type: ignore[operator]
+        normalised(batch["image"], profile).contiguous(memory_format=layout),
+        normalised(batch["previous"], profile).contiguous(memory_format=layout) if profile.previous_image else None,
+        batch["prior"] if profile.prior_heatmap else None,
+    )
+
+
 def outputs_at_objects(
     network: nn.Module, features: Tensor, index: Tensor, mask: Tensor, skipped: Collection[str] = ()
 ) -> dict[str, Tensor]:
@@ -213,7 +226,8 @@ def outputs_at_objects(
     """
     heads: Mapping[str, nn.Module] = network.heads  # type: ignore[assignment]
     slots = index.shape[1]
-    used = max(1, int(mask.sum(dim=1).max()))
+    # On a GPU all of them: the same sizes in each step, and nobody waits for a count.
+    used = slots if features.is_cuda else max(1, int(mask.sum(dim=1).max()))
     patches: dict[int, Tensor] = {}
     outputs = {}
     for name, head in heads.items():

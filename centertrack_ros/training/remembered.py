@@ -4,7 +4,7 @@ pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,17 +35,24 @@ class RememberedSamples(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, network: nn.Module, heads: Iterable[str], kernel: int, batches: Iterable[Mapping[str, Tensor]]
+        self,
+        network: nn.Module,
+        features_of: Callable[[Mapping[str, Tensor]], Tensor],
+        heads: Iterable[str],
+        kernel: int,
+        batches: Iterable[Mapping[str, Tensor]],
     ) -> None:
-        """Asks the network, in evaluation mode, about all samples of the batches; keeps what these heads learn from."""
+        """Asks the network, in evaluation mode, about all samples of the batches; keeps what these heads learn from.
+
+        features_of  what the network makes of a batch, (B, F, h, w)
+        """
         self._items: list[dict[str, Tensor]] = []
         begin = tuple(f"{head}_" for head in heads)
         was_training = network.training
         network.eval()
         with torch.no_grad():
             for batch in batches:
-                features = network.features(batch["image"], batch["previous"], batch["prior"])  # type: ignore[operator]
-                patches = gather_patches(features, batch["index"], kernel).half()
+                patches = gather_patches(features_of(batch), batch["index"], kernel).half()
                 told = {n: v for n, v in batch.items() if n in _COMMON or f"{n}_".startswith(begin)}
                 told[PATCHES] = patches
                 for row, count in enumerate(batch["mask"].sum(dim=1).long().tolist()):

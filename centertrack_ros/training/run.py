@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training import collections
 from centertrack_ros.training.augment import NONE
-from centertrack_ros.training.module import TrackingModule, common_kernel
+from centertrack_ros.training.module import TrackingModule, common_kernel, features_of
 from centertrack_ros.training.recipe import Recipe
 from centertrack_ros.training.remembered import RememberedSamples, padded
 from centertrack_ros.training.samples import ResumableBatches, TrackingSamples
@@ -97,7 +98,7 @@ class Data(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Renders missing streets and takes pictures out of bags, once per machine."""
         for entry in (*self.recipe.train, *self.recipe.val):
-            collections.prepare(entry)
+            collections.prepare(entry, jobs=max(1, self.recipe.workers))
 
     def setup(self, stage: str = "") -> None:
         """Reads the annotations."""
@@ -119,8 +120,16 @@ class Data(pl.LightningDataModule):
         self.val = TrackingSamples(held_out, self.profile, NONE, recipe.max_objects) if held_out else None
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        workers = self.recipe.workers
-        return DataLoader(dataset, num_workers=workers, persistent_workers=False, worker_init_fn=_one_thread, **options)
+        trainer = self.trainer
+        assert trainer is not None
+        return DataLoader(
+            dataset,
+            num_workers=self.recipe.workers,
+            persistent_workers=False,
+            pin_memory=trainer.strategy.root_device.type == "cuda",
+            worker_init_fn=_one_thread,
+            **options,
+        )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """See `ResumableBatches`."""
@@ -152,7 +161,8 @@ class Data(pl.LightningDataModule):
         heads, device = self.module.learning_heads, self.module.device
         watched = tqdm(found, "features", unit="batch", disable=None if trainer.is_global_zero else True)
         batches = ({name: value.to(device) for name, value in batch.items()} for batch in watched)
-        samples = RememberedSamples(network, heads, common_kernel(heads), batches)
+        look = partial(features_of, network, self.profile)
+        samples = RememberedSamples(network, look, heads, common_kernel(heads), batches)
         order = ResumableBatches(
             np.ones(len(samples), int),
             recipe.batch,
@@ -309,6 +319,7 @@ def train(
         limit_val_batches=recipe.val_batches or 1.0,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        benchmark=not recipe.remember,  # all batches have one size: cuDNN may try what is fastest for it
         log_every_n_steps=max(1, min(20, recipe.validate_every)),
         logger=[
             CSVLogger(folder, "csv", version=_run_name(last if going_on else None)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from centertrack_ros.datasets.pictures import read_picture
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
-from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.network.profile import VELOCITY_PARTS, ModelProfile
 from centertrack_ros.training.annotations import AnnotatedImage, Collection
 from centertrack_ros.training.augment import (
     Augmentation,
@@ -46,9 +47,9 @@ class Draw:
 class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
     """Samples of one or more collections for one model.
 
-    A sample: image, previous (3, H, W) normalised; prior (1, H, W); the arrays of `make_targets` and, drawn after all
-    else, of `still_targets`; 'skipped', how many unreadable images were passed over for it. `still` gives every image
-    only itself as previous frame.
+    A sample: image, previous (H, W, 3) bytes for `normalised`, in the model's order of colours; prior (1, H, W); the
+    arrays of `make_targets` and, drawn after all else, of `still_targets`; 'skipped', how many unreadable images were
+    passed over for it. `still` gives every image only itself as previous frame.
     """
 
     def __init__(
@@ -132,14 +133,10 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
 
     def _input(
         self, rng: np.random.Generator, pixels: NDArray[np.uint8], crop: Crop, size: tuple[int, int]
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.uint8]:
         warped = cv2.warpAffine(pixels, crop.affine(size), (size[1], size[0]), flags=cv2.INTER_LINEAR)
         warped = vary_color(rng, warped, self.augmentation)
-        if self.profile.color_order == "rgb":
-            warped = cv2.cvtColor(warped, cv2.COLOR_BGR2RGB)
-        scale = np.float32(self.profile.pixel_scale) / np.asarray(self.profile.std, np.float32)
-        shift = -np.asarray(self.profile.mean, np.float32) / np.asarray(self.profile.std, np.float32)
-        return warped.transpose(2, 0, 1) * scale[:, None, None] + shift[:, None, None]
+        return cv2.cvtColor(warped, cv2.COLOR_BGR2RGB) if self.profile.color_order == "rgb" else warped
 
     def _objects(
         self, image: AnnotatedImage, previous: AnnotatedImage, crop: Crop, centers: Array, unlabelled: Array
@@ -168,6 +165,7 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
             velocities=self._velocities(image, previous, crop.mirrored),
+            interval=image.stamp - previous.stamp if previous is not image else math.nan,
             joints=_mapped_joints(affine, image.joints, crop.mirrored)
             if image.joints is not None and "hps" in profile.heads
             else None,
@@ -180,7 +178,7 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         if image.velocities is None or (mirrored and not self.augmentation.mirrored_velocity):
             return None
         velocities = image.velocities * np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
-        if not self.profile.velocity_per_frame:
+        if not self.profile.velocity_per_frame or self.profile.heads["velocity"] == VELOCITY_PARTS:
             return velocities
         return velocities * (0.0 if previous is image else image.stamp - previous.stamp)
 
@@ -189,6 +187,17 @@ def _mapped_joints(affine: Array, joints: Array, mirrored: bool) -> Array:
     """(N, J, 3) in px of the map's target; a left hand is a right one in the mirror."""
     placed = np.concatenate([transform(affine, joints[..., :2]), joints[..., 2:]], axis=2)
     return mirrored_joints(placed) if mirrored else placed
+
+
+def normalised(images: torch.Tensor, profile: ModelProfile) -> torch.Tensor:
+    """What the network reads, (B, 3, H, W) float32, of a batch of samples' bytes (B, H, W, 3).
+
+    Where the network is, and not by those who load the data: it is most of what they would have to do.
+    """
+    scale = np.float32(profile.pixel_scale) / np.asarray(profile.std, np.float32)
+    shift = -np.asarray(profile.mean, np.float32) / np.asarray(profile.std, np.float32)
+    factors, offsets = (torch.from_numpy(v).to(images.device)[None, :, None, None] for v in (scale, shift))
+    return images.permute(0, 3, 1, 2).float() * factors + offsets  # channels last in memory, as bytes are
 
 
 class ResumableBatches(Sampler[list[Draw]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import draw, gaussian_radius
+from centertrack_ros.network.profile import VELOCITY_PARTS
 from centertrack_ros.training.joints import joint_targets
 
 F32 = NDArray[np.float32]
@@ -46,6 +48,7 @@ class GridObjects:
     attributes (N, 8) 0 or 1; ignored (M, 4) boxes in which no detection is wrong; ignored_classes (M,), -1 for every
     class
     unlabelled (U,) classes that are not annotated in this image at all
+    interval  s since the previous image, NaN: there is none, or it is unknown
     joints (N, J, 3) x, y and how it is annotated, see `joints.py`
     """
 
@@ -62,6 +65,7 @@ class GridObjects:
     ignored_classes: NDArray | None = None
     unlabelled: NDArray | None = None
     joints: NDArray | None = None
+    interval: float = math.nan
 
 
 def make_targets(
@@ -69,8 +73,9 @@ def make_targets(
 ) -> Arrays:
     """Arrays for `losses.head_losses`, without the batch axis: hm (C, h, w), index, channels, mask (K,), and per head
     its
-    target and `<head>_mask` (K, C); 'rot' gives rot_bins, rot_residuals (K, 2), rot_mask (K,); 'hps', 'hm_hp' and
-    'hp_offset' are those of `joint_targets`.
+    target and `<head>_mask` (K, C); 'rot' gives rot_bins, rot_residuals (K, 2), rot_mask (K,); a velocity of two parts
+    is one target, (K, 3) m/s, with velocity_interval (K, 1) s; 'hps', 'hm_hp' and 'hp_offset' are those of
+    `joint_targets`.
 
     Objects without area inside the grid, and those beyond `max_objects`, are left out. Raises ValueError for a head
     that
@@ -123,6 +128,10 @@ def make_targets(
     for name, width_of_head in heads.items():
         if name == "rot":
             targets |= _rotation(_column(objects.alphas, keep), padded, count, slots)
+        elif name == "velocity" and width_of_head == VELOCITY_PARTS:
+            known = abs(objects.interval) > 0  # a motion needs two images, and the time between them
+            targets[name], targets[f"{name}_mask"] = regression(values[name] if known else None, width_of_head // 2)
+            targets[f"{name}_interval"] = np.full((slots, 1), objects.interval if known else 1.0, np.float32)
         elif name != "hm" and name not in JOINT_HEADS:
             targets[name], targets[f"{name}_mask"] = regression(values[name], width_of_head)
     if "hps" in heads:
