@@ -17,6 +17,7 @@ PASSES = 5
 def further(weights: Path, variant: Any) -> dict[str, Any]:
     """The network over the input's size and over the number of cameras in one batch; and on CUDA where there is one."""
     from bench import SIZE
+    from bench_cuda import on_cuda
 
     found: dict[str, Any] = {"sizes": {}, "cameras": {}}
     for size in SIZES:
@@ -36,38 +37,6 @@ def _cost(start: Callable[[], Any]) -> dict[str, float] | None:
     finally:
         worker.stop()
     return {"ms": worker.rounds[0], "memory_mb": worker.memory_mb} if worker.rounds else None
-
-
-def on_cuda(weights: Path) -> dict[str, Any]:
-    """Batch and precision -> median ms by CUDA events, network and decoding; empty without a GPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return {}
-    from bench import SIZE
-
-    from centertrack_ros.engine.cuda_engine import CudaEngine
-    from centertrack_ros.network import checkpoints
-
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name()}
-    for half in (False, True):
-        engine = CudaEngine(*checkpoints.load(weights), "cuda", half=half)
-        kind = torch.float16 if half else torch.float32
-        for batch in (1, 6):
-            inputs = [torch.zeros(batch, channels, *SIZE, device="cuda", dtype=kind) for channels in (3, 3, 1)]
-            inputs = [tensor.contiguous(memory_format=torch.channels_last) for tensor in inputs]
-            times = []
-            with torch.inference_mode():
-                for index in range(60):
-                    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                    begin.record()
-                    engine._network(*inputs)
-                    end.record()
-                    end.synchronize()
-                    if index >= 10:
-                        times.append(begin.elapsed_time(end))
-            found[f"{'fp16' if half else 'fp32'} batch {batch}"] = float(np.median(times))
-    return found
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:

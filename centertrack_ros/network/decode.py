@@ -71,11 +71,19 @@ def _precise(values: Tensor) -> Tensor:
 def _mirrored(name: str, values: Tensor) -> Tensor:
     """Values (B, N, C) read in the mirrored image, as they would be in the image itself."""
     if name == "amodel_offset":
-        return values * values.new_tensor((-1.0, 1.0))
+        return _turned(values)
     if name == "hps":
-        joints = values.unflatten(2, (-1, 2))[:, :, list(MIRRORED_JOINTS)]
-        return (joints * joints.new_tensor((-1.0, 1.0))).flatten(2)
+        return _turned(_ordered(values.unflatten(2, (-1, 2)), 2, MIRRORED_JOINTS)).flatten(2)
     return values
+
+
+def _turned(places: Tensor) -> Tensor:
+    """(…, 2) with x the other way. Without constants or lists of indices, which a CUDA graph cannot copy to the GPU."""
+    return torch.cat([-places[..., :1], places[..., 1:]], dim=-1)
+
+
+def _ordered(values: Tensor, dim: int, order: Sequence[int]) -> Tensor:
+    return torch.stack([values.select(dim, place) for place in order], dim)
 
 
 def _merge_flip(direct: Values, mirrored: Values) -> Values:
@@ -88,7 +96,7 @@ def _merge_flip(direct: Values, mirrored: Values) -> Values:
 def _merge_flipped_heat(heat: Tensor, swap: tuple[int, ...] | None = None) -> Tensor:
     direct, mirrored = heat.chunk(2)
     mirrored = mirrored.flip(3)
-    return (direct + (mirrored if swap is None else mirrored[:, list(swap)])) / 2
+    return (direct + (mirrored if swap is None else _ordered(mirrored, 1, swap))) / 2
 
 
 def decode(
