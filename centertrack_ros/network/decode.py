@@ -6,7 +6,7 @@ Follows CenterTrack's decoding step by step, ties included. All of it are tensor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
