@@ -8,8 +8,8 @@ by CUDA events of the network with its decoding. The official way is the unfused
 every head everywhere, the deformable convolution by torchvision's kernel (where that is not: by gathering), for the
 first of the batch sizes. A whole frame is a picture of 1600x900: prepared, copied, run, and its peaks back in the
 host's memory, by the wall clock. The memory is the most that torch has allocated for an engine's batches. Agreement is
-that of a scene's hundred peaks with those of float32 on the CPU. Prints Markdown, and one line of JSON at the end, in
-under a minute.
+that of a scene's hundred peaks with those of float32 on the CPU. Prints what it finds as it comes (stderr), and at the
+end Markdown and one line of JSON. cuDNN takes long for the first pass at each size: some minutes in all.
 
 `--device cpu` is for trying the script itself: by the wall clock, without graphs.
 """
@@ -135,6 +135,7 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
             entry[precision] = _engine_figures(CudaEngine(*make(), device, half=half), truth, size, batches, repeats)
             _forget(device)
         found[name] = entry
+        print(json.dumps({name: entry}), file=sys.stderr, flush=True)
     return found
 
 

@@ -249,6 +249,13 @@ def test_a_velocity_of_two_parts_is_judged_in_metres_per_second_at_any_interval(
             wrong = head_losses({"velocity": said + torch.tensor([step, 0, 0, 0, 0, 0])}, batch)["velocity"]
             assert float(wrong) == pytest.approx(1 / 3, rel=1e-3)
     assert intervals == {-1.0, -0.5, 0.5, 1.0}
+    # Remembered objects come with slots of zeros where an image has fewer than another.
+    told = TrackingSamples(data, profile, NONE)[3]
+    rows = [{name: values[:n] for name, values in told.items() if values.dim()} for n in (1, 3)]
+    batch = padded([{n: v for n, v in row.items() if n.startswith(("velocity", "index", "mask"))} for row in rows])
+    said = torch.full((2, 3, 6), 0.5)
+    wanted = (said[0, 0, :3] * 2 + 0.5 - torch.tensor([3.0, 0.5, -2.0])).abs().mean()
+    assert float(head_losses({"velocity": said}, batch)["velocity"]) == pytest.approx(float(wanted), rel=1e-3)
 
 
 @pytest.mark.parametrize("stamp", [{}, {"stamp": None}, {"stamp": "2011-09-26 13:02:25"}], ids=["none", "null", "text"])

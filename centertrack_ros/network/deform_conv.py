@@ -99,7 +99,12 @@ def _form(device: torch.device, in_float32: bool) -> Callable[..., Tensor]:
     """The fastest form there; torchvision's kernel only where float32 is wanted."""
     if device.type == "cpu":
         return by_bags
-    return by_kernel if in_float32 and _torchvision_kernel() is not None else by_gather
+    # That kernel is always started on the default stream (pytorch/vision issue 9513), behind the back of a CUDA graph
+    # that is recorded on another one.
+    usable = in_float32 and device.type == "cuda" and _torchvision_kernel() is not None
+    if usable and torch.cuda.current_stream(device) == torch.cuda.default_stream(device):
+        return by_kernel
+    return by_gather
 
 
 def _wide(tensor: Tensor | None) -> Tensor | None:

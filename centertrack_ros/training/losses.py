@@ -117,8 +117,9 @@ def head_losses(
         elif name == "nuscenes_att":
             losses[name] = attribute_loss(values, targets[name], targets[f"{name}_mask"])
         elif name == "velocity" and "velocity_interval" in targets:
-            said = values[..., :3] / targets["velocity_interval"] + values[..., 3:]
-            losses[name] = l1_loss(said, targets[name], targets[f"{name}_mask"])
+            interval = targets["velocity_interval"]
+            interval = interval.where(interval != 0, 1.0)  # of an empty slot
+            losses[name] = l1_loss(values[..., :3] / interval + values[..., 3:], targets[name], targets[f"{name}_mask"])
         elif name == "dep" and relative_depth:
             losses[name] = relative_depth_loss(values, targets[name], targets[f"{name}_mask"])
         else:
