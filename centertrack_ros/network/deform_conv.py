@@ -122,20 +122,11 @@ def _torchvision_kernel() -> Any:
     return kernel
 
 
-def by_kernel(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: int,
-    padding: int,
-    dilation: int,
-) -> Tensor:
+def by_kernel(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, *geometry: int) -> Tensor:
     """The form for GPUs where torchvision is. Arguments as `deform_conv2d`, unchecked."""
     # It computes coordinates in the data's type, and knows of one type only.
     values, moved, modulation, weight, bias = map(_wide, (x, offset, mask, weight, bias))  # type: ignore[assignment]
-    pairs = [(number, number) for number in (stride, padding, dilation)]
+    pairs = [(number, number) for number in geometry]
     return _torchvision_kernel()(values, moved, weight, bias, *pairs, modulation).to(x.dtype)
 
 

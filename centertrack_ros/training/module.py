@@ -38,10 +38,10 @@ class TrackingModule(pl.LightningModule):
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.ema else None
         self.weights = {**WEIGHTS, **recipe.loss_weights}
         self.unweighted = tuple(name for name, weight in self.weights.items() if not weight)
-        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        # Faster on processors and tensor cores alike; the numbers are the same.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.averaged is not None:
-            self.averaged.to(memory_format=self.layout)  # type: ignore[call-overload]
+            self.averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
         # Without weight, without gradient: several processes wait for the gradients of all that could have one.
         idle = tuple(f"{name}." for name in self.unweighted if name in self.network.heads)  # type: ignore[operator]
@@ -58,7 +58,7 @@ class TrackingModule(pl.LightningModule):
         return learning_heads(self.network)
 
     def _run(self, network: nn.Module, batch: Mapping[str, Tensor], skipped: Collection[str] = ()) -> dict[str, Tensor]:
-        features = features_of(network, self.profile, batch, self.layout)
+        features = features_of(network, self.profile, batch)
         # Heads in float32, whatever the precision: what they say is finer than 16 bits are.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
@@ -202,16 +202,11 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     return [{"params": group, "lr": rate} for rate, group in groups.items()]
 
 
-def features_of(
-    network: nn.Module,
-    profile: ModelProfile,
-    batch: Mapping[str, Tensor],
-    layout: torch.memory_format = torch.channels_last,
-) -> Tensor:
+def features_of(network: nn.Module, profile: ModelProfile, batch: Mapping[str, Tensor]) -> Tensor:
     """What the heads read of a batch of `TrackingSamples`, (B, F, h, w)."""
     return network.features(  # type: ignore[operator]
-        normalised(batch["image"], profile).contiguous(memory_format=layout),
-        normalised(batch["previous"], profile).contiguous(memory_format=layout) if profile.previous_image else None,
+        normalised(batch["image"], profile),
+        normalised(batch["previous"], profile) if profile.previous_image else None,
         batch["prior"] if profile.prior_heatmap else None,
     )
 

@@ -96,7 +96,6 @@ class Recipe:
     loss_weights  head -> weight, where it differs from the official one; 0: it is not trained
     relative_depth  the depth's loss counts in parts of the depth, not in metres
     precision, devices, nodes, strategy, accelerator   as Lightning knows them
-    channels_last   how maps lie in memory: the numbers are the same, the speed is not
     workers       processes that load data;  seed;  threads  of torch per process, 0: as it is
     """
 
@@ -130,7 +129,6 @@ class Recipe:
     devices: int = 1
     nodes: int = 1
     strategy: str = "auto"
-    channels_last: bool = True
     workers: int = 2
     threads: int = 0
     seed: int = 317
