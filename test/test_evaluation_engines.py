@@ -98,6 +98,21 @@ def test_a_killed_driver_of_ray_loses_no_finished_recording(tmp_path):
     _killed_in_the_middle(tmp_path, "--engine", "ray")
 
 
+@pytest.mark.slow
+def test_on_a_machine_without_free_memory_ray_ends_with_one_sentence(tmp_path):
+    pytest.importorskip("ray")
+    results, truth = _files(tmp_path, recordings=2)
+    command = ["evaluate", "mot", "--results", results, "--truth", truth, "--engine", "ray"]
+    done = subprocess.run(
+        [sys.executable, "-m", "centertrack_ros.cli.main", *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_memory_usage_threshold": "0.001"},
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "memory was full" in done.stderr.splitlines()[-1]
+
+
 def test_a_damaged_finished_file_is_judged_again(tmp_path):
     _files(tmp_path, recordings=2)
     whole = _evaluate(tmp_path, tmp_path / "whole.json", "--finished", str(tmp_path / "done"))

@@ -144,7 +144,9 @@ def _on_ray(place: Place, items: Mapping[str, Any], judge: Callable[[Any], Judge
     begun = not ray.is_initialized()
     try:
         if begun:
-            ray.init(address=place.address, log_to_driver=False, include_dashboard=False)
+            # Ray would wait for memory without end, and without a word.
+            limits = {"task_oom_retries": _RETRIES} if place.address is None else None
+            ray.init(address=place.address, log_to_driver=False, include_dashboard=False, _system_config=limits)
     except ConnectionError as error:
         raise ValueError(f"no Ray cluster at '{place.address}': {error}") from None
     try:
@@ -155,6 +157,11 @@ def _on_ray(place: Place, items: Mapping[str, Any], judge: Callable[[Any], Judge
             yield waiting.pop(done), ray.get(done)
     except ray.exceptions.RayTaskError as error:
         raise ValueError(str(error.cause)) from None
+    except ray.exceptions.OutOfMemoryError:
+        raise OSError(
+            f"this machine's memory was full: Ray ended the worker of a recording {_RETRIES + 1} times; free some, or"
+            " judge without --engine ray"
+        ) from None
     except ray.exceptions.WorkerCrashedError as error:
         raise OSError(f"a worker was killed {_RETRIES + 1} times at the same recording: {error}") from None
     finally:

@@ -17,15 +17,26 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node until it is told to end. Returns the process's exit code."""
-    # Until rclpy has its own handlers: a stop during the imports is a stop, not an error.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    # A stop while it imports or starts is a stop, not an error. rclpy's own handlers, once there, call this one too,
+    # which must not end the process then: a DDS participant that vanishes leaves its shared memory behind (64 MB with
+    # config/fastdds.xml), and its peers believe in it for many seconds.
+    stage = "importing"
+
+    def on_signal(*_: object) -> None:
+        if stage == "importing":
+            os._exit(0)
+        if stage == "starting":
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
     # The network's threads wait for each other asleep: spinning, they would take the cores from everybody else.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     try:
         import rclpy
         from rclpy.exceptions import ParameterException
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
         from centertrack_ros.ros.logs import Forward
         from centertrack_ros.ros.node import CenterTrackNode
@@ -36,15 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     _keep_large_blocks()
-    rclpy.init(args=None if arguments is None else list(arguments))
-    threading.Thread(target=_end_in_time, args=(rclpy.ok,), daemon=True).start()
-    node = None
+    executor = node = None
     try:
+        stage = "starting"
+        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        threading.Thread(target=_end_in_time, args=(rclpy.ok,), daemon=True).start()
+        executor = SingleThreadedExecutor()
         node = CenterTrackNode()
         Forward(node.get_logger()).begin()
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.autostart()
+        install_signal_handlers(SignalHandlerOptions.ALL)
+        stage = "running"
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -52,10 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"centertrack_node: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     finally:
+        stage = "ending"
+        context = rclpy.utilities.get_default_context()
         if node is not None:
             node.stop()
             node.destroy_node()
+        if executor is not None:
+            executor.shutdown()
         rclpy.try_shutdown()
+        context.destroy()
     return 0
 
 

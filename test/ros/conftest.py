@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def nobody_outlives_the_test() -> Iterator[None]:
     """A test that fails leaves no node behind: one of the same name would answer in place of the next test's."""
-    from harness import Process
+    from harness import Process, remove_shared_memory_of_the_dead
 
     before = len(Process.started)
     yield
@@ -36,6 +36,7 @@ def nobody_outlives_the_test() -> Iterator[None]:
         if process.alive:
             process.end()
     del Process.started[before:]
+    remove_shared_memory_of_the_dead()
 
 
 @pytest.fixture(scope="session")

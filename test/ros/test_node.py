@@ -20,6 +20,7 @@ from harness import (
     camera_info_message,
     demo_frames,
     image_message,
+    shared_memory,
     stamp_of,
     start_node,
     stop_node,
@@ -331,10 +332,20 @@ def test_a_signal_while_it_starts_ends_it_too(ros, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_in_time_with_code_0(ros, number: int) -> None:
-    process = start_node(name=f"ending_{int(number)}")
-    code, took = process.end(number)
-    assert code == 0 and took < 2.0, "\n".join(process.lines)
-    assert not process.logged("Traceback")
+    """Its peers know at once that it is gone, and its memory is free again."""
+    probe = Probe(f"ending_{int(number)}")
+    try:
+        others = set(Path("/dev/shm").iterdir())
+        process = start_node(name=f"ending_{int(number)}")
+        probe.wait_for_node()
+        its_own = shared_memory(process.pid) - others
+        code, took = process.end(number)
+        assert code == 0 and took < 2.0, "\n".join(process.lines)
+        assert not process.logged("Traceback")
+        wait_until(lambda: not probe.images.get_subscription_count(), 2.0, "the end of its subscription")
+        assert its_own and not any(path.exists() for path in its_own)
+    finally:
+        probe.close()
 
 
 def test_without_its_own_messages_it_says_so_and_publishes_the_rest(ros, own_messages, frames) -> None:
