@@ -99,7 +99,7 @@ def test_truth_as_results_is_perfect_on_every_line_and_the_page_says_what_the_do
             assert is_perfect == (cell["row"] != "detection")
     everything = next(one for one in found["boxes"] if one["name"] == "all")
     assert everything["objects"] > 0
-    for name in ("translation", "yaw", "velocity", "size"):
+    for name in ("translation", "yaw", "velocity", "filtered_velocity", "size"):
         assert everything[name]["value"] == pytest.approx(0, abs=1e-4)
     claim = next(c for c in found["claims"] if c["worse"] == "detection" and c["figure"] == "IDF1")
     assert verdict(claim) == "**Agrees** at every rate."

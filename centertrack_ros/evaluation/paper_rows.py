@@ -24,11 +24,14 @@ from centertrack_ros.evaluation.intervals import counts_of
 from centertrack_ros.evaluation.overlap_errors import box_errors, without_ignored
 from centertrack_ros.evaluation.street_clips import Clip, poses_of, read_clip
 from centertrack_ros.evaluation.track_scores import Pair, present_classes, score_boxes
+from centertrack_ros.geometry.transforms import Transform
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.tracker import Pipeline, Tracker
-from centertrack_ros.tracking.types import Detections
+from centertrack_ros.tracking.types import Detections, VelocityFilters
+from centertrack_ros.tracking.velocity_filter import filter_velocities
 
 MAIN = "main"  # the model that is shipped
+FILTERED = "filtered_velocity"  # an error beside those of `box_errors`
 # Names of other data sets for the street's classes.
 ALIASES = {"person": "pedestrian", "bicycle": "cyclist"}
 
@@ -144,8 +147,21 @@ def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
         counts_of(scores),
         {name: paths_of(results, name, poses) for name in truth.classes},
         {name: boxes_of(pair.results, name) for name in truth.classes},
-        box_errors(truth, results) if with_errors else None,
+        _errors(truth, results) if with_errors else None,
     )
+
+
+def _errors(truth: Sequence, results: Sequence) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """`box_errors`, and FILTERED: those of velocities that the camera's poses have helped, as in the node."""
+    frames, filters, poses = [], VelocityFilters(), poses_of(truth)
+    for frame in results:
+        camera = Transform.from_matrix(poses[frame.index])
+        tracks, filters = filter_velocities(filters, frame.tracks, camera, frame.stamp)
+        frames.append(replace(frame, tracks=tracks))
+    filtered = box_errors(truth, replace(results, frames=tuple(frames)))
+    return {
+        name: {**errors, FILTERED: filtered[name]["velocity"]} for name, errors in box_errors(truth, results).items()
+    }
 
 
 def run_clip(clip: Clip, folder: Path, rows: List[Row], engines: Mapping[str, RememberingEngine]) -> ClipOutcome:

@@ -24,7 +24,7 @@ from centertrack_ros.evaluation.intervals import (
     weighted_median,
 )
 from centertrack_ros.evaluation.overlap_errors import ERRORS
-from centertrack_ros.evaluation.paper_rows import FULL, MAIN, ClipOutcome, Row
+from centertrack_ros.evaluation.paper_rows import FILTERED, FULL, MAIN, ClipOutcome, Row
 
 FORMAT = "centertrack-paper-tables-1"
 # Of each row, in percent but for IDSW.
@@ -186,7 +186,7 @@ def _gathered(
 ) -> dict[str, Array]:
     """Error -> its values in one street."""
     gathered = {}
-    for error in ERRORS:
+    for error in (*ERRORS, FILTERED):
         parts = [np.zeros(0)]
         for rate in rates:
             errors = by_rate[rate][seed].rows[FULL].errors or {}
@@ -197,13 +197,14 @@ def _gathered(
 
 def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any]:
     """Translation in percent of the distance, yaw's median in degrees, 1 - IoU of sizes in percent, velocity in m/s."""
-    values = {error: [street[error] for street in streets] for error in ERRORS}
+    values = {error: [street[error] for street in streets] for error in (*ERRORS, FILTERED)}
     return {
         "objects": int(sum(len(one) for one in values["translation"])),
         "moving": int(sum(len(one) for one in values["velocity"])),
         "translation": plain(estimate(100 * weighted_mean(values["translation"], weights))),
         "yaw": plain(estimate(np.degrees(weighted_median(values["yaw"], weights)))),
         "velocity": plain(estimate(weighted_mean(values["velocity"], weights))),
+        FILTERED: plain(estimate(weighted_mean(values[FILTERED], weights))),
         "size": plain(estimate(100 * weighted_mean(values["size"], weights))),
     }
 

@@ -157,7 +157,7 @@ _SURROUND = (
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
     Spec("output.fixed_frame", "", "TF frame that stands still while the vehicle moves, such as odom, for ids across "
-         "cameras; empty: the target frame."),
+         "cameras and for velocities; empty: the target frame."),
     Spec("output.tf_timeout_s", 0.1, "How long after an image is taken up its transform may arrive.", 0.0, 1.0),
     _tracking("output.lift", "auto", "Whence 3D boxes: model heads, usual size of a class, or none.", choices=LIFTS),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),

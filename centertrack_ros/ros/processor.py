@@ -14,7 +14,8 @@ from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.outputs import CameraOutputs, Timing
 from centertrack_ros.ros.surround import Sight, SurroundView
 from centertrack_ros.tracking.tracker import Frame, Pipeline
-from centertrack_ros.tracking.types import FrameResult, TrackState
+from centertrack_ros.tracking.types import FrameResult, Tracks, TrackState, VelocityFilters
+from centertrack_ros.tracking.velocity_filter import filter_velocities
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Channel:
     stages: Mapping[str, float] = field(default_factory=dict)  # ms, of the last frame
     unreported_reset: str = ""  # why the tracks began anew in a frame that could not be published
     transform_trouble: str = ""  # why the last frame could not be published; '' if it was
+    fixed_frame: str = ""  # in which its tracks' velocities are filtered
 
 
 @dataclass
@@ -170,7 +172,20 @@ class Processor:
             self._log.warning(f"image on {stream.image_topic} dropped, no transform: {failure}")
             return None
         channel.unreported_reset, channel.transform_trouble = "", ""
-        return _Answer(job, replace(result, reset=reset), placed)
+        result = replace(
+            result, tracks=self._filtered(channel, result.tracks, placed, goal, job.frame.stamp), reset=reset
+        )
+        return _Answer(job, result, placed)
+
+    def _filtered(self, channel: Channel, tracks: Tracks, placed: Placed, goal: Goal | None, stamp: float) -> Tracks:
+        """The tracks; with better velocities where it is known how the camera moves."""
+        fixed, stream = goal.fixed if goal is not None else "", channel.stream
+        if not fixed or placed.to_fixed is None:
+            return tracks
+        filters = stream.state.velocity_filters if fixed == channel.fixed_frame else VelocityFilters()
+        tracks, filters = filter_velocities(filters, tracks, placed.to_fixed, stamp)
+        channel.fixed_frame, stream.state = fixed, replace(stream.state, velocity_filters=filters)
+        return tracks
 
     def _look_around(self, view: SurroundView, answers: list[_Answer], goal: Goal) -> list[_Answer]:
         """The answers, their tracks with the ids that they have in the view of all cameras."""

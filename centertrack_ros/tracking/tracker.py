@@ -171,7 +171,8 @@ class Pipeline:
             reset=job.reset,
             detections=detections,
         )
-        return result, TrackState(job.network_input, job.placement.image_size, tracks, next_id, frame.stamp, moving)
+        size, filters = job.placement.image_size, state.velocity_filters
+        return result, TrackState(job.network_input, size, tracks, next_id, frame.stamp, moving, filters)
 
     def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
         """The detections of one image, `step` s after the previous one (0: there is none), lifted to 3D as the

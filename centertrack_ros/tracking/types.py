@@ -151,6 +151,27 @@ def _field_names(record: type[Any]) -> tuple[str, ...]:
     return _FIELD_NAMES[record]
 
 
+def _none(*shape: int) -> Array:
+    return np.zeros((0, *shape))
+
+
+@dataclass(frozen=True)
+class VelocityFilters:
+    """Filters of N tracks of one camera in a frame that stands still; see `velocity_filter.py`.
+
+    ids (N,) int64;  stamps (N,) s of the last match;  means (N, 6) m, m/s;  covariances (N, 6, 6)
+    """
+
+    ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    stamps: Array = field(default_factory=_none)
+    means: Array = field(default_factory=lambda: _none(6))
+    covariances: Array = field(default_factory=lambda: _none(6, 6))
+
+    def select(self, index: Array) -> VelocityFilters:
+        """The filters at `index` (a mask or integers), in that order, as copies."""
+        return VelocityFilters(self.ids[index], self.stamps[index], self.means[index], self.covariances[index])
+
+
 @dataclass(frozen=True)
 class TrackState:
     """All that is remembered from one frame to the next for one camera.
@@ -161,6 +182,7 @@ class TrackState:
     next_id         the id that the next birth gets
     stamp           s, of the previous frame
     flow_image      reduced grey copy of the previous image, for motion 'flow' only
+    velocity_filters  kept by `filter_velocities`, where it is known how the camera moves; a step takes them along
     """
 
     previous_input: Any = None
@@ -169,6 +191,7 @@ class TrackState:
     next_id: int = 1
     stamp: float | None = None
     flow_image: Array | None = None
+    velocity_filters: VelocityFilters = field(default_factory=VelocityFilters)
 
 
 @dataclass(frozen=True)

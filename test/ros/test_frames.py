@@ -248,6 +248,32 @@ def test_where_tf_is_missing_a_target_frame_is_one_clear_error(ros) -> None:
         stop_node(node)
 
 
+def test_where_tracks_have_been_tells_their_velocities(probe, frames, clock) -> None:
+    """The same picture again and again, from a vehicle that drives ahead: all in it drive ahead as fast."""
+    pytest.importorskip("centertrack_ros.msg", reason="the interfaces are not built")
+    speed, tf = 3.0, TransformPublisher(probe)
+    if "output/tracks" not in probe.received:
+        probe.subscribe("output/tracks")
+    assert set_parameters(probe, **{"output.target_frame": "car", "output.fixed_frame": "odometry"})[0].successful
+    for publisher in (tf.moving, tf.fixed):
+        wait_until(publisher.get_subscription_count, 10.0, "the node to listen to TF")
+    tf.publish("car", "camera_optical", MOUNT)
+    start = int(clock.now) + 1
+    for second in range(5):
+        tf.publish("odometry", "car", Transform(np.eye(3), np.array([speed * second, 7.0, 0.0])), (start + second, 0))
+    clock.now = start + 0.05
+    answers = play(probe, [frames[0]] * 30, clock)
+    first, last = (
+        next(m for m in probe.received["output/tracks"] if stamp_of(m) == stamp_of(answers[i])) for i in (0, -1)
+    )
+    assert last.tracks and all(np.isnan(track.velocity.x) for track in first.tracks)
+    for track in last.tracks:
+        velocity = np.array([track.velocity.x, track.velocity.y, track.velocity.z])
+        if np.isfinite(velocity).all():  # near enough to be sure
+            assert np.abs(velocity - [speed, 0.0, 0.0]).max() < 0.3
+    assert sum(np.isfinite(track.velocity.x) for track in last.tracks) >= 3
+
+
 # Several cameras
 
 
