@@ -1,5 +1,7 @@
 """Velocities of tracks whose way through the world is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,6 @@ CAMERA = Camera.from_focal(512, 288, 400.0)
 STEP_S = 0.1
 STARTS = np.array([[2.0, 0.5, 12.0], [-3.0, 0.6, 20.0]])  # in the first image's camera axes, m
 VELOCITIES = np.array([[0.0, 0.0, 8.0], [1.2, 0.0, 0.3]])  # over ground, in the same axes, m/s
-UNKNOWN = np.full((2, 3), np.nan)
 
 
 def camera_at(stamp: float) -> Transform:
@@ -31,15 +32,12 @@ def seen(
     to_camera = camera_at(stamp).inverse()
     middles, sizes = to_camera.points(STARTS + stamp * VELOCITIES), np.full((2, 3), 1.5)
     bottoms = middles + [0.0, 0.75, 0.0]
-    detections = Detections.from_boxes(np.zeros((2, 4)))
-    detections = Detections(
-        **{
-            **vars(detections),
-            "dimensions": sizes,
-            "locations": bottoms,
-            "velocities": None if error is None else (to_camera.vectors(VELOCITIES) + error).astype(np.float32),
-            "location_covariances": ray_covariances(middles, 0.1 * middles[:, 2], CAMERA),
-        }
+    detections = replace(
+        Detections.from_boxes(np.zeros((2, 4))),
+        dimensions=sizes,
+        locations=bottoms,
+        velocities=None if error is None else (to_camera.vectors(VELOCITIES) + error).astype(np.float32),
+        location_covariances=ray_covariances(middles, 0.1 * middles[:, 2], CAMERA),
     )
     rows = np.arange(len(ids))
     return Tracks(

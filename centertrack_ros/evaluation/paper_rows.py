@@ -147,13 +147,15 @@ def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
         counts_of(scores),
         {name: paths_of(results, name, poses) for name in truth.classes},
         {name: boxes_of(pair.results, name) for name in truth.classes},
-        _errors(truth, results) if with_errors else None,
+        _errors(truth, results, poses) if with_errors else None,
     )
 
 
-def _errors(truth: Sequence, results: Sequence) -> dict[str, dict[str, NDArray[np.float64]]]:
+def _errors(
+    truth: Sequence, results: Sequence, poses: Mapping[int, NDArray[np.float64]]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
     """`box_errors`, and FILTERED: those of velocities that the camera's poses have helped, as in the node."""
-    frames, filters, poses = [], VelocityFilters(), poses_of(truth)
+    frames, filters = [], VelocityFilters()
     for frame in results:
         camera = Transform.from_matrix(poses[frame.index])
         tracks, filters = filter_velocities(filters, frame.tracks, camera, frame.stamp)

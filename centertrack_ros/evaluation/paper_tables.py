@@ -27,6 +27,7 @@ from centertrack_ros.evaluation.overlap_errors import ERRORS
 from centertrack_ros.evaluation.paper_rows import FILTERED, FULL, MAIN, ClipOutcome, Row
 
 FORMAT = "centertrack-paper-tables-1"
+_ERRORS = (*ERRORS, FILTERED)
 # Of each row, in percent but for IDSW.
 FIGURES = ("IDF1", "AMOTA", "AMOTA@0.2", "AMOTA 2D", "MOTA", "HOTA", "IDSW")
 
@@ -186,7 +187,7 @@ def _gathered(
 ) -> dict[str, Array]:
     """Error -> its values in one street."""
     gathered = {}
-    for error in (*ERRORS, FILTERED):
+    for error in _ERRORS:
         parts = [np.zeros(0)]
         for rate in rates:
             errors = by_rate[rate][seed].rows[FULL].errors or {}
@@ -197,7 +198,7 @@ def _gathered(
 
 def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any]:
     """Translation in percent of the distance, yaw's median in degrees, 1 - IoU of sizes in percent, velocity in m/s."""
-    values = {error: [street[error] for street in streets] for error in (*ERRORS, FILTERED)}
+    values = {error: [street[error] for street in streets] for error in _ERRORS}
     return {
         "objects": int(sum(len(one) for one in values["translation"])),
         "moving": int(sum(len(one) for one in values["velocity"])),

@@ -58,6 +58,24 @@ def correct(
     return corrected, (spread + np.swapaxes(spread, 1, 2)) / 2
 
 
+def correct_or_begin(
+    predicted: Filters,
+    begun: Filters,
+    positions: NDArray[np.float64],
+    position_covariances: NDArray[np.float64],
+    most: float,
+) -> Filters:
+    """The `predicted` filters after positions (N, 3) m were measured; `begun`, those that begin with these, instead
+    where the squared Mahalanobis distance of the two is not `most` at most.
+    """
+    means, covariances = predicted
+    spreads = covariances[:, :3, :3] + position_covariances
+    anew = ~(squared_distances(positions - means[:, :3], spreads) <= most)
+    means, covariances = correct(means, covariances, positions, position_covariances)
+    means[anew], covariances[anew] = begun[0][anew], begun[1][anew]
+    return means, covariances
+
+
 def squared_distances(differences: NDArray[np.float64], spreads: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared Mahalanobis distances (...) of differences (..., 3) m under covariances (..., 3, 3) m²."""
     return np.einsum("...i,...ij,...j->...", differences, np.linalg.inv(spreads), differences)

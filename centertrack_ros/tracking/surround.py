@@ -272,10 +272,9 @@ def _followed(
     means, covariances = motion3d.predict(old.means, old.covariances, np.maximum(steps, 0.0), config.unrest)
     # A frame older than what another camera has told already: its sighting is moved on to that time.
     positions = known.boxes.centers - means[:, 3:] * np.minimum(steps, 0.0)[:, None]
-    squares = motion3d.squared_distances(positions - means[:, :3], covariances[:, :3, :3] + known.spreads)
-    means, covariances = motion3d.correct(means, covariances, positions, known.spreads)
-    lost = squares > config.release_sigma**2  # the camera's tracker knows better than the filter
-    means[lost], covariances[lost] = again.means[lost], again.covariances[lost]
+    means, covariances = motion3d.correct_or_begin(  # from afar, the camera's tracker knows better than the filter
+        (means, covariances), (again.means, again.covariances), positions, known.spreads, config.release_sigma**2
+    )
     newest = steps >= 0
     changed = {
         "kinds": again.kinds,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.boxes3d import centers
 from centertrack_ros.geometry.transforms import Transform
 from centertrack_ros.tracking import motion3d
+from centertrack_ros.tracking.lift import spreads_along
 from centertrack_ros.tracking.types import Tracks, VelocityFilters
 
 Array = NDArray[np.float64]
@@ -50,11 +51,9 @@ def filter_velocities(
     _, old, new = np.intersect1d(filters.ids, ids, assume_unique=True, return_indices=True)
     if len(old):
         before = filters.select(old)
-        moved, unsure = motion3d.predict(before.means, before.covariances, stamp - before.stamps, _UNREST)
-        surprises = motion3d.squared_distances(positions[new] - moved[:, :3], unsure[:, :3, :3] + spreads[new])
-        on = np.flatnonzero(surprises <= _JUMP)
-        new = new[on]
-        means[new], covariances[new] = motion3d.correct(moved[on], unsure[on], positions[new], spreads[new])
+        predicted = motion3d.predict(before.means, before.covariances, stamp - before.stamps, _UNREST)
+        begun = means[new], covariances[new]
+        means[new], covariances[new] = motion3d.correct_or_begin(predicted, begun, positions[new], spreads[new], _JUMP)
     velocities = np.full((len(tracks), 3), np.nan) if found.velocities is None else found.velocities.astype(np.float64)
     both = _together(means[:, 3:], covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays)
     velocities[rows] = camera.inverse().vectors(both)
@@ -73,8 +72,7 @@ def _together(path: Array, path_spreads: Array, said: Array, rays: Array) -> Arr
 
     rays  (N, 3) from the camera to the objects, of length 1
     """
-    along, across = _NETWORK_SIGMAS
-    said_spreads = across**2 * np.eye(3) + (along**2 - across**2) * rays[:, :, None] * rays[:, None, :]
+    said_spreads = spreads_along(rays, *(np.full(len(rays), sigma) for sigma in _NETWORK_SIGMAS))
     gains = path_spreads @ np.linalg.inv(path_spreads + said_spreads)
     weighed = path + (gains @ (said - path)[:, :, None])[:, :, 0]
     useful = np.trace(path_spreads, axis1=1, axis2=2)[:, None] <= _USEFUL_SIGMA**2
