@@ -1,9 +1,11 @@
 """The synthetic street: its truth holds against its own pictures."""
 
+import gc
 import hashlib
 import json
 import multiprocessing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,26 +78,47 @@ def test_every_class_has_plausible_sizes():
 
 
 def test_a_label_comes_back_from_the_object_image():
-    renderer = Renderer(48, 32)
-    for label in (1, 2, 127, 149, 150, 151, 299, 300, 1000, 4000):
-        node = renderer.add(box((5, -0.5, -0.5), (6, 0.5, 0.5), (1, 1, 1)), label=label)
-        _, labels = renderer.render(optical_rotation(0.0), np.zeros(3), 40.0)
-        assert set(np.unique(labels)) == {0, label}
-        node.removeNode()
-    renderer.close()
+    with Renderer.lent(48, 32) as renderer:
+        for label in (1, 2, 127, 149, 150, 151, 299, 300, 1000, 4000):
+            node = renderer.add(box((5, -0.5, -0.5), (6, 0.5, 0.5), (1, 1, 1)), label=label)
+            _, labels = renderer.render(optical_rotation(0.0), np.zeros(3), 40.0)
+            assert set(np.unique(labels)) == {0, label}
+            node.removeNode()
 
 
 def test_the_picture_is_that_of_the_camera_in_the_truth():
     """A small box at a known place appears where `projection` puts it."""
-    renderer = Renderer(320, 192)
-    renderer.add(box((9.9, -2.1, 0.9), (10.1, -1.9, 1.1), (1, 1, 1)), label=7)
-    rotation, position = optical_rotation(0.2, 0.05), np.array([1.0, 0.5, 1.4])
-    _, labels = renderer.render(rotation, position, 250.0)
+    with Renderer.lent(320, 192) as renderer:
+        renderer.add(box((9.9, -2.1, 0.9), (10.1, -1.9, 1.1), (1, 1, 1)), label=7)
+        rotation, position = optical_rotation(0.2, 0.05), np.array([1.0, 0.5, 1.4])
+        _, labels = renderer.render(rotation, position, 250.0)
     y, x = np.nonzero(labels == 7)
     point = (np.array([10.0, -2.0, 1.0]) - position) @ rotation
     expected = point[:2] / point[2] * 250.0 + (160, 96)
     np.testing.assert_allclose((x.mean() + 0.5, y.mean() + 0.5), expected, atol=1.0)
-    renderer.close()
+
+
+def test_renderers_are_used_again_one_for_each_street_that_is_drawn_at_a_time():
+    with Renderer.lent(64, 48) as one, Renderer.lent(64, 48) as other:
+        assert one is not other
+        one.add(box((5, -0.5, -0.5), (6, 0.5, 0.5), (1, 1, 1)), label=1)
+        assert other.render(optical_rotation(0.0), np.zeros(3), 40.0)[1].max() == 0
+    with Renderer.lent(64, 48) as again:
+        assert again in (one, other)
+        assert again.render(optical_rotation(0.0), np.zeros(3), 40.0)[1].max() == 0
+
+
+def test_many_streets_take_no_more_memory_than_one():
+    config = StreetConfig(seed=11, frames=1, width=160, height=96)
+
+    def drawn(count: int) -> int:
+        for _ in range(count):
+            list(Street(config))
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = drawn(3)
+    assert drawn(8) - before < 6e6  # bytes; each street would keep 3 MB of textures
 
 
 def test_projected_3d_box_encloses_the_visible_pixels(drive):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -60,8 +61,23 @@ class Light:
 class Renderer:
     """Two off-screen views of one scene: colours (`supersampling` times the image size) and object numbers.
 
-    Nodes are opaque handles; transforms are in the world frame, m (REP 103).
+    Nodes are opaque handles; transforms are in the world frame, m (REP 103). `Renderer.lent` gives one for a while.
     """
+
+    # By size, empty. Panda3D never frees the pixels of a software buffer, 3 MB at 512x288: a buffer is used again.
+    _idle: ClassVar[dict[tuple[int, int, float], list[Renderer]]] = {}
+
+    @classmethod
+    @contextmanager
+    def lent(cls, width: int, height: int, supersampling: float = 1.25) -> Iterator[Renderer]:
+        """An empty renderer of this size, until the `with` ends."""
+        idle = cls._idle.setdefault((width, height, supersampling), [])
+        renderer = idle.pop() if idle else cls(width, height, supersampling)
+        try:
+            yield renderer
+        finally:
+            renderer.clear()
+            idle.append(renderer)
 
     def __init__(self, width: int, height: int, supersampling: float = 1.25) -> None:
         core = _panda()
@@ -268,19 +284,19 @@ class Renderer:
         return pixels.reshape(texture.getYSize(), texture.getXSize(), texture.getNumComponents())
 
     def clear(self) -> None:
-        """Empty the scene; buffers stay."""
-        for child in self._root.getChildren():
+        """Empty the scene and free what its textures took; buffers stay."""
+        core = _panda()
+        for child in [*self._root.getChildren(), *self._root.getStashedChildren()]:
             if not any(child == camera for _, _, camera in self._views):
                 child.removeNode()
         self._root.clearLight()
         self._textures.clear()
         self._ranged.clear()
         self._stashed.clear()
-
-    def close(self) -> None:
-        """Free the buffers."""
-        self.clear()
-        self._engine.removeAllWindows()
+        if gsg := self._views[0][0].getGsg():  # there is none before the first picture
+            gsg.getPreparedObjects().releaseAll()
+        core.RenderState.garbageCollect()
+        core.TransformState.garbageCollect()
 
 
 def _geometry(mesh: Mesh) -> Any:

@@ -56,11 +56,8 @@ class Street:
         self.config = config
 
     def __iter__(self) -> Iterator[StreetFrame]:
-        renderer = Renderer(self.config.width, self.config.height, self.config.supersampling)
-        try:
+        with Renderer.lent(self.config.width, self.config.height, self.config.supersampling) as renderer:
             yield from _Play(self.config, renderer).frames()
-        finally:
-            renderer.close()
 
     @property
     def cameras(self) -> dict[str, Camera]:
