@@ -5,8 +5,9 @@
 DATA is the folder with pets09_s2l1, mot17, kitti_tracking_mini, kitti_object_000008, nuscenes_sample_6cam, dgp_ddad and
 coco; what is not there is left out, and a line says so. The last line is JSON.
 
-Tracking: the network's displacement against zero displacement and a Kalman filter, with two settings of the tracker
-(the paper's; this package's preset for the model, whatever its motion), at full rate and every third frame.
+Tracking: the network's displacement against zero displacement, a Kalman filter and true displacements (what a perfect
+one would make of these detections), with two settings of the tracker (the paper's; this package's preset for the model,
+whatever its motion), at full rate and every third frame.
 Detections 'own': each row's network sees the heatmap of its own tracks. 'same': all rows get those of 'displacement'.
 """
 

@@ -18,6 +18,7 @@ from centertrack_ros.geometry.iou import iou
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = {
+    "title": "Tables",
     "command": "make paper-tables-quick", "json": "tables.json", "model": "m", "model_file": "m.safetensors",
     "engine": "torch", "trained_tracking": True, "processes": 1,
     "association_point": "box",
@@ -120,7 +121,25 @@ def test_truth_as_results_is_perfect_on_every_line_and_the_page_says_what_the_do
 
 def test_rates_must_be_of_the_same_streets(outcomes) -> None:
     with pytest.raises(ValueError, match="the same seeds"):
-        document(outcomes[:-1], SHIPPED, FACTS, draws=5)
+        document(outcomes[1:], SHIPPED, FACTS, draws=5)
+
+
+def test_a_rate_may_have_more_streets_than_another(outcomes) -> None:
+    both, fewer = (document(some, SHIPPED, FACTS, draws=20) for some in (outcomes, outcomes[:-1]))
+    assert fewer["streets"] == {"2": 3, "5": 2} and fewer["seeds"] == both["seeds"]
+    assert [c for c in fewer["cells"] if c["rate"] == 2] == [c for c in both["cells"] if c["rate"] == 2]
+    alone = document([o for o in outcomes[:-1] if o.clip.rate == 5], SHIPPED, FACTS, draws=20)
+    assert [c for c in fewer["cells"] if c["rate"] == 5] == alone["cells"]
+    objects = {one["name"]: one["objects"] for one in fewer["boxes"]}
+    assert objects["all"] == objects["all, 2 Hz"] + objects["all, 5 Hz"]
+    assert "the first 3, 2 of 3 streets" in page(fewer) and "3 streets" in page(both)
+
+
+def test_tables_that_nobody_asked_for_are_not_on_the_page(outcomes) -> None:
+    rows = [row for row in SHIPPED if row.key in ("detection", "kalman", "full")]
+    text = page(document(outcomes, rows, {**FACTS, "missing": []}, draws=5))
+    assert "## Motion models" in text and "## What the parts" in text
+    assert "Association" not in text and "How it was trained" not in text
 
 
 def test_rows_without_weights_are_left_out_with_a_sentence() -> None:

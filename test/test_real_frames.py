@@ -81,6 +81,8 @@ def test_a_verdict_says_who_is_ahead_and_counts_switches() -> None:
         "PETS 1/3, paper, same detections: against zero: MOTA ahead, IDF1 behind, IDSW ahead; "
         "against kalman: MOTA equal, IDF1 ahead, IDSW behind; 2 switches, zero displacement 4"
     ]
+    true = RealRow("PETS", 3, "paper", "same", "true", {**figures["zero"], "IDSW": 0})
+    assert verdicts([*rows, true])[0].endswith("2 switches, zero displacement 4, true displacements 0")
 
 
 @pytest.mark.slow

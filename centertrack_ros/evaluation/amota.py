@@ -160,6 +160,8 @@ class _Scene:
 
     def __init__(self, truth: Paths, found: Paths) -> None:
         self.frames = []
+        self._scores = np.sort(found.scores)
+        self._counted: dict[int, tuple[tuple[int, int, int, int], list[float]]] = {}
         for index in np.union1d(truth.frames, found.frames):
             ours, theirs = truth.frames == index, found.frames == index
             distances = _distances(truth.places[ours], found.places[theirs])
@@ -170,6 +172,12 @@ class _Scene:
 
     def count(self, threshold: float) -> tuple[tuple[int, int, int, int], list[float]]:
         """(matches, switches, misses, false ones) of what scores at least `threshold`, and the matches' scores."""
+        passing = len(self._scores) - int(np.searchsorted(self._scores, threshold))
+        if passing not in self._counted:  # so many of the best are the same ones
+            self._counted[passing] = self._count(threshold)
+        return self._counted[passing]
+
+    def _count(self, threshold: float) -> tuple[tuple[int, int, int, int], list[float]]:
         partner: dict[int, int] = {}  # true id -> found id of its last match
         matches = switches = objects = shown = 0
         scores: list[float] = []

@@ -103,9 +103,11 @@ def page(document: Mapping[str, Any]) -> str:
     """The whole page."""
     parts = [_introduction(document)]
     for name, keys in TABLES.items():
-        present = [key for key in keys if key in document["rows"]]
+        present, notes = [key for key in keys if key in document["rows"]], _notes(document, keys)
+        if len(present) < 2 and not notes:  # not asked for
+            continue
         parts.append(f"## {HEADINGS[name]}")
-        parts += [REMARKS.get(name, ""), *_notes(document, keys)]
+        parts += [REMARKS.get(name, ""), *notes]
         if len(present) > 1:
             parts += [_figure_table(document, present, figure) for figure in FIGURES]
             parts.append(
@@ -121,16 +123,20 @@ def _introduction(document: Mapping[str, Any]) -> str:
     seeds, frames = document["seeds"], document["frames"]
     rates = ", ".join(f"{rate:g}" for rate in document["rates"])
     lengths = ", ".join(dict.fromkeys(str(count) for count in frames.values()))
+    streets = list(dict.fromkeys(document["streets"].values()))
+    counts, driven = f"{len(seeds)}", "each driven"
+    if len(streets) > 1:
+        counts, driven = f"the first {', '.join(str(n) for n in document['streets'].values())} of {counts}", "driven"
     asked, run = document["network_asked"], document["network_run"]
     return f"""\
-# The paper's tables on the synthetic street
+# {document["title"]}
 
 Written by `{document["command"]}` (do not edit); every figure in full precision is in `{document["json"]}`.
 
 - Model: `{document["model"]}` ({document["model_file"]}), engine {document["engine"]},
   {document["processes"]} processes of one thread.
-{_untrained(document)}- Data: {len(seeds)} streets that nothing is trained on (look `test`: other textures and
-  shapes; seeds {seeds[0]} to {seeds[-1]}), each driven at {rates} frames/s, {lengths} frames at every rate, 512×288.
+{_untrained(document)}- Data: {counts} streets that nothing is trained on (look `test`: other textures and
+  shapes; seeds {seeds[0]} to {seeds[-1]}), {driven} at {rates} frames/s, {lengths} frames at every rate, 512×288.
 - Judged: road users of which at least a quarter is visible and that are 8 px tall; the others are neither asked for nor
   false. IDF1, MOTA, HOTA, IDSW: TrackEval, boxes by IoU, all classes together. AMOTA: the nuScenes tracking
   benchmark's (3D centres within 2 m on the ground, 40 thresholds, equal to nuscenes-devkit's), mean over the classes;

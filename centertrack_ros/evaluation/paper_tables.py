@@ -1,6 +1,7 @@
 """The figures of the paper's tables from the outcomes of all clips: a document with intervals and paired differences.
 
-Every row is drawn with the same recordings; a recording is a seed, so that a street at several rates is one.
+Every row is drawn with the same recordings; a recording is a seed, so that a street at several rates is one. Rates that
+are harder to tell apart may have more streets than others.
 """
 
 from __future__ import annotations
@@ -92,25 +93,30 @@ def document(
 
     processes  that count for AMOTA; 1: this one alone. The figures are the same
 
-    Raises ValueError when not every rate has the same seeds.
+    Raises ValueError when a rate has other streets than the first ones of the rate that has most.
     """
     by_rate: dict[float, dict[int, ClipOutcome]] = {}
     for outcome in outcomes:
         by_rate.setdefault(outcome.clip.rate, {})[outcome.clip.seed] = outcome
-    seeds = sorted(next(iter(by_rate.values())))
-    if any(sorted(found) != seeds for found in by_rate.values()):
-        raise ValueError("every rate needs the same seeds")
-    weights = draw_weights(len(seeds), draws, seed)
-    places = {(row.key, rate): [by_rate[rate][one] for one in seeds] for row in rows for rate in sorted(by_rate)}
+    seeds = sorted(max(by_rate.values(), key=len))
+    if any(sorted(found) != seeds[: len(found)] for found in by_rate.values()):
+        raise ValueError("every rate needs the same seeds, or the first of them")
+    weights = {count: draw_weights(count, draws, seed) for count in {len(found) for found in by_rate.values()}}
+    places = {
+        (row.key, rate): [by_rate[rate][one] for one in sorted(by_rate[rate])]
+        for row in rows
+        for rate in sorted(by_rate)
+    }
     curves = _in_processes(_curves, [(found, row) for (row, _), found in places.items()], processes)
     cells = {
-        (row, rate): _cell(found, row, counted, weights)
+        (row, rate): _cell(found, row, counted, weights[len(found)])
         for ((row, rate), found), counted in zip(places.items(), curves, strict=True)
     }
     return {
         "format": FORMAT,
         **facts,
         "seeds": seeds,
+        "streets": {f"{rate:g}": len(found) for rate, found in sorted(by_rate.items())},
         "rates": sorted(by_rate),
         "frames": {f"{rate:g}": next(iter(found.values())).clip.frames for rate, found in sorted(by_rate.items())},
         "draws": draws,
@@ -123,7 +129,7 @@ def document(
             for (row, rate), figures in cells.items()
         ],
         "claims": [_claim(claim, cells, sorted(by_rate)) for claim in CLAIMS if _is_there(claim, rows)],
-        "boxes": _boxes(by_rate, seeds, weights) if any(row.key == FULL for row in rows) else [],
+        "boxes": _boxes(by_rate, weights) if any(row.key == FULL for row in rows) else [],
     }
 
 
@@ -170,27 +176,33 @@ def _claim(claim: Claim, cells: Cells, rates: List[float]) -> dict[str, Any]:
     return {**fields, "differences": found}
 
 
-def _boxes(by_rate: Mapping[float, Mapping[int, ClipOutcome]], seeds: List[int], weights: Array) -> list[Any]:
-    """The 3D errors of the full row: of each class over all rates, of all classes, and of all classes at each rate."""
-    names = list(next(iter(by_rate.values()))[seeds[0]].truth)
+def _boxes(by_rate: Mapping[float, Mapping[int, ClipOutcome]], weights: Mapping[int, Array]) -> list[Any]:
+    """The 3D errors of the full row: of each class over all rates, of all classes, and of all classes at each rate.
+
+    weights  draws by the number of streets
+    """
+    names = list(next(iter(next(iter(by_rate.values())).values())).truth)
     groups = [(name, [name], sorted(by_rate)) for name in names]
     groups.append(("all", names, sorted(by_rate)))
     groups += [(f"all, {rate:g} Hz", names, [rate]) for rate in sorted(by_rate)]
-    return [
-        {"name": title, **_errors([_gathered(by_rate, seed, kinds, rates) for seed in seeds], weights)}
-        for title, kinds, rates in groups
-    ]
+    found = []
+    for title, kinds, rates in groups:
+        seeds = sorted({seed for rate in rates for seed in by_rate[rate]})
+        streets = [_gathered(by_rate, seed, kinds, rates) for seed in seeds]
+        found.append({"name": title, **_errors(streets, weights[len(seeds)])})
+    return found
 
 
 def _gathered(
     by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: List[str], rates: List[float]
 ) -> dict[str, Array]:
-    """Error -> its values in one street."""
+    """Error -> its values in one street, at the rates that have it."""
     gathered = {}
     for error in _ERRORS:
         parts = [np.zeros(0)]
         for rate in rates:
-            errors = by_rate[rate][seed].rows[FULL].errors or {}
+            outcome = by_rate[rate].get(seed)
+            errors = (outcome.rows[FULL].errors if outcome else None) or {}
             parts += [errors[kind][error] for kind in kinds if kind in errors]
         gathered[error] = np.concatenate(parts)
     return gathered

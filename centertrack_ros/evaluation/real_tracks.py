@@ -2,7 +2,8 @@
 
 "The same detections" can be meant in two ways when the network sees a heatmap of its own tracks. `own`: each row's
 network sees the heatmap of that row's tracks, as it would when used so. `same`: the detections of the row
-'displacement', box by box, are given to the other rows. Both are measured.
+'displacement', box by box, are given to the other rows. Both are measured. 'true': where a true person was found, the
+displacement is the truth's, as a perfect one would be; only for models that have learnt one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.paper_rows import track
 from centertrack_ros.evaluation.track_scores import Pair, score_mot, summary
 
-MOTIONS = {"displacement": "displacement", "zero": "none", "kalman": "kalman"}
+MOTIONS = {"displacement": "displacement", "zero": "none", "kalman": "kalman", "true": "displacement"}
+TRUE = "true"
 FIGURES = {"MOTA": "MOTA", "IDF1": "IDF1", "IDSW": "IDSW", "FP": "CLR_FP", "FN": "CLR_FN"}
 PETS_FRAMES, PETS_RATE = 69, 7.0  # of which the truth is public; frames/s
 
@@ -94,15 +96,16 @@ def _answers(
 ) -> dict[tuple[str, str], list[Pair]]:
     """(whose detections, motion) -> a pair for each recording."""
     found: dict[tuple[str, str], list[Pair]] = {}
+    motions = {name: value for name, value in MOTIONS.items() if name != TRUE or engine.profile.trained_tracking}
     for truth in recordings:
         people = replace(truth, classes=("pedestrian",))
-        for motion, value in MOTIONS.items():
-            results = track(people, engine, {**settings, "motion": value})
+        for motion, value in motions.items():
+            results = track(people, engine, {**settings, "motion": value}, motion == TRUE)
             found.setdefault(("own", motion), []).append(Pair(truth, results))
         # Run again, from memory, so that what is repeated is what this row was told.
         track(people, engine, {**settings, "motion": MOTIONS["displacement"]})
-        for motion, value in MOTIONS.items():
-            results = track(people, engine.repeater(), {**settings, "motion": value})
+        for motion, value in motions.items():
+            results = track(people, engine.repeater(), {**settings, "motion": value}, motion == TRUE)
             found.setdefault(("same", motion), []).append(Pair(truth, results))
         engine.forget()
     return found
@@ -125,6 +128,7 @@ def verdicts(rows: Iterable[RealRow]) -> list[str]:
             words = ", ".join(f"{name} {_word(value)}" for name, value in signs.items())
             parts.append(f"against {other}: {words}")
         switches = f"{ours['IDSW']} switches, zero displacement {motions['zero']['IDSW']}"
+        switches += f", true displacements {motions[TRUE]['IDSW']}" if TRUE in motions else ""
         title = f"{data} 1/{every}, {settings}, {detections} detections"
         said.append(f"{title}: {'; '.join(parts)}; {switches}")
     return said
