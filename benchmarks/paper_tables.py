@@ -46,7 +46,9 @@ def plan(config: dict[str, Any], args: argparse.Namespace) -> list[Clip]:
     chosen = config[args.plan]
     rates = [float(rate) for rate in (args.rates.split(",") if args.rates else chosen["rates"])]
     streets, frames = args.streets or chosen["streets"], args.frames or chosen["frames"]
-    counts = {rate: streets[rate] if isinstance(streets, dict) else streets for rate in rates}
+    counts = {rate: streets.get(rate) if isinstance(streets, dict) else streets for rate in rates}
+    if missing := [f"{rate:g}" for rate, count in counts.items() if not count]:
+        raise SystemExit(f"the plan has no number of streets for {', '.join(missing)} frames/s; give --streets")
     numbers = range(max(counts.values()))
     return [Clip(FIRST_SEED + n, rate, frames) for n in numbers for rate in rates if n < counts[rate]]
 

@@ -4,6 +4,8 @@ import gc
 import hashlib
 import json
 import multiprocessing
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +121,12 @@ def test_many_streets_take_no_more_memory_than_one():
 
     before = drawn(3)
     assert drawn(8) - before < 6e6  # bytes; each street would keep 3 MB of textures
+
+
+def test_a_street_that_is_not_drawn_to_its_end_ends_quietly_with_python():
+    code = "from centertrack_ros.datasets.street import Street, StreetConfig as C; street = iter(Street(C(frames=9)))"
+    said = subprocess.run([sys.executable, "-c", f"{code}; next(street)"], capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stderr) == (0, "")
 
 
 def test_projected_3d_box_encloses_the_visible_pixels(drive):

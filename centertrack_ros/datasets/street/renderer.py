@@ -82,6 +82,8 @@ class Renderer:
     def __init__(self, width: int, height: int, supersampling: float = 1.25) -> None:
         core = _panda()
         self.size = (width, height)
+        # Held here: when Python ends, Panda3D's module is emptied before a street that was not drawn to its end.
+        self._cached_kinds = core.RenderState, core.TransformState
         self._fine = (round(width * supersampling), round(height * supersampling))
         self._engine = core.GraphicsEngine(_pipe())
         self._root = core.NodePath("street")
@@ -285,7 +287,6 @@ class Renderer:
 
     def clear(self) -> None:
         """Empty the scene and free what its textures took; buffers stay."""
-        core = _panda()
         for child in [*self._root.getChildren(), *self._root.getStashedChildren()]:
             if not any(child == camera for _, _, camera in self._views):
                 child.removeNode()
@@ -295,8 +296,8 @@ class Renderer:
         self._stashed.clear()
         if gsg := self._views[0][0].getGsg():  # there is none before the first picture
             gsg.getPreparedObjects().releaseAll()
-        core.RenderState.garbageCollect()
-        core.TransformState.garbageCollect()
+        for kind in self._cached_kinds:
+            kind.garbageCollect()
 
 
 def _geometry(mesh: Mesh) -> Any:
