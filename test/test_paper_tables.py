@@ -135,6 +135,15 @@ def test_a_rate_may_have_more_streets_than_another(outcomes) -> None:
     assert "the first 3, 2 of 3 streets" in page(fewer) and "3 streets" in page(both)
 
 
+def test_the_readme_says_of_the_main_claim_what_was_measured() -> None:
+    claims = [line for line in (ROOT / "docs" / "paper_claim.md").read_text().splitlines() if " minus " in line]
+    assert {line.split(",")[0] for line in claims} == {"- IDF1", "- AMOTA", "- AMOTA 2D"} and len(claims) == 6
+    for line in claims:
+        for rate in (2, 3, 5):
+            assert f"at {rate} Hz, intervals apart" in line and "**Agrees** at every rate" in line
+    assert "ahead of detection only and of a Kalman filter at 2 to 5 frames/s" in (ROOT / "README.md").read_text()
+
+
 def test_tables_that_nobody_asked_for_are_not_on_the_page(outcomes) -> None:
     rows = [row for row in SHIPPED if row.key in ("detection", "kalman", "full")]
     text = page(document(outcomes, rows, {**FACTS, "missing": []}, draws=5))
