@@ -26,8 +26,8 @@ from centertrack_ros.evaluation.street_clips import FIRST_SEED, Clip
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {"full": "make paper-tables", "quick": "make paper-tables-quick", "claim": "make paper-claim"}
 TITLES = {
-    "paper_tables": "The paper's tables on the synthetic street",
-    "paper_claim": "The paper's main claim on the synthetic street",
+    "tables": "The paper's tables on the synthetic street",
+    "claim": "The paper's main claim on the synthetic street",
 }
 
 
@@ -41,9 +41,8 @@ def models_of(config: dict[str, Any], weights: str | None) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path.is_file()}
 
 
-def plan(config: dict[str, Any], args: argparse.Namespace) -> list[Clip]:
-    """Every street at every rate that has so many."""
-    chosen = config[args.plan]
+def clips_of(chosen: dict[str, Any], args: argparse.Namespace) -> list[Clip]:
+    """Every street at every rate that has so many, by the plan `chosen`. SystemExit for a rate it does not know."""
     rates = [float(rate) for rate in (args.rates.split(",") if args.rates else chosen["rates"])]
     streets, frames = args.streets or chosen["streets"], args.frames or chosen["frames"]
     counts = {rate: streets.get(rate) if isinstance(streets, dict) else streets for rate in rates}
@@ -56,10 +55,11 @@ def plan(config: dict[str, Any], args: argparse.Namespace) -> list[Clip]:
 def options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     plans = parser.add_mutually_exclusive_group()
-    plans.add_argument(
-        "--quick", action="store_true", help="fewer and shorter sequences: under 20 minutes on two cores"
-    )
-    plans.add_argument("--claim", action="store_true", help="three rows on many streets: 77 minutes on two cores")
+    for name, meaning in (
+        ("quick", "fewer and shorter sequences: under 20 minutes on two cores"),
+        ("claim", "three rows on many streets: 77 minutes on two cores"),
+    ):
+        plans.add_argument(f"--{name}", action="store_const", dest="plan", const=name, default="full", help=meaning)
     parser.add_argument("--config", type=Path, default=ROOT / "benchmarks" / "paper_tables.yaml")
     parser.add_argument("--weights", help="of the model that the tables are about")
     parser.add_argument("--streets", type=int, help="sequences per rate")
@@ -69,9 +69,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 16))
     parser.add_argument("--output", type=Path, default=ROOT / "out" / "paper_tables", help="streets and JSON")
     parser.add_argument("--page", type=Path, help="docs/paper_tables.md, or docs/paper_claim.md with --claim")
-    args = parser.parse_args(arguments)
-    args.plan = "quick" if args.quick else "claim" if args.claim else "full"
-    return args
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,15 +78,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = options(arguments)
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     models = models_of(config, args.weights)
-    wanted = [row for row in ROWS if row.key in config[args.plan].get("rows", [row.key])]
+    chosen = config[args.plan]
+    wanted = [row for row in ROWS if row.key in chosen.get("rows", [row.key])]
     rows, _ = missing_models(wanted, models)
     left_out = [row for row in wanted if row not in rows]
     models = {name: path for name, path in models.items() if any(row.model == name for row in rows)}
-    clips = plan(config, args)
+    clips = clips_of(chosen, args)
     engine = load_engine(models[MAIN], engine=args.engine, threads=1)
     outcomes = run_clips(clips, args.output / "streets", rows, models, args.processes, args.engine)
-    name = config[args.plan].get("page", "paper_tables")
-    target, written = args.output / f"{name.removeprefix('paper_')}.json", args.page or ROOT / "docs" / f"{name}.md"
+    name = "claim" if args.plan == "claim" else "tables"
+    target, written = args.output / f"{name}.json", args.page or ROOT / "docs" / f"paper_{name}.md"
     facts = {
         "title": TITLES[name],
         "command": COMMANDS[args.plan],

@@ -147,9 +147,6 @@ def curve(truths: List[Paths], found: List[Paths]) -> Curve:
     for column, threshold in enumerate(thresholds):
         if np.isnan(threshold):
             continue
-        if column and threshold == thresholds[column - 1]:
-            counts[:, column] = counts[:, column - 1]
-            continue
         for row, scene in enumerate(scenes):
             counts[row, column] = scene.count(threshold)[0]
     return Curve(objects, counts, thresholds)

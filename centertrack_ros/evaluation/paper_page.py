@@ -103,7 +103,8 @@ def page(document: Mapping[str, Any]) -> str:
     """The whole page."""
     parts = [_introduction(document)]
     for name, keys in TABLES.items():
-        present, notes = [key for key in keys if key in document["rows"]], _notes(document, keys)
+        present = [key for key in keys if key in document["rows"]]
+        notes = _notes(document, keys)
         if len(present) < 2 and not notes:  # not asked for
             continue
         parts.append(f"## {HEADINGS[name]}")
@@ -123,10 +124,10 @@ def _introduction(document: Mapping[str, Any]) -> str:
     seeds, frames = document["seeds"], document["frames"]
     rates = ", ".join(f"{rate:g}" for rate in document["rates"])
     lengths = ", ".join(dict.fromkeys(str(count) for count in frames.values()))
-    streets = list(dict.fromkeys(document["streets"].values()))
+    streets = document["streets"].values()
     counts, driven = f"{len(seeds)}", "each driven"
-    if len(streets) > 1:
-        counts, driven = f"the first {', '.join(str(n) for n in document['streets'].values())} of {counts}", "driven"
+    if len(set(streets)) > 1:
+        counts, driven = f"the first {', '.join(map(str, streets))} of {counts}", "driven"
     asked, run = document["network_asked"], document["network_run"]
     return f"""\
 # {document["title"]}

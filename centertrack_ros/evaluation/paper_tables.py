@@ -197,15 +197,11 @@ def _gathered(
     by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: List[str], rates: List[float]
 ) -> dict[str, Array]:
     """Error -> its values in one street, at the rates that have it."""
-    gathered = {}
-    for error in _ERRORS:
-        parts = [np.zeros(0)]
-        for rate in rates:
-            outcome = by_rate[rate].get(seed)
-            errors = (outcome.rows[FULL].errors if outcome else None) or {}
-            parts += [errors[kind][error] for kind in kinds if kind in errors]
-        gathered[error] = np.concatenate(parts)
-    return gathered
+    there = [by_rate[rate][seed].rows[FULL].errors or {} for rate in rates if seed in by_rate[rate]]
+    return {
+        error: np.concatenate([np.zeros(0), *(one[kind][error] for one in there for kind in kinds if kind in one)])
+        for error in _ERRORS
+    }
 
 
 def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any]:

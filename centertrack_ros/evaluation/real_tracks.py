@@ -23,8 +23,8 @@ from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.paper_rows import track
 from centertrack_ros.evaluation.track_scores import Pair, score_mot, summary
 
-MOTIONS = {"displacement": "displacement", "zero": "none", "kalman": "kalman", "true": "displacement"}
 TRUE = "true"
+MOTIONS = {"displacement": "displacement", "zero": "none", "kalman": "kalman", TRUE: "displacement"}
 FIGURES = {"MOTA": "MOTA", "IDF1": "IDF1", "IDSW": "IDSW", "FP": "CLR_FP", "FN": "CLR_FN"}
 PETS_FRAMES, PETS_RATE = 69, 7.0  # of which the truth is public; frames/s
 

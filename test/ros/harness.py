@@ -100,12 +100,6 @@ def start_node(*parameters: str, name: str = "centertrack", ready: str = "model 
     return process
 
 
-def resident_mb(pid: int) -> float:
-    """Memory that a process has in RAM (Linux)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def shared_memory(pid: int) -> set[Path]:
     """The segments, its own and its peers', through which a process hears and is heard (Fast DDS on Linux)."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()

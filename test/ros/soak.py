@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = map(str, Path(__file__).resolve().parents[:2])
 from harness import (  # noqa: E402
     ROOT,
     Probe,
@@ -33,11 +33,11 @@ from harness import (  # noqa: E402
     compressed_message,
     header,
     kind_of,
-    resident_mb,
     stamp_of,
     start_node,
     wait_until,
 )
+from memory import resident_mb  # noqa: E402
 
 NODE, CAMERAS = "soaked", ("steady", "shaky")
 SETTLED_S = 120.0  # after which memory must no longer grow

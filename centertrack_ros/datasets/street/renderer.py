@@ -79,7 +79,7 @@ class Renderer:
             renderer.clear()
             idle.append(renderer)
 
-    def __init__(self, width: int, height: int, supersampling: float = 1.25) -> None:
+    def __init__(self, width: int, height: int, supersampling: float) -> None:
         core = _panda()
         self.size = (width, height)
         # Held here: when Python ends, Panda3D's module is emptied before a street that was not drawn to its end.
