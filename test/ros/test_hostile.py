@@ -26,12 +26,12 @@ from harness import (  # noqa: E402
     compressed_message,
     demo_frames,
     image_message,
-    resident_mb,
     start_node,
     stop_node,
     wait_until,
 )
 from hostile import Mutator  # noqa: E402
+from memory import resident_mb  # noqa: E402
 
 SEED = int(os.environ.get("CENTERTRACK_FUZZ_SEED", "1"))
 RAW, COMPRESSED = ("raw_0", "raw_1"), ("jpeg_0", "jpeg_1")
