@@ -1,6 +1,6 @@
 # `make demo` and `make test` do their own set-up; `make help` lists the rest. Another Python: make PYTHON=python3.12 …
 .DEFAULT_GOAL := help
-RUN := scripts/run
+RUN := tools/run
 SYSTEM_PYTHON := $(or $(PYTHON),python3)
 export PYTHON
 
@@ -10,13 +10,13 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup:  ## virtual environment with pinned packages, messages built with colcon
-	@$(SYSTEM_PYTHON) scripts/environment.py
+	@$(SYSTEM_PYTHON) tools/environment.py
 
 setup-tests:  ## the same with the packages that only tests and checks need
-	@$(SYSTEM_PYTHON) scripts/environment.py --tests
+	@$(SYSTEM_PYTHON) tools/environment.py --tests
 
 setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
-	@$(SYSTEM_PYTHON) scripts/environment.py --jazzy --tests
+	@$(SYSTEM_PYTHON) tools/environment.py --jazzy --tests
 
 demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
 	@$(RUN) centertrack demo $(ARGS)
@@ -26,22 +26,22 @@ demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d
 	@$(RUN) centertrack demo --street --output out/demo-3d $(ARGS)
 
 bench-quick: setup  ## the network's speed in every engine against the official way; one line of JSON at the end
-	@$(RUN) python benchmarks/bench.py --quick $(ARGS)
+	@$(RUN) python -m benchmarks.bench --quick $(ARGS)
 
 bench: setup  ## all tables: engines, sizes, cameras, and what the node and the tracking cost beside the network
-	@$(RUN) python benchmarks/bench.py $(ARGS)
-	@$(RUN) python benchmarks/tracking_cost.py
-	@$(RUN) python benchmarks/node_overhead.py
-	@$(RUN) python benchmarks/precision.py
+	@$(RUN) python -m benchmarks.bench $(ARGS)
+	@$(RUN) python -m benchmarks.tracking_cost
+	@$(RUN) python -m benchmarks.node_overhead
+	@$(RUN) python -m benchmarks.precision
 
 paper-tables-quick: setup  ## the paper's ablations on held-out synthetic streets: docs/paper_tables.md, in under 20 minutes on two cores
-	@$(RUN) python benchmarks/paper_tables.py --quick $(ARGS)
+	@$(RUN) python -m experiments.paper_tables --quick $(ARGS)
 
 paper-tables: setup  ## the same with more and longer streets and two more frame rates (some three hours)
-	@$(RUN) python benchmarks/paper_tables.py $(ARGS)
+	@$(RUN) python -m experiments.paper_tables $(ARGS)
 
 paper-claim: setup  ## the paper's main claim alone on up to 1000 streets: docs/paper_claim.md, in 77 minutes on two cores
-	@$(RUN) python benchmarks/paper_tables.py --claim $(ARGS)
+	@$(RUN) python -m experiments.paper_tables --claim $(ARGS)
 
 test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 	@$(RUN) python -m pytest -m "not slow" $(ARGS)
@@ -50,16 +50,16 @@ test-slow: setup-tests  ## the tests that take long
 	@$(RUN) python -m pytest -m slow $(ARGS)
 
 fuzz: setup-tests  ## ten thousand spoilt images, files and calibrations through DDS into the node, with the figures
-	@$(RUN) python -m pytest -s test/ros/test_hostile.py $(ARGS)
+	@$(RUN) python -m pytest -s test/ros/test_fuzzing.py $(ARGS)
 
 soak: setup  ## the demo clip in a loop for MINUTES=10, with a bad driver beside it: memory, answers, ids, latency
-	@$(RUN) python test/ros/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+	@$(RUN) python -m support.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 overload: setup  ## latency and drops when images come ten times as fast as the network can follow
-	@$(RUN) python benchmarks/overload.py $(ARGS)
+	@$(RUN) python -m benchmarks.overload $(ARGS)
 
 test-jazzy: setup-jazzy  ## the ROS tests on ROS 2 Jazzy
-	@$(RUN) --jazzy python -m pytest test/ros -m "not slow" $(ARGS)
+	@$(RUN) --jazzy python -m pytest test/ros test/io test/replay test/cli/test_demo.py -m "ros and not slow" $(ARGS)
 
 lint: setup-tests  ## ruff (format and lint), and mypy on the packages that know nothing of ROS
 	@$(RUN) ruff check

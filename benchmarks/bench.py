@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the network is in every engine, against the official way of running it; and what there is beside it.
 
-    scripts/run python benchmarks/bench.py [--quick] [--rounds N] [--output out/bench] [--docs]
+    tools/run python -m benchmarks.bench [--quick] [--rounds N] [--output out/bench] [--docs]
 
 The network is DLA-34 with nuScenes' heads at 800x448, batch 1, with seeded weights. Each variant lives in a process of
 its own and they are asked in turns, so that a neighbour on the machine disturbs all alike; ratios are taken within one
@@ -29,10 +29,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "test")]
+from benchmarks import children
 
-import children  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 HEADS = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
 SIZE = (448, 800)
@@ -55,16 +54,16 @@ def threads() -> int:
 def make_weights(folder: Path) -> Path:
     """The seeded network as a weights file, and its dense graph as dense.onnx, once."""
     import torch
-    from network_reference import seeded_network
 
-    from centertrack_ros.engine import cache, export
+    from centertrack_ros.engine import export, export_cache
     from centertrack_ros.network import checkpoints
+    from support.network_reference import seeded_network
 
     folder.mkdir(parents=True, exist_ok=True)
     network, profile = seeded_network(HEADS, input_height=SIZE[0], input_width=SIZE[1], trained_focal_length=633.0)
     fresh, path = folder / "fresh.safetensors", folder / "nuscenes.safetensors"
     checkpoints.save(fresh, network, profile)
-    if not path.exists() or cache.content_hash(path) != cache.content_hash(fresh):
+    if not path.exists() or export_cache.content_hash(path) != export_cache.content_hash(fresh):
         fresh.replace(path)
     fresh.unlink(missing_ok=True)
     dense = folder / "dense.onnx"
@@ -88,7 +87,7 @@ class Variant:
 
     @classmethod
     def start(cls, name: str, weights: Path, size: tuple[int, int] = SIZE, batch: int = 1) -> Variant:
-        command = [sys.executable, str(ROOT / "benchmarks" / "bench_worker.py"), name, str(weights)]
+        command = [sys.executable, "-m", "benchmarks.bench_worker", name, str(weights)]
         command += ["--threads", str(threads()), "--size", f"{size[0]}x{size[1]}", "--batch", str(batch)]
         pipe = subprocess.PIPE
         variant = cls(name, subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
@@ -125,7 +124,7 @@ class Variant:
 
 def measure(variants: Sequence[Variant], calibration: Variant, rounds: int) -> None:
     """Rounds of one short measurement of everything in turn."""
-    from bench_worker import Calibration
+    from benchmarks.bench_worker import Calibration
 
     for index in range(rounds):
         calibration.time(CALIBRATION_PASSES)
@@ -137,7 +136,7 @@ def measure(variants: Sequence[Variant], calibration: Variant, rounds: int) -> N
 
 def peak_gflops(calibration: Variant) -> float:
     """The best that the calibration's convolution has reached."""
-    from bench_worker import Calibration
+    from benchmarks.bench_worker import Calibration
 
     return Calibration.GFLOP / min(calibration.rounds) * 1e3
 
@@ -152,7 +151,7 @@ def quiet_rounds(calibration: Variant) -> tuple[list[int], int]:
 
 def agreements(variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
     """Variant -> share of the same peaks (ties aside), largest errors of scores and values, depth error in percent."""
-    from centertrack_ros.engine import check
+    from centertrack_ros.engine import verification
 
     answers = {}
     for variant in variants:
@@ -164,7 +163,7 @@ def agreements(variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
     found = {}
     for name, peaks in answers.items():
         if name != "reference" and reference is not None:
-            agreement = check.compare(reference, peaks)
+            agreement = verification.compare(reference, peaks)
             found[name] = {
                 "overlap": agreement.overlap,
                 "score_error": agreement.score_error,
@@ -259,7 +258,7 @@ def show(rows: Sequence[dict]) -> str:
 
 def run_json(script: str, *arguments: str) -> dict[str, Any]:
     """The last line that another benchmark prints, which is JSON; {'problem': …} if it fails."""
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    command = [sys.executable, "-m", f"benchmarks.{script}", *arguments]
     try:
         code, out, err = children.output_of(command, LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -271,7 +270,7 @@ def run_json(script: str, *arguments: str) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on; `describe` puts it into a line."""
-    from centertrack_ros.engine import cache
+    from centertrack_ros.engine import export_cache
 
     kind = {}
     with contextlib.suppress(OSError):
@@ -279,7 +278,7 @@ def machine() -> dict[str, Any]:
         entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         kind = {key: int(entries[key]) for key in ("cpu family", "model") if entries.get(key, "").isdigit()}
     load = os.getloadavg()[0]
-    return {"cpu": cache.cpu() | kind, "threads": threads(), "versions": cache.versions(), "load": load}
+    return {"cpu": export_cache.cpu() | kind, "threads": threads(), "versions": export_cache.versions(), "load": load}
 
 
 def describe(facts: dict[str, Any]) -> str:
@@ -316,8 +315,8 @@ def main() -> None:
     work = gflop(weights)
     rows = table(variants, calibration, agreement, work)
     _, noisy = quiet_rounds(calibration)
-    stages = run_json("bench_stages.py", *([] if args.quick else ["--objects", "10", "60", "100", "200", "500"]))
-    node = run_json("bench_node.py", *(["--frames", "80"] if args.quick else []))
+    stages = run_json("bench_stages", *([] if args.quick else ["--objects", "10", "60", "100", "200", "500"]))
+    node = run_json("bench_node", *(["--frames", "80"] if args.quick else []))
     here["peak_gflops"] = peak_gflops(calibration)
     say(show(rows))
     say(describe(here))
@@ -329,7 +328,7 @@ def main() -> None:
     say(f"node with the embedded model, 512x384: {node}")
     summary = summarise(rows, stages, node)
     if not args.quick:
-        import bench_report
+        from benchmarks import bench_report
 
         more = bench_report.further(weights, Variant)
         bench_report.write(output, {"machine": here, "rows": rows, "stages": stages, "node": node, **more})

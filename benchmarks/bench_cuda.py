@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the networks are on an NVIDIA GPU, with CUDA graphs and without, against the official way of running them.
 
-    python benchmarks/bench_cuda.py [--repeats 40] [--batches 1 6] [--device cpu]
+    python -m benchmarks.bench_cuda [--repeats 40] [--batches 1 6] [--device cpu]
 
 DLA-34 with nuScenes' heads and seeded weights at 800x448, and two embedded models at their own sizes. Times are medians
 by CUDA events of the network with its decoding. The official way is the unfused network in float32 and NCHW order,
@@ -29,17 +29,13 @@ from typing import Any
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "test")]
-
-from bench import HEADS, SIZE  # noqa: E402
-
-from centertrack_ros.engine import check  # noqa: E402
-from centertrack_ros.engine.cuda_engine import CudaEngine  # noqa: E402
-from centertrack_ros.engine.torch_engine import TorchEngine  # noqa: E402
-from centertrack_ros.geometry.affine import place  # noqa: E402
-from centertrack_ros.network import checkpoints, deform_conv  # noqa: E402
-from centertrack_ros.network.embedded import weights_path  # noqa: E402
+from benchmarks.bench import HEADS, SIZE
+from centertrack_ros.engine import verification
+from centertrack_ros.engine.cuda_engine import CudaEngine
+from centertrack_ros.engine.torch_engine import TorchEngine
+from centertrack_ros.geometry.affine import place
+from centertrack_ros.network import checkpoints, deform_conv
+from centertrack_ros.network.embedded import weights_path
 
 EMBEDDED = ("mobilenetv3-coco-track", "mobilenetv3-street-3d")
 DLA = "dla34-nuscenes"
@@ -74,8 +70,8 @@ def milliseconds(call: Callable[[], Any], device: str, repeats: int, wall_clock:
 
 def network_ms(engine: TorchEngine, size: tuple[int, int], batch: int, repeats: int) -> float:
     """Of the network with its decoding, for a batch of scenes that lie on the device."""
-    images = [engine.prepare(check.scene(size, i), IDENTITY, size) for i in range(batch)]
-    before = [engine.prepare(check.scene(size, 50 + i), IDENTITY, size) for i in range(batch)]
+    images = [engine.prepare(verification.scene(size, i), IDENTITY, size) for i in range(batch)]
+    before = [engine.prepare(verification.scene(size, 50 + i), IDENTITY, size) for i in range(batch)]
     with torch.inference_mode():
         inputs = (engine._batch(images), engine._batch(before), engine._prior_heatmaps([PRIOR] * batch, size))
         return milliseconds(lambda: engine._network(*inputs), engine.device.type, repeats)
@@ -97,7 +93,7 @@ def on_cuda(weights: Path) -> dict[str, Any]:
 
 def frame_ms(engine: TorchEngine, repeats: int) -> float:
     """Of one camera picture through `prepare` and `infer`, by the wall clock."""
-    profile, picture = engine.profile, check.scene(CAMERA, 0)
+    profile, picture = engine.profile, verification.scene(CAMERA, 0)
     placement = place(CAMERA, (profile.input_height, profile.input_width), profile.resize)
     last = engine.prepare(picture, placement.to_input, placement.input_size)
 
@@ -112,7 +108,7 @@ def frame_ms(engine: TorchEngine, repeats: int) -> float:
 
 def models() -> dict[str, Callable[[], tuple[Any, Any]]]:
     """Name -> maker of a network and its profile."""
-    from network_reference import seeded_network  # type: ignore[import-not-found]
+    from support.network_reference import seeded_network
 
     facts = {"input_height": SIZE[0], "input_width": SIZE[1], "trained_focal_length": 633.0}
     found: dict[str, Callable[[], tuple[Any, Any]]] = {DLA: lambda: seeded_network(HEADS, **facts)}
@@ -125,7 +121,7 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
     for name, make in models().items():
         network, profile = make()
         size = (profile.input_height, profile.input_width)
-        truth = check.answers(TorchEngine(network, profile), size)
+        truth = verification.answers(TorchEngine(network, profile), size)
         entry: dict[str, Any] = {"size": f"{size[1]}x{size[0]}"}
         if name == DLA:
             official = TorchEngine(*make(), device, dense=True, fuse=False)
@@ -154,7 +150,7 @@ def _engine_figures(
             figures[way][str(batch)] = ms if graphed._usable == (way == "graphs") else None  # not possible here
     figures["memory_mb"] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
     figures["frame_ms"] = frame_ms(engine, repeats)
-    agreement = check.compare(truth, check.answers(engine, size))
+    agreement = verification.compare(truth, verification.answers(engine, size))
     figures["same_peaks_percent"] = 100 * agreement.overlap
     figures["score_error"] = agreement.score_error
     return figures

@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 
 def main() -> None:
@@ -28,7 +26,7 @@ def main() -> None:
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:
         os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
-    import node_overhead
+    from benchmarks import node_overhead
 
     asked = argparse.Namespace(frames=args.frames, size=(640, 480), cameras=args.cameras, transport="raw", threads=0)
     cameras, receiving = node_overhead.measure(asked)

@@ -16,8 +16,8 @@ PASSES = 5
 
 def further(weights: Path, variant: Any) -> dict[str, Any]:
     """The network over the input's size and over the number of cameras in one batch; and on CUDA where there is one."""
-    from bench import SIZE
-    from bench_cuda import on_cuda
+    from benchmarks.bench import SIZE
+    from benchmarks.bench_cuda import on_cuda
 
     found: dict[str, Any] = {"sizes": {}, "cameras": {}}
     for size in SIZES:
@@ -55,7 +55,7 @@ def write(folder: Path, results: dict[str, Any]) -> None:
 
 def tables(results: dict[str, Any]) -> str:
     """All tables as Markdown."""
-    from bench import describe, show
+    from benchmarks.bench import describe, show
 
     parts = [describe(results["machine"]), "## Network, 800x448, batch 1", show(results["rows"])]
     for title, key in (("Input size", "sizes"), ("Cameras in one batch", "cameras")):

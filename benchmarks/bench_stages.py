@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a frame costs outside the network, on one core, over the number of objects; prints JSON.
 
-    scripts/run python benchmarks/bench_stages.py [--objects 10 60 100] [--frames 60]
+    tools/run python -m benchmarks.bench_stages [--objects 10 60 100] [--frames 60]
 
 Everything is the real thing but the network's answer: the peaks of objects that move across the picture, each with a
 displacement and 3D heads, as a nuScenes model gives them. "together" is what every frame costs: image to network input,
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +22,14 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes  # noqa: E402
 from centertrack_ros.geometry import gaussian  # noqa: E402
-from centertrack_ros.geometry.cameras import Camera  # noqa: E402
+from centertrack_ros.geometry.camera import Camera  # noqa: E402
 from centertrack_ros.network.peaks import Peaks, from_arrays  # noqa: E402
 from centertrack_ros.network.profile import ModelProfile  # noqa: E402
-from centertrack_ros.tracking.tracker import Frame, Pipeline  # noqa: E402
-from centertrack_ros.tracking.types import TrackState  # noqa: E402
+from centertrack_ros.tracking.pipeline import Frame, Pipeline  # noqa: E402
+from centertrack_ros.types import TrackState  # noqa: E402
 
 HEADS = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
 GRID = (112, 200)
@@ -106,7 +104,7 @@ def messages(classes: Sequence[str]) -> Any:
 
         import centertrack_ros.msg as track_types
         from centertrack_ros.ros.messages import MessageWriter
-        from centertrack_ros.tracking.boxes import boxes_of
+        from centertrack_ros.tracking.track_boxes import boxes_of
     except ImportError:
         return None
     writer = MessageWriter(classes, track_types)
@@ -148,8 +146,9 @@ def measure(count: int, frames: int, size: tuple[int, int] = (900, 1600)) -> dic
 
 def official_preprocess_ms(frames: int) -> float:
     """The official way of pre-processing, on the same picture."""
-    from reference_path import ReferencePath
     from torch import nn
+
+    from benchmarks.reference_path import ReferencePath
 
     engine = MovingObjects(1)
     reference = ReferencePath(nn.Identity(), engine.profile)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 
 def peak_memory_mb() -> float:
@@ -39,8 +38,8 @@ def load(variant: str, weights: Path, threads: int) -> Any:
 
     if variant == "reference":
         import torch
-        from reference_path import ReferencePath
 
+        from benchmarks.reference_path import ReferencePath
         from centertrack_ros.network import checkpoints
 
         torch.set_num_threads(threads)
@@ -81,7 +80,7 @@ def passes(engine: Any, size: tuple[int, int], batch: int) -> Any:
         return engine
     import numpy as np
 
-    from centertrack_ros.engine.check import scene
+    from centertrack_ros.engine.verification import scene
 
     identity = np.array([[1.0, 0, 0], [0, 1, 0]])
     images = [engine.prepare(scene(size, i), identity, size) for i in range(batch)]
@@ -113,9 +112,9 @@ def main() -> None:
         if command == "quit":
             return
         if command == "answers":
-            from centertrack_ros.engine import check
+            from centertrack_ros.engine import verification
 
-            found = [check.answers(engine, size, 1, seed)[0] for seed in (1, 2, 3)]  # type: ignore[arg-type]
+            found = [verification.answers(engine, size, 1, seed)[0] for seed in (1, 2, 3)]  # type: ignore[arg-type]
             Path(argument).write_bytes(pickle.dumps(found))
             print(json.dumps({}), flush=True)
             continue

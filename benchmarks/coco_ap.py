@@ -1,6 +1,6 @@
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python benchmarks/coco_ap.py DIR [--weights FILE] [--size 512 512] [--resize stretch|keep_aspect] [--peaks 60]
+    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512 512] [--resize stretch|keep_aspect] [--peaks 60]
                                      [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
@@ -29,7 +29,7 @@ from centertrack_ros.geometry.affine import invert, place, transform
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.tracking.decode import boxes_on_grid
+from centertrack_ros.tracking.detections import boxes_on_grid
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

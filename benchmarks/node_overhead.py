@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long the node works on a frame outside the network, by stage, on real pictures through DDS.
 
-    scripts/run python benchmarks/node_overhead.py [--frames 150] [--size 1600x900] [--cameras 1] [--transport raw]
+    tools/run python -m benchmarks.node_overhead [--frames 150] [--size 1600x900] [--cameras 1] [--transport raw]
 
 The node runs in a process of its own with the embedded model; everything that it publishes is subscribed to, but the
 debug images. Receiving is what rclpy takes to make an Image of the bytes that came, measured here on one of them.
@@ -31,7 +31,7 @@ MOST_LOST = 10
 
 def pictures(size: tuple[int, int], count: int = 20) -> list[np.ndarray]:
     """The first frames of the demo clip, enlarged to (width, height)."""
-    from centertrack_ros.datasets.rosbag import BagReader
+    from centertrack_ros.io.rosbag import BagReader
 
     found: list[np.ndarray] = []
     with BagReader(ROOT / "demo" / "pets09_s2l1") as reader:
@@ -103,9 +103,10 @@ class Camera:
 
 def measure(args: argparse.Namespace) -> tuple[list[Camera], float]:
     """(cameras with their timings, ms to receive an image); the node is started and ended here."""
-    import children
     import rclpy
     from rclpy.signals import SignalHandlerOptions
+
+    from benchmarks import children
 
     names = [f"camera_{i}" for i in range(args.cameras)] if args.cameras > 1 else [""]
     parameters = ["-p", f"camera.transport:={args.transport}", "-p", f"model.threads:={args.threads}"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How old results are when images come ten times as fast as the network can follow.
 
-    scripts/run python benchmarks/overload.py [--seconds 15] [--factor 10] [--size 768x576] [NODE PARAMETERS …]
+    tools/run python -m benchmarks.overload [--seconds 15] [--factor 10] [--size 768x576] [NODE PARAMETERS …]
 
 First one image at a time, for the time of an inference; then the flood, from a process of its own. The latency is the
 node's own (~/debug/pipeline_latency_ms: from the image's stamp, which is when it was sent, to the published result).
@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "test" / "ros")]
 NODE, TIMING, ANSWERS = "flooded", "debug/timing", "output/detections_2d"
 COUNTS = ("received", "processed", "dropped", "rejected")
 MARGIN_MS = 20.0
@@ -31,8 +30,9 @@ MARGIN_MS = 20.0
 
 def serialised(size: tuple[int, int]) -> list[bytearray]:
     """Pictures of the demo clip, (width, height) px, as messages whose stamp is still to be set."""
-    from harness import demo_frames, image_message
     from rclpy.serialization import serialize_message
+
+    from support.ros_harness import demo_frames, image_message
 
     pictures = [cv2.resize(frame, size) for frame in demo_frames(10)]
     return [bytearray(serialize_message(image_message(picture, (1, 0)))) for picture in pictures]
@@ -47,7 +47,8 @@ def stamped(message: bytearray) -> bytes:
 def flood(size: tuple[int, int], rate: float, seconds: float, sent: Any) -> None:
     """A process that publishes at `rate` Hz, or as fast as it can; `sent` tells how many and for how long."""
     import rclpy
-    from harness import Probe
+
+    from support.ros_harness import Probe
 
     rclpy.init()
     probe, messages = Probe(NODE), serialised(size)
@@ -65,7 +66,7 @@ def flood(size: tuple[int, int], rate: float, seconds: float, sent: Any) -> None
 
 def one_by_one(probe: Any, size: tuple[int, int], count: int = 30) -> list[float]:
     """Network times, ms, of images that are sent when the one before is answered."""
-    from harness import wait_until
+    from support.ros_harness import wait_until
 
     timings = probe.received[TIMING]
     for index, message in enumerate((serialised(size) * count)[: count + 5]):
@@ -75,7 +76,7 @@ def one_by_one(probe: Any, size: tuple[int, int], count: int = 30) -> list[float
 
 
 def measure(args: argparse.Namespace) -> int:
-    from harness import Probe, start_node, wait_until
+    from support.ros_harness import Probe, start_node, wait_until
 
     node = start_node("camera.transport:=raw", "diagnostics.period_s:=0.2", *args.parameters, name=NODE)
     probe = Probe(NODE, outputs=(TIMING, ANSWERS, "/diagnostics"))
@@ -134,9 +135,10 @@ def main() -> int:
     from centertrack_ros.cli._process import ros_environment
 
     os.environ.update(ros_environment(ROOT / "config" / "fastdds.xml"))
-    import children
     import rclpy
     from rclpy.signals import SignalHandlerOptions
+
+    from benchmarks import children
 
     children.end_in_order()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

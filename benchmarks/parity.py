@@ -8,7 +8,7 @@ for each says how far the worst number of each kind is off; the exit status is 1
 option that is not understood is a failure.
 """
 
-# ruff: noqa: E402 - works in a checkout that is not installed
+
 from __future__ import annotations
 
 import argparse
@@ -21,22 +21,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
-
 import numpy as np
 import torch
-from parity_compare import Errors, compare_samples, pair_nearest
-from parity_options import Options, UnknownOption, resolve
 
+from benchmarks.parity_compare import Errors, compare_samples, pair_nearest
+from benchmarks.parity_options import Options, UnknownOption, resolve
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.affine import place
-from centertrack_ros.geometry.cameras import Camera
-from centertrack_ros.network.build import build
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.tracking.decode import boxes_on_grid, keypoints_on_grid
-from centertrack_ros.tracking.tracker import Tracker
-from centertrack_ros.tracking.types import Detections, FrameResult
+from centertrack_ros.network.registry import build
+from centertrack_ros.tracking.detections import boxes_on_grid, keypoints_on_grid
+from centertrack_ros.tracking.pipeline import Tracker
+from centertrack_ros.types import Detections, FrameResult
 
 BUNDLED_INPUTS = Path(__file__).resolve().parent.parent / "test" / "data" / "parity" / "parity_inputs.py"
 FRAME_KEYS = {"h", "w", "n", "seed", "blank", "n_obj"}
@@ -349,7 +347,7 @@ def _report(name: str, path: Path | None, folder: Path) -> bool:
     """Check one configuration, or all functions, and print what came of it."""
     try:
         if path is None:
-            from parity_functions import check_functions
+            from benchmarks.parity_functions import check_functions
 
             return check_functions(folder / "functions", load_inputs(folder))
         errors = check_config(path, load_inputs(folder))

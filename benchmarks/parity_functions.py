@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity_compare import Errors, pair_nearest
 
+from benchmarks.parity_compare import Errors, pair_nearest
 from centertrack_ros.engine.preprocess import normalisation_table, warp_and_normalise
 from centertrack_ros.geometry import boxes3d, gaussian
 from centertrack_ros.geometry.affine import centered_affine, place, transform
-from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.decode import decode as decode_maps
 from centertrack_ros.network.decode import to_peaks
 from centertrack_ros.network.deform_conv import DeformConv
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.tracking.decode import boxes_on_grid, decode, observation_angles
-from centertrack_ros.tracking.lift import lift_heads
+from centertrack_ros.tracking.detections import boxes_on_grid, decode, observation_angles
+from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import box_points
 from centertrack_ros.training import losses
 
@@ -137,7 +137,7 @@ def check_decode(errors: Errors, folder: Path, stem: str) -> None:
 
 
 def _check_post(errors: Errors, detections: Any, items: list[dict[str, Any]]) -> None:
-    from parity import check_item
+    from benchmarks.parity import check_item
 
     errors.equal("number of objects", len(detections), len(items))
     for item, row in zip(items, pair_nearest(detections.class_ids, detections.boxes, items), strict=True):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What lower precision costs: an engine's boxes, depths and ids against those of float32, over whole recordings.
 
-    scripts/run python benchmarks/precision.py [RECORDING …] [--weights FILE] [--engine openvino-bf16] [--frames N]
+    tools/run python -m benchmarks.precision [RECORDING …] [--weights FILE] [--engine openvino-bf16] [--frames N]
 
 RECORDING is a bag, a video, a folder of images or one of KITTI's raw recordings; the demo clip is always the first.
 Both engines track every recording by themselves, as `centertrack track` does. In each frame the objects of both are
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT)]
 
 DEMO = ROOT / "demo" / "pets09_s2l1"
 LEAST_IOU = 0.5
@@ -45,7 +43,7 @@ class Errors:
 
     def add(self, reference: Any, got: Any) -> None:
         """One frame's results (`FrameResult`)."""
-        from centertrack_ros.geometry.iou import iou
+        from centertrack_ros.geometry.boxes2d import iou
 
         one, two = (result.tracks.select(result.tracks.hits > 0) for result in (reference, got))
         overlaps = iou(one.detections.boxes, two.detections.boxes).astype(np.float64)
@@ -95,8 +93,8 @@ def frames(recording: Path) -> Iterable[Any]:
     import cv2
 
     from centertrack_ros.datasets import kitti
-    from centertrack_ros.datasets.sources import open_source
-    from centertrack_ros.tracking.tracker import Frame
+    from centertrack_ros.io.sources import open_source
+    from centertrack_ros.tracking.pipeline import Frame
 
     if not (recording / "image_02").is_dir():
         return open_source(recording)
@@ -113,7 +111,7 @@ def frames(recording: Path) -> Iterable[Any]:
 def compare(engines: Sequence[Any], recording: Path, count: int | None) -> dict[str, Any]:
     """The summary of `Errors` over the first `count` frames of a recording, and how many these were."""
     from centertrack_ros.cli._tracking import tracker_config
-    from centertrack_ros.tracking.tracker import Tracker
+    from centertrack_ros.tracking.pipeline import Tracker
 
     config = tracker_config(argparse.Namespace(), engines[0].profile)
     one, two = (Tracker(engine, config) for engine in engines)

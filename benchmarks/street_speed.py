@@ -8,21 +8,17 @@ first frame, which makes meshes and textures. One line for each street, and the 
 lowers them.
 """
 
-# ruff: noqa: E402 - works in a checkout that is not installed
+
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
-
 import cv2
 
-from centertrack_ros.datasets.street import Street, StreetConfig
+from centertrack_ros.synthetic import Street, StreetConfig
 
 
 def measure(config: StreetConfig) -> tuple[float, float, float]:

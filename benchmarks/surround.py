@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: many tiny matrices
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 
 import numpy as np
-import rig
 
-SCENES = {"roundabout": rig.roundabout, "street": rig.street}
+from support import multi_camera_rig
+
+SCENES = {"roundabout": multi_camera_rig.roundabout, "street": multi_camera_rig.street}
 COLUMNS = ("things", "frames", "published", "handovers", "changes", "duplicates", "mixed", "missing")
 
 
@@ -43,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for scene in args.scene:
         for depth in args.depth:
             start = process_time()
-            noise = rig.Noise.of_depth(depth) if depth else rig.Noise()
+            noise = multi_camera_rig.Noise.of_depth(depth) if depth else multi_camera_rig.Noise()
             drives = [
-                rig.run(*SCENES[scene](seed), noise, seed, motion_known=not args.motion_unknown)
+                multi_camera_rig.run(*SCENES[scene](seed), noise, seed, motion_known=not args.motion_unknown)
                 for seed in range(args.first_seed, args.first_seed + args.seeds)
             ]
             sums = [sum(getattr(counts, name) for counts in drives) for name in COLUMNS]

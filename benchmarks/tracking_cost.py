@@ -7,30 +7,26 @@ Objects move by a few px between frames, a tenth of them is missed; classes are 
 the least) over the rounds; another program on the machine raises both.
 """
 
-# ruff: noqa: E402 - works in a checkout that is not installed
+
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 import numpy as np
 
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.affine import place
-from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.decode import decode
+from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.lifecycle import begin, update
-from centertrack_ros.tracking.lift import lift_heads
+from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
 from centertrack_ros.tracking.size_prior import SizePriorLifter
-from centertrack_ros.tracking.types import Detections, Tracks
+from centertrack_ros.types import Detections, Tracks
 
 IMAGE = (900, 1600)
 PLACEMENT = place(IMAGE, (448, 800))

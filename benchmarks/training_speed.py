@@ -8,19 +8,16 @@ train` makes them. A device is kept busy when the first figure is above the seco
 counted: the start of the workers and the first steps.
 """
 
-# ruff: noqa: E402 - works in a checkout that is not installed
+
 from __future__ import annotations
 
 import argparse
 import itertools
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 import lightning.pytorch as pl
 import torch

@@ -11,30 +11,32 @@ from collections.abc import Mapping
 from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler, Shutdown
 from launch_ros.event_handlers import OnStateTransition
 
-from centertrack_ros.ros import launching
+from centertrack_ros.ros import launch_arguments
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
-ARGUMENTS = launching.with_defaults(
-    (*launching.REPLAY, *launching.ONE_CAMERA, *launching.NODE, *launching.RVIZ), use_sim_time="true", rviz="true"
+ARGUMENTS = launch_arguments.with_defaults(
+    (*launch_arguments.REPLAY, *launch_arguments.ONE_CAMERA, *launch_arguments.NODE, *launch_arguments.RVIZ),
+    use_sim_time="true",
+    rviz="true",
 )
 
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, then what they ask for."""
-    return LaunchDescription([*launching.declare(ARGUMENTS), OpaqueFunction(function=start)])
+    return LaunchDescription([*launch_arguments.declare(ARGUMENTS), OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The node and RViz, and the player once the node is active."""
-    values = launching.values_of(context, ARGUMENTS)
-    named = launching.topics(values, ARGUMENTS)
-    node = launching.node(values, ARGUMENTS, named)
+    values = launch_arguments.values_of(context, ARGUMENTS)
+    named = launch_arguments.topics(values, ARGUMENTS)
+    node = launch_arguments.node(values, ARGUMENTS, named)
     ready = OnStateTransition(target_lifecycle_node=node, goal_state="active", entities=[player(values)])
     return [
-        *launching.dds_profile(values),
+        *launch_arguments.dds_profile(values),
         RegisterEventHandler(ready),
         node,
-        *launching.rviz(values, named),
+        *launch_arguments.rviz(values, named),
     ]
 
 
@@ -43,8 +45,8 @@ def player(values: Mapping[str, str]) -> ExecuteProcess:
     command = ["ros2", "bag", "play", values["bag"], "--rate", values["rate"], "--start-offset", values["start_offset"]]
     command += [] if values["clock_rate"] == "0" else ["--clock", values["clock_rate"]]
     command += shlex.split(values["play_arguments"])
-    looped = launching.is_true(values["loop"])
-    ends = launching.is_true(values["end_with_bag"]) and not looped
+    looped = launch_arguments.is_true(values["loop"])
+    ends = launch_arguments.is_true(values["end_with_bag"]) and not looped
     return ExecuteProcess(
         cmd=[*command, "--loop"] if looped else command,
         name="bag_player",

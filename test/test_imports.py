@@ -28,7 +28,7 @@ ARROWS = {
 }
 # Fields of an image or camera_info message to pixels and a camera: functions of anything with those fields, needed for
 # messages from a bag as well as from DDS. They import nothing of ROS themselves.
-SHARED_CONVERSIONS = {"centertrack_ros.ros.images", "centertrack_ros.ros.camera_info"}
+SHARED_CONVERSIONS = {"centertrack_ros.io.image_decoding", "centertrack_ros.io.camera_info"}
 ROS_FREE = {"geometry", "network", "engine", "tracking", "visualization", "training"}
 ROS_MODULES = {"rclpy", "launch", "launch_ros", "tf2_ros", "cv_bridge", "message_filters", "rcl_interfaces"}
 

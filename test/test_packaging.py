@@ -98,7 +98,7 @@ def test_colcon_builds_a_workspace(sources: Path, tmp_path: Path, options: list[
     """As on a robot: a workspace with this package in src, vision_msgs and the generators from underneath."""
     pytest.importorskip("colcon_core", reason="colcon is not installed here")
     if not os.environ.get("AMENT_PREFIX_PATH"):
-        pytest.skip("no AMENT_PREFIX_PATH: run it with scripts/run")
+        pytest.skip("no AMENT_PREFIX_PATH: run it with tools/run")
     arguments = ["build", *options, "--cmake-args", f"-DPython3_EXECUTABLE={sys.executable}"]
     below = os.environ["AMENT_PREFIX_PATH"]
     run(sys.executable, "-m", "colcon", *arguments, cwd=tmp_path, CMAKE_PREFIX_PATH=below)

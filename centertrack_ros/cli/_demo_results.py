@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.datasets.bags import TYPE_2D, TYPE_3D, read_tracks
+from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D, read_tracks
 from centertrack_ros.datasets.mot import write_results
 from centertrack_ros.datasets.records import FrameTruth, Sequence
-from centertrack_ros.datasets.rosbag import BagReader
-from centertrack_ros.datasets.sources import BagSource
-from centertrack_ros.visualization.draw import Trails, annotation_of, draw
+from centertrack_ros.io.rosbag import BagReader
+from centertrack_ros.io.sources import BagSource
+from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
 from centertrack_ros.visualization.video import VideoWriter
 
 _TIMING_TYPE = "centertrack_ros/msg/FrameTiming"

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import tempfile
 
-    from centertrack_ros.datasets.bag_export import START_NS, write_bag
+    from centertrack_ros.datasets.bag_writer import START_NS, write_bag
 
     if args.output.exists():
         raise FileExistsError(f"{args.output}: exists already, a bag is not overwritten")
@@ -114,11 +114,11 @@ def _coco(args: argparse.Namespace) -> dict[str, Sequence]:
 def _video(args: argparse.Namespace) -> dict[str, Sequence]:
 
     from centertrack_ros.datasets import mot
-    from centertrack_ros.datasets.pictures import write_picture
     from centertrack_ros.datasets.records import FrameTruth, empty_tracks
     from centertrack_ros.datasets.records import Sequence as Recording
-    from centertrack_ros.datasets.sources import open_source
-    from centertrack_ros.geometry.cameras import Camera
+    from centertrack_ros.geometry.camera import Camera
+    from centertrack_ros.io.image_files import write_picture
+    from centertrack_ros.io.sources import open_source
 
     truth = mot.read_truth(args.truth) if args.truth else Recording("video", ("pedestrian",), (), 1, 0)
     known = {frame.index: frame for frame in truth}

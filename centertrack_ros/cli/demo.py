@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from centertrack_ros.datasets.rosbag import BagReader
-    from centertrack_ros.datasets.sources import BagSource
+    from centertrack_ros.io.rosbag import BagReader
+    from centertrack_ros.io.sources import BagSource
 
     for package in ("rclpy", "vision_msgs"):
         if find_spec(package) is None:
@@ -89,8 +89,8 @@ def _prepare(folder: Path) -> Path:
 
 def _street(folder: Path) -> Path:
     """A drive as a bag with its truth. Raises ModuleNotFoundError without Panda3D."""
-    from centertrack_ros.datasets.street import StreetConfig
-    from centertrack_ros.datasets.street.bags import write_street_bags
+    from centertrack_ros.synthetic import StreetConfig
+    from centertrack_ros.synthetic.bags import write_street_bags
 
     print(f"rendering a drive of {STREET_FRAMES} frames …", flush=True)
     # Of textures and shapes that no model was trained on.

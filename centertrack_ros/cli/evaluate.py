@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from centertrack_ros.evaluation.engines import Place
-    from centertrack_ros.evaluation.track_scores import Pair, TrackScores
+    from centertrack_ros.evaluation.parallel import Place
+    from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores
 
 HELP = "score results with the official metric code: mot, kitti, nuscenes, bag"
 
@@ -92,16 +92,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place(args: argparse.Namespace) -> Place:
-    from centertrack_ros.evaluation.engines import Place
+    from centertrack_ros.evaluation.parallel import Place
 
     return Place(args.engine, args.address, args.finished)
 
 
 def _mot(args: argparse.Namespace) -> None:
-    from centertrack_ros.evaluation.document import track_document
-    from centertrack_ros.evaluation.engines import score_mot_at
-    from centertrack_ros.evaluation.pairing import mot_pairs
-    from centertrack_ros.evaluation.track_scores import mot_benchmark, score_mot
+    from centertrack_ros.evaluation.matching import mot_pairs
+    from centertrack_ros.evaluation.parallel import score_mot_at
+    from centertrack_ros.evaluation.tables import track_document
+    from centertrack_ros.evaluation.trackeval_metrics import mot_benchmark, score_mot
 
     found = mot_pairs(args.results, args.truth, tuple(args.sequences), args.frames)
     rules = args.rules or mot_benchmark([pair.truth for pair in found.pairs])
@@ -112,10 +112,10 @@ def _mot(args: argparse.Namespace) -> None:
 
 
 def _kitti(args: argparse.Namespace) -> None:
-    from centertrack_ros.evaluation.document import track_document
-    from centertrack_ros.evaluation.engines import score_kitti_at
-    from centertrack_ros.evaluation.pairing import kitti_pairs
-    from centertrack_ros.evaluation.track_scores import score_kitti
+    from centertrack_ros.evaluation.matching import kitti_pairs
+    from centertrack_ros.evaluation.parallel import score_kitti_at
+    from centertrack_ros.evaluation.tables import track_document
+    from centertrack_ros.evaluation.trackeval_metrics import score_kitti
 
     found = kitti_pairs(args.results, args.labels, tuple(args.sequences))
     scores = score_kitti_at(_place(args), found.pairs, tuple(args.classes))
@@ -126,7 +126,7 @@ def _kitti(args: argparse.Namespace) -> None:
 
 def _with_solid_errors(document: dict[str, Any], pairs: Iterable[Pair]) -> dict[str, Any]:
     """The document with the errors of 3D boxes, where both sides have some and the devkit is there to judge them."""
-    from centertrack_ros.evaluation.solid_errors import has_boxes, solid_errors
+    from centertrack_ros.evaluation.box3d_errors import has_boxes, solid_errors
 
     solid = [pair for pair in pairs if has_boxes(pair)]
     if not solid:
@@ -139,10 +139,10 @@ def _with_solid_errors(document: dict[str, Any], pairs: Iterable[Pair]) -> dict[
 
 def _bag(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
-    from centertrack_ros.evaluation.document import label_free_tables, track_document, write_json
-    from centertrack_ros.evaluation.engines import score_boxes_at
-    from centertrack_ros.evaluation.label_free import latencies
-    from centertrack_ros.evaluation.track_scores import score_boxes
+    from centertrack_ros.evaluation.consistency import latencies
+    from centertrack_ros.evaluation.parallel import score_boxes_at
+    from centertrack_ros.evaluation.tables import label_free_tables, track_document, write_json
+    from centertrack_ros.evaluation.trackeval_metrics import score_boxes
 
     if args.truth is None:
         document = label_free_document(args.results, args.results_prefix)
@@ -160,16 +160,16 @@ def _bag(args: argparse.Namespace) -> None:
 
 def _with_images(bag: Path) -> Path | None:
     """The bag, if there are images in it."""
-    from centertrack_ros.datasets.rosbag import BagReader
-    from centertrack_ros.datasets.sources import COMPRESSED_TYPE, IMAGE_TYPE
+    from centertrack_ros.io.rosbag import BagReader
+    from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE
 
     with BagReader(bag) as reader:
         return bag if reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE) else None
 
 
 def _nuscenes(args: argparse.Namespace) -> None:
-    from centertrack_ros.evaluation.document import nuscenes_document, nuscenes_table, write_json
-    from centertrack_ros.evaluation.nuscenes_scores import score_database, score_files
+    from centertrack_ros.evaluation.nuscenes_metrics import score_database, score_files
+    from centertrack_ros.evaluation.tables import nuscenes_document, nuscenes_table, write_json
 
     place = _place(args) if args.scenes or args.engine == "ray" or args.finished else None
     if args.truth:
@@ -203,7 +203,7 @@ def _report(
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from centertrack_ros.evaluation.document import solid_tables, track_tables, write_json
+    from centertrack_ros.evaluation.tables import solid_tables, track_tables, write_json
 
     for note in document["notes"]:
         print(f"note: {note}")

@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _keep(weights: Path, flip_test: bool) -> int:
     """Exports for this machine, and says what 'auto' will take."""
-    from centertrack_ros.engine import select
+    from centertrack_ros.engine import selection
 
     try:
-        entry = select.kept_or_built(weights, flip_test, "f32", None)
-    except select.EngineUnavailable as error:
+        entry = selection.kept_or_built(weights, flip_test, "f32", None)
+    except selection.EngineUnavailable as error:
         raise ValueError(str(error)) from None
     for name, result in sorted(entry.manifest["engines"].items(), key=lambda item: item[1].get("ms", float("inf"))):
         parts = [f"{result['ms']:.1f} ms"] if "ms" in result else []
@@ -100,8 +100,8 @@ def _shape(args: argparse.Namespace, profile: ModelProfile) -> InputShape:
 
 def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile, path: Path, shape: InputShape) -> str:
     """One line on how the file agrees with the reference. Raises ValueError if it does not."""
-    from centertrack_ros.engine import check
-    from centertrack_ros.engine.load import load_engine
+    from centertrack_ros.engine import verification
+    from centertrack_ros.engine.loading import load_engine
     from centertrack_ros.engine.torch_engine import TorchEngine
 
     if args.format == "tensorrt":
@@ -118,7 +118,10 @@ def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile,
     reference = TorchEngine(network, profile, flip_test=args.flip_test, dense=True, fuse=False)
     sizes = [shape.size] if shape.size else [(128, 160), (profile.input_height, profile.input_width)]
     batch = shape.batch or 2
-    found = [check.compare(check.answers(reference, size, batch), check.answers(engine, size, batch)) for size in sizes]
+    found = [
+        verification.compare(verification.answers(reference, size, batch), verification.answers(engine, size, batch))
+        for size in sizes
+    ]
     if wrong := [agreement for agreement in found if not agreement.exact]:
         raise ValueError(f"the exported network does not agree with the reference: {wrong[0]}")
     return f"checked against the reference: {min(found, key=lambda agreement: -agreement.value_error)}"

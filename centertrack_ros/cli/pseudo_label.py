@@ -14,8 +14,8 @@ from centertrack_ros.cli.track import intrinsics
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import FrameTruth, Sequence
-    from centertrack_ros.datasets.sources import Source
     from centertrack_ros.engine.base import Engine
+    from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
     from centertrack_ros.training.pseudo_labels import Certainty
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from centertrack_ros.datasets.coco_video import videos_document
-    from centertrack_ros.datasets.sources import open_sources
+    from centertrack_ros.io.sources import open_sources
     from centertrack_ros.training.pseudo_labels import Certainty, as_stills
 
     logging.basicConfig(format="%(message)s")
@@ -96,8 +96,8 @@ def _labelled(
 ) -> Sequence:
     """One recording, its images written, its certain tracks as truth."""
     from centertrack_ros.cli.track import track
-    from centertrack_ros.datasets.pictures import write_picture
     from centertrack_ros.datasets.records import Sequence
+    from centertrack_ros.io.image_files import write_picture
     from centertrack_ros.training.pseudo_labels import certain_labels, seen
 
     folder = args.output / "images" / source.name

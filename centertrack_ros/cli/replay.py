@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from centertrack_ros.cli._through_ros import Manner
+    from support.live_comparison import Manner
 
 HELP = "run the node's pipeline over recorded bags: detections, tracks and markers as an mcap"
 
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from centertrack_ros.cli._through_ros import Manner
     from centertrack_ros.datasets.records import DataError
-    from centertrack_ros.evaluation.replay_parameters import load_parameters
+    from centertrack_ros.replay.parameters import load_parameters
+    from support.live_comparison import Manner
 
     manner = Manner(args.rate, args.loop, args.clock, args.lockstep)
     if not args.through_ros and manner != Manner():
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if existing := [target for target in targets.values() if target.exists()]:
         raise FileExistsError(f"{existing[0]}: exists already, a bag is not overwritten")
     try:
-        from centertrack_ros.evaluation.replay import Replay
+        from centertrack_ros.replay.bag_replay import Replay
         from centertrack_ros.ros.parameters import engine_of
     except ImportError as error:
         raise ImportError(
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
 def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from centertrack_ros.datasets.rosbag import BagReader
-    from centertrack_ros.evaluation.replay import Summary, image_topics
+    from centertrack_ros.io.rosbag import BagReader
+    from centertrack_ros.replay.bag_replay import Summary, image_topics
 
     with BagReader(bag) as reader:
         total = sum(reader.require(name).count for name in args.topics) or sum(t.count for t in image_topics(reader))
@@ -96,7 +96,7 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
 
 def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
     from centertrack_ros.datasets import nuscenes
-    from centertrack_ros.evaluation.replay_nuscenes import world_tracks
+    from centertrack_ros.replay.nuscenes_results import world_tracks
 
     recordings, notes = world_tracks(bag, target)
     for note in notes:
@@ -109,7 +109,7 @@ def _through_ros(
     replay: Any, bag: Path, target: Path, parameters: dict[str, Any], args: argparse.Namespace, manner: Manner
 ) -> bool:
     """Plays the bag into a live node; whether it answered an image otherwise than the replay."""
-    from centertrack_ros.cli._through_ros import play_through
+    from support.live_comparison import play_through
 
     found = play_through(replay, bag, target, args.topics, parameters, manner)
     differences = found.difference
@@ -127,7 +127,7 @@ def _through_ros(
 def write_results(bag: Path, folder: Path, form: str) -> None:
     """Result files of a replayed bag: NAME.txt (MOTChallenge, KITTI) or NAME.json (COCO); NAME-CAMERA with several."""
     from centertrack_ros.datasets import coco_video, kitti, mot
-    from centertrack_ros.datasets.bags import read_tracks
+    from centertrack_ros.datasets.bag_tracks import read_tracks
 
     cameras = read_tracks(bag, "/centertrack/output")
     for camera, recording in cameras.items():

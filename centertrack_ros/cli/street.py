@@ -12,7 +12,7 @@ HELP = "render synthetic driving scenes with 2D and 3D truth (images and COCO-vi
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from centertrack_ros.datasets.street.config import LOOKS, RIGS, SCENARIOS
+    from centertrack_ros.synthetic.config import LOOKS, RIGS, SCENARIOS
 
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for images/ and annotations.json, or for bags")
     parser.add_argument("--format", choices=("coco", "bag"), default="coco", help="bag: a rosbag2 OUT/LOOK_SEED each")
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from centertrack_ros.datasets.street import StreetConfig
-    from centertrack_ros.datasets.street.coco_video import write_streets
+    from centertrack_ros.synthetic import StreetConfig
+    from centertrack_ros.synthetic.coco_video import write_streets
 
     width, _, height = args.size.partition("x")
     if not (width.isdigit() and height.isdigit()):
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     configs = (replace(first, seed=args.seed + k) for k in range(args.sequences))
     suffix = ".png" if args.png else ".jpg"
     if args.format == "bag":
-        from centertrack_ros.datasets.street.bags import write_street_bags
+        from centertrack_ros.synthetic.bags import write_street_bags
 
         paths = write_street_bags(args.output, configs, suffix, progress=progress)
     else:

@@ -15,11 +15,11 @@ from centertrack_ros.cli._tracking import add_engine_arguments, add_tracker_argu
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import FrameTruth
-    from centertrack_ros.datasets.sources import Source
     from centertrack_ros.engine.base import Engine
+    from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
-    from centertrack_ros.tracking.tracker import Frame
-    from centertrack_ros.tracking.types import FrameResult
+    from centertrack_ros.tracking.pipeline import Frame
+    from centertrack_ros.types import FrameResult
 
 HELP = "track in a video, a folder of images or a bag, without ROS"
 
@@ -51,7 +51,7 @@ def intrinsics(text: str) -> tuple[float, float, float, float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from centertrack_ros.datasets.sources import open_source
+    from centertrack_ros.io.sources import open_source
 
     logging.basicConfig(format="%(message)s")
     if args.frames is not None and args.frames < 1:
@@ -76,7 +76,7 @@ def track(
     """Every frame with its result, under a progress bar; what cannot be tracked in is left out and logged."""
     from tqdm import tqdm
 
-    from centertrack_ros.tracking.tracker import Tracker
+    from centertrack_ros.tracking.pipeline import Tracker
 
     tracker = Tracker(engine, config)
     total = min(filter(None, (source.length, most)), default=None)
@@ -95,7 +95,7 @@ class _Outputs:
     """What a run leaves: text and video where asked for, and the figures that are printed at the end."""
 
     def __init__(self, args: argparse.Namespace, source: Source, classes: tuple[str, ...]) -> None:
-        from centertrack_ros.visualization.draw import Trails
+        from centertrack_ros.visualization.drawing import Trails
         from centertrack_ros.visualization.video import VideoWriter
 
         self._args, self._source, self._classes = args, source, classes
@@ -108,7 +108,7 @@ class _Outputs:
 
     def add(self, frame: Frame, result: FrameResult) -> None:
         from centertrack_ros.datasets.records import FrameTruth
-        from centertrack_ros.visualization.draw import annotation_of, draw
+        from centertrack_ros.visualization.drawing import annotation_of, draw
 
         seen = result.tracks.select(np.flatnonzero(result.tracks.hits > 0))
         self._frames.append(FrameTruth(len(self._frames) + 1, frame.stamp, seen))

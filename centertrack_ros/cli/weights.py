@@ -97,7 +97,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _import_tfjs(args: argparse.Namespace) -> int:
     from centertrack_ros.network import checkpoints
-    from centertrack_ros.network.tfjs import import_centernet
+    from tools.tfjs import import_centernet
 
     network, profile = import_centernet(args.input)
     if args.name:

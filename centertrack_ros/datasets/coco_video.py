@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.nuscenes import load_json
 from centertrack_ros.datasets.records import Array, DataError, FrameTruth, Sequence, tracks_of
-from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.camera import Camera
 
 # Key of an annotation -> field of Detections and how many numbers it has.
 _SOLID = {

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.nuscenes import load_json
 from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, tracks_of
+from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import projected_boxes
-from centertrack_ros.geometry.cameras import Camera
-from centertrack_ros.geometry.iou import iou
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import quaternion_to_matrix
 
 _BOXES_2D, _BOXES_3D = "0", "1"  # kinds of annotations

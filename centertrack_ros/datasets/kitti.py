@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, empty_tracks, frames_of, tracks_of
 from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
-from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.camera import Camera
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
 RATE = 10.0  # frames per s of every KITTI recording

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, tracks_of
-from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import box_quaternions, matrix_to_quaternion, multiply, quaternion_to_matrix
 from centertrack_ros.tracking.attributes import attribute
 

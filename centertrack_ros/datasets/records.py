@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.cameras import Camera
-from centertrack_ros.tracking.types import Detections, Tracks
+from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.types import Detections, Tracks
 
 Array = NDArray[Any]
 

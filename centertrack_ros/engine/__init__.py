@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from centertrack_ros.engine.load import load_engine
+from centertrack_ros.engine.loading import load_engine
 
 __all__ = ["load_engine"]

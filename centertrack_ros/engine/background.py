@@ -78,7 +78,7 @@ class BackgroundEngine:
         _LOG.info("from now on %s answers instead of %s", better.name, before)
 
     def _warm_up(self, engine: Engine) -> None:
-        from centertrack_ros.engine import check
+        from centertrack_ros.engine import verification
 
         for size in self._sizes:
-            check.answers(engine, size)
+            verification.answers(engine, size)

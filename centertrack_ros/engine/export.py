@@ -70,7 +70,7 @@ class Traced:
 def trace(
     network: nn.Module,
     profile: ModelProfile,
-    shape: InputShape = InputShape(),  # noqa: B008 (frozen)
+    shape: InputShape = InputShape(),
     flip_test: bool = False,
     shuffle: bool = False,
     dense: bool = False,

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets import mot
 from centertrack_ros.datasets.records import FrameTruth, tracks_of
 from centertrack_ros.datasets.records import Sequence as Recording
-from centertrack_ros.evaluation.document import table
-from centertrack_ros.evaluation.track_scores import Pair, TrackScores, score_kitti, score_mot, summary
-from centertrack_ros.geometry.iou import areas, iou
+from centertrack_ros.evaluation.tables import table
+from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores, score_kitti, score_mot, summary
+from centertrack_ros.geometry.boxes2d import areas, iou
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.lifecycle import begin, update
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
-from centertrack_ros.tracking.types import Detections, Tracks
+from centertrack_ros.types import Detections, Tracks
 
 MOTIONS = ("displacement", "none", "constant_velocity", "kalman", "flow")
 FIGURES = ("MOTA", "IDF1", "HOTA", "IDSW")

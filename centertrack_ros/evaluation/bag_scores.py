@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from centertrack_ros.datasets.bags import aligned, read_tracks
+from centertrack_ros.datasets.bag_tracks import aligned, read_tracks
 from centertrack_ros.datasets.records import DataError
 from centertrack_ros.datasets.records import Sequence as Recording
-from centertrack_ros.evaluation.document import FORMAT
-from centertrack_ros.evaluation.label_free import bag_figures, track_figures
-from centertrack_ros.evaluation.pairing import Pairs
-from centertrack_ros.evaluation.track_scores import Pair
+from centertrack_ros.evaluation.consistency import bag_figures, track_figures
+from centertrack_ros.evaluation.matching import Pairs
+from centertrack_ros.evaluation.tables import FORMAT
+from centertrack_ros.evaluation.trackeval_metrics import Pair
 
 
 def truth_pairs(results: Path, truth: Path, results_prefix: str = "", truth_prefix: str = "") -> Pairs:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.evaluation.track_scores import combine, summary
+from centertrack_ros.evaluation.trackeval_metrics import combine, summary
 
 NUSCENES_FIGURES = ("amota", "amotp", "recall", "mota", "motp", "fp", "fn", "ids", "frag")
 FIGURES = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "CLR_FP", "CLR_FN", "IDSW", "Frag")

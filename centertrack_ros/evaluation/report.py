@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets.records import Sequence as Recording
-from centertrack_ros.evaluation import report_plots
-from centertrack_ros.evaluation.document import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows, write_json
-from centertrack_ros.evaluation.moments import lives, moments, worst
-from centertrack_ros.evaluation.pictures import pictures
-from centertrack_ros.evaluation.track_scores import Pair, TrackScores
+from centertrack_ros.evaluation import plots
+from centertrack_ros.evaluation.frame_errors import lives, moments, worst
+from centertrack_ros.evaluation.images import pictures
+from centertrack_ros.evaluation.tables import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows, write_json
+from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733; }
@@ -60,11 +60,13 @@ def write_nuscenes_report(path: Path, document: Mapping[str, Any]) -> None:
     if scenes := document.get("scenes"):
         rows = [row for name, found in scenes.items() for row in [[name, *nuscenes_rows(found)[-1][1:]]]]
         body.append(_table("per scene", rows, names))
-    plots = [("MOTA and recall over the least score", report_plots.devkit_curves(document["curves"], "mota", "recall"))]
-    plots.append(
-        ("Mean distance of matched boxes on the ground (m)", report_plots.devkit_curves(document["curves"], "motp"))
+    figures = [("MOTA and recall over the least score", plots.devkit_curves(document["curves"], "mota", "recall"))]
+    figures.append(
+        ("Mean distance of matched boxes on the ground (m)", plots.devkit_curves(document["curves"], "motp"))
     )
-    body.append(f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in plots)}</div>")
+    body.append(
+        f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in figures)}</div>"
+    )
     _write(path, body, document)
 
 
@@ -95,14 +97,14 @@ def _plots(
     judge: Callable[[list[Pair]], TrackScores],
     late: Mapping[str, Sequence[float]] | None,
 ) -> str:
-    plots = [("HOTA and its parts over the localisation threshold", report_plots.over_localisation(scores))]
-    if (text := report_plots.over_score(pairs, judge)) is not None:
-        plots.append(("MOTA and recall when weaker boxes are left out", text))
+    figures = [("HOTA and its parts over the localisation threshold", plots.over_localisation(scores))]
+    if (text := plots.over_score(pairs, judge)) is not None:
+        figures.append(("MOTA and recall when weaker boxes are left out", text))
     if document.get("errors_3d"):
-        plots.append(("Errors of 3D boxes over distance", report_plots.depth_errors(document["errors_3d"])))
+        figures.append(("Errors of 3D boxes over distance", plots.depth_errors(document["errors_3d"])))
     if late:
-        plots.append(("Latency", report_plots.latency(late)))
-    return f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in plots)}</div>"
+        figures.append(("Latency", plots.latency(late)))
+    return f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in figures)}</div>"
 
 
 def _figure(content: str, caption: str) -> str:
@@ -118,7 +120,7 @@ def _recording(pair: Pair, place: Path | None, count: int) -> str:
         caption = (
             f"true objects over time, coloured by track; thin: missed; {switches} crosses: another track than before"
         )
-        parts.append(_figure(report_plots.timeline(known), caption))
+        parts.append(_figure(plots.timeline(known), caption))
     chosen = worst(seen, count)
     shots = pictures(pair.truth, [moment.truth for moment in chosen], place)
     for moment in chosen:
@@ -129,7 +131,7 @@ def _recording(pair: Pair, place: Path | None, count: int) -> str:
         if moment.truth.index not in shots:
             parts.append(f"<p>{html.escape(caption)}</p>")
             continue
-        address = report_plots.picture(moment, shots[moment.truth.index])
+        address = plots.picture(moment, shots[moment.truth.index])
         parts.append(_figure(f'<img alt="frame {moment.truth.index}" src="{address}">', caption))
     return "".join(parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.cameras import Camera
+from centertrack_ros.geometry.camera import Camera
 
 # Sign of (length, height, width) halves for the 8 corners: the four of the ground face, then the four above them.
 _LENGTH = np.array([1, 1, -1, -1, 1, 1, -1, -1]) / 2

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from centertrack_ros.network.build import build
 from centertrack_ros.network.classes import known_classes
 from centertrack_ros.network.heads import HEAD_CHANNELS, order_heads
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.network.registry import build
 from centertrack_ros.network.zoo import with_zoo_facts
 
 SUFFIX = ".safetensors"
@@ -252,7 +252,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelProfile]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dictionary)
+            state = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, struct.error) as error:
         raise CheckpointError(f"{path} is not usable: it is truncated or not a safetensors file ({error})") from None
     if "profile" not in metadata:

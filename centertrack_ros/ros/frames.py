@@ -9,9 +9,9 @@ from typing import Any
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from centertrack_ros.geometry.transforms import Transform
+from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.ros.logs import ThrottledLog
-from centertrack_ros.ros.transforms import TransformSource, lookup, transform_source
+from centertrack_ros.ros.transform_listener import TransformSource, lookup, transform_source
 
 
 @dataclass(frozen=True)

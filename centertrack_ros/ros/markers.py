@@ -16,7 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
 from centertrack_ros.ros.messages import class_name, set_pose
-from centertrack_ros.tracking.types import STATE_LOST, Tracks
+from centertrack_ros.types import STATE_LOST, Tracks
 
 NAMESPACES = ("boxes", "labels", "velocities", "trails")
 _GOLDEN_RATIO = 0.618034

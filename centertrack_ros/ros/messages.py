@@ -29,9 +29,9 @@ from vision_msgs.msg import (
 
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
 from centertrack_ros.tracking.attributes import attribute
-from centertrack_ros.tracking.boxes import boxes_of as boxes_of
-from centertrack_ros.tracking.boxes import headings_measured
-from centertrack_ros.tracking.types import STATE_LOST, Tracks
+from centertrack_ros.tracking.track_boxes import boxes_of as boxes_of
+from centertrack_ros.tracking.track_boxes import headings_measured
+from centertrack_ros.types import STATE_LOST, Tracks
 
 _MIN_SIDE = 1e-3  # px
 

@@ -13,17 +13,17 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from centertrack_ros.ros.camera_stream import Arrival, CameraStream
+from centertrack_ros.ros.camera import Arrival, CameraStream
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
 from centertrack_ros.ros.frames import Frames, goal_of
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
-from centertrack_ros.ros.outputs import CameraOutputs
+from centertrack_ros.ros.multi_camera import SurroundView, surround_config
 from centertrack_ros.ros.parameters import Parameters, engine_of, names, tracker_config
 from centertrack_ros.ros.processor import Channel, Processor
-from centertrack_ros.ros.surround import SurroundView, surround_config
-from centertrack_ros.tracking.tracker import Frame, Pipeline
-from centertrack_ros.tracking.types import TrackState
+from centertrack_ros.ros.publishers import CameraOutputs
+from centertrack_ros.tracking.pipeline import Frame, Pipeline
+from centertrack_ros.types import TrackState
 
 # How long a deactivation waits for the frame in work. SIGTERM must end the process within 2 s.
 _STOP_S = 1.0

@@ -23,8 +23,8 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-from centertrack_ros.datasets.rosbag import BagReader, Record, message_types, time_message
-from centertrack_ros.datasets.sources import COMPRESSED_TYPE, IMAGE_TYPE
+from centertrack_ros.io.rosbag import BagReader, Record, message_types, time_message
+from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE
 from centertrack_ros.ros.events import emit
 from centertrack_ros.ros.topics import header_stamp_ns, message_class, publisher_qos
 

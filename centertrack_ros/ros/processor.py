@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from centertrack_ros.geometry.affine import place
-from centertrack_ros.ros.camera_stream import Arrival, CameraStream
+from centertrack_ros.ros.camera import Arrival, CameraStream
 from centertrack_ros.ros.frames import Frames, Goal, Placed
 from centertrack_ros.ros.logs import ThrottledLog
-from centertrack_ros.ros.outputs import CameraOutputs, Timing
-from centertrack_ros.ros.surround import Sight, SurroundView
-from centertrack_ros.tracking.tracker import Frame, Pipeline
-from centertrack_ros.tracking.types import FrameResult, Tracks, TrackState, VelocityFilters
+from centertrack_ros.ros.multi_camera import Sight, SurroundView
+from centertrack_ros.ros.publishers import CameraOutputs, Timing
+from centertrack_ros.tracking.pipeline import Frame, Pipeline
 from centertrack_ros.tracking.velocity_filter import filter_velocities
+from centertrack_ros.types import FrameResult, Tracks, TrackState, VelocityFilters
 
 
 @dataclass

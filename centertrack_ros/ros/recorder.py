@@ -20,7 +20,7 @@ from threading import Event
 import rclpy
 from rclpy.node import Node
 
-from centertrack_ros.datasets.rosbag import BagWriter
+from centertrack_ros.io.rosbag import BagWriter
 from centertrack_ros.ros.events import emit
 from centertrack_ros.ros.topics import header_stamp_ns, message_class, subscriber_qos
 

@@ -1,10 +1,10 @@
 """Prior heatmap, decoding, lifting to 3D, association, and the trackers of one camera and of many that string them."""
 
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.surround import SurroundTracker
-from centertrack_ros.tracking.surround_types import CameraTracks, SurroundConfig, SurroundResult, SurroundTracks
-from centertrack_ros.tracking.tracker import Frame, Pipeline, Tracker
-from centertrack_ros.tracking.types import Detections, FrameResult, Tracks, TrackState
+from centertrack_ros.tracking.multi_camera.fusion import SurroundTracker
+from centertrack_ros.tracking.multi_camera.records import CameraTracks, SurroundConfig, SurroundResult, SurroundTracks
+from centertrack_ros.tracking.pipeline import Frame, Pipeline, Tracker
+from centertrack_ros.types import Detections, FrameResult, Tracks, TrackState
 
 __all__ = [
     "CameraTracks",

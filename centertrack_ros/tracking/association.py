@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.iou import areas, iou
-from centertrack_ros.tracking.types import Array
+from centertrack_ros.geometry.boxes2d import areas, iou
+from centertrack_ros.types import Array
 
 # The cost of a pair that may not be matched; a cost above MATCHABLE is no match (official code).
 FORBIDDEN = 1e18

@@ -18,7 +18,7 @@ from centertrack_ros.tracking.association import (
 )
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.motion import kalman_begin, kalman_correct, kalman_predict, kalman_state
-from centertrack_ros.tracking.types import Array, Detections, Tracks
+from centertrack_ros.types import Array, Detections, Tracks
 
 
 def begin(detections: Detections, next_id: int, stamp: float) -> Tracks:

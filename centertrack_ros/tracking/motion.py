@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.iou import areas
-from centertrack_ros.tracking.types import Array, Detections, Tracks
+from centertrack_ros.geometry.boxes2d import areas
+from centertrack_ros.types import Array, Detections, Tracks
 
 # The filter of a track's centre: position px and velocity px/s in x and y. Its noise grows with the object's size, the
 # square root of its box's area, since near objects move by more px.

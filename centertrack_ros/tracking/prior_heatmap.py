@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.gaussian import gaussian_radius
-from centertrack_ros.tracking.types import Tracks
+from centertrack_ros.types import Tracks
 
 EMPTY = np.zeros((0, 3), np.int64)
 EMPTY.flags.writeable = False

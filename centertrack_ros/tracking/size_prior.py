@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.cameras import Camera
-from centertrack_ros.tracking.lift import ray_covariances
-from centertrack_ros.tracking.types import Array, Detections
+from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.tracking.lifting import ray_covariances
+from centertrack_ros.types import Array, Detections
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import centers
-from centertrack_ros.geometry.transforms import Transform
+from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking import motion3d
-from centertrack_ros.tracking.lift import spreads_along
-from centertrack_ros.tracking.types import Tracks, VelocityFilters
+from centertrack_ros.tracking.lifting import spreads_along
+from centertrack_ros.types import Tracks, VelocityFilters
 
 Array = NDArray[np.float64]
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.training.feature_cache import PATCHES, learning_heads
 from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe, as_mapping
-from centertrack_ros.training.remembered import PATCHES, learning_heads
 from centertrack_ros.training.samples import normalised
 
 _LOG = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import FrameTruth
-from centertrack_ros.geometry.iou import iou
-from centertrack_ros.tracking.types import FrameResult
+from centertrack_ros.geometry.boxes2d import iou
+from centertrack_ros.types import FrameResult
 
 _SAME = 0.7  # overlap from which two boxes are of one object
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from centertrack_ros.training.augment import Augmentation
+from centertrack_ros.training.augmentation import Augmentation
 from centertrack_ros.training.losses import WEIGHTS
 
 # Kind of data -> keys that it needs.

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets.records import DataError, FrameTruth
 from centertrack_ros.datasets.records import Sequence as Recording
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
-from centertrack_ros.geometry.cameras import Camera
-from centertrack_ros.tracking.types import Detections
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, ClassMap, Collection, problem_of, size_of
+from centertrack_ros.types import Detections
 
 Array = NDArray[Any]
 # Classes of KITTI and MOT17 that are so like others that a detector may find them: ignored regions, unless the model

@@ -23,14 +23,14 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.build import build
 from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.training import collections
-from centertrack_ros.training.augment import NONE
+from centertrack_ros.network.registry import build
+from centertrack_ros.training import sources
+from centertrack_ros.training.augmentation import NONE
+from centertrack_ros.training.feature_cache import RememberedSamples, padded
 from centertrack_ros.training.module import TrackingModule, common_kernel, features_of
 from centertrack_ros.training.recipe import Recipe
-from centertrack_ros.training.remembered import RememberedSamples, padded
 from centertrack_ros.training.samples import ResumableBatches, TrackingSamples
 
 _LOG = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Data(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Renders missing streets and takes pictures out of bags, once per machine."""
         for entry in (*self.recipe.train, *self.recipe.val):
-            collections.prepare(entry, jobs=max(1, self.recipe.workers))
+            sources.prepare(entry, jobs=max(1, self.recipe.workers))
 
     def setup(self, stage: str = "") -> None:
         """Reads the annotations."""
@@ -111,12 +111,12 @@ class Data(pl.LightningDataModule):
         if recipe.sample_size:
             height, width = recipe.sample_size
             profile = replace(profile, input_height=height, input_width=width)
-        found = [collections.load(entry, profile.classes) for entry in recipe.train]
+        found = [sources.load(entry, profile.classes) for entry in recipe.train]
         self.train = TrackingSamples(found, profile, recipe.augmentation, recipe.max_objects, recipe.still)
         self.weights = np.concatenate(
             [np.full(len(c.images), e.repeat) for c, e in zip(found, recipe.train, strict=True)]
         )
-        held_out = [collections.load(entry, profile.classes) for entry in recipe.val]
+        held_out = [sources.load(entry, profile.classes) for entry in recipe.val]
         self.val = TrackingSamples(held_out, self.profile, NONE, recipe.max_objects) if held_out else None
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:

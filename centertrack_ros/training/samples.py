@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from centertrack_ros.datasets.pictures import read_picture
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
+from centertrack_ros.io.image_files import read_picture
 from centertrack_ros.network.profile import VELOCITY_PARTS, ModelProfile
 from centertrack_ros.training.annotations import AnnotatedImage, Collection
-from centertrack_ros.training.augment import (
+from centertrack_ros.training.augmentation import (
     Augmentation,
     Crop,
     jittered,

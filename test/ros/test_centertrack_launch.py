@@ -6,7 +6,6 @@ On a ROS installation `colcon test` runs it; by hand: launch_test test/ros/test_
 from __future__ import annotations
 
 import os
-import sys
 import unittest
 from pathlib import Path
 
@@ -15,12 +14,10 @@ import pytest
 pytest.importorskip("launch_testing", reason="launch_testing is not installed (ROS 2 itself, no wheels)")
 pytest.importorskip("launch_ros", reason="launch_ros is not installed (ROS 2 itself, no wheels)")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # for harness.py, whoever runs this file
 
 import launch_testing.actions
 import launch_testing.asserts
 import rclpy
-from harness import START_S, CameraClock, camera_info_message, demo_frames, image_message, stamp_of, wait_until
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from rcl_interfaces.srv import GetParameters
@@ -28,6 +25,15 @@ from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray
 
 from launch import LaunchDescription
+from support.ros_harness import (
+    START_S,
+    CameraClock,
+    camera_info_message,
+    demo_frames,
+    image_message,
+    stamp_of,
+    wait_until,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = {

@@ -8,13 +8,14 @@ import weakref
 
 import numpy as np
 import pytest
-from harness import CameraClock, Probe, demo_frames, image_message, start_node, stop_node, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.ros_harness import CameraClock, Probe, demo_frames, image_message, start_node, stop_node, wait_until
+
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
-from centertrack_ros.ros.stamps import Loss  # noqa: E402
+from centertrack_ros.io.stamps import Loss
 
 
 def fed(stamps: np.ndarray) -> Loss:

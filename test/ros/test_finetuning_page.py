@@ -10,16 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Process, stop_node
+
+from support.ros_harness import ROOT, Process, stop_node
 
 pytest.importorskip("lightning", reason="training needs Lightning")
 pytest.importorskip("rclpy")
 pytest.importorskip("vision_msgs.msg")
 
 from centertrack_ros.cli.main import main
-from centertrack_ros.datasets.bags import read_tracks
+from centertrack_ros.datasets.bag_tracks import read_tracks
 from centertrack_ros.datasets.mot import read_results
-from centertrack_ros.datasets.rosbag import BagReader, BagWriter
+from centertrack_ros.io.rosbag import BagReader, BagWriter
 from centertrack_ros.network import checkpoints
 
 FRAMES = 7

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import (
+
+from centertrack_ros.geometry.transform import Transform
+from support.ros_harness import (
     ROOT,
     CameraClock,
     Probe,
@@ -25,8 +27,6 @@ from harness import (
     stop_node,
     wait_until,
 )
-
-from centertrack_ros.geometry.transforms import Transform
 
 OUTPUTS = ("output/detections_3d", "output/detections_2d", "output/markers", "/diagnostics")
 # A camera that looks ahead of the vehicle: optical axes x right, y down, z ahead in x ahead, y left, z up.

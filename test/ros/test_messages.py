@@ -7,16 +7,16 @@ import pytest
 
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed (make builds it from compat/vision_msgs)")
 
-from builtin_interfaces.msg import Time  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from visualization_msgs.msg import Marker  # noqa: E402
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
 
-from centertrack_ros.geometry import boxes3d, rotations  # noqa: E402
-from centertrack_ros.geometry.oriented_boxes import oriented_boxes  # noqa: E402
-from centertrack_ros.ros import messages  # noqa: E402
-from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter  # noqa: E402
-from centertrack_ros.tracking.boxes import boxes_of  # noqa: E402
-from centertrack_ros.tracking.types import Detections, Tracks  # noqa: E402
+from centertrack_ros.geometry import boxes3d, rotations
+from centertrack_ros.geometry.oriented_boxes import oriented_boxes
+from centertrack_ros.ros import messages
+from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter
+from centertrack_ros.tracking.track_boxes import boxes_of
+from centertrack_ros.types import Detections, Tracks
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_front_optical")
 NAMES = ("car", "pedestrian", "")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import (
+
+from support.ros_harness import (
     ROOT,
     START_S,
     CameraClock,
@@ -376,7 +377,7 @@ def test_a_publisher_process_is_answered(ros, own_messages) -> None:
     node = start_node(name="three")
     probe = None
     player = [sys.executable, "-m", "centertrack_ros.ros.player", str(ROOT / "demo" / "pets09_s2l1")]
-    from centertrack_ros.datasets.rosbag import BagReader
+    from centertrack_ros.io.rosbag import BagReader
 
     with BagReader(ROOT / "demo" / "pets09_s2l1") as reader:
         [topic] = reader.of_type("sensor_msgs/msg/CompressedImage")

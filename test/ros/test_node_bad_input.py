@@ -15,7 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from harness import (
+
+from support.ros_harness import (
     ROOT,
     CameraClock,
     Probe,

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 
 import cv2
 import pytest
-from harness import CameraClock, Probe, Process, demo_frames, image_message, stamp_of, start_node, stop_node, wait_until
+
+from support.ros_harness import (
+    CameraClock,
+    Probe,
+    Process,
+    demo_frames,
+    image_message,
+    stamp_of,
+    start_node,
+    stop_node,
+    wait_until,
+)
 
 FLOOD = 300
 # One in the network, one in the mailbox, one in the reader's history of one, one on its way.

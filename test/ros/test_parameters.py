@@ -11,8 +11,8 @@ import yaml
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
-from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config  # noqa: E402
-from centertrack_ros.tracking.config import TrackerConfig  # noqa: E402
+from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config
+from centertrack_ros.tracking.config import TrackerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted((ROOT / "config").glob("*.yaml"))
@@ -20,8 +20,8 @@ OFFICIAL = ("coco", "coco_pose", "crowdhuman", "kitti", "mot17", "nuscenes")
 
 
 def parameter_docs():
-    """scripts/parameter_docs.py as a module."""
-    spec = importlib.util.spec_from_file_location("parameter_docs", ROOT / "scripts" / "parameter_docs.py")
+    """tools/parameter_docs.py as a module."""
+    spec = importlib.util.spec_from_file_location("parameter_docs", ROOT / "tools" / "parameter_docs.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -79,7 +79,7 @@ def test_there_is_a_preset_for_every_official_model() -> None:
 
 def test_the_default_file_is_the_declarations() -> None:
     docs = parameter_docs()
-    assert (ROOT / "config" / "default.yaml").read_text() == docs.default_yaml(), "run scripts/parameter_docs.py"
+    assert (ROOT / "config" / "default.yaml").read_text() == docs.default_yaml(), "run tools/parameter_docs.py"
     assert values_in(ROOT / "config" / "default.yaml") == {s.name: s.default for s in SPECS}
 
 
@@ -89,7 +89,7 @@ def test_the_documented_table_is_the_declarations(page: str) -> None:
     if not path.exists():
         pytest.skip(f"there is no {page}")
     text = path.read_text()
-    assert text == parameter_docs().with_table(text), "run scripts/parameter_docs.py"
+    assert text == parameter_docs().with_table(text), "run tools/parameter_docs.py"
     if page.startswith("docs"):
         assert all(f"`{s.name}`" in text for s in SPECS)
 

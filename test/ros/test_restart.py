@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import ROOT, START_S, Probe, Process, stamp_of, start_node, wait_until
+
+from support.ros_harness import ROOT, START_S, Probe, Process, stamp_of, start_node, wait_until
 
 TOPIC = "output/detections_2d"
 PARAMETERS = (
@@ -28,7 +29,7 @@ def start_tracker() -> Process:
 def start_camera() -> Process:
     """The demo clip for ever, at three images a second: slow enough for the network to answer each."""
     bag = ROOT / "demo" / "pets09_s2l1"
-    from centertrack_ros.datasets.rosbag import BagReader
+    from centertrack_ros.io.rosbag import BagReader
 
     with BagReader(bag) as reader:
         [topic] = reader.of_type("sensor_msgs/msg/CompressedImage")

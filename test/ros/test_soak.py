@@ -8,7 +8,7 @@ import pytest
 
 def test_the_slope_is_that_of_the_time_after_the_start() -> None:
     pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
-    from soak import by_minute, slope_mb_per_minute
+    from support.soak import by_minute, slope_mb_per_minute
 
     times = np.arange(0.0, 300.0)
     grown = [(t, 500.0 + min(t, 120.0) + max(t - 120.0, 0.0) / 60.0 * 3.0) for t in times]
@@ -21,7 +21,7 @@ def test_the_slope_is_that_of_the_time_after_the_start() -> None:
 
 @pytest.mark.slow
 def test_a_node_lives_with_a_looped_bag_and_a_bad_driver(ros, capsys) -> None:
-    from soak import run
+    from support.soak import run
 
     with capsys.disabled():
         print()

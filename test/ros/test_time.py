@@ -10,7 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from harness import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.ros_harness import (
     START_S,
     CameraClock,
     Probe,
@@ -23,12 +26,10 @@ from harness import (
     stop_node,
     wait_until,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
-from centertrack_ros.ros.stamps import REORDER_S, StampRules  # noqa: E402
+from centertrack_ros.io.stamps import REORDER_S, StampRules
 
 STAMPS = st.lists(st.floats(-1e9, 3e9, allow_nan=False) | st.integers(0, 40).map(lambda n: 1e9 + n * 0.05), max_size=20)
 
@@ -121,7 +122,7 @@ def small_bag(folder: Path, frames: list[np.ndarray]) -> Path:
     """A second of the clip, recorded in 1970."""
     from rclpy.serialization import serialize_message
 
-    from centertrack_ros.datasets.rosbag import BagWriter
+    from centertrack_ros.io.rosbag import BagWriter
 
     clock = CameraClock(start=1000.0)
     with BagWriter(folder) as writer:

@@ -1,0 +1,199 @@
+"""Tracks in bags: vision_msgs detections in 2D and 3D, of a tracker or of the truth, as sequences; and back.
+
+Topics that end in `detections_2d` and `detections_3d` under the same name belong together:
+`/centertrack/output/detections_2d` is a tracker's, `/truth/front/detections_2d` the truth for the camera `front`. Other
+names of these message types do as well.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.records import DataError, FrameTruth, frames_of, tracks_of
+from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.geometry.rotations import quaternion_to_matrix
+from centertrack_ros.io.rosbag import BagReader, stamp_ns
+
+TYPE_2D, TYPE_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
+# Parts of a topic's name that do not tell which camera it is.
+_GENERIC = {"centertrack", "output", "truth", "ground_truth", "detections", "detections_2d", "detections_3d", ""}
+
+
+@dataclass(frozen=True)
+class _Object:
+    stamp: int
+    name: str
+    identity: str
+    score: float
+    box: tuple[float, ...]
+    solid: tuple[float, ...] | None = None
+
+
+def read_tracks(path: Path | str, prefix: str = "") -> dict[str, Recording]:
+    """Camera name -> its sequence; '' is the name of an only camera. Frames are numbered by their stamps, from 0.
+
+    `prefix` keeps the topics that begin with it. Objects found in 2D and 3D are joined by stamp and id; of an object
+    that has no 2D box it is NaN. Raises DataError when the bag is broken or has no such topics.
+    """
+    with BagReader(path) as reader:
+        topics = [t for t in reader.of_type(TYPE_2D, TYPE_3D) if t.name.startswith(prefix)]
+        if not topics:
+            raise DataError(path, f"no detections (Detection2DArray, Detection3DArray); the bag has {reader.listing()}")
+        flat: dict[str, dict[tuple[int, str], _Object]] = defaultdict(dict)
+        solid: dict[str, dict[tuple[int, str], _Object]] = defaultdict(dict)
+        stamps: dict[str, set[int]] = defaultdict(set)
+        for record, message in reader.messages([topic.name for topic in topics]):
+            camera = camera_name(record.topic)
+            stamps[camera].add(stamp_ns(message.header.stamp))
+            table = flat if record.type == TYPE_2D else solid
+            for item in _objects(path, record.topic, message):
+                if (item.stamp, item.identity) in table[camera]:
+                    raise DataError(
+                        path, f"'{record.topic}': id {item.identity} appears twice at {item.stamp / 1e9:.3f} s"
+                    )
+                table[camera][item.stamp, item.identity] = item
+    return {camera: _recording(camera, flat[camera], solid[camera], stamps[camera]) for camera in sorted(stamps)}
+
+
+def camera_name(topic: str) -> str:
+    """What of a topic's name tells the camera: '/truth/front/detections_2d' -> 'front'; '' when nothing does."""
+    return "/".join(part for part in topic.split("/") if part not in _GENERIC)
+
+
+def _objects(path: Path | str, topic: str, message: Any) -> Iterable[_Object]:
+    stamp = stamp_ns(message.header.stamp)
+    for detection in message.detections:
+        if not len(detection.results):
+            raise DataError(path, f"'{topic}' at {stamp / 1e9:.3f} s: a detection without a class")
+        hypothesis, box = detection.results[0].hypothesis, detection.bbox
+        if hasattr(box, "size_x"):
+            x, y = box.center.position.x, box.center.position.y
+            edges = (x - box.size_x / 2, y - box.size_y / 2, x + box.size_x / 2, y + box.size_y / 2)
+            yield _Object(stamp, hypothesis.class_id, detection.id, hypothesis.score, edges)
+        else:
+            p, q, size = box.center.position, box.center.orientation, box.size
+            forward = quaternion_to_matrix(np.array([q.x, q.y, q.z, q.w]))[:, 0]
+            turn = float(np.arctan2(-forward[2], forward[0]))
+            values = (size.z, size.y, size.x, p.x, p.y + size.z / 2, p.z, turn)
+            yield _Object(stamp, hypothesis.class_id, detection.id, hypothesis.score, (np.nan,) * 4, values)
+
+
+def _recording(
+    camera: str,
+    flat: Mapping[tuple[int, str], _Object],
+    solid: Mapping[tuple[int, str], _Object],
+    stamps: set[int],
+) -> Recording:
+    times = sorted(stamps)
+    index = {stamp: i for i, stamp in enumerate(times)}
+    keys = sorted({*flat, *solid})
+    items = [flat.get(key, solid.get(key)) for key in keys]
+    names = sorted({item.name for item in items})
+    numbers = _numbers({identity for _, identity in keys})
+    boxes = np.array([item.box for item in items], np.float64).reshape(-1, 4)
+    table = np.array([solid[key].solid if key in solid else (np.nan,) * 7 for key in keys], np.float64).reshape(-1, 7)
+    extra = {}
+    if solid:
+        extra = {
+            "dimensions": table[:, :3],
+            "locations": table[:, 3:6],
+            "depths": table[:, 5],
+            "rotations_y": table[:, 6],
+        }
+    tracks = tracks_of(
+        np.array([numbers[identity] for _, identity in keys], np.int64),
+        np.array([names.index(item.name) for item in items], np.int64),
+        np.array([item.score for item in items], np.float64),
+        boxes,
+        **extra,
+    )
+    placed = frames_of(np.array([index[stamp] for stamp, _ in keys], np.int64), tracks)
+    filled = {frame.index: replace(frame, stamp=times[frame.index] * 1e-9) for frame in placed}
+    nothing = tracks.select(np.zeros(0, np.int64))
+    frames = tuple(filled.get(i, FrameTruth(i, stamp * 1e-9, nothing)) for i, stamp in enumerate(times))
+    frames = tuple(replace(frame, token=str(stamp)) for frame, stamp in zip(frames, times, strict=True))
+    return Recording(camera or "all", tuple(names), frames, 0, len(frames))
+
+
+def _numbers(identities: set[str]) -> dict[str, int]:
+    """Ids as they are where all are numbers, else counted from 1."""
+    if all(identity.isdigit() for identity in identities):
+        return {identity: int(identity) for identity in identities}
+    return {identity: number for number, identity in enumerate(sorted(identities), start=1)}
+
+
+def aligned(truth: Recording, results: Recording) -> tuple[Recording, int]:
+    """The results in the truth's frames, found by equal stamps (`token`), and how many frames found none.
+
+    Frames of the results that the truth does not know are left out.
+    """
+    index = {frame.token: frame.index for frame in truth}
+    known = [replace(frame, index=index[frame.token]) for frame in results if frame.token in index]
+    return replace(results, frames=tuple(known), length=truth.length), len(results.frames) - len(known)
+
+
+def detection_messages(types: Any, header: Any, frame: FrameTruth, classes: Sequence[str]) -> tuple[Any, Any | None]:
+    """A frame's Detection2DArray, and its Detection3DArray where objects have 3D boxes (types of `message_types()`)."""
+    found, flat, solid = frame.tracks.detections, [], []
+    for row, identity in enumerate(frame.tracks.ids.tolist()):
+        name, score = classes[int(found.class_ids[row])] or "object", float(found.scores[row])
+        flat.append(_message_2d(types, header, str(identity), name, score, found.boxes[row]))
+        if found.locations is not None and found.dimensions is not None and np.isfinite(found.locations[row]).all():
+            turn = 0.0 if found.rotations_y is None else float(found.rotations_y[row])
+            place, size = found.locations[row], found.dimensions[row]
+            solid.append(_message_3d(types, header, str(identity), name, score, place, size, turn))
+    arrays = types["vision_msgs/msg/Detection2DArray"](header=header, detections=flat)
+    if found.locations is None:
+        return arrays, None
+    return arrays, types["vision_msgs/msg/Detection3DArray"](header=header, detections=solid)
+
+
+def _hypothesis(types: Any, name: str, score: float, pose: Any) -> Any:
+    hypothesis = types["vision_msgs/msg/ObjectHypothesis"](class_id=name, score=score)
+    spread = types["geometry_msgs/msg/PoseWithCovariance"](pose=pose, covariance=np.zeros(36))
+    return types["vision_msgs/msg/ObjectHypothesisWithPose"](hypothesis=hypothesis, pose=spread)
+
+
+def _message_2d(types: Any, header: Any, identity: str, name: str, score: float, box: NDArray[Any]) -> Any:
+    left, top, right, bottom = (float(value) for value in box)
+    point = types["vision_msgs/msg/Point2D"](x=(left + right) / 2, y=(top + bottom) / 2)
+    center = types["vision_msgs/msg/Pose2D"](position=point, theta=0.0)
+    bbox = types["vision_msgs/msg/BoundingBox2D"](center=center, size_x=right - left, size_y=bottom - top)
+    results = [_hypothesis(types, name, score, _pose(types, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))]
+    return types["vision_msgs/msg/Detection2D"](header=header, results=results, bbox=bbox, id=identity)
+
+
+def _message_3d(
+    types: Any,
+    header: Any,
+    identity: str,
+    name: str,
+    score: float,
+    place: NDArray[Any],
+    size: NDArray[Any],
+    turn: float,
+) -> Any:
+    from centertrack_ros.geometry.rotations import box_quaternions
+
+    height, width, length = (float(value) for value in size)
+    x, y, z = (float(value) for value in place)
+    pose = _pose(types, (x, y - height / 2, z), tuple(box_quaternions(np.array([turn]))[0].tolist()))
+    extent = types["geometry_msgs/msg/Vector3"](x=length, y=width, z=height)
+    bbox = types["vision_msgs/msg/BoundingBox3D"](center=pose, size=extent)
+    results = [_hypothesis(types, name, score, pose)]
+    return types["vision_msgs/msg/Detection3D"](header=header, results=results, bbox=bbox, id=identity)
+
+
+def _pose(types: Any, position: tuple[float, ...], orientation: tuple[float, ...]) -> Any:
+    x, y, z, w = orientation
+    return types["geometry_msgs/msg/Pose"](
+        position=types["geometry_msgs/msg/Point"](x=position[0], y=position[1], z=position[2]),
+        orientation=types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
+    )

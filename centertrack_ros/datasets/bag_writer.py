@@ -1,0 +1,164 @@
+"""Recordings with their truth as rosbag2: pictures, camera_info, tf and detections, as a robot would have recorded
+them.
+
+Each camera NAME has `/NAME/image_raw/compressed` (or `/NAME/image_raw`), `/NAME/camera_info`, and its truth in
+`/truth/NAME/detections_2d` and `…_3d`; a frame that has a name of its own (nuScenes' sample) has it in
+`/truth/NAME/token`. tf leads from `map` to `NAME_optical` where the recording knows its pose, else
+from `base_link`, over a camera that looks forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.datasets.bag_tracks import detection_messages
+from centertrack_ros.datasets.records import DataError, FrameTruth
+from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.rotations import matrix_to_quaternion
+from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
+
+START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
+# Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
+_FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
+_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
+
+
+def write_bag(
+    path: Path | str,
+    cameras: Mapping[str, Recording],
+    *,
+    storage: str = "mcap",
+    raw: bool = False,
+    start_ns: int = START_NS,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> int:
+    """Writes the recordings of one or more cameras, by name, in the order of time; returns how many frames.
+
+    raw  decoded bgr8 images; else the files' own bytes, JPEG or PNG
+    start_ns  is added to the frames' stamps, for recordings that begin at 0
+    The same recordings give the same bytes. Raises FileExistsError, DataError for a picture that cannot be read,
+    OSError.
+    """
+    shots = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
+    frames = sorted(shots, key=lambda shot: shot[:2])
+    if not frames:
+        raise ValueError("no frames to write")
+    with BagWriter(path, storage) as writer:
+        _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
+        for number, (stamp, name, frame) in enumerate(frames):
+            time_ns = start_ns + round(stamp * 1e9)
+            for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
+                writer.write(topic, message, time_ns)
+            progress(number + 1, len(frames))
+    return len(frames)
+
+
+def _messages(name: str, recording: Recording, frame: FrameTruth, time_ns: int, raw: bool) -> Iterator[tuple[str, Any]]:
+    types = message_types().types
+    header = types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=f"{name}_optical")
+    if frame.camera is not None:
+        yield f"/{name}/camera_info", camera_info(types, header, frame.camera)
+    if frame.pose is not None:
+        yield "/tf", _tf(types, [_transform(types, header.stamp, "map", header.frame_id, frame.pose)])
+    if frame.image is not None:
+        suffix = "" if raw else "/compressed"
+        yield f"/{name}/image_raw{suffix}", (_raw_image if raw else _compressed_image)(types, header, frame.image)
+    if frame.token:
+        yield f"/truth/{name}/{TOKEN_TOPIC}", types["std_msgs/msg/String"](data=frame.token)
+    flat, solid = detection_messages(types, header, frame, recording.classes)
+    yield f"/truth/{name}/detections_2d", flat
+    if solid is not None:
+        yield f"/truth/{name}/detections_3d", solid
+
+
+def _compressed_image(types: Any, header: Any, path: Path) -> Any:
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(path, f"expected {', '.join(_FORMATS)}; other pictures can be written with raw images")
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    return types["sensor_msgs/msg/CompressedImage"](header=header, format=f"bgr8; {kind} compressed bgr8", data=data)
+
+
+def _raw_image(types: Any, header: Any, path: Path) -> Any:
+    import cv2
+
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise DataError(path, "not a picture that can be read")
+    height, width = picture.shape[:2]
+    return types["sensor_msgs/msg/Image"](
+        header=header,
+        height=height,
+        width=width,
+        encoding="bgr8",
+        is_bigendian=0,
+        step=3 * width,
+        data=np.ascontiguousarray(picture).reshape(-1),
+    )
+
+
+def camera_info(types: Any, header: Any, camera: Camera) -> Any:
+    """sensor_msgs/CameraInfo of a camera. K is the left part of P: the datasets' pictures are rectified."""
+    names = {"none": "plumb_bob"}
+    distortion = camera.distortion if len(camera.distortion) else np.zeros(5)
+    region = types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    return types["sensor_msgs/msg/CameraInfo"](
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model=names.get(camera.distortion_model, camera.distortion_model),
+        d=np.asarray(distortion, np.float64),
+        k=np.ascontiguousarray(camera.matrix, np.float64).reshape(-1),
+        r=np.eye(3).reshape(-1),
+        p=np.ascontiguousarray(camera.projection, np.float64).reshape(-1),
+        binning_x=0,
+        binning_y=0,
+        roi=region,
+    )
+
+
+def _write_static_tf(writer: BagWriter, cameras: Mapping[str, Recording], time_ns: int) -> None:
+    """base_link -> the optical frame of each camera whose pose is not known."""
+    types = message_types().types
+    pose = np.eye(4)
+    pose[:3, :3] = _FORWARD
+    fixed = [name for name, one in cameras.items() if all(frame.pose is None for frame in one)]
+    transforms = [_transform(types, time_message(time_ns), "base_link", f"{name}_optical", pose) for name in fixed]
+    if transforms:
+        writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", (_latched(),))
+        writer.write("/tf_static", _tf(types, transforms), time_ns)
+
+
+def _latched() -> Any:
+    """The QoS of a topic whose last message late subscribers get."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    forever = QosTime(2147483647, 4294967295)
+    return Qos(
+        QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, forever, forever,
+        QosLiveliness.AUTOMATIC, forever, False,
+    )  # fmt: skip
+
+
+def _tf(types: Any, transforms: Iterable[Any]) -> Any:
+    return types["tf2_msgs/msg/TFMessage"](transforms=list(transforms))
+
+
+def _transform(types: Any, stamp: Any, parent: str, child: str, pose: NDArray[np.float64]) -> Any:
+    x, y, z, w = (float(value) for value in matrix_to_quaternion(pose[:3, :3]))
+    place = [float(value) for value in pose[:3, 3]]
+    return types["geometry_msgs/msg/TransformStamped"](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent),
+        child_frame_id=child,
+        transform=types["geometry_msgs/msg/Transform"](
+            translation=types["geometry_msgs/msg/Vector3"](x=place[0], y=place[1], z=place[2]),
+            rotation=types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
+        ),
+    )

@@ -1,0 +1,184 @@
+"""What an evaluation leaves: a JSON document with every figure in full precision, and a table to read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from centertrack_ros.evaluation.trackeval_metrics import TrackScores, summary
+
+FORMAT = "centertrack-evaluation-1"
+
+# Heading of the printed table -> field of TrackEval's summary.
+TABLE_COLUMNS = {
+    "HOTA": "HOTA",
+    "DetA": "DetA",
+    "AssA": "AssA",
+    "LocA": "LocA",
+    "MOTA": "MOTA",
+    "MOTP": "MOTP",
+    "IDF1": "IDF1",
+    "MT": "MT",
+    "ML": "ML",
+    "FP": "CLR_FP",
+    "FN": "CLR_FN",
+    "IDSW": "IDSW",
+    "Frag": "Frag",
+    "GT": "GT_Dets",
+}
+
+
+def track_document(benchmark: str, scores: TrackScores, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The document of an evaluation by TrackEval: percent and counts per class and sequence, and the raw fields.
+
+    `raw` is what `compare` needs to add sequences up anew. The same scores give the same document.
+    """
+    return {
+        "format": FORMAT,
+        "benchmark": benchmark,
+        "libraries": {"trackeval": _version("trackeval")},
+        "notes": list(notes),
+        "combined": {name: summary(raw) for name, raw in scores.combined.items()},
+        "sequences": {
+            sequence: {name: summary(raw) for name, raw in classes.items()}
+            for sequence, classes in scores.sequences.items()
+        },
+        "raw": scores.sequences,
+    }
+
+
+# Figures of nuscenes-devkit's tracking evaluation, in its order.
+NUSCENES_COLUMNS = (
+    "amota", "amotp", "recall", "motar", "gt", "mota", "motp", "mt", "ml", "faf", "tp", "fp", "fn", "ids", "frag",
+    "tid", "lgd",
+)  # fmt: skip
+
+
+def nuscenes_document(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of an evaluation by nuscenes-devkit: its figures, over all classes and per class, None for none."""
+    libraries = {name: _version(name) for name in ("nuscenes-devkit", "motmetrics")}
+    return {"format": FORMAT, "benchmark": "nuscenes", "libraries": libraries, "notes": [], **figures}
+
+
+def nuscenes_table(document: Mapping[str, Any]) -> str:
+    """A row for each class and one for all."""
+    names = NUSCENES_COLUMNS
+    text = [table(["class", *(name.upper() for name in names)], nuscenes_rows(document))]
+    if document.get("scenes"):
+        rows = [[scene, *_plain_cells(found["combined"], names)] for scene, found in document["scenes"].items()]
+        text.append(table(["scene", *(name.upper() for name in names)], rows))
+    return "\n\n".join(text)
+
+
+def nuscenes_rows(document: Mapping[str, Any]) -> list[list[str]]:
+    """Cells of the table, in the order of `NUSCENES_COLUMNS`."""
+    named = [*document["classes"].items(), ("all", document["combined"])]
+    return [[name, *_plain_cells(values, NUSCENES_COLUMNS)] for name, values in named]
+
+
+def _plain_cells(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return ["-" if (value := values.get(name)) is None else f"{value:.3f}".rstrip("0").rstrip(".") for name in names]
+
+
+def solid_tables(document: Mapping[str, Any]) -> str:
+    """The errors of 3D boxes: for each class a row for each distance in m."""
+    units = {"translation": "m", "depth": "m", "size": "1-IoU", "yaw": "rad", "velocity": "m/s"}
+    blocks = []
+    for name, bins in document["errors_3d"].items():
+        rows = [
+            [label, str(f["objects"]), str(f["found"]), *("-" if f[k] is None else f"{f[k]:.3f}" for k in units)]
+            for label, f in bins.items()
+        ]
+        heading = [f"{name}, at m", "objects", "found", *(f"{key} {unit}" for key, unit in units.items())]
+        blocks.append(table(heading, rows))
+    return "\n\n".join(blocks)
+
+
+def label_free_tables(document: Mapping[str, Any]) -> str:
+    """The figures of a recording without truth: tracks per camera, latency and drops per topic."""
+    cameras = document["cameras"]
+    names = list(next(iter(cameras.values())))
+    blocks = [table(["", *cameras], [[n, *(f"{figures[n]:.6g}" for figures in cameras.values())] for n in names])]
+    late = {**document["latency_ms"], **document["timing"]}
+    if late:
+        keys = ("p50", "p95", "p99", "max")
+        rows = [[topic, *(f"{values[key]:.2f}" for key in keys)] for topic, values in late.items()]
+        blocks.append(table(["latency ms", *keys], rows))
+    if drops := document["drops"]:
+        counts = [[topic, str(values["images"]), str(values["without_result"])] for topic, values in drops.items()]
+        blocks.append(table(["images", "sent", "without result"], counts))
+    return "\n\n".join(blocks)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def write_json(path: Path | str, document: Mapping[str, Any]) -> None:
+    """Writes the document as a whole or not at all: an existing file stays when the disk is full."""
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, sort_keys=True, allow_nan=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """A document that `write_json` wrote. Raises ValueError when the file is not one."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a document of `centertrack evaluate --json`")
+    return document
+
+
+def table_rows(document: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """Class -> rows of its table: each sequence that has objects of it, then COMBINED; columns as `TABLE_COLUMNS`."""
+    result = {}
+    for name, combined in document["combined"].items():
+        sequences = sorted(document["sequences"].items())
+        rows = [[title, *_cells(kinds[name])] for title, kinds in sequences if _has_objects(kinds[name])]
+        result[name] = [*rows, ["COMBINED", *_cells(combined)]]
+    return result
+
+
+def track_tables(document: Mapping[str, Any]) -> str:
+    """The document's tables as text, one for each class."""
+    return "\n\n".join(table([name, *TABLE_COLUMNS], rows) for name, rows in table_rows(document).items())
+
+
+def _has_objects(figures: Mapping[str, Any]) -> bool:
+    return bool(figures["GT_Dets"] or figures["Dets"])
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    values = [figures[field] for field in TABLE_COLUMNS.values()]
+    return [str(value) if isinstance(value, int) else f"{value:.2f}" for value in values]
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Text columns: the first flush left, the others flush right."""
+    lines = [list(heading), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
+    text = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0])] + [
+            cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)
+        ]
+        text.append("  ".join(cells).rstrip())
+    return "\n".join(text)

@@ -1,0 +1,69 @@
+"""Streets as rosbag2, one per street, with images, camera_info, tf and the truth as other recordings have them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from centertrack_ros.datasets.bag_writer import write_bag
+from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.io.image_files import write_picture
+from centertrack_ros.synthetic.actors import CLASSES
+from centertrack_ros.synthetic.annotations import StreetFrame
+from centertrack_ros.synthetic.coco_video import JPEG_QUALITY
+from centertrack_ros.synthetic.config import StreetConfig
+from centertrack_ros.synthetic.street import Street
+
+
+def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, Sequence]:
+    """Camera name -> its recording, in lower case; the images are written to `folder`. Raises OSError.
+
+    The truth is of the road users that a detector may be asked to find, those that are seen well enough.
+    """
+    frames: dict[str, list[FrameTruth]] = {}
+    for frame in Street(config):
+        camera = frame.camera_name.lower()
+        path = folder / camera / f"{frame.index:06d}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(path, frame.image, JPEG_QUALITY)
+        frames.setdefault(camera, []).append(_truth(frame, path))
+    size = (config.height, config.width)
+    return {
+        camera: Sequence(camera, tuple(CLASSES), tuple(one), 0, config.frames, config.rate, size)
+        for camera, one in frames.items()
+    }
+
+
+def _truth(frame: StreetFrame, path: Path) -> FrameTruth:
+    tracks = frame.tracks.select(np.flatnonzero(frame.clear()))
+    if not frame.has_3d:
+        tracks = replace(tracks, detections=replace(tracks.detections, locations=None, dimensions=None))
+    return FrameTruth(frame.index, frame.stamp, tracks, image=path, camera=frame.camera, pose=frame.pose)
+
+
+def write_street_bags(
+    folder: Path,
+    configs: Iterable[StreetConfig],
+    suffix: str = ".jpg",
+    storage: str = "mcap",
+    progress: Callable[[int], None] = lambda images: None,
+) -> list[Path]:
+    """Render each street into a bag `folder`/LOOK_SEED; returns the bags.
+
+    progress  is told the number of images so far
+    Topics and tf are those of `bag_export.write_bag`; each camera's pose is in `map`. Raises FileExistsError, OSError.
+    """
+    written, images = [], 0
+    for config in configs:
+        target = folder / config.name
+        if target.exists():
+            raise FileExistsError(f"{target}: exists already, a bag is not overwritten")
+        with tempfile.TemporaryDirectory() as scratch:
+            images += write_bag(target, recordings(config, Path(scratch), suffix), storage=storage)
+        progress(images)
+        written.append(target)
+    return written

@@ -1,0 +1,176 @@
+"""Streets on disk: images and one annotation file in the form that the official CenterTrack trains on.
+
+COCO's JSON with `videos`, `images[].video_id, frame_id, calib` and `annotations[].track_id, dim, depth, alpha, …`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from centertrack_ros.io.image_files import write_picture
+from centertrack_ros.synthetic.actors import CLASSES
+from centertrack_ros.synthetic.annotations import StreetFrame
+from centertrack_ros.synthetic.config import StreetConfig
+from centertrack_ros.synthetic.street import Street
+
+ANNOTATIONS = "annotations.json"
+JPEG_QUALITY = 92
+
+
+def write_streets(
+    folder: Path,
+    configs: Iterable[StreetConfig],
+    suffix: str = ".jpg",
+    progress: Callable[[int], None] = lambda frames: None,
+    jobs: int = 1,
+) -> Path:
+    """Render every street into `folder`/images and describe all of them in `folder`/annotations.json, whose path is
+    returned.
+
+    suffix  '.jpg' (quality 92) or '.png';  progress  is told the number of images so far
+    jobs    processes that render, each a whole street at a time; the files do not depend on it. A script that asks for
+            several needs `if __name__ == "__main__":`, since each process imports it.
+    Each camera of a rig is a video of its own; a road user keeps its track_id in all of them. Raises ValueError for
+    another suffix or jobs below 1, OSError when an image cannot be written, BrokenProcessPool when a process is killed.
+    """
+    if suffix not in (".jpg", ".png"):
+        raise ValueError(f"street: images can be written as .jpg or .png, not '{suffix}'")
+    if jobs < 1:
+        raise ValueError(f"street: jobs must be at least 1, got {jobs}")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    book = _Book()
+    with closing(_all_pictures(folder, configs, suffix, jobs)) as pictures:
+        for picture in pictures:
+            book.add(picture)
+            progress(len(book.images))
+    path = folder / ANNOTATIONS
+    path.write_text(json.dumps(book.document()), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is told about an image that has been written, without numbers; its `video_id` is the video's name."""
+
+    image: dict[str, Any]
+    annotations: list[dict[str, Any]]
+
+
+def _all_pictures(folder: Path, configs: Iterable[StreetConfig], suffix: str, jobs: int) -> Iterator[_Picture]:
+    """Every street's pictures, in the order of the streets."""
+    if jobs == 1:
+        for config in configs:
+            yield from _pictures(folder, config, suffix)
+        return
+    # Spawned: a forked process would wait for ever for OpenCV's threads.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
+        try:
+            waiting = deque(pool.submit(_in_worker, folder, config, suffix) for config in configs)
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error the other streets are not wanted
+
+
+def _one_thread() -> None:
+    # There are as many processes as are wanted: OpenCV's threads would only compete with them.
+    cv2.setNumThreads(1)
+
+
+def _in_worker(folder: Path, config: StreetConfig, suffix: str) -> list[_Picture]:
+    return list(_pictures(folder, config, suffix))
+
+
+def _pictures(folder: Path, config: StreetConfig, suffix: str) -> Iterator[_Picture]:
+    """Write a street's images one by one, and tell of each."""
+    for frame in Street(config):
+        video = f"{config.name}_{frame.camera_name}"
+        name = f"{video}/{frame.index + 1:06d}{suffix}"
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(path, frame.image, JPEG_QUALITY)
+        image = {
+            "file_name": name,
+            "width": frame.camera.width,
+            "height": frame.camera.height,
+            "video_id": video,
+            "frame_id": frame.index + 1,
+            "sensor_id": 1,
+            "calib": frame.camera.projection.tolist(),
+            "stamp": frame.stamp,
+            "pose": frame.pose.tolist(),
+        }
+        yield _Picture(image, [annotation(frame, row) for row in range(len(frame.tracks))])
+
+
+class _Book:
+    """The annotation file to be; numbers videos, images and annotations from 1 on."""
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.videos: dict[str, int] = {}
+
+    def add(self, picture: _Picture) -> None:
+        """Note what is told about an image."""
+        video_id = self.videos.setdefault(picture.image["video_id"], len(self.videos) + 1)
+        image_id = len(self.images) + 1
+        self.images.append({"id": image_id, **picture.image, "video_id": video_id})
+        for entry in picture.annotations:
+            self.annotations.append({"id": len(self.annotations) + 1, "image_id": image_id, **entry})
+
+    def document(self) -> dict[str, Any]:
+        """The whole file."""
+        return {
+            "videos": [{"id": number, "file_name": name} for name, number in self.videos.items()],
+            "categories": [{"id": number + 1, "name": name} for number, name in enumerate(CLASSES)],
+            "images": self.images,
+            "annotations": self.annotations,
+        }
+
+
+def annotation(frame: StreetFrame, row: int) -> dict[str, Any]:
+    """One road user as an annotation without its numbers; those that are hardly to be seen are marked as a crowd."""
+    found, tracks = frame.tracks.detections, frame.tracks
+    x1, y1, x2, y2 = found.boxes[row].tolist()
+    entry: dict[str, Any] = {
+        "category_id": int(found.class_ids[row]) + 1,
+        "track_id": int(tracks.ids[row]),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "iscrowd": int(not frame.clear()[row]),
+        "visibility": float(frame.visibility[row]),
+        "truncated": float(frame.truncation[row]),
+    }
+    ax1, ay1, ax2, ay2 = frame.amodal_boxes[row].tolist()
+    if np.isfinite(ax1):
+        entry["bbox_amodal"] = [ax1, ay1, ax2 - ax1, ay2 - ay1]
+    for key, boxes in (("rider_bbox", frame.rider_boxes), ("bicycle_bbox", frame.bicycle_boxes)):
+        rx1, ry1, rx2, ry2 = boxes[row].tolist()
+        if np.isfinite(rx1):
+            entry[key] = [rx1, ry1, rx2 - rx1, ry2 - ry1]
+    if frame.has_3d:
+        assert found.dimensions is not None and found.depths is not None and found.locations is not None
+        assert found.alphas is not None and found.rotations_y is not None and found.velocities is not None
+        assert found.amodal_centers is not None
+        entry |= {
+            "dim": found.dimensions[row].tolist(),
+            "depth": float(found.depths[row]),
+            "alpha": float(found.alphas[row]),
+            "rotation_y": float(found.rotations_y[row]),
+            "location": found.locations[row].tolist(),
+            "amodel_center": found.amodal_centers[row].tolist(),
+            "velocity": found.velocities[row].tolist(),
+        }
+    return entry

@@ -1,0 +1,274 @@
+"""The records of tracking around the vehicle: what cameras see, what is remembered, what is given out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.transform import Transform
+from centertrack_ros.types import Tracks
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Table = TypeVar("Table", bound="_Table")
+
+# Names of classes that detectors mistake for each other, and of which two cannot stand in the same place.
+CONFUSABLE = (
+    ("car", "van", "truck", "bus", "trailer", "construction_vehicle"),
+    ("bicycle", "motorcycle", "cyclist"),
+    ("person", "pedestrian", "person_sitting"),
+)
+
+
+@dataclass(frozen=True)
+class SurroundConfig:
+    """How the tracks of several cameras become one view.
+
+    cross_camera   a track keeps its id from camera to camera; False: ids belong to one camera each
+    window_s       s for which an object that no camera sees is waited for in the next one
+    hold_s         s for which what a camera saw last is part of the merged view: cameras tick one after the other, and
+                   one that stops must not leave its objects behind
+    gate_sigma     standard deviations that two sightings of one object may lie apart
+    release_sigma  standard deviations beyond which two cameras no longer mean the same object
+    floor_m, floor_of_size  standard deviation of every position that is assumed besides its covariance: m, and a part
+                   of the longest side, since an object cut by the image's border is poorly placed
+    depth_sigma    relative standard deviation of depths of boxes without a covariance
+    max_size_ratio  most that the diagonals of one object may differ by between two cameras, as a factor
+    unrest         m/s that an object's velocity may change within a second
+    velocity_sigma  m/s, of the velocity of an object that was seen once
+    measured_velocities  begin with the velocity that the network gives; only right in a frame that stands still
+    """
+
+    cross_camera: bool = True
+    window_s: float = 1.5
+    hold_s: float = 0.5
+    gate_sigma: float = 3.5
+    release_sigma: float = 5.0
+    floor_m: float = 0.25
+    floor_of_size: float = 0.05
+    depth_sigma: float = 0.1
+    max_size_ratio: float = 2.0
+    unrest: float = 3.0
+    velocity_sigma: float = 5.0
+    measured_velocities: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("window_s", "hold_s", "floor_m", "floor_of_size", "depth_sigma", "unrest"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("gate_sigma", "velocity_sigma"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not self.floor_m + self.floor_of_size > 0:
+            raise ValueError("floor_m and floor_of_size must not both be 0: no position is known exactly")
+        if not self.max_size_ratio >= 1:
+            raise ValueError(f"max_size_ratio must be at least 1, got {self.max_size_ratio}")
+        if not self.release_sigma >= self.gate_sigma:
+            raise ValueError(f"release_sigma must be at least gate_sigma ({self.gate_sigma}), got {self.release_sigma}")
+        if not self.window_s >= self.hold_s:
+            raise ValueError(f"window_s must be at least hold_s ({self.hold_s}), got {self.window_s}")
+
+
+@dataclass(frozen=True)
+class CameraTracks:
+    """What one camera's tracker says of one frame.
+
+    camera  its name;  stamp  s, on the clock that all cameras share
+    tracks  `FrameResult.tracks`, with 3D boxes in the camera's optical frame where they are known, and lost ones
+    to_fixed  optical frame -> common frame at `stamp`; the common frame should stand still while the vehicle moves
+    """
+
+    camera: str
+    stamp: float
+    tracks: Tracks
+    to_fixed: Transform
+
+
+class _Table:
+    """A record whose fields all have a row for each of its members."""
+
+    def select(self: Table, index: NDArray[Any]) -> Table:
+        """The rows at `index` (a mask or integers), in that order, as copies."""
+        chosen = {k: v.select(index) if isinstance(v, OrientedBoxes) else v[index] for k, v in vars(self).items()}
+        return type(self)(**chosen)
+
+    @classmethod
+    def concatenate(cls: type[Table], parts: Sequence[Table]) -> Table:
+        """The rows of all parts, at least one, in order."""
+        joined: dict[str, Any] = {}
+        for name in vars(parts[0]):
+            values = [getattr(part, name) for part in parts]
+            boxes = isinstance(values[0], OrientedBoxes)
+            joined[name] = OrientedBoxes.concatenate(values) if boxes else np.concatenate(values)
+        return cls(**joined)
+
+
+@dataclass(frozen=True)
+class Views(_Table):
+    """V tracks of single cameras, each as its camera last saw it, in the common frame.
+
+    cameras    (V,) int64 index of the camera
+    local_ids, births  (V,): id that the camera's tracker gave, and stamp at which that track began: together they are
+               one track even when a tracker that was reset counts from 1 again
+    groups     (V,) int64 id of the object
+    joined     (V,) s, when the view became one of that object
+    stamps     (V,) s, when it was last seen with a 3D box; -inf: never
+    seen       (V,) bool: seen in its camera's newest frame, with a 3D box
+    class_ids, scores  (V,)
+    boxes      V oriented boxes; NaN if never seen
+    spreads    (V, 3, 3) m²: covariance of the centres as association takes them, never singular
+    """
+
+    cameras: Integers
+    local_ids: Integers
+    births: Floats
+    groups: Integers
+    joined: Floats
+    stamps: Floats
+    seen: NDArray[np.bool_]
+    class_ids: Integers
+    scores: Floats
+    boxes: OrientedBoxes
+    spreads: Floats
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+
+@dataclass(frozen=True)
+class Objects(_Table):
+    """G objects around the vehicle, in the common frame.
+
+    ids        (G,) int64, never reused
+    kinds      (G,) int64: what its class may be mistaken for
+    diagonals  (G,) m, of the box
+    means, covariances  (G, 6), (G, 6, 6): motion, see `motion3d`
+    spreads    (G, 3, 3) m²: of the newest sighting
+    stamps     (G,) s, when it was last seen;  cameras  (G,) int64 by which camera
+    shown      (G,) int64: the camera whose box was given out last; -1: none
+    """
+
+    ids: Integers
+    kinds: Integers
+    diagonals: Floats
+    means: Floats
+    covariances: Floats
+    spreads: Floats
+    stamps: Floats
+    cameras: Integers
+    shown: Integers
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SurroundState:
+    """All that is remembered between two steps.
+
+    views, objects  as above
+    apart    (G, G) bool, symmetric: pairs of objects that one camera saw at once; they are never taken for one
+    stamps   (C,) s: newest frame of each camera; -inf: none yet
+    next_id  the id of the next object
+    """
+
+    views: Views
+    objects: Objects
+    apart: NDArray[np.bool_]
+    stamps: Floats
+    next_id: int = 1
+
+    @classmethod
+    def empty(cls, cameras: int, next_id: int = 1) -> SurroundState:
+        return cls(no_views(), no_objects(), np.zeros((0, 0), bool), np.full(cameras, -np.inf), next_id)
+
+    @property
+    def stamp(self) -> float:
+        """s, of the newest frame of any camera; -inf before the first."""
+        return float(self.stamps.max(initial=-np.inf))
+
+
+@dataclass(frozen=True)
+class SurroundTracks:
+    """N objects around the vehicle at one instant, each once, in one frame.
+
+    stamp      s, of the newest frame of any camera: boxes that were seen earlier have been moved on to it
+    ids        (N,) int64, the same in the cameras' own outputs
+    class_ids  (N,) int64;  scores  (N,) float64
+    cameras    (N,) int64: index of the camera whose box this is;  local_ids  (N,) int64: its id there
+    stamps     (N,) s, when that camera saw it
+    boxes      N oriented boxes: `centers` m, `quaternions`, `sizes` l, w, h, `covariances`; `velocities` from the
+               network, NaN without
+    motions    (N, 3) m/s: velocities as seen from one sighting to the next, in the axes of the frame
+    """
+
+    stamp: float
+    ids: Integers
+    class_ids: Integers
+    scores: Floats
+    cameras: Integers
+    local_ids: Integers
+    stamps: Floats
+    boxes: OrientedBoxes
+    motions: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def transformed(self, transform: Transform) -> SurroundTracks:
+        """The same objects in another frame as it lies at `stamp`. Velocities turn, no frame's motion is added."""
+        return replace(self, boxes=transform.boxes(self.boxes), motions=transform.vectors(self.motions))
+
+
+@dataclass(frozen=True)
+class SurroundResult:
+    """What one step gives.
+
+    tracks  the merged view in the common frame
+    ids     by name of the camera, for those in this step: (N,) int64, the ids of its tracks in their order
+    reset   why everything was forgotten before this step; '' if not
+    """
+
+    tracks: SurroundTracks
+    ids: dict[str, Integers]
+    reset: str = ""
+
+
+def no_boxes(count: int = 0) -> OrientedBoxes:
+    """`count` boxes that nobody has seen: all NaN."""
+    return OrientedBoxes(*(np.full((count, *shape), np.nan) for shape in ((3,), (4,), (3,), (6, 6), (3,))))
+
+
+def no_views(count: int = 0) -> Views:
+    """`count` views that nobody has seen, of no camera and no object yet."""
+    return Views(
+        cameras=np.full(count, -1, np.int64),
+        local_ids=np.zeros(count, np.int64),
+        births=np.zeros(count),
+        groups=np.zeros(count, np.int64),
+        joined=np.full(count, np.inf),
+        stamps=np.full(count, -np.inf),
+        seen=np.zeros(count, bool),
+        class_ids=np.zeros(count, np.int64),
+        scores=np.zeros(count),
+        boxes=no_boxes(count),
+        spreads=np.full((count, 3, 3), np.nan),
+    )
+
+
+def no_objects() -> Objects:
+    none = np.zeros(0, np.int64)
+    return Objects(
+        none, none, np.zeros(0), np.zeros((0, 6)), np.zeros((0, 6, 6)), np.zeros((0, 3, 3)), np.zeros(0), none, none
+    )
+
+
+def kinds_of(class_names: Sequence[str]) -> Integers:
+    """(classes,) int64: the same number for classes that may be mistaken for each other."""
+    groups = {name: group for group, names in enumerate(CONFUSABLE) for name in names}
+    return np.array([groups.get(name, len(CONFUSABLE) + i) for i, name in enumerate(class_names)], np.int64)

@@ -1,0 +1,276 @@
+"""One frame in, tracks out: the pipeline as a function of state, and the Tracker that holds the state of one camera."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.engine.base import Engine
+from centertrack_ros.geometry.affine import Placement, place
+from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.association import drop_duplicates
+from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.detections import LIFT_HEADS, decode
+from centertrack_ros.tracking.lifecycle import begin, update
+from centertrack_ros.tracking.lifting import focal_correction, lift_heads
+from centertrack_ros.tracking.motion import flow_displacements, flow_image
+from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
+from centertrack_ros.tracking.size_prior import SizePriorLifter
+from centertrack_ros.types import Detections, FrameResult, Tracks, TrackState
+
+# Step between frames that come without a stamp, s.
+DEFAULT_STEP_S = 1.0 / 30
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image to track in.
+
+    image   BGR uint8 (H, W, 3);  stamp  s;  camera  if it is calibrated
+    public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
+            mode)
+    initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    """
+
+    image: NDArray[np.uint8]
+    stamp: float
+    camera: Camera | None = None
+    public_centers: NDArray[np.floating] | None = None
+    initial: Detections | None = None
+
+
+@dataclass
+class _Job:
+    """One frame on its way through a step."""
+
+    frame: Frame
+    state: TrackState
+    placement: Placement
+    reset: str
+    network_input: Any = None
+    prior: NDArray[np.int64] = field(default_factory=lambda: EMPTY)
+    timing_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.timing_ms[stage] = (perf_counter() - start) * 1e3
+
+
+class Pipeline:
+    """Network and tracking as a function of (frames, states); holds no state of its own between calls.
+
+    Raises ValueError when the configuration asks for what the engine's model cannot give.
+    """
+
+    def __init__(self, engine: Engine, config: TrackerConfig | None = None) -> None:
+        self.engine = engine
+        self.config = config or TrackerConfig()
+        profile = engine.profile
+        self.thresholds = self.config.thresholds(profile.thresholds)
+        self._has_lift_heads = all(head in profile.heads for head in LIFT_HEADS)
+        if self.config.lift == "heads" and not self._has_lift_heads:
+            raise ValueError(
+                f"lift 'heads' needs a model with heads {', '.join(LIFT_HEADS)}; "
+                f"'{profile.name}' has {', '.join(profile.heads)}"
+            )
+        if unknown := [name for name in self.config.classes if name not in profile.classes]:
+            raise ValueError(f"classes {unknown} are not among those of '{profile.name}': {', '.join(profile.classes)}")
+        self._point = self.config.association_point
+        if self._point == "auto":
+            self._point = profile.association_point
+        self._kept_classes = np.array([name in self.config.classes for name in profile.classes])
+        self._size_prior = SizePriorLifter(profile.classes)
+
+    def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
+        """One step for each camera, the network run on them as batches of equal input size.
+
+        Raises ValueError, before anything is done, for a frame that cannot be tracked in; the states stay as they are.
+        """
+        if len(frames) != len(states):
+            raise ValueError(f"one state for each frame is needed, got {len(frames)} frames and {len(states)} states")
+        jobs = [self._prepare(frame, state) for frame, state in zip(frames, states, strict=True)]
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, job in enumerate(jobs):
+            by_size.setdefault(job.placement.input_size, []).append(index)
+        results: dict[int, tuple[FrameResult, TrackState]] = {}
+        for indices in by_size.values():
+            for index, peaks in zip(indices, self._infer([jobs[i] for i in indices]), strict=True):
+                results[index] = self._finish(jobs[index], peaks)
+        return [results[index] for index in range(len(jobs))]
+
+    def _prepare(self, frame: Frame, state: TrackState) -> _Job:
+        _check(frame)
+        height, width = frame.image.shape[:2]
+        profile = self.engine.profile
+        placement = place(
+            (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
+        )
+        reset = _reset_reason(state, frame, self.config.max_gap_s)
+        if reset:  # ids go on: the same number must not stand for two objects
+            state = TrackState(next_id=state.next_id)
+        if state.tracks is None and frame.initial is not None:
+            known = frame.initial.select(frame.initial.scores > np.float32(self.thresholds.new))
+            tracks = begin(known, state.next_id, frame.stamp)
+            state = replace(state, tracks=tracks, next_id=state.next_id + len(tracks))
+        job = _Job(frame, state, placement, reset)
+        with job.timed("preprocess"):
+            job.network_input = self.engine.prepare(frame.image, placement.to_input, placement.input_size)
+            if profile.prior_heatmap and not self.config.zero_prior_heatmap:
+                job.prior = prior_points(state.tracks, placement.to_input, placement.input_size, self.thresholds.pre)
+        return job
+
+    def _infer(self, jobs: list[_Job]) -> list[Peaks]:
+        start = perf_counter()
+        images = [job.network_input for job in jobs]
+        previous = [job.network_input if job.state.previous_input is None else job.state.previous_input for job in jobs]
+        peaks = self.engine.infer(images, previous, [job.prior for job in jobs])
+        elapsed = (perf_counter() - start) * 1e3
+        for job in jobs:
+            job.timing_ms["network"] = elapsed
+        return peaks
+
+    def _finish(self, job: _Job, peaks: Peaks) -> tuple[FrameResult, TrackState]:
+        state, frame = job.state, job.frame
+        step = 0.0 if state.stamp is None else frame.stamp - state.stamp
+        with job.timed("postprocess"):
+            detections = self.detect(peaks, job.placement, frame.camera, step)
+        with job.timed("association"):
+            moving = flow_image(frame.image) if self.config.motion == "flow" else None
+            if moving is not None and state.flow_image is not None:
+                shifts = flow_displacements(state.flow_image, moving, detections.boxes, job.placement.image_size)
+                detections = replace(detections, displacements=shifts)
+            tracks, next_id = update(
+                begin(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
+                if state.tracks is None
+                else state.tracks,
+                state.next_id,
+                detections,
+                frame.stamp,
+                step,
+                self.thresholds.new,
+                self.config,
+                frame.public_centers,
+            )
+            shown = _reported(tracks, self.config.min_hits)
+        result = FrameResult(
+            tracks=shown,
+            prior=np.array(job.prior),
+            input_size=job.placement.input_size,
+            affine=np.array(job.placement.to_input),
+            timing_ms=job.timing_ms,
+            reset=job.reset,
+            detections=detections,
+        )
+        size, filters = job.placement.image_size, state.velocity_filters
+        return result, TrackState(job.network_input, size, tracks, next_id, frame.stamp, moving, filters)
+
+    def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
+        """The detections of one image, `step` s after the previous one (0: there is none), lifted to 3D as the
+        configuration and the camera allow.
+        """
+        config, profile = self.config, self.engine.profile
+        height, width = placement.image_size
+        if camera is not None:
+            camera = camera.scaled_to(width, height)
+        elif config.default_focal_length > 0:
+            camera = Camera.from_focal(width, height, config.default_focal_length)
+        depth_scale = config.depth_scale
+        if config.correct_focal_length and camera is not None and profile.trained_focal_length:
+            depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
+        zero_tracking = config.zero_tracking or not profile.trained_tracking
+        detections = decode(
+            peaks,
+            placement.from_grid,
+            self.thresholds.out,
+            zero_tracking,
+            depth_scale,
+            step if profile.velocity_per_frame else None,
+            self._point,
+        )
+        if config.classes:
+            detections = detections.select(self._kept_classes[detections.class_ids])
+        if config.duplicate_iou < 1:
+            detections = detections.select(
+                drop_duplicates(detections.boxes, detections.class_ids, config.duplicate_iou)
+            )
+        return self._lift(detections, camera)
+
+    def _lift(self, detections: Detections, camera: Camera | None) -> Detections:
+        if camera is None or self.config.lift == "none":
+            return detections
+        if self._has_lift_heads and self.config.lift in ("auto", "heads"):
+            return lift_heads(detections, camera, self.config.depth_sigma)
+        return self._size_prior.lift(detections, camera)
+
+
+def _check(frame: Frame) -> None:
+    image = frame.image
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image must be a uint8 array (height, width, 3) in BGR order, got {found}")
+    if not image.shape[0] or not image.shape[1]:
+        raise ValueError(f"an image must not be empty, got {image.shape[1]}x{image.shape[0]} px")
+    if not math.isfinite(frame.stamp):
+        raise ValueError(f"a stamp must be a finite number of seconds, got {frame.stamp}")
+
+
+def _reset_reason(state: TrackState, frame: Frame, max_gap_s: float) -> str:
+    """Why the tracks of the last frame cannot go on in this one; '' when they can."""
+    if state.image_size is not None and state.image_size != frame.image.shape[:2]:
+        (old_height, old_width), (height, width) = (state.image_size, frame.image.shape[:2])
+        return f"image size changed from {old_width}x{old_height} to {width}x{height}"
+    if state.stamp is None:
+        return ""
+    step = frame.stamp - state.stamp
+    if step < 0:
+        return f"stamp went back by {-step:.3g} s"
+    if max_gap_s > 0 and step > max_gap_s:
+        return f"no image for {step:.3g} s"
+    return ""
+
+
+def _reported(tracks: Tracks, min_hits: int) -> Tracks:
+    """Copies of the tracks that have been matched often enough to be shown."""
+    if min_hits > 1 and tracks.lengths is not None:
+        return tracks.select(np.flatnonzero(tracks.lengths >= min_hits))
+    return tracks.select(np.arange(len(tracks)))
+
+
+class Tracker:
+    """Tracks the objects in one camera's video."""
+
+    def __init__(self, engine: Engine, config: TrackerConfig | None = None) -> None:
+        self.pipeline = Pipeline(engine, config)
+        self.state = TrackState()
+
+    def step(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera | None = None,
+        stamp: float | None = None,
+        public_centers: NDArray[np.floating] | None = None,
+        initial: Detections | None = None,
+    ) -> FrameResult:
+        """The tracks in the next image, BGR uint8 (H, W, 3). Without a stamp, s, the step is a thirtieth of a second.
+
+        Raises ValueError for an image that cannot be used; the next good one is tracked as if it had not been there.
+        """
+        if stamp is None:
+            stamp = 0.0 if self.state.stamp is None else self.state.stamp + DEFAULT_STEP_S
+        frame = Frame(image, stamp, camera, public_centers, initial)
+        [(result, self.state)] = self.pipeline.step([frame], [self.state])
+        return result
+
+    def reset(self) -> None:
+        """Forget everything; ids begin at 1 again."""
+        self.state = TrackState()

@@ -1,0 +1,231 @@
+"""The figures of the paper's tables from the outcomes of all clips: a document with intervals and paired differences.
+
+Every row is drawn with the same recordings; a recording is a seed, so that a street at several rates is one. Rates that
+are harder to tell apart may have more streets than others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.amota import Curve, amota, curve
+from experiments.intervals import (
+    Array,
+    Estimate,
+    draw_weights,
+    estimate,
+    plain,
+    track_figures,
+    weighted_mean,
+    weighted_median,
+)
+from experiments.overlap_errors import ERRORS
+from experiments.paper_rows import FILTERED, FULL, MAIN, ClipOutcome, Row
+
+FORMAT = "centertrack-paper-tables-1"
+_ERRORS = (*ERRORS, FILTERED)
+# Of each row, in percent but for IDSW.
+FIGURES = ("IDF1", "AMOTA", "AMOTA@0.2", "AMOTA 2D", "MOTA", "HOTA", "IDSW")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper found between two rows; `expected` 'ahead' or 'equal' (less than one point apart).
+
+    paper  its figures; empty: it says nothing of these rows
+    """
+
+    table: str
+    figure: str
+    better: str
+    worse: str
+    paper: str = ""
+    expected: str = "ahead"
+
+
+TABLES = {
+    "parts": ("detection", "no_offset", "no_heatmap", "full"),
+    "motion": ("no_offset", "kalman", "flow", "full", "oracle"),
+    "training": ("noiseless", "static", "control"),
+    "association": ("full", "hungarian", "rebirth", "kalman_rebirth"),
+}
+CLAIMS = (
+    Claim("parts", "IDF1", "full", "detection", "MOTA 66.1 against 63.6 (MOT17) and 88.7 against 84.3 (KITTI)"),
+    Claim("parts", "AMOTA", "full", "detection", "AMOTA@0.2 28.3 against 18.1 (nuScenes)"),
+    Claim("parts", "AMOTA 2D", "full", "detection", "AMOTA@0.2 28.3 against 18.1 (nuScenes, in 3D)"),
+    Claim("parts", "AMOTA", "full", "no_offset", "AMOTA@0.2 28.3 against 17.8 (nuScenes)"),
+    Claim("parts", "AMOTA", "full", "no_heatmap", "AMOTA@0.2 28.3 against 26.5 (nuScenes)"),
+    Claim("parts", "MOTA", "full", "no_heatmap", "66.1 against 63.9 (MOT17), 88.7 against 85.4 (KITTI)"),
+    Claim("motion", "IDF1", "full", "no_offset", "MOTA 66.1 against 65.8 (MOT17), 88.7 against 87.1 (KITTI)"),
+    Claim("motion", "IDF1", "full", "kalman", "MOTA 66.1 against 66.1 (MOT17), 88.7 against 87.9 (KITTI)"),
+    Claim("motion", "AMOTA", "full", "kalman", "AMOTA@0.2 28.3 against 18.3 (nuScenes)"),
+    Claim("motion", "AMOTA 2D", "full", "kalman", "AMOTA@0.2 28.3 against 18.3 (nuScenes, in 3D)"),
+    Claim("motion", "AMOTA", "full", "flow", "AMOTA@0.2 28.3 against 26.6 (nuScenes, FlowNet2)"),
+    Claim("motion", "IDF1", "oracle", "full"),
+    Claim("motion", "IDF1", "oracle", "kalman"),
+    Claim("training", "MOTA", "control", "noiseless", "66.1 against 34.4 (MOT17)"),
+    Claim("training", "MOTA", "static", "control", "66.1 either way (MOT17), 86.8 against 88.7 (KITTI)", "equal"),
+    Claim("training", "IDF1", "static", "control", "65.4 against 64.2 (MOT17)"),
+    Claim("association", "MOTA", "full", "hungarian", "the same (MOT17)", "equal"),
+    Claim("association", "IDF1", "full", "hungarian", "64.2 against 61.0 (MOT17)"),
+    Claim("association", "IDF1", "rebirth", "full", "69.4 against 64.2 (MOT17, K = 32 frames)"),
+    Claim("association", "MOTA", "rebirth", "full", "66.2 against 66.1 (MOT17)", "equal"),
+    Claim("association", "IDF1", "rebirth", "kalman_rebirth"),
+    Claim("association", "AMOTA 2D", "rebirth", "kalman_rebirth"),
+)
+Cells = dict[tuple[str, float], dict[str, Estimate]]
+
+
+def document(
+    outcomes: Iterable[ClipOutcome],
+    rows: List[Row],
+    facts: Mapping[str, Any],
+    draws: int = 1000,
+    seed: int = 0,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """All figures as JSON holds them; `facts` (weights, what is missing, …) go in as they are.
+
+    processes  that count for AMOTA; 1: this one alone. The figures are the same
+
+    Raises ValueError when a rate has other streets than the first ones of the rate that has most.
+    """
+    by_rate: dict[float, dict[int, ClipOutcome]] = {}
+    for outcome in outcomes:
+        by_rate.setdefault(outcome.clip.rate, {})[outcome.clip.seed] = outcome
+    seeds = sorted(max(by_rate.values(), key=len))
+    if any(sorted(found) != seeds[: len(found)] for found in by_rate.values()):
+        raise ValueError("every rate needs the same seeds, or the first of them")
+    weights = {count: draw_weights(count, draws, seed) for count in {len(found) for found in by_rate.values()}}
+    places = {
+        (row.key, rate): [by_rate[rate][one] for one in sorted(by_rate[rate])]
+        for row in rows
+        for rate in sorted(by_rate)
+    }
+    curves = _in_processes(_curves, [(found, row) for (row, _), found in places.items()], processes)
+    cells = {
+        (row, rate): _cell(found, row, counted, weights[len(found)])
+        for ((row, rate), found), counted in zip(places.items(), curves, strict=True)
+    }
+    return {
+        "format": FORMAT,
+        **facts,
+        "seeds": seeds,
+        "streets": {f"{rate:g}": len(found) for rate, found in sorted(by_rate.items())},
+        "rates": sorted(by_rate),
+        "frames": {f"{rate:g}": next(iter(found.values())).clip.frames for rate, found in sorted(by_rate.items())},
+        "draws": draws,
+        "draw_seed": seed,
+        "network_asked": sum(o.asked for found in by_rate.values() for o in found.values()),
+        "network_run": sum(o.run for found in by_rate.values() for o in found.values()),
+        "rows": {row.key: row.title for row in rows},
+        "cells": [
+            {"row": row, "rate": rate, "figures": {name: plain(one) for name, one in figures.items()}}
+            for (row, rate), figures in cells.items()
+        ],
+        "claims": [_claim(claim, cells, sorted(by_rate)) for claim in CLAIMS if _is_there(claim, rows)],
+        "boxes": _boxes(by_rate, weights) if any(row.key == FULL for row in rows) else [],
+    }
+
+
+def _is_there(claim: Claim, rows: List[Row]) -> bool:
+    return {claim.better, claim.worse} <= {row.key for row in rows}
+
+
+def _in_processes(work: Callable[..., Any], jobs: List[tuple[Any, ...]], processes: int) -> list[Any]:
+    """`work` of every job's arguments, in their order."""
+    if processes == 1:
+        return [work(*job) for job in jobs]
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return [future.result() for future in [pool.submit(work, *job) for job in jobs]]
+
+
+def _curves(outcomes: List[ClipOutcome], row: str) -> tuple[list[Curve], list[Curve]]:
+    """Of each class: on the ground, and in the image."""
+    names = list(outcomes[0].truth)
+    ground = [curve([o.truth[n] for o in outcomes], [o.rows[row].paths[n] for o in outcomes]) for n in names]
+    image = [curve([o.true_boxes[n] for o in outcomes], [o.rows[row].boxes[n] for o in outcomes]) for n in names]
+    return ground, image
+
+
+def _cell(
+    outcomes: List[ClipOutcome], row: str, curves: tuple[list[Curve], list[Curve]], weights: Array
+) -> dict[str, Estimate]:
+    tables = track_figures([outcome.rows[row].counts for outcome in outcomes], weights)
+    tables["AMOTA"] = 100 * amota(curves[0], weights)
+    tables["AMOTA@0.2"] = 100 * amota(curves[0], weights, alpha=0.2)
+    tables["AMOTA 2D"] = 100 * amota(curves[1], weights)
+    return {name: estimate(tables[name]) for name in FIGURES}
+
+
+def _claim(claim: Claim, cells: Cells, rates: List[float]) -> dict[str, Any]:
+    """The paired difference at every rate, and whether the two rows' own intervals are apart."""
+    found = []
+    for rate in rates:
+        one, other = cells[claim.better, rate][claim.figure], cells[claim.worse, rate][claim.figure]
+        found.append({"rate": rate, **plain(one.minus(other)), "apart": not one.overlaps(other)})
+    fields = {name: getattr(claim, name) for name in ("table", "figure", "better", "worse", "paper", "expected")}
+    return {**fields, "differences": found}
+
+
+def _boxes(by_rate: Mapping[float, Mapping[int, ClipOutcome]], weights: Mapping[int, Array]) -> list[Any]:
+    """The 3D errors of the full row: of each class over all rates, of all classes, and of all classes at each rate.
+
+    weights  draws by the number of streets
+    """
+    names = list(next(iter(next(iter(by_rate.values())).values())).truth)
+    groups = [(name, [name], sorted(by_rate)) for name in names]
+    groups.append(("all", names, sorted(by_rate)))
+    groups += [(f"all, {rate:g} Hz", names, [rate]) for rate in sorted(by_rate)]
+    found = []
+    for title, kinds, rates in groups:
+        seeds = sorted({seed for rate in rates for seed in by_rate[rate]})
+        streets = [_gathered(by_rate, seed, kinds, rates) for seed in seeds]
+        found.append({"name": title, **_errors(streets, weights[len(seeds)])})
+    return found
+
+
+def _gathered(
+    by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: List[str], rates: List[float]
+) -> dict[str, Array]:
+    """Error -> its values in one street, at the rates that have it."""
+    there = [by_rate[rate][seed].rows[FULL].errors or {} for rate in rates if seed in by_rate[rate]]
+    return {
+        error: np.concatenate([np.zeros(0), *(one[kind][error] for one in there for kind in kinds if kind in one)])
+        for error in _ERRORS
+    }
+
+
+def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any]:
+    """Translation in percent of the distance, yaw's median in degrees, 1 - IoU of sizes in percent, velocity in m/s."""
+    values = {error: [street[error] for street in streets] for error in _ERRORS}
+    return {
+        "objects": int(sum(len(one) for one in values["translation"])),
+        "moving": int(sum(len(one) for one in values["velocity"])),
+        "translation": plain(estimate(100 * weighted_mean(values["translation"], weights))),
+        "yaw": plain(estimate(np.degrees(weighted_median(values["yaw"], weights)))),
+        "velocity": plain(estimate(weighted_mean(values["velocity"], weights))),
+        FILTERED: plain(estimate(weighted_mean(values[FILTERED], weights))),
+        "size": plain(estimate(100 * weighted_mean(values["size"], weights))),
+    }
+
+
+def missing_models(rows: List[Row], models: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
+    """The rows whose model is there, and a sentence for each that is left out for want of weights."""
+    kept = [row for row in rows if row.model in models]
+    notes = [
+        f"Left out: '{row.title}', for want of weights ('{row.model}' of experiments/paper_tables.yaml)."
+        for row in rows
+        if row.model not in models
+    ]
+    if not any(row.model == MAIN for row in kept):
+        raise ValueError("no weights of the model that the tables are about")
+    return kept, notes

@@ -1,0 +1,92 @@
+"""`centertrack track`: any input in, a MOT file and a video out, and a sentence for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from centertrack_ros.cli.main import main
+from centertrack_ros.datasets.mot import read_results
+from centertrack_ros.io.sources import open_source
+
+CLIP = Path(__file__).parents[2] / "demo" / "pets09_s2l1"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """The clip's first frames as a folder."""
+    folder = tmp_path_factory.mktemp("input") / "frames"
+    folder.mkdir()
+    for index, frame in zip(range(4), open_source(CLIP), strict=False):
+        cv2.imwrite(str(folder / f"{index}.png"), frame.image)
+    return folder
+
+
+def track(*arguments: object) -> int:
+    return main(["track", *map(str, arguments), "--threads", "1"])
+
+
+def test_a_bag_gives_tracks_and_a_video(tmp_path, capsys):
+    assert track(CLIP, "--frames", 6, "--classes", "person", "--save-txt", "--save-video", "--output", tmp_path) == 0
+    found = read_results(tmp_path / "pets09_s2l1.txt")
+    assert [frame.index for frame in found] == [1, 2, 3, 4, 5, 6]
+    # Three people are in view, apart from each other: each keeps its id.
+    assert {tuple(sorted(frame.tracks.ids.tolist())) for frame in found} == {(1, 2, 3)}
+    video = open_source(tmp_path / "pets09_s2l1.webm")
+    assert sum(1 for _ in video) == 6 and video.rate == pytest.approx(7.0, rel=0.02)
+    printed = capsys.readouterr().out
+    assert "6 frames, 3 tracks, 18 boxes" in printed and str(tmp_path / "pets09_s2l1.webm") in printed
+
+
+def test_the_same_pictures_give_the_same_tracks_from_a_folder(images, tmp_path):
+    for name in ("first", "second"):
+        assert track(images, "--rate", 7, "--save-txt", "--output", tmp_path / name) == 0
+    assert (tmp_path / "first" / "frames.txt").read_bytes() == (tmp_path / "second" / "frames.txt").read_bytes()
+    assert len(read_results(tmp_path / "first" / "frames.txt").frames) == 4
+
+
+def test_a_camera_makes_3d_boxes_and_they_are_drawn(images, tmp_path):
+    for name, more in (("flat", []), ("solid", ["--camera", "1185,1194.6,324.2,282.6", "--draw-3d"])):
+        assert track(images, "--frames", 1, "--save-video", "--output", tmp_path / name, *more) == 0
+    flat, solid = (next(iter(open_source(tmp_path / name / "frames.webm"))).image for name in ("flat", "solid"))
+    assert np.abs(flat.astype(int) - solid).max() > 60
+
+
+def test_without_wishes_nothing_is_written(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert track(images, "--frames", 1) == 0
+    assert not list(tmp_path.iterdir()) and "--save-txt" in capsys.readouterr().out
+
+
+def test_a_broken_image_is_left_out_and_the_rest_is_tracked(images, tmp_path):
+    for file in images.iterdir():
+        (tmp_path / file.name).write_bytes(b"" if file.name == "1.png" else file.read_bytes())
+    assert track(tmp_path, "--save-txt", "--output", tmp_path / "out") == 0
+    assert len(read_results(next((tmp_path / "out").glob("*.txt"))).frames) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.mp4"], "nowhere.mp4: no such file"),
+        ([CLIP, "--topic", "/rear"], "no topic '/rear'"),
+        ([CLIP, "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        ([CLIP, "--classes", "unicorn"], "unicorn"),
+        ([CLIP, "--frames", "0"], "--frames must be at least 1"),
+        ([CLIP, "--new-threshold", "7"], "new_threshold must be between"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(arguments, words, capsys):
+    assert track(*arguments) == 1
+    complaint = capsys.readouterr().err.strip().splitlines()[-1]
+    assert words in complaint and complaint.startswith("centertrack track: ")
+
+
+@pytest.mark.parametrize("option", [["--camera", "1,2,3"], ["--camera", "0,1,2,3"], ["--input-size", "100x100"]])
+def test_malformed_options_say_what_was_expected(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        track(CLIP, *option)
+    assert stop.value.code == 2 and option[1] in capsys.readouterr().err

@@ -1,0 +1,64 @@
+"""An engine with a memory gives the same answers, and runs the network less often."""
+
+import numpy as np
+import pytest
+
+from centertrack_ros.engine import load_engine
+from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.pipeline import Tracker
+from centertrack_ros.tracking.prior_heatmap import EMPTY
+from experiments.caching_engine import RememberingEngine
+
+
+def _images() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [np.repeat(np.repeat(rng.integers(0, 255, (8, 8, 3), np.uint8), 12, 0), 12, 1) for _ in range(4)]
+
+
+def _tracks(engine, config: TrackerConfig) -> list[tuple]:
+    tracker = Tracker(engine, config)
+    return [
+        (found.ids.tolist(), found.detections.boxes.tolist(), found.detections.scores.tolist())
+        for found in (tracker.step(image).tracks for image in _images())
+    ]
+
+
+def test_trackers_get_what_the_engine_itself_would_say_and_the_network_runs_once() -> None:
+    plain = load_engine(engine="torch", threads=1)
+    engine = RememberingEngine(plain)
+    wishes = [
+        TrackerConfig(track_threshold=0.02, new_threshold=0.02, association=name) for name in ("greedy", "hungarian")
+    ]
+    found = [_tracks(engine, wish) for wish in wishes]
+    assert found == [_tracks(plain, wish) for wish in wishes]
+    assert sum(len(ids) for ids, _, _ in found[0]) > 0
+    assert (engine.asked, engine.run) == (8, 4)
+    engine.forget()
+    assert _tracks(engine, wishes[0]) == found[0]
+    assert engine.run == 8
+
+
+def test_single_images_have_no_past() -> None:
+    engine = RememberingEngine(load_engine(engine="torch", threads=1)).of_single_images()
+    wish = TrackerConfig(track_threshold=0.02, new_threshold=0.02)
+    size, affine = (96, 96), np.eye(2, 3)
+    image, other = (engine.prepare(image, affine, size) for image in _images()[:2])
+    prior = np.array([[40, 40, 9]])
+    one, two = engine.infer([image], [other], [prior])[0], engine.infer([image], [image], [prior[:0]])[0]
+    assert (one.scores == two.scores).all()
+    assert (engine.asked, engine.run) == (2, 1)
+    assert len(_tracks(engine, wish)) == 4
+
+
+def test_a_repeater_gives_each_image_the_answer_that_it_got_last() -> None:
+    engine = RememberingEngine(load_engine(engine="torch", threads=1))
+    size, affine = (96, 96), np.eye(2, 3)
+    image, other = (engine.prepare(image, affine, size) for image in _images()[:2])
+    repeater = engine.repeater()
+    with pytest.raises(KeyError):
+        repeater.infer([image], [image], [EMPTY])
+    said = engine.infer([other], [image], [np.array([[40, 40, 9]])])
+    assert repeater.infer([other], [other], [EMPTY])[0] is said[0]
+    engine.of_single_images().infer([other], [other], [EMPTY])  # another question, which is not repeated
+    assert repeater.infer([other], [image], [EMPTY])[0] is said[0]
+    assert repeater.run == 0

@@ -1,0 +1,182 @@
+"""Messages as no camera would send them: good ones, spoilt in every field by a generator with a seed."""
+
+from __future__ import annotations
+
+import array
+import math
+import random
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.serialization import serialize_message
+
+from support.ros_harness import camera_info_message, compressed_message, image_message
+
+SIZES = (0, 1, 2, 3, 191, 193, 4096, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
+NUMBERS = (math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1e-9, 0.5, -300.0, 1e5, 1e6, 1e18, 1e308, -1e308)
+ENCODINGS = ("", "bgr8", "rgb8", "bgra8", "mono8", "mono16", "bgr16", "bayer_rggb8", "bayer_grbg16", "uyvy", "yuyv")
+ODD_TEXTS = ("BGR8", " bgr8", "8UC3", "8UC2", "16UC1", "32FC1", "nv21", "\x1b[31m\r\n", "é" * 50, "%s%n{}", "x" * 5000)
+MODELS = ("", "plumb_bob", "rational_polynomial", "equidistant", "none", "PLUMB_BOB", "fisheye", "\x1b[2J", "m" * 3000)
+
+
+class Mutator:
+    """An endless supply of spoilt messages, the same for the same seed.
+
+    Each is a message, or its serialised bytes where it is they that are spoilt: DDS carries both.
+    """
+
+    def __init__(self, seed: int, picture: np.ndarray) -> None:
+        """`picture` (H, W, 3) BGR uint8 is what the good messages show."""
+        self.random = random.Random(seed)
+        self.picture = picture
+        self.files = [
+            cv2.imencode(".jpg", picture)[1].tobytes(),
+            cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[
+                1
+            ].tobytes(),
+            cv2.imencode(".jpg", picture[..., 0])[1].tobytes(),
+            cv2.imencode(".png", picture)[1].tobytes(),
+            cv2.imencode(".png", picture.astype(np.uint16) * 257)[1].tobytes(),
+            cv2.imencode(".png", picture[..., 0] & 128, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes(),
+        ]
+
+    def stamp(self) -> tuple[int, int]:
+        """Now as a rule, now and then any that a message can hold."""
+        choose = self.random.choice
+        if self.random.random() < 0.6:
+            now = time.time() + self.random.uniform(-0.3, 0.3)
+            return int(now), int(now % 1 * 1e9)
+        return choose((-(2**31), -1, 0, 1, 2**31 - 1, int(time.time()) + choose((-9, 9)))), choose(
+            (0, 1, 10**9 - 1, 10**9, 2**32 - 1)
+        )
+
+    def image(self) -> Any:
+        """A spoilt sensor_msgs/Image."""
+        message = image_message(self.picture, self.stamp())
+        ways = (self._size, self._encoding, self._data, self._shape, self._frame_id, self._all_of_them)
+        return self._spoilt(message, ways)
+
+    def compressed(self) -> Any:
+        """A spoilt sensor_msgs/CompressedImage."""
+        data = bytearray(self.random.choice(self.files))
+        for _ in range(self.random.choice((1, 1, 2, 5))):
+            data = self.random.choice((flip, cut, splice, claim, grow))(data, self.random)
+        message = compressed_message(bytes(data), self.stamp())
+        if self.random.random() < 0.2:
+            message.format = self.random.choice(ODD_TEXTS)
+        return self._spoilt(message, (self._frame_id,) if self.random.random() < 0.1 else ())
+
+    def camera_info(self) -> Any:
+        """A spoilt sensor_msgs/CameraInfo."""
+        height, width = self.picture.shape[:2]
+        message = camera_info_message(width, height, self.stamp())
+        ways = (self._intrinsics, self._distortion, self._info_size, self._region, self._frame_id, self._all_of_info)
+        return self._spoilt(message, ways)
+
+    def any(self) -> tuple[str, Any]:
+        """('image' | 'compressed' | 'camera_info', message): pictures twice as often."""
+        kind = self.random.choice(("image", "image", "compressed", "compressed", "camera_info"))
+        return kind, getattr(self, kind)()
+
+    def _spoilt(self, message: Any, ways: tuple[Callable[[Any], None], ...]) -> Any:
+        if ways:
+            self.random.choice(ways)(message)
+        if self.random.random() < 0.15:
+            data = bytearray(serialize_message(message))
+            return bytes(self.random.choice((flip, cut, grow))(data, self.random, first=4))
+        return message
+
+    def _all_of_them(self, message: Any) -> None:
+        for way in (self._size, self._encoding, self._data, self._frame_id):
+            way(message)
+
+    def _size(self, message: Any) -> None:
+        for name in self.random.sample(("width", "height", "step"), self.random.choice((1, 2, 3))):
+            near = max(getattr(message, name) + self.random.choice((-1, 1, 7)), 0)
+            setattr(message, name, self.random.choice((*SIZES, near, near, near)))
+
+    def _encoding(self, message: Any) -> None:
+        message.encoding = self.random.choice((*ENCODINGS, *ODD_TEXTS))
+        message.is_bigendian = self.random.choice((0, 1, 255))
+
+    def _data(self, message: Any) -> None:
+        size = len(message.data)
+        message.data = array.array("B", self.random.randbytes(self.random.choice((0, 1, size - 1, size + 1, 2 * size))))
+
+    def _shape(self, message: Any) -> None:
+        """An image that is right in itself, of a strange shape and of noise."""
+        message.encoding = self.random.choice(ENCODINGS[1:])
+        pixel = {"bgra8": 4, "mono8": 1, "bayer_rggb8": 1, "bgr16": 6, "bgr8": 3, "rgb8": 3}.get(message.encoding, 2)
+        message.width, message.height = self.random.choice(((1, 1), (2, 1), (1, 3000), (3000, 1), (2, 2), (30, 20)))
+        message.step = message.width * pixel + self.random.choice((0, 0, 1, 64))
+        message.data = array.array("B", self.random.randbytes(message.step * message.height))
+
+    def _frame_id(self, message: Any) -> None:
+        message.header.frame_id = self.random.choice((*ODD_TEXTS, "", "/leading/slash", "f" * 100_000))
+
+    def _all_of_info(self, message: Any) -> None:
+        for way in (self._intrinsics, self._distortion, self._info_size, self._region):
+            way(message)
+
+    def _intrinsics(self, message: Any) -> None:
+        for name in self.random.sample(("k", "p", "r"), self.random.choice((1, 2, 3))):
+            values = list(getattr(message, name))
+            for index in self.random.sample(range(len(values)), self.random.choice((1, 1, 2, 9))):
+                values[index] = self.random.choice(NUMBERS)
+            setattr(message, name, values)
+
+    def _distortion(self, message: Any) -> None:
+        length = self.random.choice((0, 1, 3, 4, 5, 8, 12, 14, 15, 3000))
+        message.d = [self.random.choice((*NUMBERS, *[self.random.gauss(0, 0.3)] * 30)) for _ in range(length)]
+        message.distortion_model = self.random.choice((*MODELS, *MODELS[1:4]))
+
+    def _info_size(self, message: Any) -> None:
+        message.width, message.height = self.random.choice(SIZES), self.random.choice(SIZES)
+
+    def _region(self, message: Any) -> None:
+        message.binning_x, message.binning_y = self.random.choice(SIZES), self.random.choice(SIZES)
+        for name in ("x_offset", "y_offset", "width", "height"):
+            if self.random.random() < 0.5:
+                setattr(message.roi, name, self.random.choice(SIZES))
+
+
+def flip(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
+    """Some bits changed from the `first`-th byte on, more of them near the front, where the headers are."""
+    for _ in range(source.choice((1, 3, 20))):
+        if len(data) > first:
+            end = len(data) if source.random() < 0.5 else min(len(data), first + 600)
+            data[source.randrange(first, end)] ^= 1 << source.randrange(8)
+    return data
+
+
+def cut(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
+    """The end is missing, or a piece in the middle."""
+    at = source.randrange(first, len(data) + 1) if len(data) > first else len(data)
+    return data[:at] if source.random() < 0.5 else data[:at] + data[at + source.randrange(1, 2000) :]
+
+
+def grow(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
+    """Noise in the middle or behind the end."""
+    at = source.choice((len(data), source.randrange(min(first, len(data)), len(data) + 1)))
+    return data[:at] + bytearray(source.randbytes(source.choice((1, 4, 5000)))) + data[at:]
+
+
+def splice(data: bytearray, source: random.Random) -> bytearray:
+    """The front of the file with another part of it behind."""
+    return data[: source.randrange(len(data) + 1)] + data[source.randrange(len(data) + 1) :]
+
+
+def claim(data: bytearray, source: random.Random) -> bytearray:
+    """A header that claims another size: in a JPEG's frame header, or in a PNG's IHDR with its checksum right."""
+    width, height = source.choice(((0, 0), (1, 1), (65535, 65535), (32000, 3000), (193, 144), (5000, 3), (3, 5000)))
+    if data[:4] == b"\x89PNG" and len(data) > 33:
+        data[16:24] = struct.pack(">II", *source.choice(((width, height), (2**31 - 1, 2**31 - 1), (2**32 - 1, 1))))
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif (at := max(data.find(b"\xff\xc0\x00"), data.find(b"\xff\xc2\x00"))) >= 0 and len(data) > at + 9:
+        data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return data
