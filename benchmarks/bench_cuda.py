@@ -157,7 +157,7 @@ def _engine_figures(
 
 
 def convolutions(device: str, repeats: int) -> dict[str, float]:
-    """ms of the widest deformable convolution of DLA-34 alone, by form and type: which form suits which type."""
+    """Ms of the widest deformable convolution of DLA-34 alone, by form and type: which form suits which type."""
     height, width, channels = SIZE[0] // 4, SIZE[1] // 4, 64
     shapes = ((channels, height, width), (18, height, width), (9, height, width))
     found = {}

@@ -16,20 +16,20 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-
-from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes  # noqa: E402
-from centertrack_ros.geometry import gaussian  # noqa: E402
-from centertrack_ros.geometry.camera import Camera  # noqa: E402
-from centertrack_ros.network.peaks import Peaks, from_arrays  # noqa: E402
-from centertrack_ros.network.profile import ModelProfile  # noqa: E402
-from centertrack_ros.tracking.pipeline import Frame, Pipeline  # noqa: E402
-from centertrack_ros.types import TrackState  # noqa: E402
+from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes
+from centertrack_ros.geometry import gaussian
+from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.network.peaks import Peaks, from_arrays
+from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.tracking.pipeline import Pipeline
+from centertrack_ros.types import (
+    Frame,
+    TrackState,
+)
 
 HEADS = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
 GRID = (112, 200)

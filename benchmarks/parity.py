@@ -8,7 +8,6 @@ for each says how far the worst number of each kind is off; the exit status is 1
 option that is not understood is a failure.
 """
 
-
 from __future__ import annotations
 
 import argparse

@@ -94,7 +94,7 @@ def frames(recording: Path) -> Iterable[Any]:
 
     from centertrack_ros.datasets import kitti
     from centertrack_ros.io.sources import open_source
-    from centertrack_ros.tracking.pipeline import Frame
+    from centertrack_ros.types import Frame
 
     if not (recording / "image_02").is_dir():
         return open_source(recording)

@@ -8,7 +8,6 @@ first frame, which makes meshes and textures. One line for each street, and the 
 lowers them.
 """
 
-
 from __future__ import annotations
 
 import argparse

@@ -7,7 +7,6 @@ Objects move by a few px between frames, a tenth of them is missed; classes are 
 the least) over the rounds; another program on the machine raises both.
 """
 
-
 from __future__ import annotations
 
 import argparse

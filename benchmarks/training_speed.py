@@ -8,7 +8,6 @@ train` makes them. A device is kept busy when the first figure is above the seco
 counted: the start of the workers and the first steps.
 """
 
-
 from __future__ import annotations
 
 import argparse

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.camera import Camera
+
 Array = NDArray[Any]
 Record = TypeVar("Record", "Detections", "Tracks")
 
@@ -192,6 +194,23 @@ class TrackState:
     stamp: float | None = None
     flow_image: Array | None = None
     velocity_filters: VelocityFilters = field(default_factory=VelocityFilters)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image to track in.
+
+    image   BGR uint8 (H, W, 3);  stamp  s;  camera  if it is calibrated
+    public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
+            mode)
+    initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    """
+
+    image: NDArray[np.uint8]
+    stamp: float
+    camera: Camera | None = None
+    public_centers: NDArray[np.floating] | None = None
+    initial: Detections | None = None
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ boxes in the image can be judged in the same way, by an overlap of at least half
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import Sequence
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import centers
 
@@ -48,7 +47,7 @@ class Paths:
         return len(self.frames)
 
 
-def paths_of(sequence: Sequence, kind: str, poses: Mapping[int, Array]) -> Paths:
+def paths_of(sequence: VideoSequence, kind: str, poses: Mapping[int, Array]) -> Paths:
     """The objects of class `kind` on the ground of the world, near enough to be judged, gaps filled.
 
     poses  frame's index -> (4, 4) camera's optical frame to world
@@ -74,7 +73,7 @@ def paths_of(sequence: Sequence, kind: str, poses: Mapping[int, Array]) -> Paths
     return _filled(rows)
 
 
-def boxes_of(sequence: Sequence, kind: str) -> Paths:
+def boxes_of(sequence: VideoSequence, kind: str) -> Paths:
     """The objects of class `kind` by their boxes in the image, wherever they are; gaps stay.
 
     A track's score is the mean over its boxes. Objects that are not seen in their frame are left out.
@@ -132,7 +131,7 @@ class Curve:
     thresholds: Array
 
 
-def curve(truths: List[Paths], found: List[Paths]) -> Curve:
+def curve(truths: Sequence[Paths], found: Sequence[Paths]) -> Curve:
     """What is right and wrong in each scene at 40 thresholds, which belong to all scenes together."""
     objects = np.array([len(truth) for truth in truths], np.int64)
     scenes = [_Scene(truth, answer) for truth, answer in zip(truths, found, strict=True)]
@@ -226,7 +225,7 @@ def _cheapest(distances: Array, allowed: set[tuple[int, int]]) -> Pairs:
     return [(rows[i], columns[j]) for i, j in chosen if costs[i, j] < 1e6]
 
 
-def amota(curves: List[Curve], weights: Array | None = None, alpha: float = 1.0) -> Array:
+def amota(curves: Sequence[Curve], weights: Array | None = None, alpha: float = 1.0) -> Array:
     """(D,) mean over the classes that occur, of the mean MOTAR over the 40 thresholds.
 
     weights  (D, S) how often each scene counts in each of D draws; None: one draw of every scene once

@@ -11,7 +11,7 @@ import numpy as np
 
 from centertrack_ros.datasets import dgp, kitti
 from centertrack_ros.datasets.nuscenes import load_json, read_sample_info
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.trackeval_metrics import Pair
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
@@ -41,9 +41,9 @@ class Found:
         return self.found / max(self.found + self.false, 1)
 
 
-def read_pictures(data: Path) -> dict[str, list[Sequence]]:
+def read_pictures(data: Path) -> dict[str, list[VideoSequence]]:
     """Data set -> recordings with boxes of `CLASSES`; those whose folder is not there are left out."""
-    readers: dict[str, Callable[[], Iterable[Sequence]]] = {
+    readers: dict[str, Callable[[], Iterable[VideoSequence]]] = {
         "kitti_tracking_mini": lambda: [kitti.read_tracking(data / "kitti_tracking_mini" / "training", "0001")],
         "kitti_object_000008": lambda: [_read_object(data / "kitti_object_000008" / "000008_info.json")],
         "nuscenes_sample_6cam": lambda: read_sample_info(data / "nuscenes_sample_6cam" / "sample_info.json"),
@@ -52,18 +52,20 @@ def read_pictures(data: Path) -> dict[str, list[Sequence]]:
     return {name: [people_and_cars(one) for one in read()] for name, read in readers.items() if (data / name).is_dir()}
 
 
-def _read_object(path: Path) -> Sequence:
+def _read_object(path: Path) -> VideoSequence:
     """The KITTI picture of an info file; label -1 is DontCare."""
     sample = load_json(path)["data_list"][0]
     boxes = np.array([one["bbox"] for one in sample["instances"]], np.float64).reshape(-1, 4)
     labels = np.array([one["bbox_label"] for one in sample["instances"]], np.int64)
     cared = labels >= 0
     tracks = tracks_of(np.arange(1, cared.sum() + 1), labels[cared], np.ones(cared.sum()), boxes[cared])
-    frame = FrameTruth(0, 0.0, tracks, ignore=boxes[~cared], image=path.parent / sample["images"]["CAM2"]["img_path"])
-    return Sequence(path.stem, ("pedestrian", "cyclist", "car"), (frame,), 0, 1)
+    frame = AnnotatedFrame(
+        0, 0.0, tracks, ignore=boxes[~cared], image=path.parent / sample["images"]["CAM2"]["img_path"]
+    )
+    return VideoSequence(path.stem, ("pedestrian", "cyclist", "car"), (frame,), 0, 1)
 
 
-def people_and_cars(sequence: Sequence) -> Sequence:
+def people_and_cars(sequence: VideoSequence) -> VideoSequence:
     """The pictures with objects of `CLASSES`; boxes of other classes become ignored, unknown boxes are left out."""
     wanted = [NAMES.get(name.lower()) for name in sequence.classes]
     numbers = np.array([CLASSES.index(name) if name else -1 for name in wanted], np.int64)
@@ -81,7 +83,7 @@ def people_and_cars(sequence: Sequence) -> Sequence:
     return replace(sequence, classes=CLASSES, frames=tuple(frames))
 
 
-def detect(sequence: Sequence, engine: Any) -> Sequence:
+def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
     """What the model sees in each picture by itself. Raises ValueError for a picture that cannot be read."""
     import cv2
 
@@ -97,7 +99,7 @@ def detect(sequence: Sequence, engine: Any) -> Sequence:
             raise ValueError(f"{frame.image} cannot be read")
         found = Tracker(engine, config).step(np.asarray(image, np.uint8)).tracks
         renamed = replace(found.detections, class_ids=numbers[found.detections.class_ids])
-        frames.append(FrameTruth(frame.index, frame.stamp, replace(found, detections=renamed)))
+        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(found, detections=renamed)))
     return replace(sequence, frames=tuple(frames))
 
 
@@ -153,7 +155,7 @@ def found_above(pairs: list[Pair], threshold: float) -> dict[str, tuple[int, int
 
 
 def judge(
-    pictures: Mapping[str, list[Sequence]],
+    pictures: Mapping[str, list[VideoSequence]],
     engine: Any,
     average_precision: Callable[[dict[str, Any], list[dict[str, Any]]], Mapping[str, float]],
 ) -> dict[str, dict[str, Found]]:

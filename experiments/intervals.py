@@ -7,8 +7,7 @@ once against TrackEval's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +77,7 @@ def counts_of(classes: Mapping[str, Mapping[str, Raw]]) -> dict[str, Array]:
     return total
 
 
-def track_figures(counts: List[Mapping[str, Array]], weights: Array) -> dict[str, Array]:
+def track_figures(counts: Sequence[Mapping[str, Array]], weights: Array) -> dict[str, Array]:
     """(D,) of each figure, percent but for IDSW, for draws of the recordings (weights (D, S))."""
 
     def added(name: str) -> Array:
@@ -102,14 +101,14 @@ def estimate(table: Array) -> Estimate:
     return Estimate.of(table[0], table[1:])
 
 
-def weighted_mean(values: List[Array], weights: Array) -> Array:
+def weighted_mean(values: Sequence[Array], weights: Array) -> Array:
     """(D,) mean over all values (S arrays, one of each recording); NaN where a draw has none."""
     sums = weights @ np.array([one.sum() for one in values])
     sizes = weights @ np.array([float(len(one)) for one in values])
     return np.divide(sums, sizes, out=np.full(len(weights), np.nan), where=sizes > 0)
 
 
-def weighted_median(values: List[Array], weights: Array) -> Array:
+def weighted_median(values: Sequence[Array], weights: Array) -> Array:
     """(D,) median over all values (S arrays, one of each recording); NaN where a draw has none."""
     joined = np.concatenate([np.zeros(0), *values])
     owners = np.repeat(np.arange(len(values)), [len(one) for one in values])

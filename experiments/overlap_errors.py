@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import Pair
 from centertrack_ros.geometry.boxes2d import areas, iou
 from centertrack_ros.geometry.boxes3d import centers
@@ -45,7 +45,7 @@ def without_ignored(pair: Pair) -> Pair:
     return replace(pair, results=replace(pair.results, frames=frames))
 
 
-def _kept(frame: FrameTruth, truth: FrameTruth | None, pair: Pair) -> FrameTruth:
+def _kept(frame: AnnotatedFrame, truth: AnnotatedFrame | None, pair: Pair) -> AnnotatedFrame:
     if truth is None or not len(truth.ignore) or not len(frame.tracks):
         return frame
     found = frame.tracks.detections
@@ -59,14 +59,14 @@ def _kept(frame: FrameTruth, truth: FrameTruth | None, pair: Pair) -> FrameTruth
     return frame.select(np.array(keep, np.int64))
 
 
-def in_classes(frame: FrameTruth, classes: tuple[str, ...], wanted: tuple[str, ...]) -> Detections:
+def in_classes(frame: AnnotatedFrame, classes: tuple[str, ...], wanted: tuple[str, ...]) -> Detections:
     """The frame's objects with their classes numbered as in `wanted`; -1 for those that are not in it."""
     detections = frame.tracks.detections
     numbers = np.array([wanted.index(name) if name in wanted else -1 for name in classes], np.int64)
     return replace(detections, class_ids=numbers[detections.class_ids])
 
 
-def box_errors(truth: Sequence, results: Sequence) -> dict[str, dict[str, Array]]:
+def box_errors(truth: VideoSequence, results: VideoSequence) -> dict[str, dict[str, Array]]:
     """Class -> error -> (N,) of each found object up to 30 m away: one recording.
 
     translation  distance of the 3D boxes' centres over the true distance from the camera

@@ -6,8 +6,7 @@ are harder to tell apart may have more streets than others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Sequence as List
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +82,7 @@ Cells = dict[tuple[str, float], dict[str, Estimate]]
 
 def document(
     outcomes: Iterable[ClipOutcome],
-    rows: List[Row],
+    rows: Sequence[Row],
     facts: Mapping[str, Any],
     draws: int = 1000,
     seed: int = 0,
@@ -133,11 +132,11 @@ def document(
     }
 
 
-def _is_there(claim: Claim, rows: List[Row]) -> bool:
+def _is_there(claim: Claim, rows: Sequence[Row]) -> bool:
     return {claim.better, claim.worse} <= {row.key for row in rows}
 
 
-def _in_processes(work: Callable[..., Any], jobs: List[tuple[Any, ...]], processes: int) -> list[Any]:
+def _in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], processes: int) -> list[Any]:
     """`work` of every job's arguments, in their order."""
     if processes == 1:
         return [work(*job) for job in jobs]
@@ -148,7 +147,7 @@ def _in_processes(work: Callable[..., Any], jobs: List[tuple[Any, ...]], process
         return [future.result() for future in [pool.submit(work, *job) for job in jobs]]
 
 
-def _curves(outcomes: List[ClipOutcome], row: str) -> tuple[list[Curve], list[Curve]]:
+def _curves(outcomes: Sequence[ClipOutcome], row: str) -> tuple[list[Curve], list[Curve]]:
     """Of each class: on the ground, and in the image."""
     names = list(outcomes[0].truth)
     ground = [curve([o.truth[n] for o in outcomes], [o.rows[row].paths[n] for o in outcomes]) for n in names]
@@ -157,7 +156,7 @@ def _curves(outcomes: List[ClipOutcome], row: str) -> tuple[list[Curve], list[Cu
 
 
 def _cell(
-    outcomes: List[ClipOutcome], row: str, curves: tuple[list[Curve], list[Curve]], weights: Array
+    outcomes: Sequence[ClipOutcome], row: str, curves: tuple[list[Curve], list[Curve]], weights: Array
 ) -> dict[str, Estimate]:
     tables = track_figures([outcome.rows[row].counts for outcome in outcomes], weights)
     tables["AMOTA"] = 100 * amota(curves[0], weights)
@@ -166,7 +165,7 @@ def _cell(
     return {name: estimate(tables[name]) for name in FIGURES}
 
 
-def _claim(claim: Claim, cells: Cells, rates: List[float]) -> dict[str, Any]:
+def _claim(claim: Claim, cells: Cells, rates: Sequence[float]) -> dict[str, Any]:
     """The paired difference at every rate, and whether the two rows' own intervals are apart."""
     found = []
     for rate in rates:
@@ -194,7 +193,7 @@ def _boxes(by_rate: Mapping[float, Mapping[int, ClipOutcome]], weights: Mapping[
 
 
 def _gathered(
-    by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: List[str], rates: List[float]
+    by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: Sequence[str], rates: Sequence[float]
 ) -> dict[str, Array]:
     """Error -> its values in one street, at the rates that have it."""
     there = [by_rate[rate][seed].rows[FULL].errors or {} for rate in rates if seed in by_rate[rate]]
@@ -204,7 +203,7 @@ def _gathered(
     }
 
 
-def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any]:
+def _errors(streets: Sequence[Mapping[str, Array]], weights: Array) -> dict[str, Any]:
     """Translation in percent of the distance, yaw's median in degrees, 1 - IoU of sizes in percent, velocity in m/s."""
     values = {error: [street[error] for street in streets] for error in _ERRORS}
     return {
@@ -218,7 +217,7 @@ def _errors(streets: List[Mapping[str, Array]], weights: Array) -> dict[str, Any
     }
 
 
-def missing_models(rows: List[Row], models: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
+def missing_models(rows: Sequence[Row], models: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
     """The rows whose model is there, and a sentence for each that is left out for want of weights."""
     kept = [row for row in rows if row.model in models]
     notes = [

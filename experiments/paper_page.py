@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as List
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.paper_figures import FIGURES, TABLES
@@ -69,7 +68,7 @@ GOALS = {
 }
 
 
-def markdown_table(heading: List[str], rows: Iterable[List[str]]) -> str:
+def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table whose first column is flush left."""
     lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -162,11 +161,11 @@ def _untrained(document: Mapping[str, Any]) -> str:
     )
 
 
-def _notes(document: Mapping[str, Any], keys: List[str]) -> list[str]:
+def _notes(document: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     return [note["text"] for note in document["missing"] if note["row"] in keys]
 
 
-def _figure_table(document: Mapping[str, Any], keys: List[str], figure: str) -> str:
+def _figure_table(document: Mapping[str, Any], keys: Sequence[str], figure: str) -> str:
     known = {(cell["row"], cell["rate"]): cell["figures"][figure] for cell in document["cells"]}
     digits = 0 if figure == "IDSW" else 1
     rows = [
@@ -207,11 +206,11 @@ def verdict(claim: Mapping[str, Any]) -> str:
     return "**Undecided**: every interval holds 0."
 
 
-def _hertz(rates: List[float]) -> str:
+def _hertz(rates: Sequence[float]) -> str:
     return f"{', '.join(f'{rate:g}' for rate in rates)} Hz"
 
 
-def _solid(boxes: List[Mapping[str, Any]]) -> list[str]:
+def _solid(boxes: Sequence[Mapping[str, Any]]) -> list[str]:
     heading = [
         "class", "objects", "translation, %", "yaw, median °", "moving", "velocity, m/s", "filtered, m/s",
         "1 - IoU of sizes, %",

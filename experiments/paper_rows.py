@@ -7,8 +7,7 @@ prior heatmap, no displacement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as List
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.evaluation.ablation import borrowed_displacements, true_displacements
 from centertrack_ros.evaluation.trackeval_metrics import Pair, present_classes, score_boxes
 from centertrack_ros.geometry.transform import Transform
@@ -95,9 +94,9 @@ class ClipOutcome:
 class _Informed(Pipeline):
     """Tracking with displacements from the truth where the network found a true object, its own elsewhere."""
 
-    _frame: FrameTruth | None = None
+    _frame: AnnotatedFrame | None = None
 
-    def expect(self, frame: FrameTruth) -> None:
+    def expect(self, frame: AnnotatedFrame) -> None:
         """What is true in the next image."""
         self._displacements, self._frame = true_displacements(frame, self._frame), frame
 
@@ -107,7 +106,7 @@ class _Informed(Pipeline):
         return replace(found, displacements=borrowed_displacements(found, self._frame, self._displacements))
 
 
-def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any], informed: bool = False) -> Sequence:
+def track(sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], informed: bool = False) -> VideoSequence:
     """A tracker's answer to the pictures of a sequence, in the sequence's classes.
 
     informed  displacements are the truth's wherever the network found a true object
@@ -133,11 +132,11 @@ def track(sequence: Sequence, engine: Any, settings: Mapping[str, Any], informed
         tracks = tracker.step(np.asarray(image, np.uint8), frame.camera, frame.stamp).tracks
         tracks = tracks.select(np.flatnonzero(tracks.hits > 0))
         found = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
-        frames.append(FrameTruth(frame.index, frame.stamp, replace(tracks, detections=found), pose=frame.pose))
+        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(tracks, detections=found), pose=frame.pose))
     return replace(sequence, frames=tuple(frames))
 
 
-def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
+def judge(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Outcome:
     """The counts of one row on one clip. Results in regions that are not judged are left out of the 2D figures."""
     pair = without_ignored(Pair(truth, results))
     names = tuple(sorted(present_classes(pair.truth) | present_classes(pair.results))) or truth.classes[:1]
@@ -152,7 +151,7 @@ def judge(truth: Sequence, results: Sequence, with_errors: bool) -> Outcome:
 
 
 def _errors(
-    truth: Sequence, results: Sequence, poses: Mapping[int, NDArray[np.float64]]
+    truth: VideoSequence, results: VideoSequence, poses: Mapping[int, NDArray[np.float64]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """`box_errors`, and FILTERED: those of velocities that the camera's poses have helped, as in the node."""
     frames, filters = [], VelocityFilters()
@@ -166,7 +165,7 @@ def _errors(
     }
 
 
-def run_clip(clip: Clip, folder: Path, rows: List[Row], engines: Mapping[str, RememberingEngine]) -> ClipOutcome:
+def run_clip(clip: Clip, folder: Path, rows: Sequence[Row], engines: Mapping[str, RememberingEngine]) -> ClipOutcome:
     """Every row on one clip; `engines` by the models' names. What the engines remember is dropped afterwards.
 
     All rows associate by the same point, that of the main model.
@@ -206,14 +205,14 @@ def _prepare(models: Mapping[str, Path], engine: str) -> None:
         _loaded[name] = RememberingEngine(load_engine(path, engine=engine, threads=1))
 
 
-def _in_worker(clip: Clip, folder: Path, rows: List[Row]) -> ClipOutcome:
+def _in_worker(clip: Clip, folder: Path, rows: Sequence[Row]) -> ClipOutcome:
     return run_clip(clip, folder, rows, _loaded)
 
 
 def run_clips(
     clips: Iterable[Clip],
     folder: Path,
-    rows: List[Row],
+    rows: Sequence[Row],
     models: Mapping[str, Path],
     processes: int,
     engine: str = "auto",

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import mot
-from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, empty_tracks
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.trackeval_metrics import Pair, score_mot, summary
-from centertrack_ros.io.image_files import write_picture
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_files import write_image
 from experiments.caching_engine import RememberingEngine
 from experiments.paper_rows import track
 
@@ -41,7 +42,7 @@ class RealRow:
     figures: Mapping[str, float | int]
 
 
-def read_pets(folder: Path, frames: Path) -> Sequence:
+def read_pets(folder: Path, frames: Path) -> VideoSequence:
     """PETS 2009 S2.L1 with its pictures, which are written into the folder `frames`. Raises DataError."""
     import cv2
 
@@ -55,13 +56,13 @@ def read_pets(folder: Path, frames: Path) -> Sequence:
         if not is_there:
             raise DataError(folder / "vtest.avi", f"no picture of frame {index}")
         path = frames / f"{index:06d}.png"
-        write_picture(path, np.asarray(image))
-        empty = FrameTruth(index, (index - 1) / PETS_RATE, empty_tracks(), {"considered": np.zeros(0, bool)})
+        write_image(path, np.asarray(image))
+        empty = AnnotatedFrame(index, (index - 1) / PETS_RATE, empty_tracks(), {"considered": np.zeros(0, bool)})
         found.append(replace(known.get(index, empty), image=path))
     return replace(truth, frames=tuple(found), image_size=(int(image.shape[0]), int(image.shape[1])))
 
 
-def read_mot17(folder: Path) -> list[Sequence]:
+def read_mot17(folder: Path) -> list[VideoSequence]:
     """The fragments of MOT17 for which there are both pictures and truth. Raises DataError when there are none."""
     found = []
     for place in sorted(path for path in folder.glob("MOT17-*") if (path / "img1").is_dir()):
@@ -75,7 +76,7 @@ def read_mot17(folder: Path) -> list[Sequence]:
 
 
 def compare(
-    data: Mapping[str, list[Sequence]], engine: RememberingEngine, settings: Mapping[str, Mapping[str, Any]],
+    data: Mapping[str, list[VideoSequence]], engine: RememberingEngine, settings: Mapping[str, Mapping[str, Any]],
     every: Iterable[int] = (1, 3),
 ) -> list[RealRow]:  # fmt: skip
     """Every data set at every rate with all settings, motions and both kinds of detections."""
@@ -92,7 +93,7 @@ def compare(
 
 
 def _answers(
-    recordings: list[Sequence], engine: RememberingEngine, settings: Mapping[str, Any]
+    recordings: list[VideoSequence], engine: RememberingEngine, settings: Mapping[str, Any]
 ) -> dict[tuple[str, str], list[Pair]]:
     """(whose detections, motion) -> a pair for each recording."""
     found: dict[tuple[str, str], list[Pair]] = {}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.coco_video import read_videos
 from centertrack_ros.datasets.nuscenes import load_json
-from centertrack_ros.datasets.records import DataError, Sequence
+from centertrack_ros.datasets.records import VideoSequence
+from centertrack_ros.io.errors import DataError
 
 # No recipe renders these: other seeds, and textures and shapes of the look 'test', which nothing is trained on.
 FIRST_SEED = 5_000_000
@@ -38,7 +39,7 @@ class Clip:
         return f"{LOOK}_{self.seed}_{self.rate:g}Hz_{self.frames}x{self.width}x{self.height}"
 
 
-def read_clip(clip: Clip, folder: Path) -> Sequence:
+def read_clip(clip: Clip, folder: Path) -> VideoSequence:
     """The clip with pictures, cameras and poses; rendered into `folder` first where it is not there yet.
 
     Road users that are hardly visible (see `StreetFrame.clear`) become the frames' `ignore`.
@@ -69,7 +70,7 @@ def street_config(clip: Clip, kind: Any) -> Any:
     return kind(seed=clip.seed, frames=clip.frames, rate=clip.rate, width=clip.width, height=clip.height, look=LOOK)
 
 
-def poses_of(sequence: Sequence) -> Mapping[int, NDArray[np.float64]]:
+def poses_of(sequence: VideoSequence) -> Mapping[int, NDArray[np.float64]]:
     """Frame's index -> (4, 4) camera to world. Raises ValueError when a frame has none."""
     poses = {}
     for frame in sequence:

@@ -11,7 +11,7 @@ import numpy as np
 
 from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D, read_tracks
 from centertrack_ros.datasets.mot import write_results
-from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import BagSource
 from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
@@ -49,24 +49,24 @@ class Run:
             return f"{len(doubled)} frames were answered twice, {len(strange)} answers belong to no frame"
         return ""
 
-    def tracks(self) -> Sequence:
+    def tracks(self) -> VideoSequence:
         """The detections with their ids, one frame for each image that was played, numbered from 1."""
         with BagReader(self.recording) as reader:
             empty = not reader.of_type(TYPE_2D, TYPE_3D)
-        found = Sequence("", (), (), 1, 0) if empty else read_tracks(self.recording)[""]
+        found = VideoSequence("", (), (), 1, 0) if empty else read_tracks(self.recording)[""]
         by_stamp = {int(frame.token): frame for frame in found}
         nothing = _nothing(found)
         frames = tuple(
             replace(by_stamp.get(stamp, replace(nothing, stamp=stamp * 1e-9)), index=number)
             for number, stamp in enumerate(self.order, start=1)
         )
-        return Sequence("demo", found.classes, frames, 1, len(frames))
+        return VideoSequence("demo", found.classes, frames, 1, len(frames))
 
 
-def _nothing(found: Sequence) -> FrameTruth:
+def _nothing(found: VideoSequence) -> AnnotatedFrame:
     from centertrack_ros.datasets.records import empty_tracks
 
-    return FrameTruth(0, 0.0, empty_tracks())
+    return AnnotatedFrame(0, 0.0, empty_tracks())
 
 
 def write_text(found: Run, path: Path) -> None:

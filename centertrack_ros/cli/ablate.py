@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from centertrack_ros.cli.evaluate import frame_range
 
 if TYPE_CHECKING:
-    from centertrack_ros.datasets.records import Sequence
+    from centertrack_ros.datasets.records import VideoSequence
 
 HELP = "compare motion models (displacement, none, kalman, flow, …) on annotated boxes at several frame rates"
 
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _mot(args: argparse.Namespace) -> tuple[list[Sequence], dict[str, Sequence] | None]:
+def _mot(args: argparse.Namespace) -> tuple[list[VideoSequence], dict[str, VideoSequence] | None]:
     from centertrack_ros.datasets import mot
-    from centertrack_ros.datasets.records import DataError
+    from centertrack_ros.io.errors import DataError
 
     folders = [args.truth / name for name in args.sequences] or sorted(
         p.parent.parent for p in args.truth.glob("*/gt/gt.txt")
@@ -87,9 +87,9 @@ def _mot(args: argparse.Namespace) -> tuple[list[Sequence], dict[str, Sequence] 
     return recordings, given
 
 
-def _kitti(args: argparse.Namespace) -> list[Sequence]:
+def _kitti(args: argparse.Namespace) -> list[VideoSequence]:
     from centertrack_ros.datasets import kitti
-    from centertrack_ros.datasets.records import DataError
+    from centertrack_ros.io.errors import DataError
 
     root = args.labels.parent if args.labels.name == "label_02" else args.labels
     lengths = kitti.find_seqmap(root)

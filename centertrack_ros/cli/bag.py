@@ -114,20 +114,19 @@ def _coco(args: argparse.Namespace) -> dict[str, Sequence]:
 def _video(args: argparse.Namespace) -> dict[str, Sequence]:
 
     from centertrack_ros.datasets import mot
-    from centertrack_ros.datasets.records import FrameTruth, empty_tracks
-    from centertrack_ros.datasets.records import Sequence as Recording
+    from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
     from centertrack_ros.geometry.camera import Camera
-    from centertrack_ros.io.image_files import write_picture
+    from centertrack_ros.io.image_files import write_image
     from centertrack_ros.io.sources import open_source
 
-    truth = mot.read_truth(args.truth) if args.truth else Recording("video", ("pedestrian",), (), 1, 0)
+    truth = mot.read_truth(args.truth) if args.truth else VideoSequence("video", ("pedestrian",), (), 1, 0)
     known = {frame.index: frame for frame in truth}
     frames, size = [], None
     for index, shot in enumerate(open_source(args.source, rate=args.rate), start=1):
         path = args.scratch / f"{index:06d}.jpg"
-        write_picture(path, shot.image)
+        write_image(path, shot.image)
         size = shot.image.shape[:2]
         camera = Camera.from_focal(size[1], size[0], args.focal) if args.focal else None
-        frame = known.get(index, FrameTruth(index, 0.0, empty_tracks()))
+        frame = known.get(index, AnnotatedFrame(index, 0.0, empty_tracks()))
         frames.append(replace(frame, stamp=shot.stamp, image=path, camera=camera))
     return {"camera": _judged(replace(truth, frames=tuple(frames), length=len(frames), image_size=size))}

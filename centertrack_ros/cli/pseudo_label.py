@@ -13,7 +13,7 @@ from centertrack_ros.cli._tracking import add_engine_arguments, add_tracker_argu
 from centertrack_ros.cli.track import intrinsics
 
 if TYPE_CHECKING:
-    from centertrack_ros.datasets.records import FrameTruth, Sequence
+    from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
     from centertrack_ros.engine.base import Engine
     from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
@@ -93,30 +93,30 @@ def _config(args: argparse.Namespace, engine: Engine) -> TrackerConfig:
 
 def _labelled(
     source: Source, engine: Engine, config: TrackerConfig, certainty: Certainty, args: argparse.Namespace
-) -> Sequence:
+) -> VideoSequence:
     """One recording, its images written, its certain tracks as truth."""
     from centertrack_ros.cli.track import track
-    from centertrack_ros.datasets.records import Sequence
-    from centertrack_ros.io.image_files import write_picture
+    from centertrack_ros.datasets.records import VideoSequence
+    from centertrack_ros.io.image_files import write_image
     from centertrack_ros.training.pseudo_labels import certain_labels, seen
 
     folder = args.output / "images" / source.name
     folder.mkdir(parents=True, exist_ok=True)
-    frames: list[FrameTruth] = []
+    frames: list[AnnotatedFrame] = []
     size = None
     for number, (shot, result) in enumerate(track(source, engine, config, args.frames)):
         size = size or shot.image.shape[:2]
         path = None
         if number % args.every == 0 and shot.image.shape[:2] == size:
             path = folder / f"{number // args.every + 1:06d}.{'png' if args.png else 'jpg'}"
-            write_picture(path, shot.image)
+            write_image(path, shot.image)
         frames.append(seen(result, index=number, stamp=shot.stamp, image=path, camera=shot.camera))
     labelled = [frame for frame in certain_labels(frames, certainty) if frame.image is not None]
     placed = tuple(replace(frame, index=number) for number, frame in enumerate(labelled, start=1))
-    return Sequence(source.name, engine.profile.classes, placed, 1, len(placed), None, size)
+    return VideoSequence(source.name, engine.profile.classes, placed, 1, len(placed), None, size)
 
 
-def _report(target: Path, recordings: list[Sequence]) -> None:
+def _report(target: Path, recordings: list[VideoSequence]) -> None:
     for one in recordings:
         ids = {identity for frame in one for identity in frame.tracks.ids.tolist()}
         boxes, doubtful = sum(len(f.tracks) for f in one), sum(len(f.ignore) for f in one)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from centertrack_ros.datasets.records import DataError
+    from centertrack_ros.io.errors import DataError
     from centertrack_ros.replay.parameters import load_parameters
     from support.live_comparison import Manner
 

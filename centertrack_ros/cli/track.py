@@ -14,12 +14,11 @@ import numpy as np
 from centertrack_ros.cli._tracking import add_engine_arguments, add_tracker_arguments, load, tracker_config
 
 if TYPE_CHECKING:
-    from centertrack_ros.datasets.records import FrameTruth
+    from centertrack_ros.datasets.records import AnnotatedFrame
     from centertrack_ros.engine.base import Engine
     from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
-    from centertrack_ros.tracking.pipeline import Frame
-    from centertrack_ros.types import FrameResult
+    from centertrack_ros.types import Frame, FrameResult
 
 HELP = "track in a video, a folder of images or a bag, without ROS"
 
@@ -99,7 +98,7 @@ class _Outputs:
         from centertrack_ros.visualization.video import VideoWriter
 
         self._args, self._source, self._classes = args, source, classes
-        self._frames: list[FrameTruth] = []
+        self._frames: list[AnnotatedFrame] = []
         self._timings: dict[str, list[float]] = {}
         self._trails = Trails()
         self._text = args.output / f"{source.name}.txt" if args.save_txt else None
@@ -107,11 +106,11 @@ class _Outputs:
         args.output.mkdir(parents=True, exist_ok=True) if args.save_txt or args.save_video else None
 
     def add(self, frame: Frame, result: FrameResult) -> None:
-        from centertrack_ros.datasets.records import FrameTruth
+        from centertrack_ros.datasets.records import AnnotatedFrame
         from centertrack_ros.visualization.drawing import annotation_of, draw
 
         seen = result.tracks.select(np.flatnonzero(result.tracks.hits > 0))
-        self._frames.append(FrameTruth(len(self._frames) + 1, frame.stamp, seen))
+        self._frames.append(AnnotatedFrame(len(self._frames) + 1, frame.stamp, seen))
         for stage, milliseconds in result.timing_ms.items():
             self._timings.setdefault(stage, []).append(milliseconds)
         if self._video is not None:
@@ -124,13 +123,13 @@ class _Outputs:
     def close(self) -> None:
         """Finishes the files; after an error they hold the frames up to it."""
         from centertrack_ros.datasets.mot import write_results
-        from centertrack_ros.datasets.records import Sequence
+        from centertrack_ros.datasets.records import VideoSequence
 
         if self._video is not None:
             self._video.__exit__()
         if self._text is not None:
             frames = tuple(self._frames)
-            write_results(self._text, Sequence(self._source.name, self._classes, frames, 1, len(frames)))
+            write_results(self._text, VideoSequence(self._source.name, self._classes, frames, 1, len(frames)))
 
     def report(self, engine: str) -> None:
         ids = np.concatenate([frame.tracks.ids for frame in self._frames]) if self._frames else np.zeros(0)

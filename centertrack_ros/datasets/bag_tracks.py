@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import DataError, FrameTruth, frames_of, tracks_of
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
 from centertrack_ros.geometry.rotations import quaternion_to_matrix
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 
 TYPE_2D, TYPE_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
@@ -36,7 +36,7 @@ class _Object:
     solid: tuple[float, ...] | None = None
 
 
-def read_tracks(path: Path | str, prefix: str = "") -> dict[str, Recording]:
+def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
     """Camera name -> its sequence; '' is the name of an only camera. Frames are numbered by their stamps, from 0.
 
     `prefix` keeps the topics that begin with it. Objects found in 2D and 3D are joined by stamp and id; of an object
@@ -90,7 +90,7 @@ def _recording(
     flat: Mapping[tuple[int, str], _Object],
     solid: Mapping[tuple[int, str], _Object],
     stamps: set[int],
-) -> Recording:
+) -> VideoSequence:
     times = sorted(stamps)
     index = {stamp: i for i, stamp in enumerate(times)}
     keys = sorted({*flat, *solid})
@@ -117,9 +117,9 @@ def _recording(
     placed = frames_of(np.array([index[stamp] for stamp, _ in keys], np.int64), tracks)
     filled = {frame.index: replace(frame, stamp=times[frame.index] * 1e-9) for frame in placed}
     nothing = tracks.select(np.zeros(0, np.int64))
-    frames = tuple(filled.get(i, FrameTruth(i, stamp * 1e-9, nothing)) for i, stamp in enumerate(times))
+    frames = tuple(filled.get(i, AnnotatedFrame(i, stamp * 1e-9, nothing)) for i, stamp in enumerate(times))
     frames = tuple(replace(frame, token=str(stamp)) for frame, stamp in zip(frames, times, strict=True))
-    return Recording(camera or "all", tuple(names), frames, 0, len(frames))
+    return VideoSequence(camera or "all", tuple(names), frames, 0, len(frames))
 
 
 def _numbers(identities: set[str]) -> dict[str, int]:
@@ -129,7 +129,7 @@ def _numbers(identities: set[str]) -> dict[str, int]:
     return {identity: number for number, identity in enumerate(sorted(identities), start=1)}
 
 
-def aligned(truth: Recording, results: Recording) -> tuple[Recording, int]:
+def aligned(truth: VideoSequence, results: VideoSequence) -> tuple[VideoSequence, int]:
     """The results in the truth's frames, found by equal stamps (`token`), and how many frames found none.
 
     Frames of the results that the truth does not know are left out.
@@ -139,7 +139,9 @@ def aligned(truth: Recording, results: Recording) -> tuple[Recording, int]:
     return replace(results, frames=tuple(known), length=truth.length), len(results.frames) - len(known)
 
 
-def detection_messages(types: Any, header: Any, frame: FrameTruth, classes: Sequence[str]) -> tuple[Any, Any | None]:
+def detection_messages(
+    types: Any, header: Any, frame: AnnotatedFrame, classes: Sequence[str]
+) -> tuple[Any, Any | None]:
     """A frame's Detection2DArray, and its Detection3DArray where objects have 3D boxes (types of `message_types()`)."""
     found, flat, solid = frame.tracks.detections, [], []
     for row, identity in enumerate(frame.tracks.ids.tolist()):

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.bag_tracks import detection_messages
-from centertrack_ros.datasets.records import DataError, FrameTruth
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import matrix_to_quaternion
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
@@ -32,7 +32,7 @@ _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 def write_bag(
     path: Path | str,
-    cameras: Mapping[str, Recording],
+    cameras: Mapping[str, VideoSequence],
     *,
     storage: str = "mcap",
     raw: bool = False,
@@ -60,7 +60,9 @@ def write_bag(
     return len(frames)
 
 
-def _messages(name: str, recording: Recording, frame: FrameTruth, time_ns: int, raw: bool) -> Iterator[tuple[str, Any]]:
+def _messages(
+    name: str, recording: VideoSequence, frame: AnnotatedFrame, time_ns: int, raw: bool
+) -> Iterator[tuple[str, Any]]:
     types = message_types().types
     header = types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=f"{name}_optical")
     if frame.camera is not None:
@@ -124,7 +126,7 @@ def camera_info(types: Any, header: Any, camera: Camera) -> Any:
     )
 
 
-def _write_static_tf(writer: BagWriter, cameras: Mapping[str, Recording], time_ns: int) -> None:
+def _write_static_tf(writer: BagWriter, cameras: Mapping[str, VideoSequence], time_ns: int) -> None:
     """base_link -> the optical frame of each camera whose pose is not known."""
     types = message_types().types
     pose = np.eye(4)

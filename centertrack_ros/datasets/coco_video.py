@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.nuscenes import load_json
-from centertrack_ros.datasets.records import Array, DataError, FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, Array, VideoSequence, tracks_of
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.io.errors import DataError
 
 # Key of an annotation -> field of Detections and how many numbers it has.
 _SOLID = {
@@ -32,7 +33,9 @@ _SOLID = {
 }
 
 
-def read_videos(path: Path | str, images: Path | str | None = None, rate: float | None = None) -> tuple[Sequence, ...]:
+def read_videos(
+    path: Path | str, images: Path | str | None = None, rate: float | None = None
+) -> tuple[VideoSequence, ...]:
     """The videos of a document, in its order; `images` is the folder that `file_name`s are in (None: the document's).
 
     Frames without annotations are there, empty. Annotations with a negative category, or crowds, become `ignore`.
@@ -91,12 +94,12 @@ def _video(
     numbers: Mapping[Any, int],
     classes: tuple[str, ...],
     rate: float | None,
-) -> Sequence:
+) -> VideoSequence:
     images = sorted(images, key=lambda image: image.get("frame_id", 1))
     frames = tuple(_frame(folder, image, objects.get(image["id"], []), numbers, rate) for image in images)
     first, last = frames[0].index, frames[-1].index
     size = (int(images[0]["height"]), int(images[0]["width"])) if "height" in images[0] else None
-    return Sequence(name, classes, frames, first, last - first + 1, rate, size)
+    return VideoSequence(name, classes, frames, first, last - first + 1, rate, size)
 
 
 def _frame(
@@ -105,7 +108,7 @@ def _frame(
     annotations: list[Mapping[str, Any]],
     numbers: Mapping[Any, int],
     rate: float | None,
-) -> FrameTruth:
+) -> AnnotatedFrame:
     judged = [a for a in annotations if a["category_id"] in numbers and not a.get("iscrowd")]
     ignored = [a for a in annotations if a["category_id"] not in numbers or a.get("iscrowd")]
     boxes = _corners(judged)
@@ -121,7 +124,7 @@ def _frame(
     camera = None
     if image.get("calib") is not None and "height" in image:
         camera = Camera.from_matrix(int(image["width"]), int(image["height"]), image["calib"])
-    return FrameTruth(
+    return AnnotatedFrame(
         index=index,
         stamp=(index - 1) / (rate or 1.0),
         tracks=tracks,
@@ -145,7 +148,7 @@ def _column(annotations: list[Mapping[str, Any]], key: str, count: int) -> Array
     return np.array([a.get(key, unknown) for a in annotations], np.float64).reshape((-1, count) if count else -1)
 
 
-def videos_document(sequences: Iterable[Sequence], folder: Path | None = None) -> dict[str, Any]:
+def videos_document(sequences: Iterable[VideoSequence], folder: Path | None = None) -> dict[str, Any]:
     """The inverse of `read_videos`, for sequences of the same classes; scores become `score`. Alters nothing.
 
     folder  that file names are relative to; None: each image's own
@@ -174,7 +177,7 @@ def videos_document(sequences: Iterable[Sequence], folder: Path | None = None) -
     return {"videos": videos, "images": images, "annotations": annotations, "categories": categories}
 
 
-def _annotations(frame: FrameTruth, image: int, count: int) -> list[dict[str, Any]]:
+def _annotations(frame: AnnotatedFrame, image: int, count: int) -> list[dict[str, Any]]:
     tracks, detections = frame.tracks, frame.tracks.detections
     result = []
     for row in range(len(tracks)):
@@ -201,12 +204,12 @@ def _annotations(frame: FrameTruth, image: int, count: int) -> list[dict[str, An
     return result
 
 
-def write_videos(path: Path | str, sequences: Iterable[Sequence]) -> None:
+def write_videos(path: Path | str, sequences: Iterable[VideoSequence]) -> None:
     """Writes `videos_document` as JSON."""
     Path(path).write_text(json.dumps(videos_document(sequences)), encoding="utf-8")
 
 
-def detections_document(sequences: Iterable[Sequence]) -> list[dict[str, Any]]:
+def detections_document(sequences: Iterable[VideoSequence]) -> list[dict[str, Any]]:
     """COCO's list of results (pycocotools' `loadRes`): image_id, category_id, bbox, score, and track_id.
 
     Images are numbered as in `videos_document` of the same sequences.

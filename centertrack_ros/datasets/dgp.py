@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.nuscenes import load_json
-from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import quaternion_to_matrix
+from centertrack_ros.io.errors import DataError
 
 _BOXES_2D, _BOXES_3D = "0", "1"  # kinds of annotations
 _NOTHING_3D = (np.nan,) * 7
@@ -35,7 +36,7 @@ def find_scenes(folder: Path | str) -> list[Path]:
     return found
 
 
-def read_scene(path: Path | str) -> tuple[Sequence, ...]:
+def read_scene(path: Path | str) -> tuple[VideoSequence, ...]:
     """One sequence for each camera of a scene file, named SCENE/CAMERA; objects known in 3D alone have NaN as 2D box.
 
     Ids are the scene's instances, counted from 1. Raises DataError naming what is missing.
@@ -47,7 +48,7 @@ def read_scene(path: Path | str) -> tuple[Sequence, ...]:
         names = {kind: _names(path.parent, key) for kind, key in document["ontologies"].items()}
         classes = tuple(sorted({name for table in names.values() for name in table.values()}))
         numbers: dict[int, int] = {}
-        frames: dict[str, list[FrameTruth]] = {}
+        frames: dict[str, list[AnnotatedFrame]] = {}
         for index, sample in enumerate(document["samples"]):
             lenses = _calibration(path.parent / "calibration" / f"{sample['calibration_key']}.json")
             for entry in (data[key] for key in sample["datum_keys"]):
@@ -59,7 +60,9 @@ def read_scene(path: Path | str) -> tuple[Sequence, ...]:
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(path, f"not a DGP scene: {error!r} is missing") from None
     return tuple(
-        Sequence(f"{path.parent.name}/{camera}", classes, tuple(one), 0, len(document["samples"]), None, sizes[camera])
+        VideoSequence(
+            f"{path.parent.name}/{camera}", classes, tuple(one), 0, len(document["samples"]), None, sizes[camera]
+        )
         for camera, one in sorted(frames.items())
     )
 
@@ -76,7 +79,7 @@ def _calibration(path: Path) -> dict[str, Mapping[str, float]]:
 def _frame(
     scene: Path, index: int, entry: Mapping[str, Any], lens: Mapping[str, float],
     names: Mapping[str, Mapping[int, str]], classes: tuple[str, ...], numbers: dict[int, int],
-) -> FrameTruth:  # fmt: skip
+) -> AnnotatedFrame:  # fmt: skip
     """One picture; `numbers` remembers which id each instance has."""
     image = entry["datum"]["image"]
     files = image["annotations"]
@@ -99,7 +102,7 @@ def _frame(
         depths=table[:, 5], dimensions=table[:, :3], locations=table[:, 3:6], rotations_y=table[:, 6],
     )  # fmt: skip
     picture = scene / image["filename"]
-    return FrameTruth(
+    return AnnotatedFrame(
         index=index,
         stamp=_seconds(entry["id"]["timestamp"]),
         tracks=tracks,
@@ -147,5 +150,5 @@ def _pose(entry: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def _seconds(text: str) -> float:
-    """s since 1970 of '2463-05-15T00:38:58.415230Z'."""
+    """S since 1970 of '2463-05-15T00:38:58.415230Z'."""
     return datetime.fromisoformat(text.rstrip("Z")).replace(tzinfo=timezone.utc).timestamp()

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, empty_tracks, frames_of, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks, frames_of, tracks_of
 from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.io.errors import DataError
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
 RATE = 10.0  # frames per s of every KITTI recording
@@ -26,7 +27,7 @@ _NAMES = {name.lower(): index for index, name in enumerate(CLASSES)} | {"person_
 _UNKNOWN_LOCATION = -999.0  # x of an object without 3D box is -1000 in labels; results write -1000, -10 or -1
 
 
-def read_labels(path: Path | str, name: str | None = None, length: int | None = None) -> Sequence:
+def read_labels(path: Path | str, name: str | None = None, length: int | None = None) -> VideoSequence:
     """A label or result file; flags 'truncation', 'occlusion'; DontCare boxes become the frames' `ignore`.
 
     `length` is the number of frames of the recording; None: up to the last frame that the file names.
@@ -57,7 +58,7 @@ def read_labels(path: Path | str, name: str | None = None, length: int | None = 
     ignored = {int(frame): table[(kinds < 0) & (frames == frame), 3:7] for frame in np.unique(frames[kinds < 0])}
     last = int(frames.max()) + 1 if len(frames) else 0
     parts = frames_of(frames[objects], tracks, flags, rate=RATE, ignored=ignored)
-    return Sequence(name or Path(path).stem, CLASSES, parts, 0, length if length is not None else last, RATE)
+    return VideoSequence(name or Path(path).stem, CLASSES, parts, 0, length if length is not None else last, RATE)
 
 
 def _class_ids(rows: Rows) -> NDArray[np.int64]:
@@ -88,7 +89,7 @@ def _solid(table: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64] | Non
     }
 
 
-def labels_text(sequence: Sequence, scores: bool = False) -> str:
+def labels_text(sequence: VideoSequence, scores: bool = False) -> str:
     """The lines of a label file, or of a result file with `scores`; nothing of `sequence` is altered or rounded.
 
     Unknown 3D columns are written as KITTI does: -1 for sizes, -1000 for the location, -10 for angles.
@@ -103,7 +104,7 @@ def labels_text(sequence: Sequence, scores: bool = False) -> str:
     return "".join(lines)
 
 
-def _lines(frame: FrameTruth, classes: tuple[str, ...], scores: bool) -> list[str]:
+def _lines(frame: AnnotatedFrame, classes: tuple[str, ...], scores: bool) -> list[str]:
     tracks, detections = frame.tracks, frame.tracks.detections
     count = len(tracks)
     unknown = -1.0 if scores else 0.0
@@ -147,7 +148,7 @@ def kitti_name(name: str) -> str | None:
     return CLASSES[_NAMES[name.lower()]] if name.lower() in _NAMES else None
 
 
-def write_results(path: Path | str, sequence: Sequence) -> None:
+def write_results(path: Path | str, sequence: VideoSequence) -> None:
     """Writes a KITTI tracking result file."""
     Path(path).write_text(labels_text(sequence, scores=True), encoding="utf-8")
 
@@ -186,18 +187,18 @@ def read_calibration(path: Path | str, image_size: tuple[int, int] = IMAGE_SIZE,
     raise DataError(rows.path, f"no projection of camera {camera} ({' or '.join(names[:2])})")
 
 
-def read_tracking(root: Path | str, name: str) -> Sequence:
+def read_tracking(root: Path | str, name: str) -> VideoSequence:
     """One recording of the tracking benchmark: image_02/NAME, label_02 and calib where they are. Raises DataError."""
     root = Path(root)
     images = sorted((root / "image_02" / name).glob("*.png")) or sorted((root / "image_02" / name).glob("*.jpg"))
     labels, calibration = root / "label_02" / f"{name}.txt", root / "calib" / f"{name}.txt"
-    truth = read_labels(labels, name) if labels.is_file() else Sequence(name, CLASSES, (), 0, 0, RATE)
+    truth = read_labels(labels, name) if labels.is_file() else VideoSequence(name, CLASSES, (), 0, 0, RATE)
     if not images and not labels.is_file():
         raise DataError(root, f"neither image_02/{name} nor label_02/{name}.txt")
     return _recording(truth, images, calibration if calibration.is_file() else None)
 
 
-def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Sequence:
+def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> VideoSequence:
     """Pictures of a raw recording: image_02/[data/]*.png or *.jpg and a calibration file (calib*.txt) beside or above.
 
     Without truth, since raw's tracklets are another format. Raises DataError.
@@ -209,10 +210,12 @@ def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Se
     if not images:
         raise DataError(pictures, "no pictures (*.png, *.jpg)")
     calibration = next(iter(sorted([*folder.glob("calib*.txt"), *folder.parent.glob("calib_cam_to_cam.txt")])), None)
-    return _recording(Sequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera)
+    return _recording(
+        VideoSequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera
+    )
 
 
-def _recording(truth: Sequence, images: list[Path], calibration: Path | None, number: int = 2) -> Sequence:
+def _recording(truth: VideoSequence, images: list[Path], calibration: Path | None, number: int = 2) -> VideoSequence:
     size = _picture_size(images[0]) if images else IMAGE_SIZE
     camera = read_calibration(calibration, size, number) if calibration else None
     known = {frame.index: frame for frame in truth}
@@ -223,7 +226,7 @@ def _recording(truth: Sequence, images: list[Path], calibration: Path | None, nu
         if not path.stem.isdigit():
             raise DataError(path, "an image's name must be its frame number")
         index = int(path.stem)
-        frame = known.get(index) or FrameTruth(index, index / RATE, empty_tracks())
+        frame = known.get(index) or AnnotatedFrame(index, index / RATE, empty_tracks())
         frames.append(replace(frame, image=path, camera=camera))
     length = max(truth.length, frames[-1].index + 1)
     return replace(truth, frames=tuple(frames), length=length, image_size=size)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, frames_of, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
 from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
+from centertrack_ros.io.errors import DataError
 
 # The classes of MOT16, MOT17 and MOT20 in the order of their numbers, which count from 1.
 CLASSES = (
@@ -49,7 +50,7 @@ def _columns(rows: Rows, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return frames, ids, boxes, table[:, 6] if table.shape[1] > 6 else np.ones(len(table))
 
 
-def read_results(path: Path | str, name: str | None = None, rate: float | None = None) -> Sequence:
+def read_results(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
     """A tracker's result file, or public detections (id -1 each). Raises DataError naming the line that is wrong."""
     rows = read_rows(path, ",")
     rows.require_columns(6, 10, _RESULT_FORM)
@@ -59,10 +60,10 @@ def read_results(path: Path | str, name: str | None = None, rate: float | None =
     tracks = tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)
     length = int(frames.max()) if len(frames) else 0
     parts = frames_of(frames, tracks, rate=rate, first=1)
-    return Sequence(name or Path(path).stem, ("pedestrian",), parts, 1, length, rate)
+    return VideoSequence(name or Path(path).stem, ("pedestrian",), parts, 1, length, rate)
 
 
-def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> Sequence:
+def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
     """A truth file; flags 'considered' and, but for MOT15, 'visibility'. Raises DataError naming the broken line."""
     rows = read_rows(path, ",")
     rows.require_columns(7, 10, _TRUTH_FORM)
@@ -82,7 +83,7 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
         classes, class_ids = ("pedestrian",), np.zeros(len(ids), np.int64)
     tracks = tracks_of(ids, class_ids, np.ones(len(ids)), boxes)
     length = int(frames.max()) if len(frames) else 0
-    return Sequence(
+    return VideoSequence(
         name or sequence_name(Path(path)),
         classes,
         frames_of(frames, tracks, flags, rate=rate, first=1),
@@ -122,7 +123,7 @@ def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
         raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key]}', expected a number") from None
 
 
-def read_sequence(folder: Path | str, name: str | None = None) -> Sequence:
+def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
     """A MOTChallenge folder: seqinfo.ini, gt/gt.txt where there is one, img1/ where there is one.
 
     Frames are those that have an image if there are images, else those that have truth. Raises DataError.
@@ -135,7 +136,7 @@ def read_sequence(folder: Path | str, name: str | None = None) -> Sequence:
     height, width = _number(info, "imHeight", folder), _number(info, "imWidth", folder)
     name = name or info.get("name") or folder.resolve().name
     truth_file = next((path for path in (folder / "gt" / "gt.txt", folder / "gt.txt") if path.is_file()), None)
-    truth = read_truth(truth_file, name, rate) if truth_file else Sequence(name, CLASSES, (), 1, 0, rate)
+    truth = read_truth(truth_file, name, rate) if truth_file else VideoSequence(name, CLASSES, (), 1, 0, rate)
     images = sorted((folder / info.get("imDir", "img1")).glob(f"*{info.get('imExt', '.jpg')}"))
     if not images and truth_file is None:
         raise DataError(folder, "neither images in img1/ nor truth in gt/gt.txt: not a MOTChallenge sequence")
@@ -144,7 +145,7 @@ def read_sequence(folder: Path | str, name: str | None = None) -> Sequence:
     return replace(truth, frames=frames, length=int(length or truth.length or len(images)), image_size=size)
 
 
-def _with_images(truth: Sequence, images: list[Path], rate: float | None) -> tuple[FrameTruth, ...]:
+def _with_images(truth: VideoSequence, images: list[Path], rate: float | None) -> tuple[AnnotatedFrame, ...]:
     known = {frame.index: frame for frame in truth}
     nothing = np.zeros(0, np.int64)
     template = tracks_of(nothing, nothing, np.zeros(0), np.zeros((0, 4)))
@@ -153,12 +154,12 @@ def _with_images(truth: Sequence, images: list[Path], rate: float | None) -> tup
         if not path.stem.isdigit():
             raise DataError(path, "an image's name must be its frame number")
         index = int(path.stem)
-        frame = known.get(index) or FrameTruth(index, (index - 1) / (rate or 1.0), template)
+        frame = known.get(index) or AnnotatedFrame(index, (index - 1) / (rate or 1.0), template)
         frames.append(replace(frame, image=path))
     return tuple(frames)
 
 
-def results_text(sequence: Sequence) -> str:
+def results_text(sequence: VideoSequence) -> str:
     """A MOT result file: ids, boxes and scores of every frame, in frame order; numbers keep their precision."""
     lines = []
     for frame in sequence:
@@ -169,7 +170,7 @@ def results_text(sequence: Sequence) -> str:
     return "".join(lines)
 
 
-def truth_text(sequence: Sequence) -> str:
+def truth_text(sequence: VideoSequence) -> str:
     """A MOT17 truth file of `sequence`; without the flag 'considered' all objects are, without 'visibility' it is 1."""
     lines = []
     for frame in sequence:
@@ -187,6 +188,6 @@ def truth_text(sequence: Sequence) -> str:
     return "".join(lines)
 
 
-def write_results(path: Path | str, sequence: Sequence) -> None:
+def write_results(path: Path | str, sequence: VideoSequence) -> None:
     """Writes `results_text`."""
     Path(path).write_text(results_text(sequence), encoding="utf-8")

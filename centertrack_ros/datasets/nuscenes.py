@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import box_quaternions, matrix_to_quaternion, multiply, quaternion_to_matrix
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.tracking.attributes import attribute
 
 CLASSES = (
@@ -65,7 +66,7 @@ def devkit() -> Any:
     return nuscenes
 
 
-def read_sample_info(path: Path | str) -> tuple[Sequence, ...]:
+def read_sample_info(path: Path | str) -> tuple[VideoSequence, ...]:
     """One sequence for each camera of a `sample_info.json`; ids count the objects of each frame, there are no tracks.
 
     Raises DataError naming what is missing.
@@ -77,7 +78,7 @@ def read_sample_info(path: Path | str) -> tuple[Sequence, ...]:
         classes = tuple(names[number] for number in range(len(names)))
         cameras = sorted({camera for sample in document["data_list"] for camera in sample["images"]})
         return tuple(
-            Sequence(
+            VideoSequence(
                 camera,
                 classes,
                 tuple(_info_frame(path, index, sample, camera) for index, sample in enumerate(document["data_list"])),
@@ -97,7 +98,7 @@ def _info_size(image: Mapping[str, Any]) -> tuple[int, int]:
     return int(image.get("height", _IMAGE_SIZE[0])), int(image.get("width", _IMAGE_SIZE[1]))
 
 
-def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) -> FrameTruth:
+def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) -> AnnotatedFrame:
     image = sample["images"][name]
     picture = path.parent / image["img_path"]
     objects = [entry for entry in sample["cam_instances"][name] if entry["bbox_3d_isvalid"]]
@@ -117,7 +118,7 @@ def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) ->
         velocities=np.stack([velocities[:, 0], np.zeros(len(table)), velocities[:, 1]], axis=1),
         amodal_centers=np.array([entry["center_2d"] for entry in objects], np.float64).reshape(-1, 2),
     )
-    return FrameTruth(
+    return AnnotatedFrame(
         index=index,
         stamp=float(image.get("timestamp", sample["timestamp"])),
         tracks=tracks,
@@ -143,7 +144,7 @@ def read_database(
     version: str = "v1.0-mini",
     scenes: Iterable[str] = (),
     cameras: Iterable[str] = CAMERAS,
-) -> tuple[Sequence, ...]:
+) -> tuple[VideoSequence, ...]:
     """The annotated frames of each scene and camera, named SCENE/CAMERA; `scenes` empty: all. Cameras without are
     absent.
 
@@ -182,19 +183,19 @@ def _samples(database: Any, scene: Mapping[str, Any]) -> list[dict[str, Any]]:
     return samples
 
 
-def _database_sequence(database: Any, scene: str, samples: list[dict[str, Any]], camera: str) -> Sequence:
+def _database_sequence(database: Any, scene: str, samples: list[dict[str, Any]], camera: str) -> VideoSequence:
     numbers: dict[str, int] = {}
     frames = tuple(
         _database_frame(database, index, sample, camera, numbers)
         for index, sample in enumerate(samples)
         if camera in sample["data"]
     )
-    return Sequence(f"{scene}/{camera}", CLASSES, frames, 0, len(samples), RATE, _IMAGE_SIZE)
+    return VideoSequence(f"{scene}/{camera}", CLASSES, frames, 0, len(samples), RATE, _IMAGE_SIZE)
 
 
 def _database_frame(
     database: Any, index: int, sample: Mapping[str, Any], camera: str, numbers: dict[str, int]
-) -> FrameTruth:
+) -> AnnotatedFrame:
     """One camera's picture of one sample; `numbers` remembers which id each instance has."""
     from nuscenes.eval.detection.utils import category_to_detection_name
     from nuscenes.utils.geometry_utils import BoxVisibility
@@ -232,7 +233,7 @@ def _database_frame(
         rotations_y=table[:, 12],
         velocities=table[:, 13:16],
     )
-    return FrameTruth(
+    return AnnotatedFrame(
         index=index,
         stamp=record["timestamp"] * 1e-6,
         tracks=tracks,
@@ -255,7 +256,7 @@ def _sensor_pose(database: Any, record: Mapping[str, Any]) -> NDArray[np.float64
     return pose
 
 
-def global_boxes(frame: FrameTruth, classes: tuple[str, ...], prefix: str = "") -> list[dict[str, Any]]:
+def global_boxes(frame: AnnotatedFrame, classes: tuple[str, ...], prefix: str = "") -> list[dict[str, Any]]:
     """The frame's objects as the tracking benchmark wants them: global pose, size (width, length, height), velocity.
 
     Objects of other classes, without 3D box, or that are lost (not seen in this frame) are left out. `prefix` goes
@@ -301,7 +302,7 @@ def _attribute(name: str, logits: NDArray[Any] | None) -> str:
     return "" if logits is None else attribute(name, logits)[0]
 
 
-def results_document(sequences: Iterable[Sequence], merge_distance: float = 0.0) -> dict[str, Any]:
+def results_document(sequences: Iterable[VideoSequence], merge_distance: float = 0.0) -> dict[str, Any]:
     """A tracking submission of sequences of one camera each; the strongest 500 boxes of every sample.
 
     Ids of different sequences are kept apart by the sequence's name. `merge_distance` m: of two objects of a class that
@@ -333,7 +334,7 @@ def _merged(boxes: list[dict[str, Any]], distance: float) -> list[dict[str, Any]
     return kept
 
 
-def write_results(path: Path | str, sequences: Iterable[Sequence], merge_distance: float = 0.0) -> None:
+def write_results(path: Path | str, sequences: Iterable[VideoSequence], merge_distance: float = 0.0) -> None:
     """Writes `results_document` as JSON."""
     Path(path).write_text(json.dumps(results_document(sequences, merge_distance)), encoding="utf-8")
 
@@ -377,7 +378,7 @@ def sample_info_truth(path: Path | str) -> dict[str, Any]:
         names = {number: name for name, number in document["metainfo"]["categories"].items()}
         for sample in document["data_list"]:
             token = sample["token"]
-            samples[token] = {"scene": "scene", "timestamp": int(round(sample["timestamp"] * 1e6))}
+            samples[token] = {"scene": "scene", "timestamp": round(sample["timestamp"] * 1e6)}
             results[token] = [
                 box
                 for number, entry in enumerate(sample["instances"])

@@ -16,15 +16,8 @@ from centertrack_ros.types import Detections, Tracks
 Array = NDArray[Any]
 
 
-class DataError(ValueError):
-    """A file does not hold what it should; the message begins with the file and, where there is one, the line."""
-
-    def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
-        super().__init__(f"{path}:{line}: {message}" if line is not None else f"{path}: {message}")
-
-
 @dataclass(frozen=True)
-class FrameTruth:
+class AnnotatedFrame:
     """One frame of a recording: its truth, or a tracker's answer to it.
 
     index   the frame's number as its source counts it (KITTI from 0, MOT from 1)
@@ -48,14 +41,14 @@ class FrameTruth:
     pose: Array | None = None
     token: str = ""
 
-    def select(self, keep: Array) -> FrameTruth:
+    def select(self, keep: Array) -> AnnotatedFrame:
         """The same frame with only the objects at `keep` (mask or integers)."""
         flags = {name: values[keep] for name, values in self.flags.items()}
         return replace(self, tracks=self.tracks.select(keep), flags=flags)
 
 
 @dataclass(frozen=True)
-class Sequence:
+class VideoSequence:
     """One recording: frames in order of their index; frames without objects may be absent.
 
     classes     names that `class_ids` refers to
@@ -66,16 +59,16 @@ class Sequence:
 
     name: str
     classes: tuple[str, ...]
-    frames: tuple[FrameTruth, ...]
+    frames: tuple[AnnotatedFrame, ...]
     first: int
     length: int
     rate: float | None = None
     image_size: tuple[int, int] | None = None
 
-    def __iter__(self) -> Iterator[FrameTruth]:
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
         return iter(self.frames)
 
-    def between(self, first: int, last: int) -> Sequence:
+    def between(self, first: int, last: int) -> VideoSequence:
         """The frames whose index is in first..last, both included."""
         frames = tuple(frame for frame in self.frames if first <= frame.index <= last)
         return replace(self, frames=frames, first=first, length=max(0, last - first + 1))
@@ -102,8 +95,8 @@ def frames_of(
     rate: float | None = None,
     first: int = 0,
     ignored: Mapping[int, Array] | None = None,
-) -> tuple[FrameTruth, ...]:
-    """One `FrameTruth` for each number in `frames` (N,), the frame that each object of `tracks` belongs to."""
+) -> tuple[AnnotatedFrame, ...]:
+    """One `AnnotatedFrame` for each number in `frames` (N,), the frame that each object of `tracks` belongs to."""
     order = np.argsort(frames, kind="stable")
     numbers, starts = np.unique(frames[order], return_index=True)
     groups = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)) if len(frames) else {}
@@ -114,7 +107,7 @@ def frames_of(
     for number in sorted(set(groups) | set(ignored)):
         index = groups.get(number, nothing)
         result.append(
-            FrameTruth(
+            AnnotatedFrame(
                 index=number,
                 stamp=(number - first) * period,
                 tracks=tracks.select(index),

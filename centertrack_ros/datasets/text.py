@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import DataError
+from centertrack_ros.io.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets import mot
-from centertrack_ros.datasets.records import FrameTruth, tracks_of
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores, score_kitti, score_mot, summary
 from centertrack_ros.geometry.boxes2d import areas, iou
@@ -39,7 +38,7 @@ class Cell:
     figures: Mapping[str, float | int]
 
 
-def every_nth(recording: Recording, every: int) -> Recording:
+def every_nth(recording: VideoSequence, every: int) -> VideoSequence:
     """Every n-th frame, counted anew from the first; stamps stay."""
     frames = tuple(
         replace(frame, index=recording.first + (frame.index - recording.first) // every)
@@ -49,7 +48,7 @@ def every_nth(recording: Recording, every: int) -> Recording:
     return replace(recording, frames=frames, length=-(-recording.length // every))
 
 
-def given_objects(frame: FrameTruth) -> FrameTruth:
+def given_objects(frame: AnnotatedFrame) -> AnnotatedFrame:
     """The objects of a truth that a tracker should report: pedestrians that are judged (MOT), all of KITTI's.
 
     The best visible first, the larger first among equals: association goes through detections in the order of their
@@ -63,7 +62,7 @@ def given_objects(frame: FrameTruth) -> FrameTruth:
     return frame.select(order[keep[order]])
 
 
-def true_displacements(frame: FrameTruth, previous: FrameTruth | None) -> NDArray[np.float32]:
+def true_displacements(frame: AnnotatedFrame, previous: AnnotatedFrame | None) -> NDArray[np.float32]:
     """(N, 2) px: from each object's centre to its centre in the previous frame; 0 for one that was not there."""
     result = np.zeros((len(frame.tracks), 2), np.float32)
     if previous is None:
@@ -77,7 +76,7 @@ def true_displacements(frame: FrameTruth, previous: FrameTruth | None) -> NDArra
 
 
 def borrowed_displacements(
-    detections: Detections, frame: FrameTruth, shifts: NDArray[np.float32]
+    detections: Detections, frame: AnnotatedFrame, shifts: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """(N, 2) px: the displacement of the true object that each detection overlaps most (IoU at least 0.5), else its
     own.
@@ -91,13 +90,13 @@ def borrowed_displacements(
     return result
 
 
-def track(truth: Recording, given: Recording, config: TrackerConfig) -> Recording:
+def track(truth: VideoSequence, given: VideoSequence, config: TrackerConfig) -> VideoSequence:
     """The tracker's answer to the boxes of `given`, the truth itself or public detections, frame by frame."""
     boxes = {frame.index: frame for frame in given}
     said = {frame.index: frame for frame in truth}
     step = _step(truth)
     nothing = tracks_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
-    empty = FrameTruth(0, 0.0, nothing)
+    empty = AnnotatedFrame(0, 0.0, nothing)
     tracks: Tracks | None = None
     next_id, previous, image = 1, None, None
     frames = []
@@ -110,14 +109,14 @@ def track(truth: Recording, given: Recording, config: TrackerConfig) -> Recordin
         if tracks is None:
             tracks = begin(detections.select(np.zeros(0, np.int64)), 1, stamp)
         tracks, next_id = update(tracks, next_id, detections, stamp, step, float(_ALL), config)
-        frames.append(FrameTruth(index, stamp, tracks.select(tracks.hits > 0)))
+        frames.append(AnnotatedFrame(index, stamp, tracks.select(tracks.hits > 0)))
         previous = frame
     return replace(truth, classes=given.classes, frames=tuple(frames))
 
 
 def _shifts(
-    frame: FrameTruth,
-    previous: FrameTruth | None,
+    frame: AnnotatedFrame,
+    previous: AnnotatedFrame | None,
     detections: Detections,
     image: NDArray[np.uint8] | None,
     motion: str,
@@ -137,7 +136,7 @@ def _shifts(
     return shifts if is_truth else borrowed_displacements(detections, frame, shifts), None
 
 
-def _picture(frame: FrameTruth) -> NDArray[np.uint8]:
+def _picture(frame: AnnotatedFrame) -> NDArray[np.uint8]:
     import cv2
 
     picture = cv2.imread(str(frame.image))
@@ -146,8 +145,8 @@ def _picture(frame: FrameTruth) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def _step(recording: Recording) -> float:
-    """s between two frames of a recording that may have been thinned out."""
+def _step(recording: VideoSequence) -> float:
+    """S between two frames of a recording that may have been thinned out."""
     if len(recording.frames) > 1:
         one, two = recording.frames[0], recording.frames[-1]
         return (two.stamp - one.stamp) / (two.index - one.index)
@@ -155,8 +154,8 @@ def _step(recording: Recording) -> float:
 
 
 def compare_motions(
-    recordings: Sequence[Recording],
-    given: Mapping[str, Recording] | None = None,
+    recordings: Sequence[VideoSequence],
+    given: Mapping[str, VideoSequence] | None = None,
     motions: Iterable[str] = MOTIONS,
     every: Iterable[int] = (1,),
     config: TrackerConfig | None = None,
@@ -182,7 +181,9 @@ def compare_motions(
     return cells, notes
 
 
-def _pair(recording: Recording, given: Mapping[str, Recording] | None, config: TrackerConfig, every: int) -> Pair:
+def _pair(
+    recording: VideoSequence, given: Mapping[str, VideoSequence] | None, config: TrackerConfig, every: int
+) -> Pair:
     truth = every_nth(recording, every)
     fed = replace(truth, frames=tuple(map(given_objects, truth)))
     if given is None:

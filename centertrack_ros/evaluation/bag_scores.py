@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.datasets.bag_tracks import aligned, read_tracks
-from centertrack_ros.datasets.records import DataError
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.consistency import bag_figures, track_figures
 from centertrack_ros.evaluation.matching import Pairs
 from centertrack_ros.evaluation.tables import FORMAT
 from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.io.errors import DataError
 
 
 def truth_pairs(results: Path, truth: Path, results_prefix: str = "", truth_prefix: str = "") -> Pairs:
@@ -40,7 +40,7 @@ def truth_pairs(results: Path, truth: Path, results_prefix: str = "", truth_pref
     return Pairs(tuple(pairs), tuple(notes))
 
 
-def _renamed(results: Recording, wanted: tuple[str, ...]) -> Recording:
+def _renamed(results: VideoSequence, wanted: tuple[str, ...]) -> VideoSequence:
     """The results with the truth's spelling of their classes: COCO's person is a pedestrian, KITTI writes Car.
 
     A class that the truth does not have keeps its name, but for the only class of either side, which is the other's.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.nuscenes import devkit
-from centertrack_ros.datasets.records import FrameTruth
+from centertrack_ros.datasets.records import AnnotatedFrame
 from centertrack_ros.evaluation.trackeval_metrics import Pair
 from centertrack_ros.types import Detections
 
@@ -54,8 +54,8 @@ def solid_errors(pairs: Iterable[Pair]) -> dict[str, dict[str, dict[str, float |
 
 def _judge_frame(
     pair: Pair,
-    frame: FrameTruth,
-    answer: FrameTruth | None,
+    frame: AnnotatedFrame,
+    answer: AnnotatedFrame | None,
     name: str,
     rows: dict[tuple[str, str], list[dict[str, float]]],
     counts: dict[tuple[str, str], int],
@@ -79,7 +79,7 @@ def _known(detections: Detections) -> NDArray[np.bool_]:
     return np.isfinite(detections.locations).all(axis=1) & (detections.dimensions > 0).all(axis=1)
 
 
-def _of_class(frame: FrameTruth, classes: tuple[str, ...], name: str) -> Detections:
+def _of_class(frame: AnnotatedFrame, classes: tuple[str, ...], name: str) -> Detections:
     detections = frame.tracks.detections
     return detections.select(_known(detections) & (detections.class_ids == classes.index(name)))
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TIMING = "centertrack_ros/msg/FrameTiming"
 
 
-def track_figures(recording: Recording) -> dict[str, float | int]:
+def track_figures(recording: VideoSequence) -> dict[str, float | int]:
     """Of one camera's results. Lengths in frames and s; a gap is a time in which a track was gone and came back."""
     frames: dict[int, list[int]] = defaultdict(list)
     for frame in recording:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import FrameTruth, Sequence, empty_tracks
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.evaluation.trackeval_metrics import Pair
 from centertrack_ros.geometry.boxes2d import iou
 
@@ -22,8 +22,8 @@ _LEAST_OVERLAP = 0.5
 class Moment:
     """One frame: what is true and what was found, as indices; `switched` true rows have another track than before."""
 
-    truth: FrameTruth
-    found: FrameTruth
+    truth: AnnotatedFrame
+    found: AnnotatedFrame
     pairs: tuple[tuple[int, int], ...]
     missed: tuple[int, ...]
     wrong: tuple[int, ...]
@@ -52,24 +52,30 @@ def moments(pair: Pair) -> list[Moment]:
     latest: dict[int, int] = {}  # the same, only of the frame before
     result = []
     for index in sorted(set(answers) | set(said)):
-        truth = _judged(said.get(index, FrameTruth(index, 0.0, empty_tracks())))
-        found = answers.get(index, FrameTruth(index, 0.0, empty_tracks()))
+        truth = _judged(said.get(index, AnnotatedFrame(index, 0.0, empty_tracks())))
+        found = answers.get(index, AnnotatedFrame(index, 0.0, empty_tracks()))
         result.append(_moment(truth, found, _same_class(pair.truth, truth, pair.results, found), before, latest))
     return result
 
 
-def _judged(frame: FrameTruth) -> FrameTruth:
+def _judged(frame: AnnotatedFrame) -> AnnotatedFrame:
     return frame.select(np.asarray(frame.flags["considered"], bool)) if "considered" in frame.flags else frame
 
 
-def _same_class(truth: Sequence, one: FrameTruth, results: Sequence, two: FrameTruth) -> NDArray[np.bool_]:
+def _same_class(
+    truth: VideoSequence, one: AnnotatedFrame, results: VideoSequence, two: AnnotatedFrame
+) -> NDArray[np.bool_]:
     kinds = np.array([truth.classes[k].lower() for k in one.tracks.detections.class_ids])
     found = np.array([results.classes[k].lower() for k in two.tracks.detections.class_ids])
     return kinds[:, None] == found[None, :]
 
 
 def _moment(
-    truth: FrameTruth, found: FrameTruth, allowed: NDArray[np.bool_], before: dict[int, int], latest: dict[int, int]
+    truth: AnnotatedFrame,
+    found: AnnotatedFrame,
+    allowed: NDArray[np.bool_],
+    before: dict[int, int],
+    latest: dict[int, int],
 ) -> Moment:
     from scipy.optimize import linear_sum_assignment
 

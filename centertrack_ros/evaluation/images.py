@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import FrameTruth
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.io.image_decoding import ImageError
 from centertrack_ros.io.rosbag import BagReader, is_bag, stamp_ns
 from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE, decode_image, open_source
@@ -20,7 +19,7 @@ Image = NDArray[np.uint8]
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def pictures(recording: Recording, frames: Sequence[FrameTruth], place: Path | None) -> dict[int, Image]:
+def pictures(recording: VideoSequence, frames: Sequence[AnnotatedFrame], place: Path | None) -> dict[int, Image]:
     """Index -> BGR picture of those of `frames` that have one.
 
     place  folder with NAME/000001.jpg, NAME/img1/… or the files themselves for a single recording; a video, whose
@@ -69,7 +68,7 @@ def _in_order(path: Path, wanted: Mapping[int, int]) -> dict[int, Image]:
     return found
 
 
-def _from_bag(path: Path, name: str, frames: Sequence[FrameTruth]) -> dict[int, Image]:
+def _from_bag(path: Path, name: str, frames: Sequence[AnnotatedFrame]) -> dict[int, Image]:
     """By the stamps that frames of a bag have as their token."""
     wanted = {int(frame.token): frame.index for frame in frames if frame.token.isdigit()}
     found: dict[int, Image] = {}

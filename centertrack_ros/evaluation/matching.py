@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import kitti, mot
-from centertrack_ros.datasets.records import DataError, Sequence
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.io.errors import DataError
 
 _RESULT_NAMES = ("tracks.txt", "results.txt", "test.txt")
 
@@ -133,7 +134,7 @@ def _chosen(files: dict[str, Path], sequences: tuple[str, ...], folder: Path) ->
     return {name: files[name] for name in sequences}
 
 
-def truth_as_results(truth: Sequence) -> Sequence:
+def truth_as_results(truth: VideoSequence) -> VideoSequence:
     """The judged objects of `truth` as a perfect tracker would report them."""
     frames = tuple(frame.select(frame.flags["considered"]) if "considered" in frame.flags else frame for frame in truth)
     return replace(truth, frames=frames)

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import nuscenes as data
-from centertrack_ros.datasets.records import DataError
 from centertrack_ros.evaluation.parallel import Place, run_all
+from centertrack_ros.io.errors import DataError
 
 Boxes = Mapping[str, list[dict[str, Any]]]
 SPLITS = ("mini_val", "mini_train", "val", "train", "test")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.datasets.records import Sequence
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.tables import write_json
 from centertrack_ros.evaluation.trackeval_metrics import (
     Pair,
@@ -181,7 +181,7 @@ def _pair_digest(pair: Pair, what: str) -> str:
     return digest.hexdigest()
 
 
-def _add(digest: Any, sequence: Sequence) -> None:
+def _add(digest: Any, sequence: VideoSequence) -> None:
     digest.update(f"{sequence.name} {sequence.classes} {sequence.first} {sequence.length}".encode())
     for frame in sequence:
         found = frame.tracks.detections

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation import plots
 from centertrack_ros.evaluation.frame_errors import lives, moments, worst
 from centertrack_ros.evaluation.images import pictures
@@ -140,7 +140,7 @@ def _of_kinds(pair: Pair, kinds: Iterable[str]) -> Pair:
     """Only the classes that were judged: what else is there is neither missed nor wrong."""
     judged = {kind.lower() for kind in kinds}
 
-    def kept(side: Recording) -> Recording:
+    def kept(side: VideoSequence) -> VideoSequence:
         ids = [number for number, name in enumerate(side.classes) if name.lower() in judged]
         frames = tuple(frame.select(np.isin(frame.tracks.detections.class_ids, ids)) for frame in side)
         return replace(side, frames=frames)

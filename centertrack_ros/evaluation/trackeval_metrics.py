@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import kitti, mot
-from centertrack_ros.datasets.records import FrameTruth, Sequence
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 
 METRICS = ("HOTA", "CLEAR", "Identity", "Count")
 BENCHMARKS = ("MOT15", "MOT16", "MOT17", "MOT20")
@@ -44,8 +44,8 @@ class TrackScores:
 class Pair:
     """A recording's truth and a tracker's answer to it; frames are matched by index."""
 
-    truth: Sequence
-    results: Sequence
+    truth: VideoSequence
+    results: VideoSequence
 
 
 def trackeval_module() -> Any:
@@ -106,7 +106,7 @@ def score_mot(pairs: Iterable[Pair], benchmark: str | None = None) -> TrackScore
         return _run(trackeval, trackeval.datasets.MotChallenge2DBox, config)
 
 
-def mot_benchmark(truths: Iterable[Sequence]) -> str:
+def mot_benchmark(truths: Iterable[VideoSequence]) -> str:
     """The rules that fit: by the name (MOT16-…, MOT20-…), else MOT17's when the truth has classes, else MOT15's.
 
     MOT15's rules filter nothing.
@@ -235,23 +235,23 @@ def _renumbered(pair: Pair) -> Pair:
     """Frames counted from 1."""
     shift = 1 - pair.truth.first
 
-    def moved(sequence: Sequence) -> Sequence:
+    def moved(sequence: VideoSequence) -> VideoSequence:
         return replace(sequence, frames=tuple(replace(frame, index=frame.index + shift) for frame in sequence), first=1)
 
     return Pair(moved(pair.truth), moved(pair.results))
 
 
-def _as_pedestrians(frame: FrameTruth) -> FrameTruth:
+def _as_pedestrians(frame: AnnotatedFrame) -> AnnotatedFrame:
     detections = replace(frame.tracks.detections, class_ids=np.zeros(len(frame.tracks), np.int64))
     return replace(frame, tracks=replace(frame.tracks, detections=detections))
 
 
-def present_classes(truth: Sequence) -> set[str]:
+def present_classes(truth: VideoSequence) -> set[str]:
     """Names of the classes of which the sequence has objects."""
     return {truth.classes[kind] for frame in truth for kind in np.unique(frame.tracks.detections.class_ids).tolist()}
 
 
-def _only(sequence: Sequence, name: str) -> Sequence:
+def _only(sequence: VideoSequence, name: str) -> VideoSequence:
     """The objects of one class, as the only class."""
     kind = sequence.classes.index(name) if name in sequence.classes else -1
     frames = tuple(_as_pedestrians(frame.select(frame.tracks.detections.class_ids == kind)) for frame in sequence)

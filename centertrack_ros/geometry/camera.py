@@ -125,7 +125,7 @@ class Camera:
         return pixels[:, :2] / pixels[:, 2:]
 
     def unproject(self, pixels: NDArray[np.floating], depths: NDArray[np.floating]) -> NDArray[np.float64]:
-        """px (N, 2) of the undistorted image and depths (N,), m -> points (N, 3); the inverse of `project`.
+        """Px (N, 2) of the undistorted image and depths (N,), m -> points (N, 3); the inverse of `project`.
 
         `depths` is the third coordinate of projection @ (X, Y, Z, 1), as the official depth head gives it: with a
         translation in the last row of P it differs from Z by that.
@@ -139,7 +139,7 @@ class Camera:
         return np.concatenate([xy, z[:, None]], axis=1)
 
     def undistort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """px (N, 2) of the image as it arrives -> px of the ideal image with the same projection."""
+        """Px (N, 2) of the image as it arrives -> px of the ideal image with the same projection."""
         values = np.asarray(pixels, np.float64).reshape(-1, 2)
         if not self.is_distorted or not len(values):
             return values.copy()
@@ -153,7 +153,7 @@ class Camera:
         return ideal
 
     def distort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """px (N, 2) of the ideal image -> px of the image as it arrives; the inverse of `undistort`."""
+        """Px (N, 2) of the ideal image -> px of the image as it arrives; the inverse of `undistort`."""
         values = np.asarray(pixels, np.float64).reshape(-1, 2)
         if not self.is_distorted or not len(values):
             return values.copy()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def write_picture(path: Path, image: NDArray[Any], quality: int = 95) -> None:
+def write_image(path: Path, image: NDArray[Any], quality: int = 95) -> None:
     """Write an image (H, W, 3) BGR uint8 in the format of the suffix; `quality` is a JPEG's. Raises OSError."""
     import cv2
 
@@ -18,7 +18,7 @@ def write_picture(path: Path, image: NDArray[Any], quality: int = 95) -> None:
         raise OSError(f"{path}: the image could not be written")
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | None:
+def read_image(path: Path) -> NDArray[np.uint8] | None:
     """(H, W, 3) BGR, upright as its EXIF says; None for a file that is missing, no picture, or a JPEG cut short, which
     OpenCV would fill up with grey.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from centertrack_ros.datasets.records import DataError
+from centertrack_ros.io.errors import DataError
 
 # Definitions that no distribution's core holds: package -> its folder in this source tree.
 _EXTRA_PACKAGES = {"vision_msgs": "compat/vision_msgs/msg", "centertrack_ros": "msg"}

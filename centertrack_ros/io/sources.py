@@ -17,7 +17,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.rosbag import BagReader, Topic, is_bag, stamp_ns
-from centertrack_ros.tracking.pipeline import Frame
+from centertrack_ros.types import Frame
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"

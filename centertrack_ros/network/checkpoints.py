@@ -227,7 +227,7 @@ def _unpickle(path: Path) -> object:
 def _why_unreadable(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         start = file.read(2)
-    if start == b"PK" and not zipfile.is_zipfile(path) or isinstance(error, EOFError):
+    if (start == b"PK" and not zipfile.is_zipfile(path)) or isinstance(error, EOFError):
         return "it is truncated"
     stranger = re.search(r"GLOBAL ([\w.]+)", str(error))
     if stranger:

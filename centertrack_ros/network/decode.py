@@ -53,7 +53,7 @@ def strongest(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _columns_and_rows(cells: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """x and y of flat cells; without `%`, which the ONNX exporter does not know for a width that is not fixed."""
+    """X and y of flat cells; without `%`, which the ONNX exporter does not know for a width that is not fixed."""
     rows = torch.div(cells, width, rounding_mode="floor")
     return cells - rows * width, rows
 

@@ -114,7 +114,7 @@ def _wide(tensor: Tensor | None) -> Tensor | None:
 
 @functools.cache
 def _torchvision_kernel() -> Any:
-    """torchvision's deform_conv2d if it is installed and of this torch, else None."""
+    """Torchvision's deform_conv2d if it is installed and of this torch, else None."""
     try:
         from torchvision.ops import deform_conv2d as kernel  # type: ignore[import-not-found,unused-ignore]
     except Exception:  # a build for another torch fails in many ways

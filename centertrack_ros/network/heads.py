@@ -104,7 +104,7 @@ class SparseHeads(nn.Module):
                 self._tails[name] = nn.Sequential(*[_pointwise(layer) for layer in heads[name][1:]])  # type: ignore[index]
 
     def forward(self, features: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """features (B, F, h, w), index (B, N) flat cells -> head name -> raw values (B, N, C)."""
+        """Features (B, F, h, w), index (B, N) flat cells -> head name -> raw values (B, N, C)."""
         values = {name: gather_cells(head(features), index) for name, head in self._dense.items()}
         for name, head in self._patched.items():
             values[name] = _on_patches(head, features, index)

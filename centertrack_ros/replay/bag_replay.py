@@ -16,10 +16,10 @@ from typing import Any
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from centertrack_ros.datasets.records import DataError
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError
 from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, message_types
 from centertrack_ros.io.sources import (
@@ -36,9 +36,9 @@ from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter
 from centertrack_ros.ros.parameters import tracker_config
 from centertrack_ros.ros.topics import header_stamp_ns
-from centertrack_ros.tracking.pipeline import Frame, Pipeline
+from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.track_boxes import boxes_of
-from centertrack_ros.types import FrameResult, TrackState
+from centertrack_ros.types import Frame, FrameResult, TrackState
 
 NODE = "/centertrack"
 

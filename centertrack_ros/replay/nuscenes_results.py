@@ -10,9 +10,9 @@ import numpy as np
 
 from centertrack_ros.datasets.bag_tracks import TYPE_3D, camera_name, read_tracks
 from centertrack_ros.datasets.bag_writer import TOKEN_TOPIC
-from centertrack_ros.datasets.records import DataError, FrameTruth
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.io.bag_poses import WORLDS, Poses
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 from centertrack_ros.tracking.attributes import ATTRIBUTES
 
@@ -20,7 +20,7 @@ OUTPUT = "/centertrack/output"
 _TRACKS = "centertrack_ros/msg/TrackArray"
 
 
-def world_tracks(source: Path, replayed: Path) -> tuple[list[Recording], list[str]]:
+def world_tracks(source: Path, replayed: Path) -> tuple[list[VideoSequence], list[str]]:
     """The tracks of each camera of a replay with the camera's pose in the world, and notes.
 
     A frame is called by the sample's name that `bag from-nuscenes` left in the source, else by its stamp in ns.
@@ -76,7 +76,7 @@ def _motion(track: Any) -> tuple[tuple[float, ...], str]:
     return (track.velocity.x, track.velocity.y, track.velocity.z), track.attribute
 
 
-def _with_motions(frame: FrameTruth, motions: dict[int, tuple[tuple[float, ...], str]]) -> FrameTruth:
+def _with_motions(frame: AnnotatedFrame, motions: dict[int, tuple[tuple[float, ...], str]]) -> AnnotatedFrame:
     ids = frame.tracks.ids.tolist()
     if not motions or not ids:
         return frame

@@ -17,8 +17,7 @@ from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.stamps import Loss, StampRules, seconds
 from centertrack_ros.ros.logs import ThrottledLog
-from centertrack_ros.tracking.pipeline import Frame
-from centertrack_ros.types import TrackState
+from centertrack_ros.types import Frame, TrackState
 
 _MAX_FRAME_ID = 1000
 

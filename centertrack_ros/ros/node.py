@@ -22,8 +22,8 @@ from centertrack_ros.ros.multi_camera import SurroundView, surround_config
 from centertrack_ros.ros.parameters import Parameters, engine_of, names, tracker_config
 from centertrack_ros.ros.processor import Channel, Processor
 from centertrack_ros.ros.publishers import CameraOutputs
-from centertrack_ros.tracking.pipeline import Frame, Pipeline
-from centertrack_ros.types import TrackState
+from centertrack_ros.tracking.pipeline import Pipeline
+from centertrack_ros.types import Frame, TrackState
 
 # How long a deactivation waits for the frame in work. SIGTERM must end the process within 2 s.
 _STOP_S = 1.0

@@ -13,9 +13,9 @@ from centertrack_ros.ros.frames import Frames, Goal, Placed
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.multi_camera import Sight, SurroundView
 from centertrack_ros.ros.publishers import CameraOutputs, Timing
-from centertrack_ros.tracking.pipeline import Frame, Pipeline
+from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.velocity_filter import filter_velocities
-from centertrack_ros.types import FrameResult, Tracks, TrackState, VelocityFilters
+from centertrack_ros.types import Frame, FrameResult, Tracks, TrackState, VelocityFilters
 
 
 @dataclass

@@ -20,9 +20,8 @@ from centertrack_ros.geometry import gaussian
 from centertrack_ros.ros.frames import Placed
 from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter, label_info
-from centertrack_ros.tracking.pipeline import Frame
 from centertrack_ros.tracking.track_boxes import boxes_of
-from centertrack_ros.types import FrameResult
+from centertrack_ros.types import Frame, FrameResult
 from centertrack_ros.visualization import drawing
 
 _QOS = QoSProfile(depth=5)

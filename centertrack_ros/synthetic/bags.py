@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from centertrack_ros.datasets.bag_writer import write_bag
-from centertrack_ros.datasets.records import FrameTruth, Sequence
-from centertrack_ros.io.image_files import write_picture
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
+from centertrack_ros.io.image_files import write_image
 from centertrack_ros.synthetic.actors import CLASSES
 from centertrack_ros.synthetic.annotations import StreetFrame
 from centertrack_ros.synthetic.coco_video import JPEG_QUALITY
@@ -19,30 +19,30 @@ from centertrack_ros.synthetic.config import StreetConfig
 from centertrack_ros.synthetic.street import Street
 
 
-def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, Sequence]:
+def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, VideoSequence]:
     """Camera name -> its recording, in lower case; the images are written to `folder`. Raises OSError.
 
     The truth is of the road users that a detector may be asked to find, those that are seen well enough.
     """
-    frames: dict[str, list[FrameTruth]] = {}
+    frames: dict[str, list[AnnotatedFrame]] = {}
     for frame in Street(config):
         camera = frame.camera_name.lower()
         path = folder / camera / f"{frame.index:06d}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, frame.image, JPEG_QUALITY)
+        write_image(path, frame.image, JPEG_QUALITY)
         frames.setdefault(camera, []).append(_truth(frame, path))
     size = (config.height, config.width)
     return {
-        camera: Sequence(camera, tuple(CLASSES), tuple(one), 0, config.frames, config.rate, size)
+        camera: VideoSequence(camera, tuple(CLASSES), tuple(one), 0, config.frames, config.rate, size)
         for camera, one in frames.items()
     }
 
 
-def _truth(frame: StreetFrame, path: Path) -> FrameTruth:
+def _truth(frame: StreetFrame, path: Path) -> AnnotatedFrame:
     tracks = frame.tracks.select(np.flatnonzero(frame.clear()))
     if not frame.has_3d:
         tracks = replace(tracks, detections=replace(tracks.detections, locations=None, dimensions=None))
-    return FrameTruth(frame.index, frame.stamp, tracks, image=path, camera=frame.camera, pose=frame.pose)
+    return AnnotatedFrame(frame.index, frame.stamp, tracks, image=path, camera=frame.camera, pose=frame.pose)
 
 
 def write_street_bags(

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from centertrack_ros.io.image_files import write_picture
+from centertrack_ros.io.image_files import write_image
 from centertrack_ros.synthetic.actors import CLASSES
 from centertrack_ros.synthetic.annotations import StreetFrame
 from centertrack_ros.synthetic.config import StreetConfig
@@ -99,7 +99,7 @@ def _pictures(folder: Path, config: StreetConfig, suffix: str) -> Iterator[_Pict
         name = f"{video}/{frame.index + 1:06d}{suffix}"
         path = folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, frame.image, JPEG_QUALITY)
+        write_image(path, frame.image, JPEG_QUALITY)
         image = {
             "file_name": name,
             "width": frame.camera.width,

@@ -36,7 +36,7 @@ def noise(
     for i, cells in enumerate(octaves):
         grid = rng.standard_normal((cells, cells)).astype(np.float32)
         padded = np.pad(grid, 2, mode="wrap")
-        scale = (int(round(width * (cells + 4) / cells)), int(round(height * (cells + 4) / cells)))
+        scale = (round(width * (cells + 4) / cells), round(height * (cells + 4) / cells))
         big = cv2.resize(padded, scale, interpolation=cv2.INTER_CUBIC)
         y, x = (big.shape[0] - height) // 2, (big.shape[1] - width) // 2
         total += big[y : y + height, x : x + width] / (i + 1)

@@ -3,8 +3,8 @@
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.multi_camera.fusion import SurroundTracker
 from centertrack_ros.tracking.multi_camera.records import CameraTracks, SurroundConfig, SurroundResult, SurroundTracks
-from centertrack_ros.tracking.pipeline import Frame, Pipeline, Tracker
-from centertrack_ros.types import Detections, FrameResult, Tracks, TrackState
+from centertrack_ros.tracking.pipeline import Pipeline, Tracker
+from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
 __all__ = [
     "CameraTracks",

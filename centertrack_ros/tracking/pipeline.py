@@ -24,27 +24,10 @@ from centertrack_ros.tracking.lifting import focal_correction, lift_heads
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
 from centertrack_ros.tracking.size_prior import SizePriorLifter
-from centertrack_ros.types import Detections, FrameResult, Tracks, TrackState
+from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One camera image to track in.
-
-    image   BGR uint8 (H, W, 3);  stamp  s;  camera  if it is calibrated
-    public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
-            mode)
-    initial  objects that are known at the first frame: they begin the tracks before it is looked at
-    """
-
-    image: NDArray[np.uint8]
-    stamp: float
-    camera: Camera | None = None
-    public_centers: NDArray[np.floating] | None = None
-    initial: Detections | None = None
 
 
 @dataclass

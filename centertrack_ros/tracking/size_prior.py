@@ -25,7 +25,7 @@ class SizePrior:
 
     @property
     def seen_width(self) -> float:
-        """m across the view, averaged over all headings: the mean of |w cos| + |l sin|."""
+        """M across the view, averaged over all headings: the mean of |w cos| + |l sin|."""
         return 2 / np.pi * (self.width + self.length)
 
 

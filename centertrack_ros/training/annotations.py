@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import DataError
+from centertrack_ros.io.errors import DataError
 
 Array = NDArray[Any]
 # What a class of the data becomes: a class of the model; None: an ignored region; a pair: a cyclist's bicycle and
@@ -66,7 +66,8 @@ class AnnotatedImage:
 class Collection:
     """Images of one kind. `unlabelled` (U,) classes of the model that its annotations do not cover; `problems`: why
     how many
-    annotations were left out."""
+    annotations were left out.
+    """
 
     name: str
     images: tuple[AnnotatedImage, ...]
@@ -339,7 +340,7 @@ def _all_known(rows: Sequence[Mapping[str, Any]], key: str, width: int, positive
     if values.size != len(rows) * width:
         return None
     low, high = values.min(), values.max()  # NaN when any of them is
-    if not (-LARGEST <= low and high <= LARGEST) or (positive and low <= 0):
+    if not (low >= -LARGEST and high <= LARGEST) or (positive and low <= 0):
         return None
     return values.reshape(-1, width)
 

@@ -170,7 +170,8 @@ def vary_color(rng: np.random.Generator, image: NDArray[np.uint8], how: Augmenta
 class Prior:
     """peaks (M, 3) int: x, y, radius in input px for `geometry.gaussian.render`; centers (N, 2) input px where the
     network is to
-    look for each of the N previous objects, NaN for those outside of the input."""
+    look for each of the N previous objects, NaN for those outside of the input.
+    """
 
     peaks: NDArray[np.int64]
     centers: Array

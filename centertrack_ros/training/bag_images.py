@@ -12,7 +12,7 @@ import numpy as np
 
 from centertrack_ros.evaluation.tables import write_json
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.io.image_files import write_picture
+from centertrack_ros.io.image_files import write_image
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import BagSource, camera_names, image_topics
 
@@ -60,7 +60,7 @@ def _write(bag: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
         rows = found.setdefault(name, [])
         for number, frame in enumerate(BagSource(bag, image_topic=topic)):
             file = Path(name) / f"{number:06d}.jpg"
-            write_picture(folder / file, frame.image)
+            write_image(folder / file, frame.image)
             rows.append({"file": file.as_posix(), "stamp": frame.stamp, "camera": _values(frame.camera)})
     return found
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from centertrack_ros.datasets import dgp, kitti, mot, nuscenes
-from centertrack_ros.datasets.records import DataError, FrameTruth, tracks_of
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.training.annotations import Collection, map_by_name
 from centertrack_ros.training.recordings import KITTI_LIKE, MOT_LIKE, NAMELESS, from_recordings
 
@@ -49,7 +49,7 @@ def _usual_map(kind: str, names: Sequence[str], classes: Sequence[str]) -> dict[
     return map_by_name(names, classes)
 
 
-def _kitti(entry: DataEntry) -> Iterable[Recording]:
+def _kitti(entry: DataEntry) -> Iterable[VideoSequence]:
     root = Path(entry.folder)
     names = entry.sequences or sorted(path.stem for path in (root / "label_02").glob("*.txt"))
     if not names:
@@ -62,20 +62,20 @@ def _kitti(entry: DataEntry) -> Iterable[Recording]:
     return found
 
 
-def _with_missing(recording: Recording, truth: Recording) -> Recording:
+def _with_missing(recording: VideoSequence, truth: VideoSequence) -> VideoSequence:
     """The recording with the frames that have truth but no picture, so that they are counted."""
     there = {frame.index for frame in recording}
     missing = [frame for frame in truth if frame.index not in there]
     return replace(recording, frames=tuple(sorted([*recording, *missing], key=lambda frame: frame.index)))
 
 
-def _nuscenes(entry: DataEntry) -> Iterable[Recording]:
+def _nuscenes(entry: DataEntry) -> Iterable[VideoSequence]:
     if entry.annotations:
         return nuscenes.read_sample_info(entry.annotations)
     return nuscenes.read_database(entry.folder, entry.version, entry.sequences)
 
 
-def _mot(entry: DataEntry) -> Iterable[Recording]:
+def _mot(entry: DataEntry) -> Iterable[VideoSequence]:
     root = Path(entry.folder)
     folders = [root / name for name in entry.sequences] or sorted(path.parents[1] for path in root.glob("**/gt/gt.txt"))
     if not folders:
@@ -83,11 +83,11 @@ def _mot(entry: DataEntry) -> Iterable[Recording]:
     return [_with_missing(mot.read_sequence(folder), mot.read_truth(folder / "gt" / "gt.txt")) for folder in folders]
 
 
-def _dgp(entry: DataEntry) -> Iterable[Recording]:
+def _dgp(entry: DataEntry) -> Iterable[VideoSequence]:
     return [recording for scene in dgp.find_scenes(entry.folder) for recording in dgp.read_scene(scene)]
 
 
-def _crowdhuman(entry: DataEntry) -> Iterable[Recording]:
+def _crowdhuman(entry: DataEntry) -> Iterable[VideoSequence]:
     """Each image a recording of its own; what is marked to be ignored, and crowds (`mask`), are ignored regions."""
     path, images = Path(entry.annotations), Path(entry.images)
     found = []
@@ -106,7 +106,9 @@ def _crowdhuman(entry: DataEntry) -> Iterable[Recording]:
         tracks = tracks_of(np.arange(1, count + 1), np.zeros(count, np.int64), np.ones(count), boxes)
         ignore = np.array([box for box, person in rows if not person], np.float64).reshape(-1, 4)
         picture = next((file for file in files if file.is_file()), None)
-        found.append(Recording(name, ("person",), (FrameTruth(0, 0.0, tracks, ignore=ignore, image=picture),), 0, 1))
+        found.append(
+            VideoSequence(name, ("person",), (AnnotatedFrame(0, 0.0, tracks, ignore=ignore, image=picture),), 0, 1)
+        )
     return found
 
 
@@ -119,7 +121,7 @@ def _is_person(row: dict) -> bool:
     return row["tag"] == "person" and not int(row.get("extra", {}).get("ignore", 0))
 
 
-def _bag(entry: DataEntry) -> Iterable[Recording]:
+def _bag(entry: DataEntry) -> Iterable[VideoSequence]:
     """A bag's pictures, written into `images` on first use, with the detections under `prefix`."""
     from centertrack_ros.datasets.bag_tracks import read_tracks
     from centertrack_ros.training.bag_images import extract

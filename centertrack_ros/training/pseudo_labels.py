@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import FrameTruth
+from centertrack_ros.datasets.records import AnnotatedFrame
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.types import FrameResult
 
@@ -38,11 +38,11 @@ class Certainty:
             raise ValueError(f"length must be at least 1 frame, got {self.length}")
 
 
-def seen(result: FrameResult, **frame: Any) -> FrameTruth:
+def seen(result: FrameResult, **frame: Any) -> AnnotatedFrame:
     """A tracker's answer as a frame: tracks that it saw, and as `ignore` the detections (M, 4) that no track took."""
     tracks = result.tracks.select(np.flatnonzero(result.tracks.hits > 0))
     others = np.zeros((0, 4)) if result.detections is None else result.detections.boxes
-    return FrameTruth(tracks=tracks, ignore=_away_from(others, tracks.detections.boxes), **frame)
+    return AnnotatedFrame(tracks=tracks, ignore=_away_from(others, tracks.detections.boxes), **frame)
 
 
 def _away_from(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
@@ -52,7 +52,7 @@ def _away_from(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
     return boxes[iou(boxes, others).max(axis=1) < _SAME]
 
 
-def certain_labels(frames: Sequence[FrameTruth], certainty: Certainty) -> tuple[FrameTruth, ...]:
+def certain_labels(frames: Sequence[AnnotatedFrame], certainty: Certainty) -> tuple[AnnotatedFrame, ...]:
     """The frames of one recording with certain tracks alone.
 
     Other boxes go to `ignore`, and so does the way between two sightings of a certain track, in a straight line: it is
@@ -88,7 +88,7 @@ def _between(sightings: Sequence[tuple[int, NDArray[Any]]]) -> list[tuple[int, N
     return found
 
 
-def _divided(frame: FrameTruth, keep: NDArray[np.int64], hidden: Sequence[NDArray[Any]]) -> FrameTruth:
+def _divided(frame: AnnotatedFrame, keep: NDArray[np.int64], hidden: Sequence[NDArray[Any]]) -> AnnotatedFrame:
     boxes = frame.tracks.detections.boxes
     certain = boxes[keep]
     doubtful = np.concatenate([np.delete(boxes, keep, axis=0), frame.ignore, np.array(hidden).reshape(-1, 4)])

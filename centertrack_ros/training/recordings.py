@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import DataError, FrameTruth
-from centertrack_ros.datasets.records import Sequence as Recording
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, ClassMap, Collection, problem_of, size_of
 from centertrack_ros.types import Detections
 
@@ -26,7 +26,7 @@ NAMELESS = ("Person",)  # KITTI's sitting people are nobody's pedestrians
 
 def from_recordings(
     name: str,
-    recordings: Iterable[Recording],
+    recordings: Iterable[VideoSequence],
     classes: Sequence[str],
     class_map: ClassMap,
     labelled: Sequence[str] | None = None,
@@ -64,7 +64,7 @@ def from_recordings(
 
 
 def _image(
-    frame: FrameTruth, size: tuple[int, int], video: int, targets: Sequence[Any], number: Mapping[str, int],
+    frame: AnnotatedFrame, size: tuple[int, int], video: int, targets: Sequence[Any], number: Mapping[str, int],
     problems: Counter[str],
 ) -> AnnotatedImage:  # fmt: skip
     """One frame. `targets` by the data's class: a model class, None for an ignored region, '' for background."""

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
-from centertrack_ros.io.image_files import read_picture
+from centertrack_ros.io.image_files import read_image
 from centertrack_ros.network.profile import VELOCITY_PARTS, ModelProfile
 from centertrack_ros.training.annotations import AnnotatedImage, Collection
 from centertrack_ros.training.augmentation import (
@@ -109,8 +109,8 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         how, image = self.augmentation, self.images[index]
         other = self.previous_of(index, rng)
         previous = self.images[other]
-        pixels = read_picture(image.path)
-        before = pixels if other == index else read_picture(previous.path)
+        pixels = read_image(image.path)
+        before = pixels if other == index else read_image(previous.path)
         if pixels is None or before is None:
             return None
         if pixels.shape[:2] != image.size or before.shape[:2] != previous.size:

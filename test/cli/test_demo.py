@@ -143,14 +143,16 @@ def test_the_recorder_finishes_its_bag_when_it_is_told_to_end(short_clip, tmp_pa
 
 
 def test_a_child_that_fails_is_named_with_what_it_said(tmp_path):
-    with Child(
-        "helper", ["-c", "raise SystemExit('no paper in the printer')"], tmp_path / "log", dict(os.environ)
-    ) as child:
-        with pytest.raises(ChildError, match="helper ended with code 1.*no paper in the printer"):
-            until = time.monotonic() + 20.0
-            while time.monotonic() < until:
-                child.check()
-                time.sleep(0.02)
+    with (
+        Child(
+            "helper", ["-c", "raise SystemExit('no paper in the printer')"], tmp_path / "log", dict(os.environ)
+        ) as child,
+        pytest.raises(ChildError, match="helper ended with code 1.*no paper in the printer"),
+    ):
+        until = time.monotonic() + 20.0
+        while time.monotonic() < until:
+            child.check()
+            time.sleep(0.02)
 
 
 def test_the_demos_parameters_are_those_of_the_command_line():

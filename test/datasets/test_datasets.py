@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from centertrack_ros.datasets import coco_video, kitti, mot, nuscenes
-from centertrack_ros.datasets.records import DataError, FrameTruth, Sequence, frames_of, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
+from centertrack_ros.io.errors import DataError
 
 
-def _sequence(classes: tuple[str, ...], first: int, solid: bool) -> Sequence:
+def _sequence(classes: tuple[str, ...], first: int, solid: bool) -> VideoSequence:
     """Three frames of objects with awkward numbers; the middle one is empty."""
     rng = np.random.default_rng(5)
     count = 7
@@ -28,10 +29,10 @@ def _sequence(classes: tuple[str, ...], first: int, solid: bool) -> Sequence:
     kinds = np.arange(count) % len(classes)
     tracks = tracks_of(np.arange(count) + 3, kinds, rng.uniform(0, 1, count), boxes, **extra)
     frames = frames_of(np.array([0, 0, 0, 0, 2, 2, 2]) + first, tracks, rate=10.0, first=first)
-    return Sequence("one", classes, frames, first, 3, 10.0, (375, 1242))
+    return VideoSequence("one", classes, frames, first, 3, 10.0, (375, 1242))
 
 
-def _same(one: Sequence, two: Sequence, fields: tuple[str, ...]) -> None:
+def _same(one: VideoSequence, two: VideoSequence, fields: tuple[str, ...]) -> None:
     filled = [frame for frame in two if len(frame.tracks)]
     assert [frame.index for frame in one] == [frame.index for frame in filled]
     for a, b in zip(one, filled, strict=True):
@@ -41,7 +42,7 @@ def _same(one: Sequence, two: Sequence, fields: tuple[str, ...]) -> None:
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9, err_msg=field)
 
 
-def _snapshot(sequence: Sequence) -> list[bytes]:
+def _snapshot(sequence: VideoSequence) -> list[bytes]:
     return [frame.tracks.detections.boxes.tobytes() for frame in sequence]
 
 
@@ -195,7 +196,7 @@ def test_missing_folders_are_named(tmp_path):
 
 
 def test_frames_without_pose_cannot_be_written_for_nuscenes():
-    frame = FrameTruth(3, 0.0, _sequence(("car",), 0, solid=True).frames[0].tracks)
+    frame = AnnotatedFrame(3, 0.0, _sequence(("car",), 0, solid=True).frames[0].tracks)
     with pytest.raises(ValueError, match="frame 3: nuScenes results need the camera's pose"):
         nuscenes.global_boxes(frame, ("car",))
 

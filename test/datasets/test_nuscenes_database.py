@@ -13,7 +13,7 @@ pytest.importorskip("motmetrics")
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.datasets.bag_tracks import read_tracks
-from centertrack_ros.datasets.records import DataError
+from centertrack_ros.io.errors import DataError
 
 SAMPLES, STEP = 4, 500_000  # µs
 FRONT = [0.5, -0.5, 0.5, -0.5]  # w x y z: optical axes of a camera that looks along the vehicle's x

@@ -11,7 +11,7 @@ import pytest
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import bag_tracks, mot
 from centertrack_ros.datasets.bag_writer import write_bag
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.bag_scores import truth_pairs
 from centertrack_ros.evaluation.box3d_errors import solid_errors
 from centertrack_ros.geometry.camera import Camera
@@ -22,7 +22,7 @@ pytest.importorskip("rosbags")
 
 def _recording(
     folder: Path, classes: tuple[str, ...] = ("car", "person"), frames: int = 5, shift: float = 0.0
-) -> Sequence:
+) -> VideoSequence:
     """Two objects that come nearer, with pictures of noise; `shift` m moves the 3D boxes away from the camera."""
     rng = np.random.default_rng(3)
     made = []
@@ -42,8 +42,8 @@ def _recording(
             rotations_y=np.array([0.3, -2.0]),
             depths=places[:, 2],
         )
-        made.append(FrameTruth(index, index / 10, tracks, image=path, camera=Camera.from_focal(160, 96, 120.0)))
-    return Sequence("drive", classes, tuple(made), 0, frames, 10.0, (96, 160))
+        made.append(AnnotatedFrame(index, index / 10, tracks, image=path, camera=Camera.from_focal(160, 96, 120.0)))
+    return VideoSequence("drive", classes, tuple(made), 0, frames, 10.0, (96, 160))
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])

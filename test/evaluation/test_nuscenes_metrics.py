@@ -7,12 +7,14 @@ import pytest
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import nuscenes
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 
 POSE = np.array([[0, 0, 1, 100.0], [-1, 0, 0, 200.0], [0, -1, 0, 1.5], [0, 0, 0, 1]])  # looks along the world's x
 
 
-def _sequence(name: str, places: list[tuple[float, float, float]], scores: list[float], token: str = "s0") -> Sequence:
+def _sequence(
+    name: str, places: list[tuple[float, float, float]], scores: list[float], token: str = "s0"
+) -> VideoSequence:
     """Cars whose bottom centres are at `places` (optical frame)."""
     count = len(places)
     tracks = tracks_of(
@@ -25,7 +27,7 @@ def _sequence(name: str, places: list[tuple[float, float, float]], scores: list[
         rotations_y=np.full(count, -np.pi / 2),
         velocities=np.tile([0.0, 0, 3.0], (count, 1)),
     )
-    return Sequence(name, nuscenes.CLASSES, (FrameTruth(0, 0.0, tracks, pose=POSE, token=token),), 0, 1)
+    return VideoSequence(name, nuscenes.CLASSES, (AnnotatedFrame(0, 0.0, tracks, pose=POSE, token=token),), 0, 1)
 
 
 def test_a_car_straight_ahead_stands_upright_in_the_world_and_drives_away():

@@ -115,7 +115,7 @@ def test_a_broken_line_is_named(tmp_path, capsys, results, said):
 
 
 def test_missing_files_are_named(tmp_path, capsys):
-    results, truth = _files(tmp_path, "")
+    results, _truth = _files(tmp_path, "")
     assert main(["evaluate", "mot", "--results", str(results), "--truth", str(tmp_path / "none")]) == 1
     assert "none: no such file or folder with truth" in capsys.readouterr().err
     folder = tmp_path / "labels"
@@ -129,7 +129,7 @@ def test_missing_files_are_named(tmp_path, capsys):
     assert "no truth of sequence 0016; there is 0001" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("sequence, mota, idf1", [("TUD-Campus", 52.6, 55.8), ("TUD-Stadtmitte", 56.4, 64.5)])
+@pytest.mark.parametrize(("sequence", "mota", "idf1"), [("TUD-Campus", 52.6, 55.8), ("TUD-Stadtmitte", 56.4, 64.5)])
 def test_published_scores_of_tud(shared_data, sequence, mota, idf1):
     folder = shared_data / "motmetrics_tud"
     figures = summary(score_mot(mot_pairs(folder, folder, (sequence,)).pairs).combined["pedestrian"])

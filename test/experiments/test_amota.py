@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from centertrack_ros.datasets import nuscenes
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation import nuscenes_metrics
 from experiments.amota import Curve, amota, boxes_of, curve, paths_of
 from experiments.street_clips import poses_of
@@ -13,7 +13,7 @@ POSE = np.array([[0, 0, 1, 100.0], [-1, 0, 0, 200.0], [0, -1, 0, 1.5], [0, 0, 0,
 KINDS = ("car", "pedestrian")
 
 
-def _scene(number: int, noise: float, frames: int = 9) -> Sequence:
+def _scene(number: int, noise: float, frames: int = 9) -> VideoSequence:
     """Twelve objects in straight motion, seen now and then; with noise places, scores and some ids are wrong."""
     street, errors = np.random.default_rng(number), np.random.default_rng(100 + number)
     count = 12
@@ -36,11 +36,11 @@ def _scene(number: int, noise: float, frames: int = 9) -> Sequence:
             dimensions=np.tile([1.5, 1.8, 4.5], (keep.sum(), 1)), locations=places[keep],
             rotations_y=np.zeros(keep.sum()), velocities=np.zeros((keep.sum(), 3)),
         )  # fmt: skip
-        found.append(FrameTruth(index, index * 0.5, tracks, pose=pose, token=f"{number}/{index}"))
-    return Sequence(f"s{number}", nuscenes.CLASSES, tuple(found), 0, frames)
+        found.append(AnnotatedFrame(index, index * 0.5, tracks, pose=pose, token=f"{number}/{index}"))
+    return VideoSequence(f"s{number}", nuscenes.CLASSES, tuple(found), 0, frames)
 
 
-def _curves(truth: list[Sequence], results: list[Sequence]) -> list[Curve]:
+def _curves(truth: list[VideoSequence], results: list[VideoSequence]) -> list[Curve]:
     poses = [poses_of(one) for one in truth]
     return [
         curve(
@@ -69,7 +69,7 @@ def test_it_is_the_devkits_figure() -> None:
 
 def test_the_truth_as_results_is_perfect_and_nothing_is_worth_nothing() -> None:
     truth = [_scene(number, 0.0) for number in range(3)]
-    empty = [Sequence(one.name, one.classes, (), 0, one.length) for one in truth]
+    empty = [VideoSequence(one.name, one.classes, (), 0, one.length) for one in truth]
     assert amota(_curves(truth, truth))[0] == 1.0
     assert amota(_curves(truth, empty))[0] == 0.0
 
@@ -87,21 +87,21 @@ def test_errors_weigh_less_in_the_former_figure() -> None:
     assert amota(curves, alpha=0.2)[0] > amota(curves)[0]
 
 
-def _boxes(ids: list[list[int]], shift: float = 0.0) -> Sequence:
+def _boxes(ids: list[list[int]], shift: float = 0.0) -> VideoSequence:
     """Objects of 20 x 20 px, each at its own place."""
     frames = []
     for index, names in enumerate(ids):
         left = np.array(names)[:, None] % 10 * 50 + shift
         boxes = np.concatenate([left, left * 0, left + 20, left * 0 + 20], axis=1)
         frames.append(
-            FrameTruth(
+            AnnotatedFrame(
                 index, 0.0, tracks_of(np.array(names), np.zeros(len(names), np.int64), np.ones(len(names)), boxes)
             )
         )
-    return Sequence("s", ("car",), tuple(frames), 0, len(ids))
+    return VideoSequence("s", ("car",), tuple(frames), 0, len(ids))
 
 
-def _flat(truth: Sequence, results: Sequence) -> Curve:
+def _flat(truth: VideoSequence, results: VideoSequence) -> Curve:
     return curve([boxes_of(truth, "car")], [boxes_of(results, "car")])
 
 

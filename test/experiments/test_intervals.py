@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.trackeval_metrics import Pair, score_boxes, summary
 from experiments.intervals import (
     Estimate,
@@ -30,8 +30,8 @@ def _pair(number: int) -> Pair:
                 boxes, keep = boxes + rng.normal(0, 6, boxes.shape), rng.random(6) > 0.2
                 ids = rng.permutation(ids) if index == 5 else ids
             tracks = tracks_of(ids, np.array([0, 0, 0, 1, 1, 1]), np.ones(6), boxes).select(keep)
-            frames.append(FrameTruth(index, index * 0.1, tracks))
-        sides.append(Sequence(f"r{number}", ("car", "bus"), tuple(frames), 1, 10))
+            frames.append(AnnotatedFrame(index, index * 0.1, tracks))
+        sides.append(VideoSequence(f"r{number}", ("car", "bus"), tuple(frames), 1, 10))
     return Pair(*sides)
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.trackeval_metrics import Pair
 from experiments.overlap_errors import ERRORS, box_errors, without_ignored
 
 
-def _sequence(**changes: np.ndarray) -> Sequence:
+def _sequence(**changes: np.ndarray) -> VideoSequence:
     """Three frames with a car, a pedestrian and a car far away."""
     fields = {
         "dimensions": np.array([[1.5, 1.8, 4.2], [1.8, 0.6, 0.6], [1.5, 1.8, 4.2]]),
@@ -21,8 +21,8 @@ def _sequence(**changes: np.ndarray) -> Sequence:
     }
     boxes = np.array([[10.0, 10, 60, 50], [100, 10, 120, 70], [200, 30, 212, 40]])
     tracks = tracks_of(np.array([1, 2, 3]), np.array([0, 1, 0]), np.ones(3), boxes, **fields)
-    frames = tuple(FrameTruth(index, index * 0.2, tracks) for index in (1, 2, 3))
-    return Sequence("s", ("car", "pedestrian"), frames, 1, 3)
+    frames = tuple(AnnotatedFrame(index, index * 0.2, tracks) for index in (1, 2, 3))
+    return VideoSequence("s", ("car", "pedestrian"), frames, 1, 3)
 
 
 def test_the_truth_as_results_has_no_errors() -> None:
@@ -75,6 +75,6 @@ def test_what_lies_in_an_ignored_region_is_no_false_alarm_unless_it_is_a_judged_
     truth = replace(truth, frames=tuple(replace(frame, ignore=region) for frame in truth))
     boxes = [[10.0, 10, 60, 50], [100, 10, 120, 70], [200, 30, 212, 40], [70, 20, 90, 40], [300, 20, 330, 40]]
     extra = tracks_of(np.arange(1, 6), np.array([0, 1, 0, 0, 0]), np.ones(5), np.array(boxes))
-    results = replace(truth, frames=tuple(FrameTruth(frame.index, frame.stamp, extra) for frame in truth))
+    results = replace(truth, frames=tuple(AnnotatedFrame(frame.index, frame.stamp, extra) for frame in truth))
     kept = without_ignored(Pair(truth, results)).results
     assert [frame.tracks.ids.tolist() for frame in kept] == [[1, 2, 3, 5]] * 3

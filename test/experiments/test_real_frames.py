@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.trackeval_metrics import Pair
 from experiments.image_boxes import CLASSES, coco_forms, found_above, people_and_cars
 from experiments.real_tracks import RealRow, verdicts
@@ -17,15 +17,17 @@ from experiments.real_tracks import RealRow, verdicts
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _pictures() -> Sequence:
+def _pictures() -> VideoSequence:
     """Two KITTI pictures with a pedestrian, a car, a van and a region of no interest; one frame has no picture."""
     boxes = np.array([[10.0, 10, 30, 70], [100, 10, 160, 50], [200, 10, 280, 60]])
     tracks = tracks_of(np.array([1, 2, 3]), np.array([0, 1, 2]), np.ones(3), boxes)
     frames = tuple(
-        FrameTruth(index, 0.0, tracks, ignore=np.array([[300.0, 0, 400, 90]]), image=Path("a.png") if index else None)
+        AnnotatedFrame(
+            index, 0.0, tracks, ignore=np.array([[300.0, 0, 400, 90]]), image=Path("a.png") if index else None
+        )
         for index in range(3)
     )
-    return Sequence("k", ("Pedestrian", "Car", "Van"), frames, 0, 3)
+    return VideoSequence("k", ("Pedestrian", "Car", "Van"), frames, 0, 3)
 
 
 def test_other_classes_are_neither_asked_for_nor_false() -> None:
@@ -35,7 +37,7 @@ def test_other_classes_are_neither_asked_for_nor_false() -> None:
         assert frame.tracks.detections.class_ids.tolist() == [0, 1]
         assert frame.ignore.tolist() == [[300, 0, 400, 90], [200, 10, 280, 60]]
     on_the_van = tracks_of(np.arange(3), np.array([0, 1, 1]), np.ones(3), _pictures().frames[0].tracks.detections.boxes)
-    results = replace(truth, frames=tuple(FrameTruth(f.index, 0.0, on_the_van) for f in truth))
+    results = replace(truth, frames=tuple(AnnotatedFrame(f.index, 0.0, on_the_van) for f in truth))
     assert found_above([Pair(truth, results)], 0.5) == {"person": (2, 2, 0), "car": (2, 2, 0)}
 
 

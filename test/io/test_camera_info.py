@@ -113,7 +113,7 @@ def with_value(matrix: tuple[float, ...], index: int, value: float) -> list[floa
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    ("changes", "words"),
     [
         ({"k": [0.0] * 9}, "uncalibrated"),
         ({"k": with_value(K, 0, math.nan)}, "NaN or infinite values in K"),

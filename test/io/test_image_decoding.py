@@ -96,7 +96,7 @@ def test_missing_padding_of_the_last_row_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    ("change", "words"),
     [
         ({"width": 0}, "empty"),
         ({"height": 0}, "empty"),
@@ -148,7 +148,7 @@ def make_compressed(extension: str = ".jpg", picture: np.ndarray | None = None):
     return sensor_msgs.CompressedImage(format="bgr8; jpeg compressed bgr8", data=array.array("B", data.tobytes()))
 
 
-@pytest.mark.parametrize("extension, tolerance", [(".jpg", 12), (".png", 0)])
+@pytest.mark.parametrize(("extension", "tolerance"), [(".jpg", 12), (".png", 0)])
 def test_compressed_pictures(extension: str, tolerance: int) -> None:
     got = compressed_to_bgr(make_compressed(extension))
     assert np.abs(got.astype(int) - smooth_picture(48, 64)).max() <= tolerance

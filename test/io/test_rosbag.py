@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from centertrack_ros.datasets.records import DataError
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, BagWriter, is_bag, message_types, stamp_ns, time_message
 
 STORAGES = ("mcap", "sqlite3")

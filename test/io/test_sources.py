@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from centertrack_ros.datasets.records import DataError
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, BagWriter, message_types, time_message
 from centertrack_ros.io.sources import open_source
 from centertrack_ros.visualization.video import CODECS, VideoWriter

@@ -18,7 +18,7 @@ pytest.importorskip("vision_msgs.msg")
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.bag_tracks import read_tracks
 from centertrack_ros.datasets.bag_writer import write_bag
-from centertrack_ros.datasets.records import FrameTruth, Sequence, empty_tracks
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.rosbag import BagReader, BagWriter
 from centertrack_ros.replay.bag_replay import camera_names
@@ -29,7 +29,7 @@ SMALL = ["-p", "model.input_width:=160", "-p", "model.input_height:=128", "-p", 
 LOW = ["-p", "tracker.track_threshold:=0.02", "-p", "tracker.new_threshold:=0.02"]  # something is found in noise
 
 
-def _recording(folder: Path, frames: int = 4, calibrated: bool = True) -> Sequence:
+def _recording(folder: Path, frames: int = 4, calibrated: bool = True) -> VideoSequence:
     rng = np.random.default_rng(8)
     folder.mkdir()
     scene = cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), (320, 240))
@@ -38,8 +38,8 @@ def _recording(folder: Path, frames: int = 4, calibrated: bool = True) -> Sequen
         picture = np.roll(scene, 4 * index, axis=1)
         cv2.imwrite(str(folder / f"{index:06d}.png"), picture)
         camera = Camera.from_focal(320, 240, 250.0) if calibrated else None
-        made.append(FrameTruth(index, index / 10, empty_tracks(), image=folder / f"{index:06d}.png", camera=camera))
-    return Sequence("scene", ("person",), tuple(made), 0, frames, 10.0, (240, 320))
+        made.append(AnnotatedFrame(index, index / 10, empty_tracks(), image=folder / f"{index:06d}.png", camera=camera))
+    return VideoSequence("scene", ("person",), tuple(made), 0, frames, 10.0, (240, 320))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,21 @@ ROS = {"ROS_DOMAIN_ID": str(os.getpid() % 100 + 1), "ROS_AUTOMATIC_DISCOVERY_RAN
 TORCH = ["-p", "model.threads:=1", "-p", "model.engine:=torch"]  # the engines that are faster export for half a minute
 SMALLER = {
     "pseudo-label": ["--threads", "1"],
-    "train": ["--quiet", *"--set steps=2 --set validate_every=2 --set batch=1 --set workers=0 --set threads=1".split()],
+    "train": [
+        "--quiet",
+        *[
+            "--set",
+            "steps=2",
+            "--set",
+            "validate_every=2",
+            "--set",
+            "batch=1",
+            "--set",
+            "workers=0",
+            "--set",
+            "threads=1",
+        ],
+    ],
     "track": ["--threads", "1", "--engine", "torch"],
     "replay": TORCH,
 }
@@ -42,7 +56,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
 
 
-@pytest.fixture()
+@pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     """A folder with the bag `my_drive` and the recipes, as the page supposes."""
     monkeypatch.chdir(tmp_path)

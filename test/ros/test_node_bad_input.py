@@ -242,7 +242,7 @@ def test_weights_that_are_none_fail_the_transition_in_one_line(ros, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "parameter, words",
+    ("parameter", "words"),
     [("tracker.association:=magic", "greedy, hungarian"), ("tracker.max_age:=a_lot", "tracker.max_age")],
 )
 def test_a_start_with_a_wrong_parameter_ends_in_one_sentence(parameter: str, words: str, ros) -> None:

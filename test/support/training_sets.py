@@ -13,7 +13,7 @@ import numpy as np
 
 from centertrack_ros.datasets import coco_video, kitti, mot
 from centertrack_ros.datasets.bag_writer import write_bag
-from centertrack_ros.datasets.records import FrameTruth, Sequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.training.recipe import DataEntry
@@ -27,7 +27,7 @@ KINDS_3D = ("coco_video", "kitti", "nuscenes", "dgp", "bag", "street")
 KINDS_2D = ("mot", "crowdhuman", "yolo")
 
 
-def truth(folder: Path) -> Sequence:
+def truth(folder: Path) -> VideoSequence:
     """A car that drives to the right, a pedestrian who walks to the left, on grey; pictures are in `folder`."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)
@@ -46,17 +46,17 @@ def truth(folder: Path) -> Sequence:
             rotations_y=TURNS, amodal_centers=middles,
             alphas=alphas_from_rotation(TURNS, middles[:, 0], CAMERA.projection[0, 2], CAMERA.focal[0]),
         )  # fmt: skip
-        frames.append(FrameTruth(k + 1, k * 0.1, tracks, image=path, camera=CAMERA))
-    return Sequence("scene", CLASSES, tuple(frames), 1, FRAMES, 10.0, (HEIGHT, WIDTH))
+        frames.append(AnnotatedFrame(k + 1, k * 0.1, tracks, image=path, camera=CAMERA))
+    return VideoSequence("scene", CLASSES, tuple(frames), 1, FRAMES, 10.0, (HEIGHT, WIDTH))
 
 
-def _coco_video(scene: Sequence, folder: Path) -> DataEntry:
+def _coco_video(scene: VideoSequence, folder: Path) -> DataEntry:
     coco_video.write_videos(folder / "annotations.json", [scene])
     images = str(folder / "images")
     return DataEntry("coco_video", annotations=str(folder / "annotations.json"), images=images)
 
 
-def _kitti(scene: Sequence, folder: Path) -> DataEntry:
+def _kitti(scene: VideoSequence, folder: Path) -> DataEntry:
     for name in ("image_02", "label_02", "calib"):
         (folder / name).mkdir()
     (folder / "images").rename(folder / "image_02" / "0007")
@@ -66,11 +66,11 @@ def _kitti(scene: Sequence, folder: Path) -> DataEntry:
     return DataEntry("kitti", folder=str(folder))
 
 
-def _mot(scene: Sequence, folder: Path) -> DataEntry:
+def _mot(scene: VideoSequence, folder: Path) -> DataEntry:
     sequence = folder / "MOT17-99"
     (sequence / "gt").mkdir(parents=True)
     (folder / "images").rename(sequence / "img1")
-    info = f"[Sequence]\nimExt=.png\nframeRate=10\nseqLength={FRAMES}\nimWidth={WIDTH}\nimHeight={HEIGHT}\n"
+    info = f"[VideoSequence]\nimExt=.png\nframeRate=10\nseqLength={FRAMES}\nimWidth={WIDTH}\nimHeight={HEIGHT}\n"
     (sequence / "seqinfo.ini").write_text(info)
     numbers = np.array([mot.CLASSES.index(name) for name in CLASSES])
     frames = []
@@ -87,7 +87,7 @@ def _xywh(box: Any) -> list[float]:
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _crowdhuman(scene: Sequence, folder: Path) -> DataEntry:
+def _crowdhuman(scene: VideoSequence, folder: Path) -> DataEntry:
     """The pedestrian; the car becomes a crowd."""
     lines = []
     for frame in scene:
@@ -101,7 +101,7 @@ def _crowdhuman(scene: Sequence, folder: Path) -> DataEntry:
     return DataEntry("crowdhuman", annotations=str(folder / "annotation.odgt"), images=str(folder / "images"))
 
 
-def _yolo(scene: Sequence, folder: Path) -> DataEntry:
+def _yolo(scene: VideoSequence, folder: Path) -> DataEntry:
     (folder / "labels").mkdir()
     for frame in scene:
         rows = []
@@ -112,7 +112,7 @@ def _yolo(scene: Sequence, folder: Path) -> DataEntry:
     return DataEntry("yolo", images=str(folder / "images"), labels=str(folder / "labels"), names=CLASSES)
 
 
-def _nuscenes(scene: Sequence, folder: Path) -> DataEntry:
+def _nuscenes(scene: VideoSequence, folder: Path) -> DataEntry:
     samples = []
     for frame in scene:
         found, objects = frame.tracks.detections, []
@@ -141,7 +141,7 @@ def _nuscenes(scene: Sequence, folder: Path) -> DataEntry:
     return DataEntry("nuscenes", annotations=str(folder / "sample_info.json"))
 
 
-def _dgp(scene: Sequence, folder: Path) -> DataEntry:
+def _dgp(scene: VideoSequence, folder: Path) -> DataEntry:
     for name in ("calibration", "ontology", "boxes"):
         (folder / name).mkdir()
     lens = {
@@ -172,14 +172,14 @@ def _dgp(scene: Sequence, folder: Path) -> DataEntry:
     return DataEntry("dgp", folder=str(folder))
 
 
-def _dgp_flat(frame: FrameTruth) -> list[dict[str, Any]]:
+def _dgp_flat(frame: AnnotatedFrame) -> list[dict[str, Any]]:
     found = frame.tracks.detections
     boxes = [dict(zip("xywh", _xywh(box), strict=True)) for box in found.boxes]
     numbers = zip(found.class_ids.tolist(), frame.tracks.ids.tolist(), boxes, strict=True)
     return [{"class_id": DGP_CLASSES[c], "instance_id": 1000 + i, "box": box} for c, i, box in numbers]
 
 
-def _dgp_solid(frame: FrameTruth) -> list[dict[str, Any]]:
+def _dgp_solid(frame: AnnotatedFrame) -> list[dict[str, Any]]:
     found, rows = frame.tracks.detections, []
     for row, (class_id, number) in enumerate(zip(found.class_ids.tolist(), frame.tracks.ids.tolist(), strict=True)):
         turn, (height, width, length) = float(found.rotations_y[row]), found.dimensions[row].tolist()
@@ -198,26 +198,26 @@ def _dgp_pose(axes: np.ndarray, place: np.ndarray) -> dict[str, Any]:
     return {"rotation": turn, "translation": dict(zip("xyz", map(float, place), strict=True))}
 
 
-def _bag(scene: Sequence, folder: Path) -> DataEntry:
+def _bag(scene: VideoSequence, folder: Path) -> DataEntry:
     write_bag(folder / "drive", {"front": scene})
     return DataEntry("bag", folder=str(folder / "drive"), images=str(folder / "pictures"))
 
 
-def _street(scene: Sequence, folder: Path) -> DataEntry:
+def _street(scene: VideoSequence, folder: Path) -> DataEntry:
     # A drive with few in view: where many stand in neighbouring cells a hundred steps are not enough on every CPU.
     wish = {"seed": 4, "frames": FRAMES, "rate": 5.0, "width": WIDTH, "height": HEIGHT}
     return DataEntry("street", folder=str(folder / "street"), street=wish)
 
 
-WRITERS: dict[str, Callable[[Sequence, Path], DataEntry]] = {
+WRITERS: dict[str, Callable[[VideoSequence, Path], DataEntry]] = {
     "coco_video": _coco_video, "kitti": _kitti, "nuscenes": _nuscenes, "dgp": _dgp, "bag": _bag, "street": _street,
     "mot": _mot, "crowdhuman": _crowdhuman, "yolo": _yolo,
 }  # fmt: skip
 
 
 def make(
-    kind: str, folder: Path, change: Callable[[Sequence], Sequence] = lambda scene: scene
-) -> tuple[Sequence, DataEntry]:
+    kind: str, folder: Path, change: Callable[[VideoSequence], VideoSequence] = lambda scene: scene
+) -> tuple[VideoSequence, DataEntry]:
     """The scene, and the entry of a recipe that reads it in the form of `kind` from `folder`. A street is its own."""
     scene = change(truth(folder / "images"))
     return scene, WRITERS[kind](scene, folder)

@@ -138,7 +138,7 @@ def test_an_unfolded_batch_norm_is_folded(tmp_path):
     values = drawn_weights(model)
     nodes = model["modelTopology"]["node"]
     fused = next(node for node in nodes if node["name"] == "tower_0/MobilenetV3/Conv/BatchNorm/FusedBatchNorm")
-    image, kernel, offset = fused["input"]
+    image, kernel, _offset = fused["input"]
     bare = {"name": "bare", "op": "Conv2D", "input": [image, kernel], "attr": dict(fused["attr"])}
     bare["attr"].pop("fused_ops")
     names = [f"norm/{part}" for part in ("gamma", "beta", "mean", "variance")]
@@ -195,7 +195,7 @@ def test_a_missing_weight_file_is_named(drawn, tmp_path):
         import_centernet(alone)
 
 
-@pytest.mark.parametrize("change, words", [(-100, "truncated"), (7, "its weights take")])
+@pytest.mark.parametrize(("change", "words"), [(-100, "truncated"), (7, "its weights take")])
 def test_a_weight_file_of_the_wrong_length_is_refused(drawn, tmp_path, change, words):
     data = drawn[0].with_name("centernet.bin").read_bytes()
     (tmp_path / "centernet.json").write_bytes(drawn[0].read_bytes())
@@ -205,7 +205,7 @@ def test_a_weight_file_of_the_wrong_length_is_refused(drawn, tmp_path, change, w
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    ("content", "words"),
     [
         (b"\x80\x04pickle", "JSON"),
         (b"[]", "modelTopology"),
@@ -262,7 +262,7 @@ def swapped_join(model, values):
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    ("change", "words"),
     [
         (wider_kernel, "block 4 project.*kernel"),
         (other_stride, "block 6 depthwise.*stride"),

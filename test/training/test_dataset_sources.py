@@ -11,9 +11,9 @@ import torch
 
 from centertrack_ros.datasets import dgp
 from centertrack_ros.datasets.bag_writer import write_bag
-from centertrack_ros.datasets.records import DataError
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import projected_boxes
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build
 from centertrack_ros.training.annotations import map_by_name

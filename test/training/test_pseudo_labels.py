@@ -11,7 +11,7 @@ import pytest
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.mot import read_truth
-from centertrack_ros.datasets.records import FrameTruth, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, tracks_of
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.io.sources import open_source
 from centertrack_ros.training.annotations import read_coco_video
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "demo" / "pets09_s2l1"
 
 
-def recording(*frames: dict[int, tuple[float, float]]) -> list[FrameTruth]:
+def recording(*frames: dict[int, tuple[float, float]]) -> list[AnnotatedFrame]:
     """Frames of {id: (left edge, score)}; boxes are 10 px wide."""
     made = []
     for index, objects in enumerate(frames):
         boxes = np.array([[left, 0.0, left + 10, 20.0] for left, _ in objects.values()]).reshape(-1, 4)
         scores = np.array([score for _, score in objects.values()])
         ids = np.array(list(objects), np.int64)
-        made.append(FrameTruth(index, float(index), tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)))
+        made.append(AnnotatedFrame(index, float(index), tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)))
     return made
 
 

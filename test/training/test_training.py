@@ -14,10 +14,10 @@ import torch
 
 pytest.importorskip("lightning", reason="training needs Lightning")
 
-from centertrack_ros.datasets.records import DataError
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
-from centertrack_ros.io.image_files import read_picture
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_files import read_image
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import gather_cells
@@ -84,7 +84,7 @@ def read(folder: Path):
     return read_coco_video(folder / "annotations.json", folder / "images", PROFILE.classes)
 
 
-@pytest.fixture()
+@pytest.fixture
 def video(tmp_path):
     return write_video(tmp_path / "video")
 
@@ -424,13 +424,13 @@ def test_a_picture_that_its_annotations_do_not_describe_is_passed_over(tmp_path)
 def test_a_jpeg_that_was_cut_short_is_no_picture(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), noise)
-    assert read_picture(tmp_path / "a.jpg").shape == (60, 90, 3)
+    assert read_image(tmp_path / "a.jpg").shape == (60, 90, 3)
     raw = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "padded.jpg").write_bytes(raw + b"\0" * 100)
-    assert read_picture(tmp_path / "padded.jpg") is not None
+    assert read_image(tmp_path / "padded.jpg") is not None
     for share in (0.0, 0.3, 0.9):
         (tmp_path / "b.jpg").write_bytes(raw[: int(share * len(raw))])
-        assert read_picture(tmp_path / "b.jpg") is None
+        assert read_image(tmp_path / "b.jpg") is None
 
 
 def test_a_picture_taken_upright_has_the_size_that_it_is_read_with(tmp_path):
@@ -438,7 +438,7 @@ def test_a_picture_taken_upright_has_the_size_that_it_is_read_with(tmp_path):
     header = image.Exif()
     header[0x0112] = 6
     image.new("RGB", (90, 60)).save(tmp_path / "a.jpg", exif=header)
-    assert size_of(tmp_path / "a.jpg") == read_picture(tmp_path / "a.jpg").shape[:2] == (90, 60)
+    assert size_of(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2] == (90, 60)
 
 
 def test_joints_do_not_trouble_a_model_that_has_none(tmp_path):
