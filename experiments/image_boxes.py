@@ -91,7 +91,7 @@ def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
     wanted = {name: NAMES[name] for name in known if name in NAMES}
     numbers = np.array([CLASSES.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
     low = dict.fromkeys(("track_threshold", "out_threshold", "pre_threshold", "new_threshold"), LOWEST)
-    config = TrackerConfig(classes=tuple(wanted), lift="none", **low)  # type: ignore[arg-type]
+    config = TrackerConfig.official(classes=tuple(wanted), lift="none", **low)  # type: ignore[arg-type]
     frames = []
     for frame in sequence:
         image = cv2.imread(str(frame.image))

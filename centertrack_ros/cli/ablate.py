@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.tracking.config import TrackerConfig
 
     recordings, given = _mot(args) if args.form == "mot" else (_kitti(args), None)
-    config = TrackerConfig(association=args.association, max_age=args.max_age)
+    config = TrackerConfig.official(association=args.association, max_age=args.max_age)
 
     def progress(line: str) -> None:
         if sys.stderr.isatty():

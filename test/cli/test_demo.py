@@ -164,7 +164,7 @@ def test_the_demos_parameters_are_those_of_the_command_line():
         "track_threshold": 0.3,
         "new_threshold": load_engine("default", engine="torch").profile.thresholds.new,
     }
-    offline = TrackerConfig(**{**WITH_DISPLACEMENT, "classes": ("person",), **thresholds})
+    offline = TrackerConfig.official(**{**WITH_DISPLACEMENT, "classes": ("person",), **thresholds})
     for name in (
         "classes",
         "track_threshold",
