@@ -36,13 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from centertrack_ros.io.errors import DataError
-    from centertrack_ros.replay.parameters import load_parameters
+    from centertrack_ros.replay.parameters import load_values
     from support.live_comparison import Manner
 
     manner = Manner(args.rate, args.loop, args.clock, args.lockstep)
     if not args.through_ros and manner != Manner():
         raise ValueError("--rate, --loop, --clock and --lockstep say how --through-ros plays; a replay needs none")
-    parameters = load_parameters(args.params_file, args.assignments)
+    values = load_values(args.params_file, args.assignments)
     targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")
@@ -50,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{existing[0]}: exists already, a bag is not overwritten")
     try:
         from centertrack_ros.replay.bag_replay import Replay
-        from centertrack_ros.ros.parameters import engine_of
+        from centertrack_ros.ros.parameters import engine_of, node_parameters
     except ImportError as error:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(engine_of(parameters), parameters)
+    parameters = node_parameters(values)
+    replay = Replay(engine_of(parameters.model), parameters)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("; ".join(broken))
     if not args.through_ros:
         return 0
-    differences = [_through_ros(replay, bag, target, parameters, args, manner) for bag, target in targets.items()]
+    differences = [_through_ros(replay, bag, target, values, args, manner) for bag, target in targets.items()]
     return int(any(differences))
 
 
@@ -83,7 +84,7 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
     with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
         for summary in replay.run(bag, target, args.topics, args.keep):
             bar.update(min(1, summary.images))
-    print(f"{target}: {summary.answered} of {summary.images} images answered")
+    print(f"{target}: {summary.processed} of {summary.images} images processed")
     for reason, count in summary.left_out.items():
         print(f"note: {count} left out: {reason}")
     for note in summary.notes:
