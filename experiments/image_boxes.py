@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import dgp, kitti
-from centertrack_ros.datasets.nuscenes import load_json, read_sample_info
+from centertrack_ros.datasets.nuscenes import read_sample_info
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
 from experiments.overlap_errors import pairs_by_overlap, without_ignored

@@ -45,7 +45,8 @@ def frames(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     from centertrack_ros.evaluation.ablation import FIGURES, MOTIONS, cells_table, compare_motions
-    from centertrack_ros.evaluation.tables import FORMAT, write_json
+    from centertrack_ros.evaluation.tables import FORMAT
+    from centertrack_ros.io.json_files import write_json
     from centertrack_ros.tracking.config import TrackerConfig
 
     recordings, given = _mot(args) if args.form == "mot" else (_kitti(args), None)
