@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What /diagnostics and the log tell about cameras, and what a configured node holds on to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node with TF: outputs in another frame, and several cameras as one view, through real /tf traffic."""
 
 from __future__ import annotations
@@ -32,11 +33,6 @@ OUTPUTS = ("output/detections_3d", "output/detections_2d", "output/markers", "/d
 # A camera that looks ahead of the vehicle: optical axes x right, y down, z ahead in x ahead, y left, z up.
 LOOKING_AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 MOUNT = Transform(LOOKING_AHEAD, np.array([1.5, 0.2, 1.6]))
-
-
-@pytest.fixture(scope="module")
-def frames() -> list[np.ndarray]:
-    return demo_frames(12)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +82,7 @@ def play(probe: Probe, frames: Sequence[np.ndarray], clock: CameraClock) -> list
     for frame in frames:
         stamp = clock.tick()
         show(probe, frame, stamp)
-        answers.append(probe.answer("output/detections_3d", stamp))
+        answers.append(probe.wait_for_message("output/detections_3d", stamp))
     return answers
 
 
@@ -120,7 +116,7 @@ def test_boxes_come_in_the_target_frame_at_the_stamp_of_the_image(probe, frames,
     for one, other in zip(plain, in_vehicle := play(probe, frames[:3], clock), strict=True):
         assert_moved(one, other, MOUNT)
         assert other.header.frame_id == other.detections[0].header.frame_id == "base_link"
-        seen = probe.answer("output/detections_2d", stamp_of(other))
+        seen = probe.wait_for_message("output/detections_2d", stamp_of(other))
         assert seen.header.frame_id == "camera_optical" and seen.header.stamp == other.header.stamp
     people = [d.bbox.center.position for d in in_vehicle[-1].detections]
     assert min(p.x for p in people) > 3.0  # ahead of the vehicle
@@ -167,7 +163,7 @@ def test_a_transform_that_is_missing_costs_the_frame_and_says_so(probe, node, fr
     show(probe, frames[1], stamp)
     time.sleep(0.4)  # the transform is late, but not too late
     tf.publish("world", "vehicle", Transform.identity(), (int(clock.now) + 1, 0))
-    answer = probe.answer("output/detections_3d", stamp)
+    answer = probe.wait_for_message("output/detections_3d", stamp)
     assert answer.header.frame_id == "world" and len(answer.detections) >= 3
     assert lost not in [stamp_of(m) for m in probe.received["output/detections_3d"]]
 
@@ -200,7 +196,7 @@ def test_no_transform_on_tf_ends_the_node(probe, node, frames, clock) -> None:
         assert set_parameters(probe, **{"output.target_frame": target})[0].successful
         for stamp in ((-7, 3), clock.tick()):
             show(probe, frames[0], stamp)
-    answer = probe.answer("output/detections_3d", stamp)
+    answer = probe.wait_for_message("output/detections_3d", stamp)
     assert answer.header.frame_id == "moon" and len(answer.detections) >= 3
     assert not node.logged("Traceback") and all(len(line) < 1000 for line in node.lines)
 
@@ -263,7 +259,7 @@ def test_where_tracks_have_been_tells_their_velocities(probe, frames, clock) -> 
         tf.publish("odometry", "car", Transform(np.eye(3), np.array([speed * second, 7.0, 0.0])), (start + second, 0))
     clock.now = start + 0.05
     answers = play(probe, [frames[0]] * 30, clock)
-    first, last = (probe.answer("output/tracks", stamp_of(answers[i])) for i in (0, -1))
+    first, last = (probe.wait_for_message("output/tracks", stamp_of(answers[i])) for i in (0, -1))
     assert last.tracks and all(np.isnan(track.velocity.x) for track in first.tracks)
     for track in last.tracks:
         velocity = np.array([track.velocity.x, track.velocity.y, track.velocity.z])
@@ -298,7 +294,7 @@ class Rig:
         stamp = clock.tick()
         for camera in cameras:
             show(self.probes[camera], frame, stamp)
-        answers = {c: self.probes[c].answer(f"output/{c}/detections_3d", stamp) for c in cameras}
+        answers = {c: self.probes[c].wait_for_message(f"output/{c}/detections_3d", stamp) for c in cameras}
         # Images that come at the same time go through the network together or one after the other.
         count = max(len(answer.detections) for answer in answers.values())
 
@@ -361,7 +357,7 @@ def test_several_cameras_are_one_view_with_every_person_once(ros, frames) -> Non
         for camera in ("left", "right"):
             show(rig.probes[camera], frames[1], stamp)
         for camera in ("left", "right"):
-            answer = rig.probes[camera].answer(f"output/{camera}/detections_3d", stamp)
+            answer = rig.probes[camera].wait_for_message(f"output/{camera}/detections_3d", stamp)
             assert answer.header.frame_id == "camera_optical" and ids_of(answer) >= {"1", "2"}
         assert len(rig.view.received["output/detections_3d"]) == before
         assert not node.logged("a frame failed")

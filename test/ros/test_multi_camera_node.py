@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Six cameras of a driving vehicle through the node: real pictures, real TF, one view."""
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def test_six_cameras_of_a_driving_vehicle_are_one_view(ros) -> None:
                 image.header.frame_id = f"{name}_optical"
                 probes[name].infos.publish(info)
                 probes[name].images.publish(image)
-            flat = {name: probes[name].answer(f"output/{name}/detections_2d", stamp) for name in names}
-            boxes = {name: probes[name].answer(f"output/{name}/detections_3d", stamp) for name in names}
+            flat = {name: probes[name].wait_for_message(f"output/{name}/detections_2d", stamp) for name in names}
+            boxes = {name: probes[name].wait_for_message(f"output/{name}/detections_3d", stamp) for name in names}
             ids = {d.id for message in boxes.values() for d in message.detections}
 
             def whole(stamp: Any = stamp, ids: set[str] = ids) -> Any:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time as cameras and bags have it: it loops, stands still, skips, comes out of order, twice, or not at all."""
 
 from __future__ import annotations
@@ -61,11 +62,6 @@ def test_late_duplicated_and_looped() -> None:
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[np.ndarray]:
-    return demo_frames(10)
-
-
-@pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
     process = start_node("model.engine:=torch", "tracker.max_gap_s:=2.0", name="timed")
     yield process
@@ -82,7 +78,7 @@ def probe(node) -> Iterator[Probe]:
 
 def ids_at(probe: Probe, frame: np.ndarray, stamp: tuple[int, int]) -> set[str]:
     probe.images.publish(image_message(frame, stamp))
-    return {d.id for d in probe.answer("output/detections_2d", stamp).detections}
+    return {d.id for d in probe.wait_for_message("output/detections_2d", stamp).detections}
 
 
 def test_a_gap_below_the_limit_keeps_ids_and_one_above_it_does_not(node, probe, frames) -> None:
