@@ -30,11 +30,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.transform import Transform
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0  # a loaded machine imports torch slowly
 RELIABLE = "camera.reliability:=reliable"
 # From the moment at which the probe knows a best-effort subscriber until that subscriber surely knows the probe.
 DISCOVERY_S = 0.5
+
+# Pose in the vehicle (x ahead, y left, z up) of a camera (x right, y down, z ahead) that looks ahead.
+CAMERA_MOUNT = Transform(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([1.5, 0.2, 1.6]))
 
 Value = TypeVar("Value")
 
@@ -291,6 +296,11 @@ class Probe:
             self.infos.publish(message)
             time.sleep(0.1)
 
+    def show(self, image: NDArray[np.uint8], stamp: tuple[int, int]) -> None:
+        """Publishes an image with its calibration, as a camera driver does."""
+        self.infos.publish(camera_info_message(image.shape[1], image.shape[0], stamp))
+        self.images.publish(image_message(image, stamp))
+
     def call(self, service: str, kind: Any, **fields: Any) -> Any:
         """Calls a service of the tracker (or one with an absolute name) with these request fields.
 
@@ -478,13 +488,13 @@ class TransformPublisher:
         for publisher in (self.moving, self.fixed):
             wait_until(publisher.get_subscription_count, 10.0, f"the node to subscribe to {publisher.topic_name}")
 
-    def publish(self, parent: str, child: str, pose: Any, stamp: tuple[int, int] | None = None) -> None:
+    def publish(self, parent: str, child: str, pose: Transform, stamp: tuple[int, int] | None = None) -> None:
         """Publishes where frame `child` is in frame `parent`.
 
         Args:
             parent: name of the parent frame.
             child: name of the child frame.
-            pose: a `geometry.transform.Transform`.
+            pose: of the child in the parent.
             stamp: None: a static transform.
         """
         from geometry_msgs.msg import TransformStamped
