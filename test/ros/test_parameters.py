@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Declarations, presets, documentation and launch files say the same."""
 
 from __future__ import annotations
