@@ -70,7 +70,7 @@ def test_presets_hold_known_parameters_of_the_right_type(path: Path) -> None:
 
 
 def test_there_is_a_preset_for_every_official_model() -> None:
-    from centertrack_ros.network.zoo import ZOO
+    from centertrack_ros.network.registry import ZOO
 
     for name in OFFICIAL:
         weights = values_in(ROOT / "config" / f"{name}.yaml")["model.weights"]
