@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import image_size
 
 Array = NDArray[Any]
 # What a class of the data becomes: a class of the model; None: an ignored region; a pair: a cyclist's bicycle and
@@ -27,6 +27,7 @@ SECOND_HALF = 1_000_000  # added to the track id of a cyclist's rider
 # Other names of a class.
 _ALIASES = {"pedestrian": "person", "person": "pedestrian", "motorbike": "motorcycle", "bus/rv/caravan": "bus"}
 LARGEST = 1e6  # px, m, m/s: a number beyond it, such as the largest of its type, means that the value is unknown
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: the picture is turned by a quarter when it is read
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -369,7 +370,7 @@ def read_yolo(
     problems: Counter[str] = Counter()
     found = []
     for path in files:
-        size = image_size(path)
+        size = size_of(path)
         if size is None:
             problems["image that cannot be read"] += 1
             continue
@@ -392,6 +393,22 @@ def read_yolo(
     return Collection(
         images.name, tuple(found), _unlabelled(classes, set(covered if labelled is None else labelled)), dict(problems)
     )
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """(height, width) px of an image file, upright as its EXIF says; None when it cannot be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8)
+    if image is None:
+        return None
+    try:
+        from PIL import Image
+
+        with Image.open(path) as header:
+            lies = header.getexif().get(_ORIENTATION, 1) in _LYING
+            return (header.width, header.height) if lies else (header.height, header.width)
+    except (ImportError, OSError):
+        whole = cv2.imread(str(path))
+        return None if whole is None else (whole.shape[0], whole.shape[1])
 
 
 def _yolo_rows(file: Path, size: tuple[int, int]) -> list[tuple[int, list[float]]]:

@@ -13,8 +13,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import image_size
-from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, ClassMap, Collection, problem_of
+from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, ClassMap, Collection, problem_of, size_of
 from centertrack_ros.types import Detections
 
 Array = NDArray[Any]
@@ -50,7 +49,7 @@ def from_recordings(
             if frame.image is None:
                 problems["missing image"] += 1
                 continue
-            size = recording.image_size or image_size(frame.image)
+            size = recording.image_size or size_of(frame.image)
             if size is None:
                 problems["image that cannot be read"] += 1
                 continue

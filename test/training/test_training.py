@@ -17,13 +17,13 @@ pytest.importorskip("lightning", reason="training needs Lightning")
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import image_size, read_image
+from centertrack_ros.io.image_files import read_image
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build
-from centertrack_ros.training.annotations import read_coco_video, read_yolo
+from centertrack_ros.training.annotations import read_coco_video, read_yolo, size_of
 from centertrack_ros.training.augmentation import (
     NONE,
     Augmentation,
@@ -438,7 +438,7 @@ def test_a_picture_taken_upright_has_the_size_that_it_is_read_with(tmp_path):
     header = image.Exif()
     header[0x0112] = 6
     image.new("RGB", (90, 60)).save(tmp_path / "a.jpg", exif=header)
-    assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2] == (90, 60)
+    assert size_of(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2] == (90, 60)
 
 
 def test_joints_do_not_trouble_a_model_that_has_none(tmp_path):
