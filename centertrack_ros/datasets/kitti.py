@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KITTI: label and result files of the tracking benchmark, calibration files, folders of tracking and raw recordings.
 
 A line is `frame id type truncation occlusion alpha left top right bottom height width length x y z rotation_y [score]`

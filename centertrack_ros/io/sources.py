@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a user has to track in, as frames: a video, a folder of images, one image, a bag, a camera, a stream."""
 
 from __future__ import annotations
