@@ -39,11 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compares the motion models and prints the tables."""
     from centertrack_ros.evaluation.ablation import FIGURES, MOTIONS, cells_table, compare_motions
-    from centertrack_ros.evaluation.tables import FORMAT, write_json
+    from centertrack_ros.evaluation.tables import FORMAT
+    from centertrack_ros.io.json_files import write_json
     from centertrack_ros.tracking.config import TrackerConfig
 
     recordings, given = _mot(args) if args.form == "mot" else (_kitti(args), None)
-    config = TrackerConfig(association=args.association, max_age=args.max_age)
+    config = TrackerConfig.official(association=args.association, max_age=args.max_age)
 
     def progress(line: str) -> None:
         if sys.stderr.isatty():

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the differences with their intervals."""
     from centertrack_ros.evaluation.bootstrap import compare
-    from centertrack_ros.evaluation.tables import FORMAT, read_json, table, write_json
+    from centertrack_ros.evaluation.tables import FORMAT, read_json, table
+    from centertrack_ros.io.json_files import write_json
 
     if args.draws < 1:
         raise ValueError(f"--draws must be at least 1, got {args.draws}")

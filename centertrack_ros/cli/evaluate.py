@@ -142,8 +142,9 @@ def _bag(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
     from centertrack_ros.evaluation.consistency import latencies
     from centertrack_ros.evaluation.parallel import score_boxes_at
-    from centertrack_ros.evaluation.tables import label_free_tables, track_document, write_json
+    from centertrack_ros.evaluation.tables import label_free_tables, track_document
     from centertrack_ros.evaluation.trackeval_metrics import score_boxes
+    from centertrack_ros.io.json_files import write_json
 
     if args.truth is None:
         document = label_free_document(args.results, args.results_prefix)
@@ -170,7 +171,8 @@ def _with_images(bag: Path) -> Path | None:
 
 def _nuscenes(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.nuscenes_metrics import score_database, score_files
-    from centertrack_ros.evaluation.tables import nuscenes_document, nuscenes_table, write_json
+    from centertrack_ros.evaluation.tables import nuscenes_document, nuscenes_table
+    from centertrack_ros.io.json_files import write_json
 
     place = _place(args) if args.scenes or args.engine == "ray" or args.finished else None
     if args.truth:
@@ -204,7 +206,8 @@ def _report(
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from centertrack_ros.evaluation.tables import solid_tables, track_tables, write_json
+    from centertrack_ros.evaluation.tables import solid_tables, track_tables
+    from centertrack_ros.io.json_files import write_json
 
     for note in document["notes"]:
         print(f"note: {note}")

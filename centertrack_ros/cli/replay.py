@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(engine_of(parameters), parameters)
+    replay = Replay(engine_of(parameters.model), parameters)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():
@@ -69,7 +69,7 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
     with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
         for summary in replay.run(bag, target, args.topics, args.keep):
             bar.update(min(1, summary.images))
-    print(f"{target}: {summary.answered} of {summary.images} images answered")
+    print(f"{target}: {summary.processed} of {summary.images} images processed")
     for reason, count in summary.left_out.items():
         print(f"note: {count} left out: {reason}")
     for note in summary.notes:

@@ -160,7 +160,7 @@ def test_the_demos_parameters_are_those_of_the_command_line():
     """Live and offline runs differ in nothing but the way that images come."""
     written = yaml.safe_load(share_file("config/demo.yaml").read_text())["/**"]["ros__parameters"]
     assert set(written) - {"use_sim_time"} <= set(BY_NAME)
-    live = tracker_config({**{name: spec.default for name, spec in BY_NAME.items()}, **written}, trained_tracking=True)
+    live = tracker_config({**{name: spec.default for name, spec in BY_NAME.items()}, **written})
     thresholds = {
         "track_threshold": 0.3,
         "new_threshold": load_engine("default", engine="torch").profile.thresholds.new,

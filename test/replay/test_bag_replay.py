@@ -24,7 +24,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.rosbag import BagReader, BagWriter
 from centertrack_ros.replay.bag_replay import Replay, camera_names
 from centertrack_ros.replay.compare import compare_bags
-from centertrack_ros.replay.parameters import load_parameters
+from centertrack_ros.replay.parameters import load_parameters, load_values
 from centertrack_ros.ros.parameters import engine_of
 from support.live_comparison import ComparisonResult, PlaybackOptions, compare_with_live_node
 
@@ -151,7 +151,7 @@ def test_stamps_out_of_order_are_left_out_and_told(bag, tmp_path, capsys):
             writer.write(record.topic, record.data, records[0].time_ns + number * 10**8)
     assert _replay(tmp_path / "mixed", tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "3 of 5 images answered" in said and "2 left out: its stamp is not after" in said
+    assert "3 of 5 images processed" in said and "2 left out: its stamp is not after" in said
 
 
 def test_a_recording_that_breaks_off_leaves_a_readable_bag_of_what_was_done(tmp_path, capsys):
@@ -188,13 +188,13 @@ def test_a_replay_that_is_killed_does_not_spoil_the_finished_ones(bag, tmp_path)
     shutil.copytree(bag, tmp_path / "other")
     code = (
         "import os, signal, sys\n"
-        "from centertrack_ros.evaluation import replay\n"
-        "answer, done = replay.Replay._answer, []\n"
+        "from centertrack_ros.replay import bag_replay\n"
+        "process, done = bag_replay._Run.process, []\n"
         "def counted(self, *arguments):\n"
         "    done.append(1)\n"
         "    if len(done) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    answer(self, *arguments)\n"
-        "replay.Replay._answer = counted\n"
+        "    process(self, *arguments)\n"
+        "bag_replay._Run.process = counted\n"
         "from centertrack_ros.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -249,13 +249,13 @@ def test_parameter_files_are_the_nodes(tmp_path):
         "/**:\n  ros__parameters:\n    use_sim_time: true\n    tracker:\n      rebirth: 3\n"
         "    detector.classes: [person]\n"
     )
-    values = load_parameters([file], ["tracker.min_hits:=2"])
+    values = load_values([file], ["tracker.min_hits:=2"])
     assert (values["tracker.rebirth"], values["tracker.min_hits"], values["detector.classes"]) == (3.0, 2, ["person"])
     for preset in sorted((Path(__file__).parents[2] / "config").glob("*.yaml")):
-        assert load_parameters([preset])
+        assert load_values([preset])
     file.write_text("other:\n  ros__parameters:\n    a: 1\n")
     with pytest.raises(ValueError, match=r"p.yaml: no parameters of the node centertrack"):
-        load_parameters([file])
+        load_values([file])
 
 
 @pytest.mark.slow
@@ -307,11 +307,11 @@ def _compare_live(bag: Path, output: Path, *assignments: str, **playback: Any) -
     """Replays the bag into the folder, then plays it into a live node and compares the results."""
     values = [word for word in (*SMALL, *LOW, *assignments) if word != "-p"]
     parameters = load_parameters([], values)
-    replay, target = Replay(engine_of(parameters), parameters), output / bag.name
+    replay, target = Replay(engine_of(parameters.model), parameters), output / bag.name
     output.mkdir(parents=True, exist_ok=True)
     for _ in replay.run(bag, target, []):
         pass
-    return compare_with_live_node(replay, bag, target, [], parameters, PlaybackOptions(**playback))
+    return compare_with_live_node(replay, bag, target, [], load_values([], values), PlaybackOptions(**playback))
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ pytest.importorskip("panda3d", reason="the street needs Panda3D")
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.bag_tracks import read_tracks
 from centertrack_ros.geometry import boxes3d
-from centertrack_ros.io.bag_poses import Poses
+from centertrack_ros.io.bag_transforms import pose_in_world, read_transforms
 from centertrack_ros.synthetic import CLASSES, Street, StreetConfig
 from centertrack_ros.synthetic.actors import pool
 from centertrack_ros.synthetic.coco_video import write_streets
@@ -303,11 +303,12 @@ def test_a_street_is_a_bag_whose_truth_scores_100_and_whose_poses_place_it_in_on
     truths = read_tracks(bag, "/truth")
     assert sorted(truths) == sorted(mount.name.lower() for mount in RIGS["six"])
     frames = {(f.camera_name.lower(), f.index): f for f in Street(replace(SMALL, rig="six"))}
-    poses = Poses(bag)
+    transforms = read_transforms(bag)
     for camera, truth in truths.items():
         for told in truth:
             frame = frames[camera, told.index]
             assert set(told.tracks.ids.tolist()) == set(frame.tracks.ids[frame.clear()].tolist())
-            np.testing.assert_allclose(poses.world(f"{camera}_optical", int(told.token)), frame.pose, atol=1e-6)
+            pose = pose_in_world(transforms, f"{camera}_optical", int(told.token))
+            np.testing.assert_allclose(pose, frame.pose, atol=1e-6)
     assert main(["street", str(tmp_path), *options]) == 1
     assert "not overwritten" in capsys.readouterr().err
