@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes the demo's bag, demo/pets09_s2l1, from the video of PETS 2009 S2.L1 View_001 (OpenCV's sample `vtest.avi`).
 
     python tools/make_demo_clip.py vtest.avi demo/pets09_s2l1

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes the picture of the README from the demo's result.
 
 python tools/make_readme_picture.py out/demo/tracks.txt docs/demo.jpg --frame 66
