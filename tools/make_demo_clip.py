@@ -54,6 +54,7 @@ def distortion() -> np.ndarray:
 
 
 def make_header(types: dict[str, Any], time_ns: int) -> Any:
+    """The header of the camera's messages at a time."""
     return types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=FRAME_ID)
 
 
@@ -103,6 +104,7 @@ def write_clip(video: Path, bag: Path, frames: int, quality: int) -> None:
 
 
 def main() -> int:
+    """Reads the arguments and writes the clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("bag", type=Path, help="folder to make")
