@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as no camera would send them: good ones, spoilt in every field by a generator with a seed."""
+"""Malformed messages: valid ones, changed in every field by a generator with a seed."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ MODELS = ("", "plumb_bob", "rational_polynomial", "equidistant", "none", "PLUMB_
 
 
 class Mutator:
-    """An endless supply of spoilt messages, the same for the same seed.
+    """An endless supply of malformed messages, the same for the same seed.
 
-    Each is a message, or its serialised bytes where it is they that are spoilt: DDS carries both.
+    Each is a message, or its serialised bytes if they are malformed: DDS carries both.
     """
 
-    def __init__(self, seed: int, picture: np.ndarray) -> None:
-        """`picture` (H, W, 3) BGR uint8 is what the good messages show."""
+    def __init__(self, seed: int, pixels: np.ndarray) -> None:
+        """`pixels` (H, W, 3) BGR uint8 is the image of the valid messages."""
         self.random = random.Random(seed)
-        self.picture = picture
+        self.pixels = pixels
         self.files = [
-            cv2.imencode(".jpg", picture)[1].tobytes(),
-            cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[
+            cv2.imencode(".jpg", pixels)[1].tobytes(),
+            cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[
                 1
             ].tobytes(),
-            cv2.imencode(".jpg", picture[..., 0])[1].tobytes(),
-            cv2.imencode(".png", picture)[1].tobytes(),
-            cv2.imencode(".png", picture.astype(np.uint16) * 257)[1].tobytes(),
-            cv2.imencode(".png", picture[..., 0] & 128, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes(),
+            cv2.imencode(".jpg", pixels[..., 0])[1].tobytes(),
+            cv2.imencode(".png", pixels)[1].tobytes(),
+            cv2.imencode(".png", pixels.astype(np.uint16) * 257)[1].tobytes(),
+            cv2.imencode(".png", pixels[..., 0] & 128, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes(),
         ]
 
     def stamp(self) -> tuple[int, int]:
-        """Now as a rule, now and then any that a message can hold."""
+        """The current time in most cases, otherwise any that a message can hold."""
         choose = self.random.choice
         if self.random.random() < 0.6:
             now = time.time() + self.random.uniform(-0.3, 0.3)
@@ -57,34 +57,34 @@ class Mutator:
         )
 
     def image(self) -> Any:
-        """A spoilt sensor_msgs/Image."""
-        message = image_message(self.picture, self.stamp())
+        """A malformed sensor_msgs/Image."""
+        message = image_message(self.pixels, self.stamp())
         ways = (self._size, self._encoding, self._data, self._shape, self._frame_id, self._all_of_them)
-        return self._spoilt(message, ways)
+        return self._malformed(message, ways)
 
     def compressed(self) -> Any:
-        """A spoilt sensor_msgs/CompressedImage."""
+        """A malformed sensor_msgs/CompressedImage."""
         data = bytearray(self.random.choice(self.files))
         for _ in range(self.random.choice((1, 1, 2, 5))):
             data = self.random.choice((flip, cut, splice, claim, grow))(data, self.random)
         message = compressed_message(bytes(data), self.stamp())
         if self.random.random() < 0.2:
             message.format = self.random.choice(ODD_TEXTS)
-        return self._spoilt(message, (self._frame_id,) if self.random.random() < 0.1 else ())
+        return self._malformed(message, (self._frame_id,) if self.random.random() < 0.1 else ())
 
     def camera_info(self) -> Any:
-        """A spoilt sensor_msgs/CameraInfo."""
-        height, width = self.picture.shape[:2]
+        """A malformed sensor_msgs/CameraInfo."""
+        height, width = self.pixels.shape[:2]
         message = camera_info_message(width, height, self.stamp())
         ways = (self._intrinsics, self._distortion, self._info_size, self._region, self._frame_id, self._all_of_info)
-        return self._spoilt(message, ways)
+        return self._malformed(message, ways)
 
     def any(self) -> tuple[str, Any]:
-        """('image' | 'compressed' | 'camera_info', message): pictures twice as often."""
+        """('image' | 'compressed' | 'camera_info', message): images twice as often."""
         kind = self.random.choice(("image", "image", "compressed", "compressed", "camera_info"))
         return kind, getattr(self, kind)()
 
-    def _spoilt(self, message: Any, ways: tuple[Callable[[Any], None], ...]) -> Any:
+    def _malformed(self, message: Any, ways: tuple[Callable[[Any], None], ...]) -> Any:
         if ways:
             self.random.choice(ways)(message)
         if self.random.random() < 0.15:
