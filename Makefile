@@ -49,10 +49,10 @@ test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 test-slow: setup-tests  ## the tests that take long
 	@$(RUN) python -m pytest -m slow $(ARGS)
 
-fuzz: setup-tests  ## ten thousand spoilt images, files and calibrations through DDS into the node, with the figures
+fuzz: setup-tests  ## ten thousand fuzzed images, files and calibrations through DDS into the node, with the figures
 	@$(RUN) python -m pytest -s test/ros/test_fuzzing.py $(ARGS)
 
-soak: setup  ## the demo clip in a loop for MINUTES=10, with a bad driver beside it: memory, answers, ids, latency
+soak: setup  ## the demo clip in a loop for MINUTES=10, with a faulty camera driver beside it: memory, results, ids, latency
 	@$(RUN) python -m support.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 overload: setup  ## latency and drops when images come ten times as fast as the network can follow
