@@ -24,6 +24,7 @@ import rclpy
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray
 
@@ -64,6 +65,8 @@ def generate_test_description() -> LaunchDescription:
 
 
 class TestCenterTrack(unittest.TestCase):
+    node: Node
+
     @classmethod
     def setUpClass(cls) -> None:
         rclpy.init()
@@ -87,7 +90,8 @@ class TestCenterTrack(unittest.TestCase):
         images = self.node.create_publisher(Image, "/front/image_raw", 1)
         infos = self.node.create_publisher(CameraInfo, "/front/camera_info", 1)
         self.spin_until(lambda: images.get_subscription_count() and infos.get_subscription_count(), "an active node")
-        frames, clock, sent = demo_frames(3), CameraClock(), []
+        frames, clock = demo_frames(3), CameraClock()
+        sent: list[tuple[int, int]] = []
 
         def detected() -> bool:
             frame = frames[len(sent) % len(frames)]

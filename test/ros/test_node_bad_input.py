@@ -71,7 +71,7 @@ def changed(message: Any, **changes: Any) -> Any:
     return message
 
 
-MALFORMED_IMAGES = {
+MALFORMED_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "zero size": ({"width": 0, "height": 0, "step": 0, "data": array.array("B")}, "is empty: 0x0 px"),
     "truncated": ({"data": array.array("B", bytes(1000))}, "is truncated: it has 1000 bytes of data; expected 1327104"),
     "stride": ({"step": 100}, "has step 100; expected at least 2304 bytes per row"),
@@ -136,7 +136,7 @@ def test_without_camera_info_it_tracks_in_2d_and_logs_that(node, probe, track) -
     node.wait_for_line("waiting for camera_info on /sturdy/input/camera_info: until then there are no 3D boxes")
 
 
-BAD_INTRINSICS = {
+BAD_INTRINSICS: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": ({"k": [math.nan] * 9}, "camera_info has NaN or infinite values in K"),
     "zero": ({"k": [0.0] * 9}, "camera_info is uncalibrated: K[0] == 0"),
     "focal": ({"k": [600.0, 0, 384, 0, 0.0, 288, 0, 0, 1]}, "camera_info has focal lengths 600, 0 px in K"),

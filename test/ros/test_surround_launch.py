@@ -21,6 +21,7 @@ import launch_testing.asserts
 import rclpy
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
@@ -46,6 +47,8 @@ def generate_test_description() -> LaunchDescription:
 
 
 class TestSurround(unittest.TestCase):
+    node: Node
+
     @classmethod
     def setUpClass(cls) -> None:
         rclpy.init()

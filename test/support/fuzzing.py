@@ -32,8 +32,8 @@ class Mutator:
     Each is a message or, where its serialised form is malformed, bytes: publishers accept both.
     """
 
-    def __init__(self, seed: int, image: NDArray[np.uint8]) -> None:
-        """The valid messages show `image` (H, W, 3) BGR."""
+    def __init__(self, seed: int, image: NDArray[Any]) -> None:
+        """The valid messages show `image` (H, W, 3) BGR, uint8."""
         self.random = random.Random(seed)
         self.source = image
         self.files = [

@@ -296,7 +296,7 @@ class Probe:
             self.infos.publish(message)
             time.sleep(0.1)
 
-    def show(self, image: NDArray[np.uint8], stamp: tuple[int, int]) -> None:
+    def show(self, image: NDArray[Any], stamp: tuple[int, int]) -> None:
         """Publishes an image with its calibration, as a camera driver does."""
         self.infos.publish(camera_info_message(image.shape[1], image.shape[0], stamp))
         self.images.publish(image_message(image, stamp))
@@ -427,8 +427,8 @@ def header(stamp: tuple[int, int], frame_id: str = "camera_optical") -> Any:
     return Header(stamp=Time(sec=stamp[0], nanosec=stamp[1]), frame_id=frame_id)
 
 
-def image_message(image: NDArray[np.uint8], stamp: tuple[int, int]) -> Any:
-    """A sensor_msgs/Image of an array (H, W, 3) BGR."""
+def image_message(image: NDArray[Any], stamp: tuple[int, int]) -> Any:
+    """A sensor_msgs/Image of an array (H, W, 3) BGR, uint8."""
     from sensor_msgs.msg import Image
 
     message = Image(header=header(stamp), encoding="bgr8", height=image.shape[0], width=image.shape[1])
@@ -464,7 +464,7 @@ def demo_frames(count: int) -> list[NDArray[np.uint8]]:
     with BagReader(ROOT / "demo" / "pets09_s2l1") as reader:
         [topic] = reader.of_type("sensor_msgs/msg/CompressedImage")
         for _, message in reader.messages([topic.name]):
-            frames.append(cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR))
+            frames.append(np.asarray(cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR), np.uint8))
             if len(frames) == count:
                 break
     return frames

@@ -199,6 +199,7 @@ class Soak:
 
 def _resized(data: bytes, size: tuple[int, int]) -> bytes:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
     return cv2.imencode(".jpg", cv2.resize(image, size))[1].tobytes()
 
 
