@@ -116,7 +116,7 @@ def test_a_clean_up_frees_the_model_and_the_topics(ros) -> None:
         for _ in range(2):
             assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
             assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-            engine = weakref.ref(node._processor.pipeline.engine)
+            engine = weakref.ref(node._session.pipeline.engine)
             assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
             assert engine() is not None
             assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS

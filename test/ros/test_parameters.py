@@ -14,6 +14,7 @@ import yaml
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
+from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config
 from centertrack_ros.tracking.config import TrackerConfig
 
@@ -73,7 +74,7 @@ def test_presets_hold_known_parameters_of_the_right_type(path: Path) -> None:
 
 
 def test_every_official_model_has_a_preset() -> None:
-    from centertrack_ros.network.zoo import ZOO
+    from centertrack_ros.network.registry import ZOO
 
     for name in OFFICIAL:
         weights = values_in(ROOT / "config" / f"{name}.yaml")["model.weights"]
@@ -99,7 +100,8 @@ def test_the_documented_table_is_generated_from_the_declarations(page: str) -> N
 
 def test_motion_auto_follows_the_model() -> None:
     values = {s.name: s.default for s in SPECS}
-    assert tracker_config(values, trained_tracking=True).motion == "network"
-    assert tracker_config(values, trained_tracking=False).motion != "network"
+    for trained, motion in ((True, "network"), (False, "kalman")):
+        profile = ModelProfile(name="x", architecture="dla_34", classes=("car",), heads={}, trained_tracking=trained)
+        assert tracker_config(values).resolved(profile).motion == motion
     assert tracker_config(values).track_threshold is None
     assert tracker_config({**values, "tracker.track_threshold": 0.25}).track_threshold == 0.25
