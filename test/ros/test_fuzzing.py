@@ -24,6 +24,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels
 from support.fuzzing import Mutator
 from support.memory import resident_mb
 from support.ros_harness import (
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -197,7 +198,7 @@ def numbers(message: Any) -> Iterator[float]:
 @pytest.fixture
 def run(ros, image) -> Iterator[tuple[FuzzingRun, Process]]:
     cameras = f"cameras:=[{','.join((*RAW, *COMPRESSED))}]"
-    size = ("model.engine:=torch", "model.input_width:=256", "model.input_height:=192")
+    size = (TORCH, "model.input_width:=256", "model.input_height:=192")
     node = start_node(cameras, *size, "diagnostics.period_s:=0.2", "camera.queue_depth:=5", name="fuzzed")
     fuzzing = FuzzingRun(node, image)
     yield fuzzing, node

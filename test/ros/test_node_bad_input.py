@@ -19,6 +19,7 @@ import pytest
 from support.ros_harness import (
     RELIABLE,
     ROOT,
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -33,7 +34,7 @@ from support.ros_harness import (
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node(RELIABLE, "diagnostics.waiting_s:=2.0", "diagnostics.period_s:=0.2", name="sturdy")
+    process = start_node(RELIABLE, TORCH, "diagnostics.waiting_s:=2.0", "diagnostics.period_s:=0.2", name="sturdy")
     yield process
     stop_node(process)
 
@@ -103,7 +104,7 @@ def test_an_image_with_a_huge_frame_id_is_skipped(node, probe, frames, clock, tr
 @pytest.fixture(scope="module")
 def squeezed(ros) -> Iterator[tuple[Process, Probe]]:
     """A node for compressed images, and its probe."""
-    node = start_node(RELIABLE, "camera.transport:=compressed", name="squeezed")
+    node = start_node(RELIABLE, TORCH, "camera.transport:=compressed", name="squeezed")
     probe = Probe("squeezed", outputs=("output/detections_2d",))
     probe.wait_for_node(probe.compressed)
     yield node, probe
@@ -204,9 +205,7 @@ def test_invalid_weights_fail_the_transition_with_one_line(ros, tmp_path: Path) 
     from lifecycle_msgs.msg import Transition
 
     missing = tmp_path / "nowhere.pth"
-    node = start_node(
-        RELIABLE, f"model.weights:={missing}", "model.engine:=torch", name="weightless", ready="cannot load the model"
-    )
+    node = start_node(RELIABLE, f"model.weights:={missing}", TORCH, name="weightless", ready="cannot load the model")
     assert len(node.logged("cannot load the model")) == 1 and node.logged(missing.name)
     probe = Probe("weightless")
 
@@ -238,7 +237,7 @@ def test_a_missing_publisher_and_an_incompatible_qos_are_logged(ros) -> None:
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
 
-    node = start_node(RELIABLE, "diagnostics.waiting_s:=1.0", name="waiting")
+    node = start_node(RELIABLE, TORCH, "diagnostics.waiting_s:=1.0", name="waiting")
     node.wait_for_line(
         "waiting for image on /waiting/input/image (no publisher) or /waiting/input/image/compressed (no"
     )

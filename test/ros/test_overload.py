@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from support.ros_harness import (
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -29,7 +30,7 @@ OUTPUTS = ("output/detections_2d", "/diagnostics")
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node("model.engine:=torch", "diagnostics.period_s:=0.2", name="busy")
+    process = start_node(TORCH, "diagnostics.period_s:=0.2", name="busy")
     yield process
     stop_node(process)
 

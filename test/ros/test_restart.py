@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from support.ros_harness import ROOT, START_S, Probe, Process, stamp_of, start_node, wait_until
+from support.ros_harness import ROOT, START_S, TORCH, Probe, Process, stamp_of, start_node, wait_until
 
 TOPIC = "output/detections_2d"
 PARAMETERS = (
-    "model.engine:=torch",
+    TORCH,
     "model.input_width:=256",
     "model.input_height:=192",
     "camera.transport:=compressed",

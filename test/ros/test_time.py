@@ -16,6 +16,7 @@ import pytest
 from support.ros_harness import (
     RELIABLE,
     START_S,
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -33,7 +34,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node(RELIABLE, "model.engine:=torch", "tracker.max_gap_s:=2.0", name="timed")
+    process = start_node(RELIABLE, TORCH, "tracker.max_gap_s:=2.0", name="timed")
     yield process
     stop_node(process)
 
@@ -103,7 +104,7 @@ def small_bag(folder: Path, frames: list[np.ndarray]) -> Path:
 def test_each_round_of_a_looped_bag_in_simulated_time_has_tracks_of_its_own(ros, frames, tmp_path: Path) -> None:
     """Latencies are differences of the bag's time, which starts in 1970, not of the system's."""
     bag, topic = small_bag(tmp_path / "bag", frames[:10]), "output/detections_2d"
-    parameters = ("model.engine:=torch", "model.input_width:=256", "model.input_height:=192")
+    parameters = (TORCH, "model.input_width:=256", "model.input_height:=192")
     node = start_node(RELIABLE, *parameters, "camera.transport:=compressed", "use_sim_time:=true", name="looped")
     probe = Probe("looped", outputs=(topic, "debug/pipeline_latency_ms"))
     probe.wait_for_node(probe.compressed)
@@ -133,7 +134,7 @@ def test_each_round_of_a_looped_bag_in_simulated_time_has_tracks_of_its_own(ros,
 
 def test_without_a_clock_in_simulated_time_it_tracks_and_logs(ros, frames) -> None:
     """`use_sim_time` without /clock: images are tracked by their stamps, and the log names what is missing."""
-    parameters = ("model.engine:=torch", "use_sim_time:=true", "diagnostics.waiting_s:=1.0")
+    parameters = (TORCH, "use_sim_time:=true", "diagnostics.waiting_s:=1.0")
     node = start_node(RELIABLE, *parameters, name="still")
     probe = Probe("still", outputs=("output/detections_2d",))
     try:

@@ -7,7 +7,8 @@ functions at the end build messages from arrays and stamps; a stamp is a pair (s
 
 Delivery: the tracker subscribes to images with best-effort QoS by default, so that an image may get lost on a busy
 machine. A test that counts on the arrival of each image passes `RELIABLE` to `start_node`. A test that needs best
-effort and still counts on an arrival carries the marker `best_effort` with its reason.
+effort and still counts on an arrival carries the marker `best_effort` with its reason. `TORCH` selects the engine that
+needs no export; `test_life_cycle` and a few others run the default engine.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from centertrack_ros.geometry.transform import Transform
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0  # a loaded machine imports torch slowly
 RELIABLE = "camera.reliability:=reliable"
+# Ready at once: unless their exports are cached, the faster engines keep all cores busy for half a minute.
+TORCH = "model.engine:=torch"
 # From the moment at which the probe knows a best-effort subscriber until that subscriber surely knows the probe.
 DISCOVERY_S = 0.5
 
