@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from centertrack_ros.engine.base import Engine
@@ -50,11 +50,9 @@ def load(args: argparse.Namespace) -> Engine:
     """The engine that `add_engine_arguments` asks for. Raises ValueError or OSError with a sentence."""
     from centertrack_ros.engine import load_engine
 
-    engine = load_engine(args.weights, engine=args.engine, device=args.device, threads=args.threads)
-    if args.input_size:
-        width, height = args.input_size
-        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
-    return engine
+    return load_engine(
+        args.weights, engine=args.engine, device=args.device, threads=args.threads, input_size=args.input_size
+    )
 
 
 def tracker_config(args: argparse.Namespace, profile: ModelProfile) -> TrackerConfig:

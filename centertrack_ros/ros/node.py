@@ -88,7 +88,7 @@ class CenterTrackNode(LifecycleNode):
         engine, profile = pipeline.engine, pipeline.engine.profile
         self.get_logger().info(
             f"model {profile.name} ({len(profile.classes)} classes, {profile.input_width}x{profile.input_height}) "
-            f"on {engine.name}, {getattr(engine, 'device', 'cpu')}"
+            f"on {engine.name}, {engine.device}"
         )
         if self.parameters["output.fixed_frame"] and not self.parameters["output.target_frame"]:
             self.get_logger().warning("output.fixed_frame has no effect without output.target_frame")
@@ -231,8 +231,8 @@ class CenterTrackNode(LifecycleNode):
         values = {
             "model": engine.profile.name,
             "engine": engine.name,
-            "device": getattr(engine, "device", "cpu"),
-            **memory_of_device(str(getattr(engine, "device", "cpu"))),
+            "device": engine.device,
+            **memory_of_device(engine.device),
             "transforms": self._frames.source,
             "last error": self._log.last_error or "none",
             "last trouble": self._log.last_text or "none",

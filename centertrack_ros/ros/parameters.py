@@ -6,7 +6,7 @@ The defaults are sound for the embedded model; the presets in config/ are for th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -249,19 +249,17 @@ def engine_of(values: Mapping[str, Any], background: bool = False) -> Engine:
 
     background  as in `load_engine`
     """
-    engine = load_engine(
+    width, height = values["model.input_width"], values["model.input_height"]
+    if bool(width) != bool(height):
+        raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
+    return load_engine(
         values["model.weights"],
         engine=values["model.engine"],
         device=values["model.device"],
         threads=values["model.threads"] or None,
         background=background,
+        input_size=(width, height) if width else None,
     )
-    width, height = values["model.input_width"], values["model.input_height"]
-    if bool(width) != bool(height):
-        raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
-    if width:
-        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
-    return engine
 
 
 def tracker_config(values: Mapping[str, Any], trained_tracking: bool = True) -> TrackerConfig:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of rotations, 3D boxes and overlaps."""
 
 import numpy as np

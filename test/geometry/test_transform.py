@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of rigid transforms between frames."""
 
 import numpy as np
