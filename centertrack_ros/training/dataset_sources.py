@@ -1,52 +1,46 @@
-"""The datasets of the field as training data, each by the evaluation's own reader."""
+# SPDX-License-Identifier: Apache-2.0
+"""The data sets of the field as training data, by the readers in `datasets`."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from centertrack_ros.datasets import dgp, kitti, mot, nuscenes
+from centertrack_ros.datasets.bag_tracks import read_tracks
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.training.annotations import Collection, map_by_name
-from centertrack_ros.training.recordings import KITTI_LIKE, MOT_LIKE, NAMELESS, from_recordings
+from centertrack_ros.training.annotations import TrainingImages
+from centertrack_ros.training.bag_images import extract
+from centertrack_ros.training.label_mapping import mapping_of_sequences
+from centertrack_ros.training.recordings import images_of_sequences
 
 if TYPE_CHECKING:
     from centertrack_ros.training.recipe import DataEntry
 
-_LOG = logging.getLogger(__name__)
 CROWDHUMAN_SUFFIXES = (".jpg", ".png")
 
 
-def read(entry: DataEntry, classes: Sequence[str]) -> Collection:
-    """The collection that an entry of one of `READERS` describes, for a model with `classes`. Raises DataError."""
-    recordings = list(READERS[entry.kind](entry))
-    names = sorted({name for recording in recordings for name in recording.classes})
-    chosen = _usual_map(entry.kind, names, classes) if entry.class_map is None else entry.class_map
-    where = entry.folder or entry.annotations
-    if not any(isinstance(target, str) for target in chosen.values()):
-        raise DataError(
-            where, f"none of its classes ({', '.join(names[:8])}) is a class of the model: give a class_map"
-        )
-    if unknown := sorted(set(chosen) - set(names)):
-        raise DataError(where, f"class_map: it has no class '{unknown[0]}'; there are {', '.join(names)}")
-    if background := [name for name in names if name not in chosen]:
-        _LOG.warning("%s: classes that the model has none for are background: %s", where, ", ".join(background))
-    return from_recordings(Path(where).name, recordings, classes, chosen, entry.labelled)
+def read(entry: DataEntry, classes: Sequence[str]) -> TrainingImages:
+    """The images of a recipe's entry of one of the kinds of `READERS`.
 
+    Args:
+        entry: Of the recipe.
+        classes: Of the model.
 
-def _usual_map(kind: str, names: Sequence[str], classes: Sequence[str]) -> dict[str, str | None]:
-    if kind == "kitti":
-        return map_by_name(names, classes, KITTI_LIKE, NAMELESS)
-    if kind == "mot":  # vehicles are marked only where they hide people
-        return map_by_name([name for name in names if name in ("pedestrian", *MOT_LIKE)], classes, MOT_LIKE)
-    return map_by_name(names, classes)
+    Raises:
+        DataError: The data cannot be read, or its classes do not fit the model's.
+    """
+    sequences = list(READERS[entry.kind](entry))
+    names = sorted({name for sequence in sequences for name in sequence.classes})
+    location = entry.folder or entry.annotations
+    mapping = mapping_of_sequences(location, entry.kind, names, classes, entry.class_map)
+    return images_of_sequences(Path(location).name, sequences, classes, mapping, entry.labelled)
 
 
 def _kitti(entry: DataEntry) -> Iterable[VideoSequence]:
@@ -54,19 +48,19 @@ def _kitti(entry: DataEntry) -> Iterable[VideoSequence]:
     names = entry.sequences or sorted(path.stem for path in (root / "label_02").glob("*.txt"))
     if not names:
         raise DataError(root, "no label_02/*.txt: not KITTI's tracking benchmark")
-    found = []
+    sequences = []
     for name in names:
         labels = root / "label_02" / f"{name}.txt"
-        recording = kitti.read_tracking(root, name)
-        found.append(_with_missing(recording, kitti.read_labels(labels)) if labels.is_file() else recording)
-    return found
+        sequence = kitti.read_tracking(root, name)
+        sequences.append(_with_missing(sequence, kitti.read_labels(labels)) if labels.is_file() else sequence)
+    return sequences
 
 
-def _with_missing(recording: VideoSequence, truth: VideoSequence) -> VideoSequence:
-    """The recording with the frames that have truth but no picture, so that they are counted."""
-    there = {frame.index for frame in recording}
-    missing = [frame for frame in truth if frame.index not in there]
-    return replace(recording, frames=tuple(sorted([*recording, *missing], key=lambda frame: frame.index)))
+def _with_missing(sequence: VideoSequence, ground_truth: VideoSequence) -> VideoSequence:
+    """The sequence with the frames that have ground truth but no image, so that they are counted."""
+    present = {frame.index for frame in sequence}
+    missing = [frame for frame in ground_truth if frame.index not in present]
+    return replace(sequence, frames=tuple(sorted([*sequence, *missing], key=lambda frame: frame.index)))
 
 
 def _nuscenes(entry: DataEntry) -> Iterable[VideoSequence]:
@@ -84,13 +78,13 @@ def _mot(entry: DataEntry) -> Iterable[VideoSequence]:
 
 
 def _dgp(entry: DataEntry) -> Iterable[VideoSequence]:
-    return [recording for scene in dgp.find_scenes(entry.folder) for recording in dgp.read_scene(scene)]
+    return [sequence for scene in dgp.find_scenes(entry.folder) for sequence in dgp.read_scene(scene)]
 
 
 def _crowdhuman(entry: DataEntry) -> Iterable[VideoSequence]:
-    """Each image a recording of its own; what is marked to be ignored, and crowds (`mask`), are ignored regions."""
+    """Each image is a sequence of its own; crowds (`mask`) and what is marked to be ignored are ignored regions."""
     path, images = Path(entry.annotations), Path(entry.images)
-    found = []
+    sequences = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
@@ -105,44 +99,40 @@ def _crowdhuman(entry: DataEntry) -> Iterable[VideoSequence]:
         count = len(boxes)
         tracks = tracks_of(np.arange(1, count + 1), np.zeros(count, np.int64), np.ones(count), boxes)
         ignore = np.array([box for box, person in rows if not person], np.float64).reshape(-1, 4)
-        picture = next((file for file in files if file.is_file()), None)
-        found.append(
-            VideoSequence(name, ("person",), (AnnotatedFrame(0, 0.0, tracks, ignore=ignore, image=picture),), 0, 1)
-        )
-    return found
+        image = next((file for file in files if file.is_file()), None)
+        frame = AnnotatedFrame(0, 0.0, tracks, ignore=ignore, image=image)
+        sequences.append(VideoSequence(name, ("person",), (frame,), 0, 1))
+    return sequences
 
 
-def _crowd_box(row: dict, key: str) -> list[float]:
+def _crowd_box(row: dict[str, Any], key: str) -> list[float]:
     x, y, w, h = (float(value) for value in row[key])
     return [x, y, x + w, y + h]
 
 
-def _is_person(row: dict) -> bool:
+def _is_person(row: dict[str, Any]) -> bool:
     return row["tag"] == "person" and not int(row.get("extra", {}).get("ignore", 0))
 
 
 def _bag(entry: DataEntry) -> Iterable[VideoSequence]:
-    """A bag's pictures, written into `images` on first use, with the detections under `prefix`."""
-    from centertrack_ros.datasets.bag_tracks import read_tracks
-    from centertrack_ros.training.bag_images import extract
-
+    """A bag's images, written into `images` on first use, with the detections under `prefix`."""
     bag = Path(entry.folder)
-    truths, pictures = read_tracks(bag, entry.prefix), extract(bag, Path(entry.images))
-    found = []
-    for camera, truth in truths.items():
-        if len(truths) == len(pictures) == 1:  # which camera's truth it is needs not be told
-            shots = next(iter(pictures.values()))
-        elif camera in pictures:
-            shots = pictures[camera]
+    ground_truth, images = read_tracks(bag, entry.prefix), extract(bag, Path(entry.images))
+    sequences = []
+    for camera, annotated in ground_truth.items():
+        if len(ground_truth) == len(images) == 1:  # the names may differ
+            of_camera = next(iter(images.values()))
+        elif camera in images:
+            of_camera = images[camera]
         else:
-            raise DataError(bag, f"truth for a camera '{camera}', but images of {', '.join(pictures)}")
-        known = {shot.stamp: shot for shot in shots}
+            raise DataError(bag, f"ground truth for a camera '{camera}', but images of {', '.join(images)}")
+        by_stamp = {image.stamp: image for image in of_camera}
         frames = []
-        for frame in truth:
-            shot = known.get(int(frame.token) / 1e9)
-            frames.append(replace(frame, image=shot and shot.path, camera=shot and shot.camera))
-        found.append(replace(truth, frames=tuple(frames)))
-    return found
+        for frame in annotated:
+            image = by_stamp.get(int(frame.token) / 1e9)
+            frames.append(replace(frame, image=image.path if image else None, camera=image.camera if image else None))
+        sequences.append(replace(annotated, frames=tuple(frames)))
+    return sequences
 
 
 READERS = {

@@ -1,4 +1,5 @@
-"""Recordings of the evaluation's readers as training data."""
+# SPDX-License-Identifier: Apache-2.0
+"""Video sequences of the data set readers as training data."""
 
 from __future__ import annotations
 
@@ -13,54 +14,59 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, ClassMap, Collection, problem_of, size_of
+from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, TrainingImages, problem_of, size_of
+from centertrack_ros.training.label_mapping import (
+    LabelMapping,
+    check_single_targets,
+    mapped_classes,
+    unlabelled_classes,
+)
 from centertrack_ros.types import Detections
 
 Array = NDArray[Any]
-# Classes of KITTI and MOT17 that are so like others that a detector may find them: ignored regions, unless the model
-# has a class of that name.
-KITTI_LIKE = ("Van", "Truck", "Person", "Cyclist")
-MOT_LIKE = ("person_on_vehicle", "static_person", "distractor", "reflection", "crowd")
-NAMELESS = ("Person",)  # KITTI's sitting people are nobody's pedestrians
 
 
-def from_recordings(
+def images_of_sequences(
     name: str,
-    recordings: Iterable[VideoSequence],
+    sequences: Iterable[VideoSequence],
     classes: Sequence[str],
-    class_map: ClassMap,
+    mapping: LabelMapping,
     labelled: Sequence[str] | None = None,
-) -> Collection:
-    """A collection of all frames that have a picture; objects without a 2D box get that of their 3D box.
+) -> TrainingImages:
+    """All frames that have an image; an object without a 2D box gets the box around its 3D box.
 
-    classes    of the model;  class_map  data class -> model class or None (ignored region); others are background
-    labelled   model classes that are annotated throughout; default: all that the map leads to
-    What cannot be used is counted: missing pictures, bad boxes, depths that are none, unmapped classes that no reader
-    knows. Raises DataError when the map leads to a class that the model does not have, or no picture is there.
+    Args:
+        name: Of the source.
+        sequences: Whose classes are those of the data set.
+        classes: Of the model.
+        mapping: Class of the data -> class of the model or None (ignored region); other classes are background.
+        labelled: Model classes that are annotated throughout; default: all that the mapping leads to.
+
+    Returns:
+        The images; missing images, wrong boxes and wrong depths are counted in `problems`.
+
+    Raises:
+        DataError: The mapping leads to something else than a class of the model, or there are no images.
     """
+    check_single_targets(name, mapping, classes)
     number = {model_class: i for i, model_class in enumerate(classes)}
-    for data_class, target in class_map.items():
-        if target is not None and (not isinstance(target, str) or target not in number):
-            raise DataError(name, f"maps '{data_class}' to {target!r}, expected a class of the model or null")
     problems: Counter[str] = Counter()
     images = []
-    for video, recording in enumerate(recordings):
-        for frame in recording:
+    for video, sequence in enumerate(sequences):
+        targets = [mapping.get(data_class, "") for data_class in sequence.classes]
+        for frame in sequence:
             if frame.image is None:
                 problems["missing image"] += 1
                 continue
-            size = recording.image_size or size_of(frame.image)
+            size = sequence.image_size or size_of(frame.image)
             if size is None:
                 problems["image that cannot be read"] += 1
                 continue
-            targets = [class_map.get(data_class, "") for data_class in recording.classes]
             images.append(_image(frame, size, video, targets, number, problems))
     if not images:
         raise DataError(name, "no images to train on")
-    covered = {target for target in class_map.values() if isinstance(target, str)}
-    covered = covered if labelled is None else set(labelled)
-    unlabelled = np.array([i for model_class, i in number.items() if model_class not in covered], np.int64)
-    return Collection(name, tuple(images), unlabelled, dict(problems))
+    covered = mapped_classes(mapping, mapping) if labelled is None else labelled
+    return TrainingImages(name, tuple(images), unlabelled_classes(classes, covered), dict(problems))
 
 
 def _image(
@@ -69,11 +75,11 @@ def _image(
 ) -> AnnotatedImage:  # fmt: skip
     """One frame. `targets` by the data's class: a model class, None for an ignored region, '' for background."""
     assert frame.image is not None
-    found = frame.tracks.detections
-    boxes = _boxes(found, frame.camera)
+    detections = frame.tracks.detections
+    boxes = _boxes(detections, frame.camera)
     considered = frame.flags.get("considered", np.ones(len(boxes), bool))
     keep, ignored = [], [*frame.ignore]
-    for row, (box, class_id) in enumerate(zip(boxes, found.class_ids.tolist(), strict=True)):
+    for row, (box, class_id) in enumerate(zip(boxes, detections.class_ids.tolist(), strict=True)):
         target = targets[class_id]
         if target == "":
             continue
@@ -83,7 +89,7 @@ def _image(
             ignored.append(box)
         else:
             keep.append(row)
-    chosen = found.select(np.array(keep, np.int64))
+    chosen = detections.select(np.array(keep, np.int64))
     regions = [box for box in ignored if not problem_of(box, size)]
     return AnnotatedImage(
         path=frame.image, size=(int(size[0]), int(size[1])), video=video, frame=frame.index,
@@ -91,52 +97,54 @@ def _image(
         class_ids=np.array([number[targets[c]] for c in chosen.class_ids.tolist()], np.int64),
         track_ids=frame.tracks.ids[keep], ignored=np.array(regions, np.float64).reshape(-1, 4),
         focal=None if frame.camera is None else frame.camera.focal[0], stamp=frame.stamp,
-        **_solid(chosen, frame.camera, boxes[keep], problems),
+        **_columns_3d(chosen, frame.camera, boxes[keep], problems),
     )  # fmt: skip
 
 
-def _boxes(found: Detections, camera: Camera | None) -> Array:
-    """(N, 4) px; of objects that are known in 3D alone what their box covers in the image."""
-    boxes = np.array(found.boxes, np.float64).reshape(-1, 4)
+def _boxes(detections: Detections, camera: Camera | None) -> Array:
+    """(N, 4) px; of an object that is annotated in 3D alone the box around its projected 3D box."""
+    boxes = np.array(detections.boxes, np.float64).reshape(-1, 4)
     unknown = ~np.isfinite(boxes).all(axis=1)
-    if unknown.any() and camera is not None and found.dimensions is not None:
-        assert found.locations is not None and found.rotations_y is not None
-        solid = projected_boxes(found.dimensions, found.locations, found.rotations_y, camera)
-        boxes[unknown] = solid[unknown]
+    if unknown.any() and camera is not None and detections.dimensions is not None:
+        assert detections.locations is not None and detections.rotations_y is not None
+        projected = projected_boxes(detections.dimensions, detections.locations, detections.rotations_y, camera)
+        boxes[unknown] = projected[unknown]
     return boxes
 
 
-def _solid(found: Detections, camera: Camera | None, boxes: Array, problems: Counter[str]) -> dict[str, Array | None]:
-    """The 3D columns; NaN for an object whose depth or size is none."""
-    if found.depths is None or found.dimensions is None or camera is None:
+def _columns_3d(
+    detections: Detections, camera: Camera | None, boxes: Array, problems: Counter[str]
+) -> dict[str, Array | None]:
+    """The 3D columns; NaN for an object whose depth or size is unknown or wrong."""
+    if detections.depths is None or detections.dimensions is None or camera is None:
         return {}
-    depths, sizes = np.array(found.depths, np.float64), np.array(found.dimensions, np.float64)
-    both = np.column_stack([depths, sizes])
-    partly = np.isfinite(both).any(axis=1)
-    good = ((both > 0) & (both <= LARGEST)).all(axis=1)
-    if count := int((partly & ~good).sum()):
+    depths, dimensions = np.array(detections.depths, np.float64), np.array(detections.dimensions, np.float64)
+    both = np.column_stack([depths, dimensions])
+    annotated = np.isfinite(both).any(axis=1)
+    good = np.all((both > 0) & (both <= LARGEST), axis=1)
+    if count := int((annotated & ~good).sum()):
         problems["depth or size that is not a positive number"] += count
-    middles = None
-    if found.amodal_centers is not None:
-        middles = np.array(found.amodal_centers, np.float64)
-    elif found.locations is not None:
-        middles = np.full((len(good), 2), np.nan)
+    amodal_centers = None
+    if detections.amodal_centers is not None:
+        amodal_centers = np.array(detections.amodal_centers, np.float64)
+    elif detections.locations is not None:
+        amodal_centers = np.full((len(good), 2), np.nan)
         if good.any():
-            middles[good] = camera.distort(camera.project(centers(sizes[good], found.locations[good])))
-    alphas = None if found.alphas is None else np.array(found.alphas, np.float64)
-    if found.rotations_y is not None:
-        pixels = (boxes[:, 0] + boxes[:, 2]) / 2 if middles is None else middles[:, 0]
-        derived = alphas_from_rotation(found.rotations_y, pixels, camera.projection[0, 2], camera.focal[0])
+            amodal_centers[good] = camera.distort(camera.project(centers(dimensions[good], detections.locations[good])))
+    alphas = None if detections.alphas is None else np.array(detections.alphas, np.float64)
+    if detections.rotations_y is not None:
+        pixels = (boxes[:, 0] + boxes[:, 2]) / 2 if amodal_centers is None else amodal_centers[:, 0]
+        derived = alphas_from_rotation(detections.rotations_y, pixels, camera.projection[0, 2], camera.focal[0])
         alphas = derived if alphas is None else np.where(np.isnan(alphas), derived, alphas)
     columns = {
-        "depths": depths, "dimensions": sizes, "alphas": alphas, "amodal_centers": middles,
-        "velocities": found.velocities,
+        "depths": depths, "dimensions": dimensions, "alphas": alphas, "amodal_centers": amodal_centers,
+        "velocities": detections.velocities,
     }  # fmt: skip
-    return {name: None if values is None else _only(values, good) for name, values in columns.items()}
+    return {name: None if values is None else _usable_rows(values, good) for name, values in columns.items()}
 
 
-def _only(values: Array, good: Array) -> Array:
-    """The rows that are good and numbers; the others NaN."""
+def _usable_rows(values: Array, good: Array) -> Array:
+    """The values of good rows that are usable numbers; NaN for the others."""
     values = np.array(values, np.float64)
     values[~good] = np.nan
     return np.where(np.abs(values) <= LARGEST, values, np.nan)

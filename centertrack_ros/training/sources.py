@@ -1,4 +1,5 @@
-"""The data of a recipe: reads what is on disk and renders streets that are not there yet."""
+# SPDX-License-Identifier: Apache-2.0
+"""The training data that a recipe names: reads files, and renders the synthetic streets that do not exist yet."""
 
 from __future__ import annotations
 
@@ -12,18 +13,22 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.training import dataset_sources
-from centertrack_ros.training.annotations import Collection, read_coco_video, read_yolo
+from centertrack_ros.training.annotations import TrainingImages
 from centertrack_ros.training.bag_images import extract
+from centertrack_ros.training.coco_images import read_coco_video
 from centertrack_ros.training.recipe import DataEntry
+from centertrack_ros.training.yolo_images import read_yolo
 
 _LOG = logging.getLogger(__name__)
-DONE = "street.json"  # written last, holds what was rendered
+MANIFEST = "street.json"  # written last, holds the options of what was rendered
 
 
 def prepare(entry: DataEntry, jobs: int = 1) -> None:
-    """Make what `load` would make on disk, so that several processes do not do so at once.
+    """Write the files that `load` needs, so that several processes do not do so at once.
 
-    jobs  processes that render streets
+    Args:
+        entry: Of a recipe.
+        jobs: Processes that render streets.
     """
     if entry.kind == "street":
         render_streets(Path(entry.folder), entry.street, jobs)
@@ -31,34 +36,45 @@ def prepare(entry: DataEntry, jobs: int = 1) -> None:
         extract(Path(entry.folder), Path(entry.images))
 
 
-def load(entry: DataEntry, classes: Sequence[str]) -> Collection:
-    """The collection that an entry describes, for a model with `classes`; what was left out is logged, with counts."""
+def load(entry: DataEntry, classes: Sequence[str]) -> TrainingImages:
+    """The images of a recipe's entry; what was left out is logged, with counts.
+
+    Args:
+        entry: Of a recipe.
+        classes: Of the model.
+
+    Raises:
+        DataError: The data cannot be read, or its classes do not fit the model's.
+        FileNotFoundError: A file or folder does not exist.
+    """
     if entry.kind == "yolo":
-        found = read_yolo(Path(entry.images), Path(entry.labels), entry.names, classes, entry.class_map, entry.labelled)
+        source = read_yolo(
+            Path(entry.images), Path(entry.labels), entry.names, classes, entry.class_map, entry.labelled
+        )
     elif entry.kind == "coco_video":
-        found = read_coco_video(Path(entry.annotations), Path(entry.images), classes, entry.class_map)
+        source = read_coco_video(Path(entry.annotations), Path(entry.images), classes, entry.class_map)
     elif entry.kind != "street":
-        found = dataset_sources.read(entry, classes)
+        source = dataset_sources.read(entry, classes)
     else:
         folder = Path(entry.folder)
         render_streets(folder, entry.street)
-        found = read_coco_video(folder / "annotations.json", folder / "images", classes, entry.class_map)
-    for problem, count in found.problems.items():
-        _LOG.warning("%s: left out %d times: %s", found.name, count, problem)
-    if entry.limit and entry.limit < len(found.images):
-        keep = np.linspace(0, len(found.images) - 1, entry.limit).astype(int)
-        found = replace(found, images=tuple(found.images[i] for i in keep))
-    return found
+        source = read_coco_video(folder / "annotations.json", folder / "images", classes, entry.class_map)
+    for problem, count in source.problems.items():
+        _LOG.warning("%s: left out %d times: %s", source.name, count, problem)
+    if entry.limit and entry.limit < len(source.images):
+        keep = np.linspace(0, len(source.images) - 1, entry.limit).astype(int)
+        source = replace(source, images=tuple(source.images[i] for i in keep))
+    return source
 
 
-def street_configs(wish: Mapping[str, Any]) -> list[Any]:
-    """The sequences of a recipe's `street` section: of each list the value that the sequence's seed draws.
+def street_configs(options: Mapping[str, Any]) -> list[Any]:
+    """The `StreetConfig` of each sequence of a recipe's `street` section; from a list each sequence draws a value.
 
     Raises ValueError for a key that `StreetConfig` does not have.
     """
     from centertrack_ros.synthetic import StreetConfig
 
-    values = dict(wish)
+    values = dict(options)
     count, first = int(values.pop("sequences", 1)), int(values.pop("seed", 0))
     if unknown := sorted(set(values) - set(StreetConfig.__dataclass_fields__)):
         raise ValueError(f"street: unknown key '{unknown[0]}'")
@@ -70,17 +86,17 @@ def street_configs(wish: Mapping[str, Any]) -> list[Any]:
     return configs
 
 
-def render_streets(folder: Path, wish: Mapping[str, Any], jobs: int = 1) -> None:
-    """Render a recipe's streets into `folder`, by so many processes, unless just these are there already."""
+def render_streets(folder: Path, options: Mapping[str, Any], jobs: int = 1) -> None:
+    """Render a recipe's streets into `folder`, with `jobs` processes, unless the folder holds these already."""
     from centertrack_ros.synthetic.coco_video import write_streets
 
-    note = folder / DONE
-    text = json.dumps(dict(wish), sort_keys=True)
-    if note.is_file():
-        if note.read_text(encoding="utf-8") == text:
+    manifest = folder / MANIFEST
+    text = json.dumps(dict(options), sort_keys=True)
+    if manifest.is_file():
+        if manifest.read_text(encoding="utf-8") == text:
             return
         raise ValueError(f"{folder}: holds streets of another recipe; give another folder or remove it")
-    configs = street_configs(wish)
+    configs = street_configs(options)
     _LOG.info("rendering %d street sequences into %s", len(configs), folder)
     write_streets(folder, configs, jobs=jobs)
-    note.write_text(text, encoding="utf-8")
+    manifest.write_text(text, encoding="utf-8")
