@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile, Thresholds
-from centertrack_ros.network.registry import build
+from centertrack_ros.network.registry import build, weights_path
 from centertrack_ros.training.recipe import Recipe
 
 

@@ -9,8 +9,7 @@ import torch
 pytest.importorskip("lightning", reason="training needs Lightning")
 
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
-from centertrack_ros.network.registry import build
+from centertrack_ros.network.registry import build, weights_path
 from centertrack_ros.training.initialization import initialize_network
 from centertrack_ros.training.run import train
 from support.moving_square import make_recipe
