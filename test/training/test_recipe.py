@@ -13,7 +13,7 @@ from centertrack_ros.network import checkpoints
 from centertrack_ros.training.initialization import initialize_network
 from centertrack_ros.training.module import freeze
 from centertrack_ros.training.recipe import from_mapping, read_recipe
-from centertrack_ros.training.sources import street_configs
+from centertrack_ros.training.streets import street_configs
 from centertrack_ros.training.targets import GridObjects, make_targets
 
 

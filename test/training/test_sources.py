@@ -25,7 +25,7 @@ from centertrack_ros.training.losses import head_losses, weighted_sum
 from centertrack_ros.training.module import features_of, outputs_at_objects
 from centertrack_ros.training.recipe import REQUIRED_KEYS, DataEntry
 from centertrack_ros.training.samples import TrackingSamples
-from centertrack_ros.training.sources import load
+from centertrack_ros.training.sources import IMAGES, SEQUENCES, load
 from support.training_sets import CLASSES, FRAMES, HEIGHT, KINDS_2D, KINDS_3D, SIZES, WIDTH, make, truth
 
 HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "dim": 3, "rot": 8, "amodel_offset": 2}
@@ -35,7 +35,7 @@ HEADS_3D = ("dep", "dim", "rot", "amodel_offset")
 
 
 def test_every_kind_of_data_is_tested():
-    assert set(KINDS_2D + KINDS_3D) == set(REQUIRED_KEYS)
+    assert set(KINDS_2D + KINDS_3D) == set(REQUIRED_KEYS) == {*SEQUENCES, *IMAGES}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS_3D if kind != "street"])
