@@ -23,6 +23,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from centertrack_ros.cli.train import overrides
+from centertrack_ros.training.callbacks import MovingAverage
 from centertrack_ros.training.data_module import TrainingData
 from centertrack_ros.training.initialization import initialize_network
 from centertrack_ros.training.module import TrackingModule
@@ -50,11 +51,13 @@ class _Clock(pl.Callback):
 
 
 def _trainer(recipe: Recipe, clock: _Clock) -> pl.Trainer:
+    callbacks: list[pl.Callback] = [MovingAverage(recipe.ema)] if recipe.ema else []
+    callbacks.append(clock)
     return pl.Trainer(
         accelerator=recipe.accelerator, devices=1, precision=recipe.precision,  # type: ignore[arg-type]
         gradient_clip_val=recipe.clip_gradient or None, max_steps=-1, max_epochs=1, min_epochs=0, logger=False,
         limit_val_batches=0, use_distributed_sampler=False, benchmark=True, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
+        enable_progress_bar=False, enable_model_summary=False, callbacks=callbacks,
     )  # fmt: skip
 
 
