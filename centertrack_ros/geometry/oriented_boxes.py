@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.array_table import ArrayTable, column
 from centertrack_ros.geometry import boxes3d
 from centertrack_ros.geometry.transform import (
     box_quaternions,
@@ -26,7 +25,7 @@ _UNKNOWN_HEADING_VARIANCE = np.pi**2 / 3
 
 
 @dataclass(frozen=True)
-class OrientedBoxes:
+class OrientedBoxes(ArrayTable):
     """M boxes in one frame. Local axes: x forward (length), y left (width), z up (height); REP 103.
 
     centers      (M, 3) float64 m, middle of the box
@@ -36,23 +35,11 @@ class OrientedBoxes:
     velocities   (M, 3) float64 m/s; NaN where unknown
     """
 
-    centers: NDArray[np.float64]
-    quaternions: NDArray[np.float64]
-    sizes: NDArray[np.float64]
-    covariances: NDArray[np.float64]
-    velocities: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.centers)
-
-    def select(self, index: NDArray[Any]) -> OrientedBoxes:
-        """The boxes at `index` (a mask or integers), in that order, as copies."""
-        return OrientedBoxes(**{name: values[index] for name, values in vars(self).items()})
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[OrientedBoxes]) -> OrientedBoxes:
-        """The boxes of all parts, at least one, in order. All must be in the same frame."""
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    centers: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
+    quaternions: NDArray[np.float64] = field(metadata=column(4, blank=np.nan))
+    sizes: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
+    covariances: NDArray[np.float64] = field(metadata=column(6, 6, blank=np.nan))
+    velocities: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
 
     def transformed(self, quaternion: NDArray[np.floating], translation: NDArray[np.floating]) -> OrientedBoxes:
         """The same boxes in another frame: rotated by `quaternion` (4,) x, y, z, w, then moved by `translation` (3,) m.

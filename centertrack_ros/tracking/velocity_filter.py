@@ -58,12 +58,8 @@ def filter_velocities(
     both = _together(means[:, 3:], covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays)
     velocities[rows] = camera.inverse().vectors(both)
     waiting = filters.select(np.flatnonzero(~np.isin(filters.ids, ids)))
-    filters = VelocityFilters(
-        np.concatenate([waiting.ids, ids]),
-        np.concatenate([waiting.stamps, np.full(len(ids), stamp)]),
-        np.concatenate([waiting.means, means]),
-        np.concatenate([waiting.covariances, covariances]),
-    )
+    measured = VelocityFilters(ids, np.full(len(ids), stamp), means, covariances)
+    filters = VelocityFilters.concatenate([waiting, measured])
     return replace(tracks, detections=replace(found, velocities=velocities.astype(np.float32))), filters
 
 

@@ -26,7 +26,6 @@ from centertrack_ros.tracking.multi_camera.records import (
     SurroundTracks,
     Views,
     kinds_of,
-    no_views,
 )
 from centertrack_ros.tracking.track_boxes import boxes_of
 
@@ -143,7 +142,7 @@ def _seen_again(old: Views, observation: CameraTracks, camera: int, config: Surr
     matched = tracks.hits[index] > 0
     index, boxes = index[matched], observation.to_fixed.boxes(boxes.select(matched))
     fresh = replace(
-        no_views(count),
+        Views.blank(count),
         cameras=np.full(count, camera),
         local_ids=np.asarray(tracks.ids, np.int64),
         births=np.asarray(tracks.births, np.float64),

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.types import Tracks
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Table = TypeVar("Table", bound="_Table")
 
 # Names of classes that detectors mistake for each other, and of which two cannot stand in the same place.
 CONFUSABLE = (
@@ -89,27 +88,8 @@ class CameraTracks:
     to_fixed: Transform
 
 
-class _Table:
-    """A record whose fields all have a row for each of its members."""
-
-    def select(self: Table, index: NDArray[Any]) -> Table:
-        """The rows at `index` (a mask or integers), in that order, as copies."""
-        chosen = {k: v.select(index) if isinstance(v, OrientedBoxes) else v[index] for k, v in vars(self).items()}
-        return type(self)(**chosen)
-
-    @classmethod
-    def concatenate(cls: type[Table], parts: Sequence[Table]) -> Table:
-        """The rows of all parts, at least one, in order."""
-        joined: dict[str, Any] = {}
-        for name in vars(parts[0]):
-            values = [getattr(part, name) for part in parts]
-            boxes = isinstance(values[0], OrientedBoxes)
-            joined[name] = OrientedBoxes.concatenate(values) if boxes else np.concatenate(values)
-        return cls(**joined)
-
-
 @dataclass(frozen=True)
-class Views(_Table):
+class Views(ArrayTable):
     """V tracks of single cameras, each as its camera last saw it, in the common frame.
 
     cameras    (V,) int64 index of the camera
@@ -124,24 +104,21 @@ class Views(_Table):
     spreads    (V, 3, 3) m²: covariance of the centres as association takes them, never singular
     """
 
-    cameras: Integers
-    local_ids: Integers
-    births: Floats
-    groups: Integers
-    joined: Floats
-    stamps: Floats
-    seen: NDArray[np.bool_]
-    class_ids: Integers
-    scores: Floats
-    boxes: OrientedBoxes
-    spreads: Floats
-
-    def __len__(self) -> int:
-        return len(self.groups)
+    cameras: Integers = field(metadata=column(dtype=np.int64, blank=-1))
+    local_ids: Integers = field(metadata=column(dtype=np.int64))
+    births: Floats = field(metadata=column())
+    groups: Integers = field(metadata=column(dtype=np.int64))
+    joined: Floats = field(metadata=column(blank=np.inf))
+    stamps: Floats = field(metadata=column(blank=-np.inf))
+    seen: NDArray[np.bool_] = field(metadata=column(dtype=bool))
+    class_ids: Integers = field(metadata=column(dtype=np.int64))
+    scores: Floats = field(metadata=column())
+    boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
+    spreads: Floats = field(metadata=column(3, 3, blank=np.nan))
 
 
 @dataclass(frozen=True)
-class Objects(_Table):
+class Objects(ArrayTable):
     """G objects around the vehicle, in the common frame.
 
     ids        (G,) int64, never reused
@@ -153,18 +130,15 @@ class Objects(_Table):
     shown      (G,) int64: the camera whose box was given out last; -1: none
     """
 
-    ids: Integers
-    kinds: Integers
-    diagonals: Floats
-    means: Floats
-    covariances: Floats
-    spreads: Floats
-    stamps: Floats
-    cameras: Integers
-    shown: Integers
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    ids: Integers = field(metadata=column(dtype=np.int64))
+    kinds: Integers = field(metadata=column(dtype=np.int64))
+    diagonals: Floats = field(metadata=column())
+    means: Floats = field(metadata=column(6))
+    covariances: Floats = field(metadata=column(6, 6))
+    spreads: Floats = field(metadata=column(3, 3))
+    stamps: Floats = field(metadata=column())
+    cameras: Integers = field(metadata=column(dtype=np.int64))
+    shown: Integers = field(metadata=column(dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -185,7 +159,7 @@ class SurroundState:
 
     @classmethod
     def empty(cls, cameras: int, next_id: int = 1) -> SurroundState:
-        return cls(no_views(), no_objects(), np.zeros((0, 0), bool), np.full(cameras, -np.inf), next_id)
+        return cls(Views.empty(), Objects.empty(), np.zeros((0, 0), bool), np.full(cameras, -np.inf), next_id)
 
     @property
     def stamp(self) -> float:
@@ -194,7 +168,7 @@ class SurroundState:
 
 
 @dataclass(frozen=True)
-class SurroundTracks:
+class SurroundTracks(ArrayTable):
     """N objects around the vehicle at one instant, each once, in one frame.
 
     stamp      s, of the newest frame of any camera: boxes that were seen earlier have been moved on to it
@@ -208,17 +182,14 @@ class SurroundTracks:
     """
 
     stamp: float
-    ids: Integers
-    class_ids: Integers
-    scores: Floats
-    cameras: Integers
-    local_ids: Integers
-    stamps: Floats
-    boxes: OrientedBoxes
-    motions: Floats
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    ids: Integers = field(metadata=column(dtype=np.int64))
+    class_ids: Integers = field(metadata=column(dtype=np.int64))
+    scores: Floats = field(metadata=column())
+    cameras: Integers = field(metadata=column(dtype=np.int64))
+    local_ids: Integers = field(metadata=column(dtype=np.int64))
+    stamps: Floats = field(metadata=column())
+    boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
+    motions: Floats = field(metadata=column(3))
 
     def transformed(self, transform: Transform) -> SurroundTracks:
         """The same objects in another frame as it lies at `stamp`. Velocities turn, no frame's motion is added."""
@@ -237,35 +208,6 @@ class SurroundResult:
     tracks: SurroundTracks
     ids: dict[str, Integers]
     reset: str = ""
-
-
-def no_boxes(count: int = 0) -> OrientedBoxes:
-    """`count` boxes that nobody has seen: all NaN."""
-    return OrientedBoxes(*(np.full((count, *shape), np.nan) for shape in ((3,), (4,), (3,), (6, 6), (3,))))
-
-
-def no_views(count: int = 0) -> Views:
-    """`count` views that nobody has seen, of no camera and no object yet."""
-    return Views(
-        cameras=np.full(count, -1, np.int64),
-        local_ids=np.zeros(count, np.int64),
-        births=np.zeros(count),
-        groups=np.zeros(count, np.int64),
-        joined=np.full(count, np.inf),
-        stamps=np.full(count, -np.inf),
-        seen=np.zeros(count, bool),
-        class_ids=np.zeros(count, np.int64),
-        scores=np.zeros(count),
-        boxes=no_boxes(count),
-        spreads=np.full((count, 3, 3), np.nan),
-    )
-
-
-def no_objects() -> Objects:
-    none = np.zeros(0, np.int64)
-    return Objects(
-        none, none, np.zeros(0), np.zeros((0, 6)), np.zeros((0, 6, 6)), np.zeros((0, 3, 3)), np.zeros(0), none, none
-    )
 
 
 def kinds_of(class_names: Sequence[str]) -> Integers:
