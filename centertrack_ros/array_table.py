@@ -45,15 +45,11 @@ def nested(table: type[ArrayTable]) -> dict[str, Any]:
 class ArrayTable:
     """Base of frozen dataclasses whose fields are arrays (N, ...), tables of N rows, or None (an unknown column).
 
-    A field of another type, for example a stamp, describes the whole table.
+    The first field is a column. A field of another type, for example a stamp, describes the whole table.
     """
 
     def __len__(self) -> int:
-        for name in _names(type(self)):
-            value = getattr(self, name)
-            if isinstance(value, np.ndarray | ArrayTable):
-                return len(value)
-        return 0
+        return len(getattr(self, _names(type(self))[0]))
 
     def select(self: Table, index: NDArray[Any]) -> Table:
         """The rows at `index` (a mask or integers), in that order, as copies."""
@@ -75,7 +71,12 @@ class ArrayTable:
         A column that only some parts have is NaN in the rows of the others. A value of the whole table is the first
         part's.
         """
-        return cls(**{name: _joined([getattr(part, name) for part in parts], parts) for name in _names(cls)})
+        joined: dict[str, Any] = {}
+        for name in _names(cls):
+            values = [getattr(part, name) for part in parts]
+            complete = all(type(value) is np.ndarray for value in values)
+            joined[name] = np.concatenate(values) if complete else _joined(values, parts)
+        return cls(**joined)
 
     @classmethod
     def blank(cls: type[Table], count: int) -> Table:

@@ -19,7 +19,7 @@ from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ASSOCIATION_POINTS
 from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
-from centertrack_ros.tracking.multi_camera.records import SurroundConfig as MultiCameraConfig
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
 from centertrack_ros.tracking.session import SessionConfig
 

@@ -176,6 +176,9 @@ def _join(parts: list[Tracks]) -> Tracks:
 
 def _completed(tracks: Tracks, filtered: bool) -> Tracks:
     """The tracks with every optional column; with Kalman filters only if `filtered`."""
+    if tracks.lengths is not None and tracks.last_stamps is not None and tracks.image_velocities is not None:
+        if not filtered or tracks.kalman_means is not None:
+            return tracks
     means, covariances = kalman_state(tracks) if filtered else (None, None)
     return replace(
         tracks,
