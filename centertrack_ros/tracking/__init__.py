@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prior heatmap, decoding, lifting to 3D, association, and the trackers of one camera and of many that string them."""
 
 from centertrack_ros.tracking.config import TrackerConfig

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kalman filters of constant velocity in 3D, vectorised over N objects.
 
 means (N, 6): position m, velocity m/s; covariances (N, 6, 6)
@@ -29,7 +30,7 @@ def predict(
 ) -> Filters:
     """The filters `steps` (N,) s later.
 
-    process_noise  m/s that a velocity may change within a second; grows with the root of time, whatever the rate of steps
+    process_noise  m/s that a velocity may change within a second; grows with the root of time, at any rate of steps
     """
     times = np.asarray(steps, np.float64)[:, None, None]
     moves = np.eye(6) + times * np.eye(6, k=3)

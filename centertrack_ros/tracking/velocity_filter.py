@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Velocities over ground from the network and from where each track has been, in a frame that stands still.
 
 A network that has seen two images errs by an object, not by chance: its next answers about the same object are wrong

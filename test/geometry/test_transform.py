@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from centertrack_ros.geometry import boxes3d
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes, oriented_boxes
 from centertrack_ros.geometry.transform import (
     Transform,
     box_quaternions,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Six cameras around a vehicle that drives and turns among moving things: what each one's tracker says, and the truth.
 
 Nothing is drawn and nothing is detected: what the cameras' trackers would report is computed from the scene, exactly or

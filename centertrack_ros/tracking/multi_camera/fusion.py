@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.tracking import motion3d
 from centertrack_ros.tracking.multi_camera.records import (
     CameraTracks,
@@ -28,7 +28,7 @@ from centertrack_ros.tracking.multi_camera.records import (
     Objects,
     kinds_of,
 )
-from centertrack_ros.tracking.track_boxes import boxes_of
+from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 
 # A box of another camera must be this much better in score before it replaces the one shown: each change moves it.
 _STAY = 0.1
@@ -145,7 +145,7 @@ def update_local_tracks(
 ) -> LocalTracks:
     """The camera's tracks after a frame: what it sees now, what it remembers of lost tracks, nothing of ended ones."""
     tracks, count = observation.tracks, len(observation.tracks)
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     matched = tracks.hits[index] > 0
     index, boxes = index[matched], observation.to_fixed.boxes(boxes.select(matched))
     fresh = replace(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
 from centertrack_ros.tracking.multi_camera.records import CameraTracks, FusedTracks, MultiCameraConfig

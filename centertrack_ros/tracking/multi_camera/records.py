@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable, column, nested
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.types import Tracks
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects around the vehicle: each once, with one id from camera to camera, whatever single cameras do."""
 
 from __future__ import annotations
