@@ -27,7 +27,8 @@ def test_trackers_get_what_the_engine_itself_would_say_and_the_network_runs_once
     plain = load_engine(engine="torch", threads=1)
     engine = RememberingEngine(plain)
     wishes = [
-        TrackerConfig.official(track_threshold=0.02, new_threshold=0.02, association=name) for name in ("greedy", "hungarian")
+        TrackerConfig.official(track_threshold=0.02, new_threshold=0.02, association=name)
+        for name in ("greedy", "hungarian")
     ]
     found = [_tracks(engine, wish) for wish in wishes]
     assert found == [_tracks(plain, wish) for wish in wishes]

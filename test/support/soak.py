@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Plays the demo clip in a loop into a node of two cameras, and watches its memory, its answers and its ids.
 
     tools/run python test/support/soak.py [--minutes 10] [--rate 10] [-- NODE PARAMETERS such as model.threads:=1]
@@ -267,7 +268,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=10.0, help="images a second and camera")
     parser.add_argument("parameters", nargs="*", help="of the node: model.engine:=torch …")
     args = parser.parse_args()
-    from centertrack_ros.cli._process import ros_environment
+    from centertrack_ros.cli._subprocess import ros_environment
 
     os.environ.update(ros_environment(ROOT / "config" / "fastdds.xml"))
     import rclpy

@@ -61,7 +61,10 @@ def test_objects_faster_than_their_size_keep_their_ids_only_with_a_model_of_moti
 
 def test_displacement_is_another_name_for_the_networks():
     paths = _straight((300.0, 0.0))
-    assert _run(paths, TrackerConfig.official(motion="displacement")).ids.tolist() == _run(paths, TrackerConfig.official()).ids.tolist()
+    assert (
+        _run(paths, TrackerConfig.official(motion="displacement")).ids.tolist()
+        == _run(paths, TrackerConfig.official()).ids.tolist()
+    )
     with pytest.raises(ValueError, match="motion must be one of"):
         TrackerConfig.official(motion="guess")
 

@@ -110,7 +110,10 @@ def test_matches_come_first_then_births_then_lost_ones():
 
 
 def test_a_weak_detection_continues_a_track_but_does_not_begin_one():
-    seen = run(Tracker(RectangleEngine(), TrackerConfig.official()), [[thing(1, 50), thing(2, 120, score=0.4)], [thing(1, 50, score=0.4)]])
+    seen = run(
+        Tracker(RectangleEngine(), TrackerConfig.official()),
+        [[thing(1, 50), thing(2, 120, score=0.4)], [thing(1, 50, score=0.4)]],
+    )
     assert [list(names.values()) for names in seen] == [[1], [1]]
 
 
@@ -270,12 +273,25 @@ def test_a_fast_thing_needs_the_displacement_or_its_velocity():
     constant = {"motion": "constant_velocity", "velocity_smoothing": 1.0}
     assert len({i for names in run(Tracker(RectangleEngine(), TrackerConfig.official()), video) for i in names}) == 1
     assert (
-        len({i for names in run(Tracker(RectangleEngine(), TrackerConfig.official(zero_tracking=True)), video) for i in names})
+        len(
+            {
+                i
+                for names in run(Tracker(RectangleEngine(), TrackerConfig.official(zero_tracking=True)), video)
+                for i in names
+            }
+        )
         == 6
     )
     slow_start = [[Thing(1, (4 + 15 * t, 40, 24 + 15 * t, 60))] for t in range(3)] + [[Thing(1, (60, 40, 80, 60))]]
     assert (
-        len({i for names in run(Tracker(RectangleEngine(), TrackerConfig.official(**constant)), slow_start) for i in names}) == 1
+        len(
+            {
+                i
+                for names in run(Tracker(RectangleEngine(), TrackerConfig.official(**constant)), slow_start)
+                for i in names
+            }
+        )
+        == 1
     )
 
 
@@ -366,7 +382,9 @@ def test_a_camera_of_another_size_is_scaled_to_the_image_and_gives_places():
     full, half = (Camera.from_focal(WIDTH * s, HEIGHT * s, 300.0 * s) for s in (1, 2))
     places = []
     for camera in (full, half):
-        found = Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 70)]), camera).tracks.detections
+        found = (
+            Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 70)]), camera).tracks.detections
+        )
         places.append(found.locations)
         assert found.location_covariances.shape == (1, 3, 3) and found.dimensions.shape == (1, 3)
     np.testing.assert_allclose(places[0], places[1], rtol=1e-4)
@@ -376,7 +394,10 @@ def test_a_camera_of_another_size_is_scaled_to_the_image_and_gives_places():
         .tracks.detections.locations
         is None
     )
-    assert Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 70)])).tracks.detections.locations is None
+    assert (
+        Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 70)])).tracks.detections.locations
+        is None
+    )
 
 
 def test_places_that_only_some_frames_have_are_unknown_for_the_others():
