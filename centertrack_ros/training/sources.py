@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sources of training data that a recipe can name, one reader for each kind.
 
-A data set of `datasets.registry` needs a line in `recipe.REQUIRED_KEYS`. Another kind also needs one in a table here: in
-`SEQUENCES` if it is read as video sequences, else in `IMAGES`.
+A data set of `datasets.registry` needs a line in `recipe.REQUIRED_KEYS`. Another kind also needs one in a table here:
+in `SEQUENCES` if it is read as video sequences, else in `IMAGES`.
 """
 
 from __future__ import annotations
