@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published MobileNetV3 CenterNet, a TensorFlow.js graph, as this project's own module.
 
 The graph is walked from its input along its structure: each convolution is found by what feeds it, its shape, stride,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow.js graph models: reading one, and finding the convolutions in it. Nothing of TensorFlow is needed or run.
 
 Formats: https://github.com/tensorflow/tfjs/blob/master/tfjs-converter (model.json: topology and weights manifest).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The TensorFlow.js reader and importer, on the published topology with drawn weights, on the real file if there."""
 
 import base64
