@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
-from centertrack_ros.geometry.rotations import box_quaternions, quaternion_to_matrix
+from centertrack_ros.geometry.transform import box_quaternions, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 

@@ -8,7 +8,7 @@ Defaults of tracking are those of `TrackerConfig`; the presets in config/ are fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -359,13 +359,14 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         OSError: The weights cannot be read.
         RuntimeError: The device cannot be used.
     """
-    size = model.input_size
-    engine = load_engine(
-        model.weights, engine=model.engine, device=model.device, threads=model.threads or None, background=background
+    return load_engine(
+        model.weights,
+        engine=model.engine,
+        device=model.device,
+        threads=model.threads or None,
+        background=background,
+        input_size=model.input_size,
     )
-    if size:
-        engine.profile = replace(engine.profile, input_width=size[0], input_height=size[1], resize="fixed")
-    return engine
 
 
 class DeclaredParameters:
