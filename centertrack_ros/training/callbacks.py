@@ -10,11 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
+
+from centertrack_ros.training.lightning_classes import (
+    LightningModule,
+    ModelCheckpoint,
+    TorchCheckpointIO,
+    Trainer,
+    WeightAveraging,
+)
 
 LAST, BEST = "last", "best"
 
@@ -69,7 +74,7 @@ class CheckpointCallback(ModelCheckpoint):
             save_on_train_epoch_end=False, auto_insert_metric_name=False, enable_version_counter=False,
         )  # fmt: skip
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Accept a folder with files: a resumed run continues in its own folder."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
@@ -87,7 +92,7 @@ class CheckpointCallback(ModelCheckpoint):
             }
         )  # fmt: skip
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `last.ckpt`."""
         assert self.dirpath is not None
         trainer.save_checkpoint(os.path.join(self.dirpath, f"{LAST}.ckpt"))
@@ -104,7 +109,7 @@ class MovingAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=partial(_move_average, decay=decay))
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the average on the trainer's device; the module itself is moved there only after this hook."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)

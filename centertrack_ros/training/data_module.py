@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import cv2
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,12 +18,13 @@ from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training import sources
 from centertrack_ros.training.augmentation import NO_AUGMENTATION
 from centertrack_ros.training.feature_cache import CachedFeatures, pad_batch
+from centertrack_ros.training.lightning_classes import LightningDataModule, Trainer
 from centertrack_ros.training.module import TrackingModule, common_kernel, features_of
 from centertrack_ros.training.recipe import Recipe
 from centertrack_ros.training.samples import ResumableBatches, TrackingSamples
 
 
-class TrainingData(pl.LightningDataModule):
+class TrainingData(LightningDataModule):
     """Training and validation samples of a recipe.
 
     Which samples a batch holds depends on the recipe's seed and the number of steps done, and on nothing else.
@@ -90,7 +90,7 @@ class TrainingData(pl.LightningDataModule):
         share = Subset(self.val, range(trainer.global_rank, len(self.val), trainer.world_size))
         return self._loader(share, batch_size=self.recipe.batch)
 
-    def _trainer(self) -> pl.Trainer:
+    def _trainer(self) -> Trainer:
         assert self.trainer is not None
         return self.trainer
 

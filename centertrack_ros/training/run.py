@@ -6,16 +6,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from centertrack_ros.network import checkpoints
 from centertrack_ros.training.callbacks import BEST, LAST, AtomicCheckpointIO, CheckpointCallback, MovingAverage
 from centertrack_ros.training.data_module import TrainingData
 from centertrack_ros.training.initialization import initialize_network
+from centertrack_ros.training.lightning_classes import (
+    Callback,
+    CSVLogger,
+    TensorBoardLogger,
+    Trainer,
+    rank_zero_only,
+    seed_everything,
+)
 from centertrack_ros.training.module import TrackingModule
 from centertrack_ros.training.recipe import Recipe
 
@@ -45,7 +49,7 @@ def train(
         raise ValueError(f"a run can be stopped after step 1 or later, got {stop_after}")
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    seed_everything(recipe.seed, workers=True, verbose=False)
     network, profile = initialize_network(recipe)
     module = TrackingModule(network, profile, recipe)
     data = TrainingData(recipe, profile, module)
@@ -63,13 +67,11 @@ def train(
     return output
 
 
-def _trainer(
-    recipe: Recipe, folder: Path, checkpoint: Path | None, progress: bool, stop_after: int | None
-) -> pl.Trainer:
+def _trainer(recipe: Recipe, folder: Path, checkpoint: Path | None, progress: bool, stop_after: int | None) -> Trainer:
     callbacks: list[Callback] = [CheckpointCallback(folder, "val/score" if recipe.val else None)]
     if recipe.ema:
         callbacks.append(MovingAverage(recipe.ema))
-    return pl.Trainer(
+    return Trainer(
         default_root_dir=folder,
         max_steps=min(recipe.steps, stop_after or recipe.steps),
         max_epochs=-1,
