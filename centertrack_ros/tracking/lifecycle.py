@@ -17,7 +17,7 @@ from centertrack_ros.tracking.association import (
     in_stages,
 )
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.motion import kalman_begin, kalman_correct, kalman_predict, kalman_state
+from centertrack_ros.tracking.motion import correct_filters, filters_of, initialize_filters, predict_filters
 from centertrack_ros.types import Array, Detections, Tracks
 
 
@@ -53,7 +53,7 @@ def update(
     Order: matches in detection order, then births, then lost tracks that are still remembered.
     """
     if config.motion == "kalman":
-        tracks = kalman_predict(tracks, step)
+        tracks = predict_filters(tracks, step)
     predicted = _predicted(detections, step, config)
     assignment = _assign(tracks, detections, predicted, step, config)
     births = assignment.free_detections
@@ -129,8 +129,8 @@ def _seen(
 def _filters(old: Tracks, detections: Detections) -> tuple[Array, Array]:
     """Those of the tracks of before after measuring the first of the detections; the other detections' begin."""
     rows = np.arange(len(detections))
-    means, covariances = kalman_correct(old, detections.select(rows[: len(old)]))
-    new_means, new_covariances = kalman_begin(detections.select(rows[len(old) :]))
+    means, covariances = correct_filters(old, detections.select(rows[: len(old)]))
+    new_means, new_covariances = initialize_filters(detections.select(rows[len(old) :]))
     return np.concatenate([means, new_means]), np.concatenate([covariances, new_covariances])
 
 
@@ -179,7 +179,7 @@ def _completed(tracks: Tracks, filtered: bool) -> Tracks:
     if tracks.lengths is not None and tracks.last_stamps is not None and tracks.image_velocities is not None:
         if not filtered or tracks.kalman_means is not None:
             return tracks
-    means, covariances = kalman_state(tracks) if filtered else (None, None)
+    means, covariances = filters_of(tracks) if filtered else (None, None)
     return replace(
         tracks,
         lengths=_lengths(tracks),

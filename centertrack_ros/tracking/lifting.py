@@ -58,10 +58,10 @@ def ray_covariances(
     rays = points / distances[:, None]
     along = np.asarray(depth_sigmas, np.float64) * distances / np.maximum(np.abs(points[:, 2]), 1e-6)
     across = CENTER_SIGMA_PX * distances / camera.focal[0]
-    return spreads_along(rays, along, across)
+    return covariances_along(rays, along, across)
 
 
-def spreads_along(
+def covariances_along(
     rays: NDArray[np.float64], along: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, 3, 3): covariances of what is unsure by `along` (N,) on rays (N, 3) of length 1, by `across` (N,) beside."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion models instead of the network's displacement: a Kalman filter on each track, optical flow on the images.
+"""Motion models that replace the network's displacement: a Kalman filter for each track, optical flow on the images.
 
-The paper compares its learned displacement with these (arXiv 2004.01177, table 6). Both are OpenCV's.
+The paper compares its learned displacement with these (arXiv 2004.01177, table 6).
 """
 
 from __future__ import annotations
@@ -14,74 +14,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes2d import areas
+from centertrack_ros.tracking import kalman
 from centertrack_ros.types import Array, Detections, Tracks
 
 # The filter of a track's centre: position px and velocity px/s in x and y. Its noise grows with the object's size, the
 # square root of its box's area, since near objects move by more px.
-_MEASUREMENT = 1 / 20  # standard deviation of a measured centre, sizes
-_ACCELERATION = 4.0  # of the unknown acceleration, sizes/s²
-_FIRST_VELOCITY = 3.0  # of the velocity of a track that was seen once, sizes/s
+_MEASUREMENT_SIGMA = 1 / 20  # of a measured centre, sizes
+_ACCELERATION_SIGMA = 4.0  # of the unknown acceleration, sizes/s²
+_FIRST_VELOCITY_SIGMA = 3.0  # of the velocity of a track that was seen once, sizes/s
 
 FLOW_LONGER_SIDE = 640  # px; flow is computed on images reduced to this
 
 
-def _filter() -> cv2.KalmanFilter:
-    kalman = cv2.KalmanFilter(4, 2, 0, cv2.CV_64F)
-    kalman.measurementMatrix = np.eye(2, 4)
-    return kalman
+def initialize_filters(detections: Detections) -> kalman.Filters:
+    """Starts a Kalman filter, x, y px and px/s, at rest at the centre of each of N detections.
 
-
-def _sizes(boxes: Array) -> NDArray[np.float64]:
-    return np.sqrt(np.maximum(areas(boxes).astype(np.float64), 1.0))
-
-
-def kalman_begin(detections: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means (N, 4), x, y px and px/s, and covariances (N, 4, 4) of tracks that begin with these detections."""
+    Returns:
+        Means (N, 4) and covariances (N, 4, 4).
+    """
+    centers = np.asarray(detections.centers, np.float64)
     sizes = _sizes(detections.boxes)
-    means = np.concatenate([np.asarray(detections.centers, np.float64), np.zeros((len(sizes), 2))], axis=1)
-    spread = np.stack([_MEASUREMENT * sizes] * 2 + [_FIRST_VELOCITY * sizes] * 2, axis=1) ** 2
-    return means, spread[:, :, None] * np.eye(4)
+    return kalman.initialize(
+        centers, _measurement_covariances(sizes), np.zeros_like(centers), _FIRST_VELOCITY_SIGMA * sizes
+    )
 
 
-def kalman_state(tracks: Tracks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The tracks' filters; those that have none begin at their last detection."""
+def filters_of(tracks: Tracks) -> kalman.Filters:
+    """Returns the tracks' filters; tracks without filters get those of their last detections."""
     if tracks.kalman_means is None or tracks.kalman_covariances is None:
-        return kalman_begin(tracks.detections)
+        return initialize_filters(tracks.detections)
     return tracks.kalman_means, tracks.kalman_covariances
 
 
-def kalman_predict(tracks: Tracks, step: float) -> Tracks:
-    """The tracks with their filters moved on by `step` s; boxes and centres stay."""
-    means, covariances = kalman_state(tracks)
-    kalman, sizes = _filter(), _sizes(tracks.detections.boxes)
-    kalman.transitionMatrix = np.eye(4) + step * np.eye(4, k=2)
-    gain = np.concatenate([np.full(2, step * step / 2), np.full(2, step)])
-    noise = np.outer(gain, gain) * (np.eye(4) + np.eye(4, k=2) + np.eye(4, k=-2))
-    moved, spread = np.empty_like(means), np.empty_like(covariances)
-    for row in range(len(tracks)):
-        kalman.statePost, kalman.errorCovPost = means[row, :, None].copy(), covariances[row].copy()
-        kalman.processNoiseCov = noise * (_ACCELERATION * sizes[row]) ** 2
-        moved[row] = kalman.predict()[:, 0]
-        spread[row] = kalman.errorCovPre
-    return replace(tracks, kalman_means=moved, kalman_covariances=spread)
+def predict_filters(tracks: Tracks, step: float) -> Tracks:
+    """Predicts the tracks' filters to `step` s later; boxes and centres stay."""
+    means, covariances = kalman.predict(
+        *filters_of(tracks),
+        step,
+        _ACCELERATION_SIGMA * _sizes(tracks.detections.boxes),
+        kalman.unknown_acceleration,
+    )
+    return replace(tracks, kalman_means=means, kalman_covariances=covariances)
 
 
-def kalman_correct(predicted: Tracks, detections: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and covariances of filters that were moved on to this frame, after measuring the detections' centres."""
-    means, covariances = kalman_state(predicted)
-    kalman, sizes = _filter(), _sizes(detections.boxes)
+def correct_filters(predicted: Tracks, detections: Detections) -> kalman.Filters:
+    """Corrects the filters of N tracks, predicted to this frame, by the centres of their N detections.
+
+    Returns:
+        Means (N, 4) and covariances (N, 4, 4).
+    """
     centers = np.asarray(detections.centers, np.float64)
-    corrected, spread = np.empty_like(means), np.empty_like(covariances)
-    for row in range(len(predicted)):
-        kalman.statePre, kalman.errorCovPre = means[row, :, None].copy(), covariances[row].copy()
-        kalman.measurementNoiseCov = np.eye(2) * (_MEASUREMENT * sizes[row]) ** 2
-        corrected[row] = kalman.correct(centers[row, :, None].copy())[:, 0]
-        spread[row] = kalman.errorCovPost
-    return corrected, spread
+    return kalman.correct(*filters_of(predicted), centers, _measurement_covariances(_sizes(detections.boxes)))
+
+
+def _measurement_covariances(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2, 2) px² of centres of objects with sizes (N,) px."""
+    return ((_MEASUREMENT_SIGMA * sizes) ** 2)[:, None, None] * np.eye(2)
+
+
+def _sizes(boxes: Array) -> NDArray[np.float64]:
+    """(N,) px: the square root of the area of boxes (N, 4), at least 1."""
+    return np.sqrt(np.maximum(areas(boxes).astype(np.float64), 1.0))
 
 
 def flow_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The grey, reduced copy of a BGR image (H, W, 3) that is kept for the next frame's flow."""
+    """Makes the grey, reduced copy of a BGR image (H, W, 3) that is kept for the next frame's flow."""
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     factor = FLOW_LONGER_SIDE / max(grey.shape)
     if factor >= 1:
@@ -92,10 +89,19 @@ def flow_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def flow_displacements(
     previous: NDArray[np.uint8], current: NDArray[np.uint8], boxes: Array, image_size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """(N, 2) px of the original: where the middle of each box (N, 4) was in the previous image, minus where it is.
+    """Measures how objects moved between two images, by dense inverse search flow (OpenCV's DIS).
 
-    previous, current  of `flow_image`;  image_size  (height, width) px of the original
-    The median of dense inverse search flow over the middle half of the box, which is mostly the object itself.
+    An object's displacement is the median of the flow over the middle half of its box, which is mostly the object.
+
+    Args:
+        previous: `flow_image` of the previous image.
+        current: `flow_image` of this image.
+        boxes: (N, 4) px of the original image.
+        image_size: (height, width) px of the original image.
+
+    Returns:
+        (N, 2) px of the original image: where the middle of each box was in the previous image, minus where it is.
+        Zeros where there is no flow: outside of the image, or if the two images differ in size.
     """
     if not len(boxes) or previous.shape != current.shape:
         return np.zeros((len(boxes), 2), np.float32)

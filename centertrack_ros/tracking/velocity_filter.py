@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Velocities over ground from the network and from where each track has been, in a frame that stands still.
+"""Velocities over ground from the network and from the path of each track in a fixed (world) frame, REP 105.
 
-A network that has seen two images errs by an object, not by chance: its next answers about the same object are wrong
-by the same. Where the object has been says something else, and says it better the longer the track is.
+The network's error is systematic: its next results for the same object are wrong by the same vector, so that averaging
+them does not help. The positions of the object measure its velocity independently, and better the longer the track is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import centers
 from centertrack_ros.geometry.transform import Transform
-from centertrack_ros.tracking import motion3d
-from centertrack_ros.tracking.lifting import spreads_along
+from centertrack_ros.tracking import kalman
+from centertrack_ros.tracking.lifting import covariances_along
 from centertrack_ros.types import Tracks, VelocityFilters
 
 Array = NDArray[np.float64]
@@ -24,53 +24,77 @@ Array = NDArray[np.float64]
 _NETWORK_SIGMAS = 1.3, 0.7  # m/s, of the network's velocity along the viewing ray and across it
 _FIRST_SIGMA = 10.0  # m/s, of the velocity of an object that was seen once
 _PROCESS_NOISE = 0.5  # m/s that a velocity may change within a second
-_JUMP = 100.0  # squared Mahalanobis distance from which a filter begins anew: another object, or the frame has jumped
-_USEFUL_SIGMA = 1.5  # m/s up to which a velocity is worth telling without a network's
+# Squared Mahalanobis distance from which a filter is reinitialized: another object, or the fixed frame has jumped.
+_MAX_SQUARED_DISTANCE = 100.0
+_USEFUL_SIGMA = 1.5  # m/s up to which a velocity is reported if the network gives none
 
 
 def filter_velocities(
     filters: VelocityFilters, tracks: Tracks, camera: Transform, stamp: float
 ) -> tuple[Tracks, VelocityFilters]:
-    """The tracks with velocities, m/s over ground in camera axes, in which their ways through the world have a say.
+    """Combines the network's velocities with those of the tracks' paths.
 
-    filters  of the frame before; those of tracks that are gone are dropped
-    camera   the camera's optical frame at `stamp`, s -> a frame that stands still
-    A track without a 3D box keeps what it has; without a velocity of the network's it gets one once it is known to
-    about a metre per second. A stamp that is not after the last one begins the filters anew.
+    A track without a 3D box keeps its velocity. Without a velocity of the network, a track gets one as soon as it is
+    known to about 1 m/s. A stamp that is not later than a filter's reinitializes the filter.
+
+    Args:
+        filters: Those of the previous frame. Filters of tracks that no longer exist are dropped.
+        tracks: The tracks of this frame.
+        camera: The camera's optical frame at `stamp` -> the fixed frame.
+        stamp: s.
+
+    Returns:
+        The tracks with velocities, m/s over ground in camera axes, and the filters after this frame.
     """
-    found = tracks.detections
-    if found.locations is None or found.dimensions is None or found.location_covariances is None:
+    detections = tracks.detections
+    if detections.locations is None or detections.dimensions is None or detections.location_covariances is None:
         return tracks, filters.select(np.flatnonzero(np.isin(filters.ids, tracks.ids)))
-    middles = np.asarray(centers(found.dimensions, found.locations), np.float64)
-    known = np.isfinite(middles).all(axis=1) & np.isfinite(found.location_covariances).all(axis=(1, 2))
+    middles = np.asarray(centers(detections.dimensions, detections.locations), np.float64)
+    known = np.isfinite(middles).all(axis=1) & np.isfinite(detections.location_covariances).all(axis=(1, 2))
     rows = np.flatnonzero((tracks.hits > 0) & known)
     filters = filters.select(np.flatnonzero(np.isin(filters.ids, tracks.ids) & (filters.stamps < stamp)))
     ids, positions = tracks.ids[rows], camera.points(middles[rows])
     rays = camera.vectors(middles[rows] / np.maximum(np.linalg.norm(middles[rows], axis=1, keepdims=True), 1e-6))
-    spreads = camera.covariances(found.location_covariances[rows])
-    means, covariances = motion3d.begin(positions, spreads, np.zeros_like(positions), _FIRST_SIGMA)
-    _, old, new = np.intersect1d(filters.ids, ids, assume_unique=True, return_indices=True)
+    measured = _measure(filters, ids, stamp, positions, camera.covariances(detections.location_covariances[rows]))
+    velocities = np.full((len(tracks), 3), np.nan)
+    if detections.velocities is not None:
+        velocities = detections.velocities.astype(np.float64)
+    combined = _combine(measured.means[:, 3:], measured.covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays)
+    velocities[rows] = camera.inverse().vectors(combined)
+    unseen = filters.select(np.flatnonzero(~np.isin(filters.ids, ids)))
+    result = replace(tracks, detections=replace(detections, velocities=velocities.astype(np.float32)))
+    return result, VelocityFilters.concatenate([unseen, measured])
+
+
+def _measure(
+    filters: VelocityFilters, ids: NDArray[np.int64], stamp: float, positions: Array, position_covariances: Array
+) -> VelocityFilters:
+    """Filters of the tracks `ids` (N,) after their positions (N, 3), m in the fixed frame, were measured at `stamp`."""
+    means, covariances = kalman.initialize(positions, position_covariances, np.zeros_like(positions), _FIRST_SIGMA)
+    _, old, rows = np.intersect1d(filters.ids, ids, assume_unique=True, return_indices=True)
     if len(old):
         before = filters.select(old)
-        predicted = motion3d.predict(before.means, before.covariances, stamp - before.stamps, _PROCESS_NOISE)
-        begun = means[new], covariances[new]
-        means[new], covariances[new] = motion3d.correct_or_begin(predicted, begun, positions[new], spreads[new], _JUMP)
-    velocities = np.full((len(tracks), 3), np.nan) if found.velocities is None else found.velocities.astype(np.float64)
-    both = _together(means[:, 3:], covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays)
-    velocities[rows] = camera.inverse().vectors(both)
-    waiting = filters.select(np.flatnonzero(~np.isin(filters.ids, ids)))
-    measured = VelocityFilters(ids, np.full(len(ids), stamp), means, covariances)
-    filters = VelocityFilters.concatenate([waiting, measured])
-    return replace(tracks, detections=replace(found, velocities=velocities.astype(np.float32))), filters
+        means[rows], covariances[rows] = kalman.correct_or_initialize(
+            kalman.predict(before.means, before.covariances, stamp - before.stamps, _PROCESS_NOISE),
+            (means[rows], covariances[rows]),
+            positions[rows],
+            position_covariances[rows],
+            _MAX_SQUARED_DISTANCE,
+        )
+    return VelocityFilters(ids, np.full(len(ids), stamp), means, covariances)
 
 
-def _together(path: Array, path_spreads: Array, said: Array, rays: Array) -> Array:
-    """(N, 3) m/s: velocities of filters and of the network, weighed; one alone where the other is not known.
+def _combine(filtered: Array, filter_covariances: Array, predicted: Array, rays: Array) -> Array:
+    """(N, 3) m/s: velocities of the filters and of the network, weighted; one alone where the other is not known.
 
-    rays  (N, 3) from the camera to the objects, of length 1
+    Args:
+        filtered: (N, 3) m/s, of the filters.
+        filter_covariances: (N, 3, 3) of those.
+        predicted: (N, 3) m/s, of the network; NaN where there is none.
+        rays: (N, 3) from the camera to the objects, of length 1.
     """
-    said_spreads = spreads_along(rays, *(np.full(len(rays), sigma) for sigma in _NETWORK_SIGMAS))
-    gains = path_spreads @ np.linalg.inv(path_spreads + said_spreads)
-    weighed = path + (gains @ (said - path)[:, :, None])[:, :, 0]
-    useful = np.trace(path_spreads, axis1=1, axis2=2)[:, None] <= _USEFUL_SIGMA**2
-    return np.where(np.isfinite(said).all(axis=1, keepdims=True), weighed, np.where(useful, path, np.nan))
+    network_covariances = covariances_along(rays, *(np.full(len(rays), sigma) for sigma in _NETWORK_SIGMAS))
+    gains = filter_covariances @ np.linalg.inv(filter_covariances + network_covariances)
+    weighted = filtered + (gains @ (predicted - filtered)[:, :, None])[:, :, 0]
+    useful = np.trace(filter_covariances, axis1=1, axis2=2)[:, None] <= _USEFUL_SIGMA**2
+    return np.where(np.isfinite(predicted).all(axis=1, keepdims=True), weighted, np.where(useful, filtered, np.nan))

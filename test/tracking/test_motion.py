@@ -7,7 +7,7 @@ import pytest
 
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.lifecycle import begin, update
-from centertrack_ros.tracking.motion import flow_displacements, flow_image, kalman_predict
+from centertrack_ros.tracking.motion import flow_displacements, flow_image, predict_filters
 from centertrack_ros.types import Detections
 
 STEP = 0.1
@@ -33,7 +33,7 @@ def _straight(velocity: tuple[float, float], frames: int = 12) -> np.ndarray:
 def test_the_filter_foretells_a_steady_motion():
     tracks = _run(_straight((200.0, -50.0)), TrackerConfig.official(motion="kalman"))
     expected = _straight((200.0, -50.0), 13)[-1]
-    foretold = kalman_predict(tracks, STEP).kalman_means[:, :2]
+    foretold = predict_filters(tracks, STEP).kalman_means[:, :2]
     assert np.abs(foretold - expected).max() < 1.0
     assert tracks.kalman_means[0, 2:] == pytest.approx([200.0, -50.0], abs=5.0)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
-from centertrack_ros.tracking import motion3d
+from centertrack_ros.tracking import kalman
 from centertrack_ros.tracking.multi_camera.records import (
     CameraTracks,
     Floats,
@@ -211,9 +211,7 @@ def find_diverged(
     one, other = local_tracks.select(mine), others.select(theirs)
     velocities = np.concatenate([objects.means[:, 3:], np.zeros((1, 3))])[_rows(objects.ids, one.object_ids)]
     moved = other.boxes.centers + velocities * (one.stamps - other.stamps)[:, None]
-    squares = motion3d.squared_distances(
-        one.boxes.centers - moved, one.position_covariances + other.position_covariances
-    )
+    squares = kalman.squared_distances(one.boxes.centers - moved, one.position_covariances + other.position_covariances)
     later = (one.joined > other.joined) | ((one.joined == other.joined) & (one.cameras > other.cameras))
     far = mine[later & (squares > config.release_sigma**2)]
     left[far] = local_tracks.object_ids[far]
@@ -235,9 +233,9 @@ def associate(
         return local_tracks
     steps = np.maximum(stamp - objects.stamps, 0.0)
     expected = objects.means[:, :3] + objects.means[:, 3:] * steps[:, None]
-    drifts = motion3d.drifts(objects.covariances, steps, config.process_noise)
-    covariances = local_tracks.position_covariances[rows] + (objects.position_covariances + drifts)[columns]
-    squares = motion3d.squared_distances(local_tracks.boxes.centers[rows] - expected[columns], covariances)
+    drift = kalman.drift(objects.covariances, steps, config.process_noise)
+    covariances = local_tracks.position_covariances[rows] + (objects.position_covariances + drift)[columns]
+    squares = kalman.squared_distances(local_tracks.boxes.centers[rows] - expected[columns], covariances)
     # What has not been seen for long may be anywhere: among equals the well-known place comes first.
     costs = squares + np.linalg.slogdet(covariances)[1]
     near = squares <= config.gate_sigma**2
@@ -287,10 +285,10 @@ def update_objects(
     again = initialize_objects(known, camera, stamp, setup)
     old = objects.select(rows)
     steps = stamp - old.stamps
-    means, covariances = motion3d.predict(old.means, old.covariances, np.maximum(steps, 0.0), config.process_noise)
+    means, covariances = kalman.predict(old.means, old.covariances, np.maximum(steps, 0.0), config.process_noise)
     # A frame older than what another camera has told already: its sighting is moved on to that time.
     positions = known.boxes.centers - means[:, 3:] * np.minimum(steps, 0.0)[:, None]
-    means, covariances = motion3d.correct_or_begin(  # from afar, the camera's tracker knows better than the filter
+    means, covariances = kalman.correct_or_initialize(  # from afar, the camera's tracker knows better than the filter
         (means, covariances),
         (again.means, again.covariances),
         positions,
@@ -317,7 +315,7 @@ def initialize_objects(local_tracks: LocalTracks, camera: int, stamp: float, set
     """Objects that begin with these tracks."""
     measured = np.isfinite(local_tracks.boxes.velocities) & setup.config.measured_velocities
     velocities = np.where(measured, local_tracks.boxes.velocities, 0.0)
-    means, covariances = motion3d.begin(
+    means, covariances = kalman.initialize(
         local_tracks.boxes.centers, local_tracks.position_covariances, velocities, setup.config.velocity_sigma
     )
     count = len(local_tracks)
@@ -368,7 +366,7 @@ def merge_duplicates(state: MultiCameraState, config: MultiCameraConfig) -> Mult
         return state
     positions = objects.means[:, :3] + objects.means[:, 3:] * (now - objects.stamps)[:, None]
     covariances = objects.position_covariances[one] + objects.position_covariances[other]
-    squares = motion3d.squared_distances(positions[one] - positions[other], covariances)
+    squares = kalman.squared_distances(positions[one] - positions[other], covariances)
     near = squares <= config.gate_sigma**2
     pairs: list[tuple[int, int]] = []
     used: set[int] = set()

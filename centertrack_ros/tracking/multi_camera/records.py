@@ -125,7 +125,7 @@ class Objects(ArrayTable):
     ids        (G,) int64, never reused
     kinds      (G,) int64: what its class may be mistaken for
     diagonals  (G,) m, of the box
-    means, covariances  (G, 6), (G, 6, 6): motion, see `motion3d`
+    means, covariances  (G, 6), (G, 6, 6): motion, see `kalman`
     position_covariances  (G, 3, 3) m²: of the newest sighting
     stamps     (G,) s, when it was last seen;  cameras  (G,) int64 by which camera
     shown      (G,) int64: the camera whose box was given out last; -1: none
