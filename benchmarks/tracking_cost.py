@@ -21,7 +21,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
-from centertrack_ros.tracking.lifecycle import begin, update
+from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
 from centertrack_ros.tracking.size_prior import SizePriorLifter
@@ -75,7 +75,7 @@ def stages(count: int) -> dict[str, Callable[[], object]]:
     flat = decode(
         Peaks(peaks.scores, peaks.class_ids, peaks.cells, {"wh": peaks.values["wh"]}, peaks.grid), PLACEMENT.from_grid
     )
-    tracks: Tracks = begin(detections, 1, 0.0)
+    tracks: Tracks = start_tracks(detections, 1, 0.0)
     lifter = SizePriorLifter(CLASSES)
     later = next_frame(detections, rng)
     points = prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1)

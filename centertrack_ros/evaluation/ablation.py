@@ -19,7 +19,7 @@ from centertrack_ros.evaluation.tables import table
 from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores, score_kitti, score_mot, summary
 from centertrack_ros.geometry.boxes2d import areas, iou
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.lifecycle import begin, update
+from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.types import Detections, Tracks
 
@@ -107,7 +107,7 @@ def track(truth: VideoSequence, given: VideoSequence, config: TrackerConfig) -> 
         detections = replace(detections, displacements=shifts)
         stamp = (index - truth.first) * step
         if tracks is None:
-            tracks = begin(detections.select(np.zeros(0, np.int64)), 1, stamp)
+            tracks = start_tracks(detections.select(np.zeros(0, np.int64)), 1, stamp)
         tracks, next_id = update(tracks, next_id, detections, stamp, step, float(_ALL), config)
         frames.append(AnnotatedFrame(index, stamp, tracks.select(tracks.hits > 0)))
         previous = frame

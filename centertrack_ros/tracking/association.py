@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which detection continues which track."""
+"""Assignment of detections to tracks: matrices of costs, and methods that choose pairs from them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ MATCHABLE = 1e16
 
 @dataclass(frozen=True)
 class Assignment:
-    """Indices of detections and tracks: matched pairs in detection order, and what is left over on either side."""
+    """Indices of the matched pairs, in detection order, and of the detections and tracks without a match."""
 
     detections: NDArray[np.int64]
     tracks: NDArray[np.int64]
@@ -28,13 +30,60 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Gate:
-    """What may be matched at all; the meaning of each is in `TrackerConfig`. The default is the official code's."""
+    """Limits of what may be matched, as in `TrackerConfig`. The defaults are those of the official code."""
 
     gate_scale: float = 1.0
     min_iou: float = 0.0
     max_size_ratio: float = 0.0
 
 
+class Cost(Protocol):
+    """A function that computes the costs of all pairs of N detections and M tracks, see `distance_costs`."""
+
+    def __call__(
+        self,
+        predicted: Array,
+        detection_boxes: Array,
+        detection_classes: Array,
+        centers: Array,
+        track_boxes: Array,
+        track_classes: Array,
+        gate: Gate | None = None,
+    ) -> NDArray[np.float64]:
+        """Returns (N, M) costs."""
+        ...
+
+
+Method = Callable[[NDArray[np.floating]], Assignment]
+
+# Every cost by the name that `TrackerConfig.cost` takes.
+COSTS: dict[str, Cost] = {}
+_Cost = TypeVar("_Cost", bound=Cost)
+
+
+def register_cost(name: str) -> Callable[[_Cost], _Cost]:
+    """Decorates a cost function, which `TrackerConfig.cost` then takes by its name.
+
+    Args:
+        name: The name.
+
+    Returns:
+        The decorator; it returns the function as it is.
+
+    Raises:
+        ValueError: There is a cost of this name.
+    """
+
+    def register(cost: _Cost) -> _Cost:
+        if name in COSTS:
+            raise ValueError(f"there is an association cost '{name}' already")
+        COSTS[name] = cost
+        return cost
+
+    return register
+
+
+@register_cost("distance")
 def distance_costs(
     predicted: Array,
     detection_boxes: Array,
@@ -44,10 +93,21 @@ def distance_costs(
     track_classes: Array,
     gate: Gate | None = None,
 ) -> NDArray[np.float64]:
-    """(N, M) squared distance, px², between where N detections were and where M tracks are.
+    """Squared distance of detections and tracks (official code, `utils/tracker.py`).
 
-    predicted  (N, 2) px: the detections' centres moved back by their displacement;  centers  (M, 2) px of the tracks
-    It is `FORBIDDEN` for pairs of different classes or farther apart than the square root of either box's area.
+    Pairs of different classes, or farther apart than the square root of either box's area, are forbidden.
+
+    Args:
+        predicted: (N, 2) px: where the detections were in the previous frame, by their displacements.
+        detection_boxes: (N, 4) px x1, y1, x2, y2.
+        detection_classes: (N,) int.
+        centers: (M, 2) px: where the tracks are expected.
+        track_boxes: (M, 4) px; only their sizes count.
+        track_classes: (M,) int.
+        gate: Limits of what may be matched; None: the official ones.
+
+    Returns:
+        (N, M) px², `FORBIDDEN` for pairs that must not be matched.
     """
     gate = gate or Gate()
     dx = predicted[:, 0, None] - centers[None, :, 0]
@@ -64,6 +124,7 @@ def distance_costs(
     return np.where(forbidden, np.float64(FORBIDDEN), squares)
 
 
+@register_cost("iou")
 def overlap_costs(
     predicted: Array,
     detection_boxes: Array,
@@ -73,7 +134,20 @@ def overlap_costs(
     track_classes: Array,
     gate: Gate | None = None,
 ) -> NDArray[np.float64]:
-    """(N, M) 1 - IoU of the boxes, placed as in `distance_costs`; pairs that do not overlap are forbidden."""
+    """1 - IoU of detections and tracks; pairs of different classes or without overlap are forbidden.
+
+    Args:
+        predicted: (N, 2) px: where the detections' boxes are centred.
+        detection_boxes: (N, 4) px x1, y1, x2, y2; only their sizes count.
+        detection_classes: (N,) int.
+        centers: (M, 2) px: where the tracks' boxes are centred.
+        track_boxes: (M, 4) px; only their sizes count.
+        track_classes: (M,) int.
+        gate: Limits of what may be matched; None: the official ones.
+
+    Returns:
+        (N, M) in 0..1, at least `FORBIDDEN` for pairs that must not be matched.
+    """
     gate = gate or Gate()
     overlaps = iou(_moved_to(detection_boxes, predicted), _moved_to(track_boxes, centers)).astype(np.float64)
     forbidden = (overlaps <= gate.min_iou) | (detection_classes[:, None] != track_classes[None, :])
@@ -95,31 +169,38 @@ def _moved_to(boxes: Array, centers: Array) -> Array:
 
 
 def greedy(costs: NDArray[np.floating]) -> Assignment:
-    """Each detection (row), in order, takes the cheapest track (column) still free. Costs as `distance_costs`."""
+    """Assigns to each detection, in order, the cheapest track that is still free (the paper, section 4.2).
+
+    Args:
+        costs: (N, M) of detections and tracks.
+
+    Returns:
+        The assignment.
+    """
     count, tracks = costs.shape
     if not count or not tracks:
         return _assignment([], [], count, tracks)
     nearest = costs.argmin(axis=1)
-    wanting = np.flatnonzero(costs[np.arange(count), nearest] < MATCHABLE)
-    wanted = nearest[wanting]
+    candidates = np.flatnonzero(costs[np.arange(count), nearest] < MATCHABLE)
+    favorites = nearest[candidates]
     first = np.zeros(tracks, np.int64)
-    first[wanted[::-1]] = wanting[::-1]  # of those that want the same track, the first is written last
-    late = np.flatnonzero(first[wanted] != wanting)
-    if not len(late):
-        return _assignment(wanting, wanted, count, tracks)
-    return _take_in_turns(costs, wanting, wanted, int(late[0]))
+    first[favorites[::-1]] = candidates[::-1]  # of those with the same favourite, the first is written last
+    conflicts = np.flatnonzero(first[favorites] != candidates)
+    if not len(conflicts):
+        return _assignment(candidates, favorites, count, tracks)
+    return _resolve_conflicts(costs, candidates, favorites, int(conflicts[0]))
 
 
-def _take_in_turns(
-    costs: NDArray[np.floating], wanting: NDArray[np.int64], wanted: NDArray[np.int64], start: int
+def _resolve_conflicts(
+    costs: NDArray[np.floating], candidates: NDArray[np.int64], favorites: NDArray[np.int64], start: int
 ) -> Assignment:
-    """`greedy` from the first detection on, the `start`-th of those that want a track, whose track is taken."""
-    rows, columns = wanting[:start].tolist(), wanted[:start].tolist()
+    """Continues `greedy` at the first conflict: the `start`-th candidate, whose favourite track is taken."""
+    rows, columns = candidates[:start].tolist(), favorites[:start].tolist()
     used = set(columns)
     taken = np.zeros(costs.shape[1], bool)
-    taken[wanted[:start]] = True
-    for row, column in zip(wanting[start:].tolist(), wanted[start:].tolist(), strict=True):
-        if column in used:  # only then the row must be searched again, without the tracks that are gone
+    taken[favorites[:start]] = True
+    for row, column in zip(candidates[start:].tolist(), favorites[start:].tolist(), strict=True):
+        if column in used:  # only then the row must be searched again, without the tracks that are taken
             rest = np.where(taken, FORBIDDEN, costs[row])
             column = int(rest.argmin())
             if rest[column] >= MATCHABLE:
@@ -132,8 +213,15 @@ def _take_in_turns(
 
 
 def hungarian(costs: NDArray[np.floating]) -> Assignment:
-    """The assignment of least total cost; forbidden pairs are undone and come last among the free ones."""
-    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+    """Finds the assignment of least total cost.
+
+    Args:
+        costs: (N, M) of detections and tracks.
+
+    Returns:
+        The assignment. Forbidden pairs are taken out of it and come last among the free ones (official code).
+    """
+    from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(np.minimum(costs, FORBIDDEN))
     allowed = costs[rows, columns] <= MATCHABLE
@@ -146,14 +234,21 @@ def hungarian(costs: NDArray[np.floating]) -> Assignment:
     )
 
 
-# Every cost by the name that `TrackerConfig.cost` takes.
-COSTS = {"distance": distance_costs, "iou": overlap_costs}
 # Every method by the name that `TrackerConfig.association` takes.
-METHODS = {"greedy": greedy, "hungarian": hungarian}
+METHODS: dict[str, Method] = {"greedy": greedy, "hungarian": hungarian}
 
 
 def in_stages(costs: NDArray[np.floating], first: NDArray[np.bool_], method: str) -> Assignment:
-    """Assign the tracks in `first` (M,) before the others, which get what is left; the same method for both."""
+    """Assigns some tracks before the others, which get the detections that are left.
+
+    Args:
+        costs: (N, M) of detections and tracks.
+        first: (M,) which tracks are assigned first.
+        method: Name in `METHODS`, for both stages.
+
+    Returns:
+        The assignment.
+    """
     one, two = np.flatnonzero(first), np.flatnonzero(~first)
     early = METHODS[method](costs[:, one])
     left = np.sort(early.free_detections)
@@ -175,10 +270,19 @@ def _assignment(rows: Array | list[int], columns: Array | list[int], count: int,
 def confirm_by_public(
     predicted: Array, detection_boxes: Array, free: NDArray[np.int64], public_centers: Array
 ) -> NDArray[np.int64]:
-    """The free detections that one of the given public detections vouches for, in the order of those.
+    """Selects the free detections that a public detection confirms (MOT challenge's public protocol, official code).
 
-    public_centers  (P, 2) px. Each takes the nearest detection that is left, if the squared distance is below the area
-    of its box.
+    Each public detection confirms the nearest detection that is left, if their squared distance is below the area of
+    that detection's box.
+
+    Args:
+        predicted: (N, 2) px: where the detections were in the previous frame.
+        detection_boxes: (N, 4) px.
+        free: (F,) indices of detections without a track.
+        public_centers: (P, 2) px.
+
+    Returns:
+        The confirmed ones among `free`, in the order of the public detections.
     """
     if not len(free):
         return np.zeros(0, np.int64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a nuScenes attribute head says about an object: the names, and which of them a class can have."""
+"""The nuScenes attributes: their names, and which of them a class can have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ _RANGES = {
 
 
 def attribute(class_name: str, logits: NDArray[np.floating]) -> tuple[str, float]:
-    """(the likeliest attribute of a class, its score in 0..1) from (8,) logits; ('', 0.0) for a class without."""
+    """Selects the most likely attribute of an object.
+
+    Args:
+        class_name: A nuScenes class.
+        logits: (8,) of the attribute head.
+
+    Returns:
+        The attribute and its score in 0..1; ('', 0.0) for a class without attributes.
+    """
     first, last = _RANGES.get(class_name, (0, 0))
     if first == last:
         return "", 0.0

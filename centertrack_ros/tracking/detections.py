@@ -14,7 +14,7 @@ from centertrack_ros.types import Array, Detections
 
 # A joint's heatmap peak below this score does not correct the regressed joint (official code).
 JOINT_THRESHOLD = 0.2
-# Parts of the skeleton's extent by which it is widened where there is no box to bound its joints.
+# Without a box, joints are bounded by the skeleton, widened by this part of its extent on each side.
 SKELETON_MARGIN = 0.25
 
 LIFT_HEADS = ("dep", "rot", "dim")
@@ -29,14 +29,23 @@ def decode(
     velocity_step: float | None = None,
     point: str = "official",
 ) -> Detections:
-    """Detections, image px, of the peaks that score above `threshold`, strongest first.
+    """Decodes the peaks that score above a threshold.
 
-    from_grid  (2, 3) float32 map output-grid px -> image px
-    velocity_step  s since the previous image, for a velocity head that tells metres moved since then; 0: there was no
-                   such image, no velocity is known. None: the head tells m/s
-    point      what `centers` are and displacements begin at, one of ASSOCIATION_POINTS
     Depth, dimensions, alpha and the amodal centre are filled in where the heads give them; what needs a camera is not.
-    With dep, rot and dim heads, the official `centers` are the amodal centres, but displacements begin at the peaks.
+    With dep, rot and dim heads, the official `centers` are the amodal centres, but displacements start at the peaks.
+
+    Args:
+        peaks: The network's peaks on the output grid, strongest first.
+        from_grid: (2, 3) float32 map, output-grid px -> image px.
+        threshold: Score that a detection must exceed.
+        zero_tracking: Ignore the tracking head: displacements are 0.
+        depth_scale: Factor on the depth head.
+        velocity_step: s since the previous image, for a velocity head that gives metres moved since then; 0: there was
+            no previous image, velocities are NaN. None: the head gives m/s.
+        point: What `centers` are and where displacements start, one of ASSOCIATION_POINTS.
+
+    Returns:
+        The detections, image px, strongest first.
     """
     count = _count_above(peaks.scores, threshold)
     values = {head: value[:count] for head, value in peaks.values.items()}
@@ -67,12 +76,20 @@ def decode(
 
 
 def _count_above(scores: Array, threshold: float) -> int:
-    """How many of the scores, sorted from the highest, are above the threshold."""
+    """The number of scores above the threshold; they are sorted from the highest."""
     return int(np.count_nonzero(scores > np.float32(threshold)))
 
 
 def boxes_on_grid(cells: Array, values: Mapping[str, Array]) -> Array:
-    """(N, 4) float32 boxes, output-grid px: from ltrb_amodal, else ltrb (both from the peak), else wh."""
+    """Decodes boxes from the first of the heads ltrb_amodal, ltrb and wh that the model has.
+
+    Args:
+        cells: (N, 2) peaks, output-grid px.
+        values: Head -> (N, C) values at the peaks.
+
+    Returns:
+        (N, 4) float32 x1, y1, x2, y2, output-grid px; the boxes are not clipped.
+    """
     for head in ("ltrb_amodal", "ltrb"):
         if head in values:
             return np.tile(cells, 2) + values[head]
@@ -80,7 +97,7 @@ def boxes_on_grid(cells: Array, values: Mapping[str, Array]) -> Array:
 
 
 def _boxes_from_size(cells: Array, values: Mapping[str, Array]) -> Array:
-    """(N, 4): the wh head around peak + reg (half a cell where there is no reg head); of no size without a wh head."""
+    """(N, 4): the wh head around peak + reg (half a cell if there is no reg head); empty boxes without a wh head."""
     centers = cells + (values["reg"] if "reg" in values else np.float32(0.5))
     half = np.maximum(values["wh"], 0) / 2 if "wh" in values else np.zeros_like(centers)
     return np.concatenate([centers - half, centers + half], axis=1)
@@ -89,6 +106,7 @@ def _boxes_from_size(cells: Array, values: Mapping[str, Array]) -> Array:
 def _displacements(
     cells: Array, centers: Array, values: Mapping[str, Array], from_grid: Array, zero_tracking: bool
 ) -> Array:
+    """(N, 2) image px: where each object was in the previous image, minus `centers`; 0 without a tracking head."""
     if zero_tracking or "tracking" not in values:
         return np.zeros_like(centers)
     return transform(from_grid, cells + values["tracking"]) - centers
@@ -96,24 +114,31 @@ def _displacements(
 
 def _velocities(values: Mapping[str, Array], step: float | None) -> Array | None:
     """(N, 3) m/s of the velocity head; see `decode`."""
-    found = values.get("velocity")
-    if found is None or step is None:
-        return found
+    predicted = values.get("velocity")
+    if predicted is None or step is None:
+        return predicted
     if step <= 0:
-        return np.full_like(found[:, :3], np.nan)
-    moved, speeds = found[:, :3], found[:, 3:]  # the second part is there or not, see `ModelProfile`
-    return moved / np.float32(step) + (speeds if speeds.shape[1] else 0)
+        return np.full_like(predicted[:, :3], np.nan)
+    moved, velocities = predicted[:, :3], predicted[:, 3:]  # the second part is optional, see `ModelProfile`
+    return moved / np.float32(step) + (velocities if velocities.shape[1] else 0)
 
 
 def observation_angles(rotations: Array) -> Array:
-    """(N,) alpha, rad, from the rot head (N, 8): two bins of [no, yes, sin, cos]; the surer bin counts. Not wrapped."""
+    """Decodes observation angles (official code, `get_alpha`).
+
+    Args:
+        rotations: (N, 8) of the rot head: two bins of [no, yes, sin, cos]. The bin of the larger "yes" counts.
+
+    Returns:
+        (N,) alpha, rad, not wrapped to ±pi.
+    """
     first = np.arctan2(rotations[:, 2], rotations[:, 3]) - 0.5 * np.pi
     second = np.arctan2(rotations[:, 6], rotations[:, 7]) + 0.5 * np.pi
     return np.where(rotations[:, 1] > rotations[:, 5], first, second)
 
 
 def _amodal_centers(grid_boxes: Array, values: Mapping[str, Array]) -> Array:
-    """(N, 2) projected centre of the 3D box on the grid: the 2D box's centre, corrected where a head says how."""
+    """(N, 2) projected centre of the 3D box on the grid: the 2D box's centre plus the amodel_offset head, if any."""
     middle = (grid_boxes[:, :2] + grid_boxes[:, 2:]) / 2
     return middle + values["amodel_offset"] if "amodel_offset" in values else middle
 
@@ -121,27 +146,36 @@ def _amodal_centers(grid_boxes: Array, values: Mapping[str, Array]) -> Array:
 def keypoints_on_grid(
     cells: Array, scores: Array, values: Mapping[str, Array], joints: JointPeaks | None
 ) -> tuple[Array, Array]:
-    """Joints (N, J, 2), output-grid px, and a score per object (N,).
+    """Decodes keypoints: a regressed joint snaps to the nearest peak of its own heatmap.
 
-    Each regressed joint moves to the nearest peak of its own heatmap if that is sure enough and in the object's box.
+    It snaps only to a peak above `JOINT_THRESHOLD` that lies in the object's box (official code).
+
+    Args:
+        cells: (N, 2) peaks, output-grid px.
+        scores: (N,) of the objects.
+        values: Head -> (N, C) values at the peaks; needs hps.
+        joints: Peaks of the joints' heatmaps; None: the joints stay as regressed.
+
+    Returns:
+        Joints (N, J, 2), output-grid px, and one score per object (N,).
     """
     regressed = cells[:, None, :] + values["hps"].reshape(len(cells), -1, 2)
     if joints is None:
         return regressed, scores
     low, high = _joint_bounds(cells, values, regressed)
-    sure = joints.scores > JOINT_THRESHOLD
-    points = np.where(sure[..., None], joints.points, np.float32(-10000))  # far away: never the nearest of a sure one
+    usable = joints.scores > JOINT_THRESHOLD
+    points = np.where(usable[..., None], joints.points, np.float32(-10000))  # far away: never the nearest
     offsets = regressed[:, :, None, :] - points[None]
     nearest = (offsets * offsets).sum(axis=3).argmin(axis=2)  # (N, J)
     joint = np.arange(points.shape[0])[None, :]
     snapped, snapped_scores = points[joint, nearest], joints.scores[joint, nearest]
-    accepted = sure[joint, nearest] & (snapped >= low).all(axis=2) & (snapped <= high).all(axis=2)
+    accepted = usable[joint, nearest] & (snapped >= low).all(axis=2) & (snapped <= high).all(axis=2)
     joint_scores = np.where(accepted, snapped_scores, scores[:, None])
     return np.where(accepted[..., None], snapped, regressed), scores * joint_scores.mean(axis=1, dtype=np.float32)
 
 
 def _joint_bounds(cells: Array, values: Mapping[str, Array], regressed: Array) -> tuple[Array, Array]:
-    """Corners (N, 1, 2) between which a snapped joint must lie: of the ltrb or wh box, else of the widened skeleton."""
+    """Corners (N, 1, 2) of what a snapped joint must lie in: the ltrb or wh box, else the widened skeleton."""
     if "ltrb" in values or "wh" in values:
         visible = {head: value for head, value in values.items() if head != "ltrb_amodal"}
         boxes = boxes_on_grid(cells, visible)

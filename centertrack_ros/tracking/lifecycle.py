@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Births, matches, losses and returns of tracks: one frame's detections into the tracks of all frames."""
+"""Life cycle of tracks: one frame's detections start tracks, continue them, or leave them lost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ from centertrack_ros.tracking.motion import correct_filters, filters_of, initial
 from centertrack_ros.types import Array, Detections, Tracks
 
 
-def begin(detections: Detections, next_id: int, stamp: float) -> Tracks:
-    """New tracks, one for each detection, with ids from `next_id` on."""
+def start_tracks(detections: Detections, next_id: int, stamp: float) -> Tracks:
+    """Starts a track for each detection.
+
+    Args:
+        detections: N detections.
+        next_id: The id of the first track; the others count on from it.
+        stamp: s, of the frame.
+
+    Returns:
+        N tracks.
+    """
     count = len(detections)
     return Tracks(
         detections=detections,
@@ -46,36 +55,49 @@ def update(
     config: TrackerConfig,
     public_centers: Array | None = None,
 ) -> tuple[Tracks, int]:
-    """The tracks after a frame and the id of the next birth.
+    """Updates the tracks by the detections of one frame.
 
-    stamp  s, of this frame;  step  s since the last one;  public_centers  (P, 2) px: only detections that one of these
-    vouches for may begin a track (None: all may)
-    Order: matches in detection order, then births, then lost tracks that are still remembered.
+    Args:
+        tracks: The tracks of the previous frame.
+        next_id: The id of the next new track.
+        detections: Those of this frame, strongest first.
+        stamp: s, of this frame.
+        step: s since the previous frame.
+        new_threshold: Score above which a detection may start a track.
+        config: How detections become tracks.
+        public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
+
+    Returns:
+        The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
+        then lost ones that can still be found again.
     """
     if config.motion == "kalman":
         tracks = predict_filters(tracks, step)
     predicted = _predicted(detections, step, config)
     assignment = _assign(tracks, detections, predicted, step, config)
-    births = assignment.free_detections
+    new = assignment.free_detections
     if public_centers is not None:
-        births = confirm_by_public(predicted, detections.boxes, births, public_centers)
-    births = births[detections.scores[births] > np.float32(new_threshold)]
+        new = confirm_by_public(predicted, detections.boxes, new, public_centers)
+    new = new[detections.scores[new] > np.float32(new_threshold)]
     old = _without_details(tracks).select(assignment.tracks)
-    seen = detections.select(np.concatenate([assignment.detections, births]))
-    parts = [_seen(old, seen, next_id, stamp, step, config)]
-    if len(lost := _remembered(tracks, assignment.free_tracks, stamp, config)):
-        parts.append(_lost(tracks.select(lost), step, config))
-    return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(births)
+    seen = detections.select(np.concatenate([assignment.detections, new]))
+    parts = [_continue_and_start(old, seen, next_id, stamp, step, config)]
+    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config)):
+        parts.append(_coast(tracks.select(lost), step, config))
+    return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(new)
 
 
 def _without_details(tracks: Tracks) -> Tracks:
-    """The tracks with only what moving and matching need of their old detections: the rest is about to be replaced."""
+    """The tracks with only those columns of their old detections that prediction and matching need.
+
+    Matched tracks get new detections: selecting the other columns would be wasted time.
+    """
     old = tracks.detections
     return replace(tracks, detections=Detections(old.scores, old.class_ids, old.boxes, old.centers, old.displacements))
 
 
 def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Array:
-    """(N, 2) px: where the detections' centres were in the previous frame."""
+    """(N, 2) px: where the detections' centres were in the previous frame, by their displacements."""
     if config.motion not in ("network", "displacement", "flow"):
         return detections.centers
     if config.motion != "flow" and config.frame_period_s > 0 and step > 0:
@@ -84,6 +106,7 @@ def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Ar
 
 
 def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: float, config: TrackerConfig) -> Assignment:
+    """Assigns the detections, at their `predicted` (N, 2) px, to the tracks, where these are expected."""
     centers = tracks.detections.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
         centers = centers + tracks.image_velocities * np.float32(step)
@@ -103,22 +126,22 @@ def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: floa
     return METHODS[config.association](costs)
 
 
-def _seen(
+def _continue_and_start(
     old: Tracks, detections: Detections, next_id: int, stamp: float, step: float, config: TrackerConfig
 ) -> Tracks:
-    """Tracks with this frame's detections: those of before, in order, then new ones with ids from `next_id`."""
+    """Tracks with this frame's detections: the old tracks, in order, then new ones with ids from `next_id`."""
     matched, count = len(old), len(detections)
-    births = count - matched
+    new = count - matched
     means, covariances = _filters(old, detections) if config.motion == "kalman" else (None, None)
     velocities = np.zeros((count, 2), np.float32)
     velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
     return Tracks(
         detections=detections,
-        ids=np.concatenate([old.ids, np.arange(next_id, next_id + births, dtype=np.int64)]),
+        ids=np.concatenate([old.ids, np.arange(next_id, next_id + new, dtype=np.int64)]),
         ages=np.ones(count, np.int64),
-        hits=np.concatenate([old.hits + 1, np.ones(births, np.int64)]),
-        births=np.concatenate([old.births, np.full(births, stamp, np.float64)]),
-        lengths=np.concatenate([_lengths(old) + 1, np.ones(births, np.int64)]),
+        hits=np.concatenate([old.hits + 1, np.ones(new, np.int64)]),
+        births=np.concatenate([old.births, np.full(new, stamp, np.float64)]),
+        lengths=np.concatenate([_lengths(old) + 1, np.ones(new, np.int64)]),
         last_stamps=np.full(count, stamp, np.float64),
         image_velocities=velocities,
         kalman_means=means,
@@ -127,7 +150,7 @@ def _seen(
 
 
 def _filters(old: Tracks, detections: Detections) -> tuple[Array, Array]:
-    """Those of the tracks of before after measuring the first of the detections; the other detections' begin."""
+    """Filters of all detections: those of the old tracks, corrected, then those of the new ones, initialized."""
     rows = np.arange(len(detections))
     means, covariances = correct_filters(old, detections.select(rows[: len(old)]))
     new_means, new_covariances = initialize_filters(detections.select(rows[len(old) :]))
@@ -135,31 +158,31 @@ def _filters(old: Tracks, detections: Detections) -> tuple[Array, Array]:
 
 
 def _velocities(old: Tracks, centers: Array, stamp: float, step: float, config: TrackerConfig) -> Array:
-    """(N, 2) px/s: how the centre moved to `centers` since the last match, smoothed over the track's life."""
+    """(N, 2) px/s: image velocity of the centres since the last match, exponentially smoothed."""
     before = _image_velocities(old)
     elapsed = (stamp - _last_stamps(old)).astype(np.float32)[:, None]
     moved = centers - old.detections.centers
-    if config.propagate_lost:  # the old centre has moved on by itself while the track was lost
+    if config.propagate_lost:  # while the track was lost, its old centre has coasted by this
         moved = moved + before * np.maximum(elapsed - np.float32(step), 0)
     measured = np.divide(moved, elapsed, out=before.copy(), where=elapsed > 0)
     weight = np.where(_lengths(old) > 1, config.velocity_smoothing, 1.0).astype(np.float32)[:, None]
     return weight * measured + (1 - weight) * before
 
 
-def _remembered(tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig) -> NDArray[np.int64]:
-    """Those of the unmatched tracks that may be found again."""
+def _recoverable(tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig) -> NDArray[np.int64]:
+    """The unmatched tracks that may still be matched in a later frame."""
     if not len(free):
         return free
-    remembered = tracks.ages[free] < config.max_age
+    recoverable = tracks.ages[free] < config.max_age
     if config.rebirth > 0:
-        remembered |= stamp - _last_stamps(tracks)[free] <= config.rebirth
+        recoverable |= stamp - _last_stamps(tracks)[free] <= config.rebirth
     if config.min_hits > 1:
-        remembered &= _lengths(tracks)[free] >= config.min_hits
-    return free[remembered]
+        recoverable &= _lengths(tracks)[free] >= config.min_hits
+    return free[recoverable]
 
 
-def _lost(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
-    """Unmatched tracks one frame older, where they were or where they were going."""
+def _coast(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
+    """Lost tracks, one frame older: they coast with their last velocity, or stay where they were lost."""
     detections = old.detections
     if config.propagate_lost:
         shift = _image_velocities(old) * np.float32(step)
@@ -168,6 +191,7 @@ def _lost(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
 
 
 def _join(parts: list[Tracks]) -> Tracks:
+    """One table of all parts, which may differ in their optional columns."""
     if len(parts) == 1:
         return parts[0]
     filtered = any(part.kalman_means is not None for part in parts)
@@ -176,9 +200,9 @@ def _join(parts: list[Tracks]) -> Tracks:
 
 def _completed(tracks: Tracks, filtered: bool) -> Tracks:
     """The tracks with every optional column; with Kalman filters only if `filtered`."""
-    if tracks.lengths is not None and tracks.last_stamps is not None and tracks.image_velocities is not None:
-        if not filtered or tracks.kalman_means is not None:
-            return tracks
+    complete = tracks.lengths is not None and tracks.last_stamps is not None and tracks.image_velocities is not None
+    if complete and (not filtered or tracks.kalman_means is not None):
+        return tracks
     means, covariances = filters_of(tracks) if filtered else (None, None)
     return replace(
         tracks,
@@ -190,7 +214,7 @@ def _completed(tracks: Tracks, filtered: bool) -> Tracks:
     )
 
 
-# Tracks that someone else made may lack what only this module fills in.
+# Tracks that a caller made may lack the columns that only this module fills in.
 def _lengths(tracks: Tracks) -> Array:
     return tracks.hits if tracks.lengths is None else tracks.lengths
 

@@ -12,17 +12,25 @@ from centertrack_ros.geometry.boxes3d import rotations_from_alpha
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.types import Detections
 
-# px (original image) by which a network's centre is commonly off: the lateral part of a 3D box's uncertainty.
+# px (original image), standard deviation of a predicted centre: the lateral part of a 3D box's uncertainty.
 CENTER_SIGMA_PX = 4.0
 
 _DIAGONAL = np.arange(3)
 
 
 def lift_heads(detections: Detections, camera: Camera, depth_sigma: float = 0.1) -> Detections:
-    """The detections with locations, rotations_y and covariances, from the depth, dimension and rotation heads.
+    """Lifts detections by the depth, dimension and rotation heads (official code, `ddd2locrot`).
 
-    camera  belongs to the image that the detections were made in
-    Locations are bottom centres, m, optical frame. Raises ValueError when the heads are missing.
+    Args:
+        detections: N detections with depths, dimensions and alphas.
+        camera: The camera of the image that the detections were made in.
+        depth_sigma: Relative standard deviation of the depths.
+
+    Returns:
+        The detections with locations (bottom centres, m, optical frame), rotations_y (rad) and location covariances.
+
+    Raises:
+        ValueError: The heads are missing.
     """
     if detections.depths is None or detections.dimensions is None or detections.alphas is None:
         raise ValueError("lifting by heads needs a model with dep, dim and rot heads")
@@ -42,10 +50,17 @@ def lift_heads(detections: Detections, camera: Camera, depth_sigma: float = 0.1)
 
 
 def focal_correction(camera: Camera, input_scale: float, trained_focal_length: float) -> float:
-    """Factor on depths for a camera other than the one that the model was trained with.
+    """Computes the factor on depths for a camera other than the one that the model was trained with.
 
-    A network sees sizes in its input's px: the same picture through a longer lens is farther away.
-    input_scale  network input px per image px;  trained_focal_length  px at network input size
+    A network sees sizes in px of its input: the same image through a longer lens is farther away.
+
+    Args:
+        camera: The camera.
+        input_scale: Network input px per image px.
+        trained_focal_length: px at network input size.
+
+    Returns:
+        The factor.
     """
     return camera.focal[0] * input_scale / trained_focal_length
 
@@ -53,7 +68,16 @@ def focal_correction(camera: Camera, input_scale: float, trained_focal_length: f
 def ray_covariances(
     points: NDArray[np.floating], depth_sigmas: NDArray[np.floating], camera: Camera
 ) -> NDArray[np.float64]:
-    """(N, 3, 3) m²: `depth_sigmas` (N,), m, along the viewing ray through `points` (N, 3), a few px across it."""
+    """Computes covariances of points whose depth is uncertain, and whose pixel is by `CENTER_SIGMA_PX`.
+
+    Args:
+        points: (N, 3) m, optical frame.
+        depth_sigmas: (N,) m.
+        camera: The camera.
+
+    Returns:
+        (N, 3, 3) m², elongated along the viewing rays.
+    """
     distances = np.maximum(np.linalg.norm(points, axis=1), 1e-6)
     rays = points / distances[:, None]
     along = np.asarray(depth_sigmas, np.float64) * distances / np.maximum(np.abs(points[:, 2]), 1e-6)
@@ -64,7 +88,16 @@ def ray_covariances(
 def covariances_along(
     rays: NDArray[np.float64], along: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N, 3, 3): covariances of what is unsure by `along` (N,) on rays (N, 3) of length 1, by `across` (N,) beside."""
+    """Computes covariances from a standard deviation along a direction and one across it.
+
+    Args:
+        rays: (N, 3) directions of length 1.
+        along: (N,) standard deviations along them.
+        across: (N,) standard deviations across them.
+
+    Returns:
+        (N, 3, 3).
+    """
     covariances = rays[:, :, None] * (rays * (along**2 - across**2)[:, None])[:, None, :]
     covariances[:, _DIAGONAL, _DIAGONAL] += across[:, None] ** 2
     return covariances

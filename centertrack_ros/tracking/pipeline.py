@@ -20,7 +20,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import LIFT_HEADS, decode
-from centertrack_ros.tracking.lifecycle import begin, update
+from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import focal_correction, lift_heads
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
@@ -127,7 +127,7 @@ class Pipeline:
             state = state.without_tracks()
         if state.tracks is None and frame.initial is not None:
             known = frame.initial.select(frame.initial.scores > np.float32(self.thresholds.new))
-            tracks = begin(known, state.next_id, frame.stamp)
+            tracks = start_tracks(known, state.next_id, frame.stamp)
             state = replace(state, tracks=tracks, next_id=state.next_id + len(tracks))
         prepared = PreparedFrame(frame, state, placement, reset)
         with prepared.timed("preprocess"):
@@ -173,7 +173,7 @@ class Pipeline:
                 shifts = flow_displacements(state.flow_image, flow, detections.boxes, prepared.placement.image_size)
                 detections = replace(detections, displacements=shifts)
             tracks, next_id = update(
-                begin(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
+                start_tracks(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
                 if state.tracks is None
                 else state.tracks,
                 state.next_id,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracklets as Gaussians in the prior heatmap that the network sees beside the image."""
+"""The prior heatmap: live tracks as Gaussians, an input of the network beside the image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ EMPTY.flags.writeable = False
 def prior_points(
     tracks: Tracks | None, to_input: NDArray[np.float64], input_size: tuple[int, int], threshold: float
 ) -> NDArray[np.int64]:
-    """(M, 3) int: x, y, radius in input px of the Gaussians of live tracks with a score of at least `threshold`.
+    """Computes the Gaussians of live tracks (official code, `_get_additional_inputs`).
 
-    to_input  (2, 3) map image px -> input px;  input_size  (height, width) px
-    Boxes are cut at the input's border; those outside of it are left out. The centre is that of the cut box, truncated
-    to whole px like the radius (official code).
+    Boxes are clipped to the input; those outside of it are left out. The centre is that of the clipped box, truncated
+    to whole px like the radius.
+
+    Args:
+        tracks: The tracks of the previous frame; None: there are none.
+        to_input: (2, 3) map, image px -> input px.
+        input_size: (height, width) px.
+        threshold: Least score of a track.
+
+    Returns:
+        (M, 3) int: x, y, radius, input px.
     """
     if tracks is None or not len(tracks):
         return EMPTY
@@ -31,7 +39,16 @@ def prior_points(
 def box_points(
     boxes: NDArray[np.floating], to_input: NDArray[np.float64], input_size: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """(M, 3) int: x, y, radius in input px of the Gaussians of boxes (N, 4) image px."""
+    """Computes the Gaussians of boxes, see `prior_points`.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2, image px.
+        to_input: (2, 3) map, image px -> input px.
+        input_size: (height, width) px.
+
+    Returns:
+        (M, 3) int: x, y, radius, input px.
+    """
     height, width = input_size
     points = boxes.astype(np.float32, copy=False).reshape(-1, 2, 2) @ to_input[:, :2].T + to_input[:, 2]
     corners = np.clip(points.astype(np.float32), 0, np.array([width - 1, height - 1], np.float32))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distance from a 2D box alone: how large things of a class are, and how large this one looks."""
+"""Distance from a 2D box alone, by the usual size of its class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from centertrack_ros.types import Array, Detections
 
 @dataclass(frozen=True)
 class SizePrior:
-    """Mean height, width, length of a class, m, and how much the height and the seen width vary (relative sigma)."""
+    """Usual size of a class.
+
+    Attributes:
+        height: Mean, m.
+        width: Mean, m.
+        length: Mean, m.
+        height_sigma: Relative standard deviation of the height.
+        width_sigma: Relative standard deviation of the visible width.
+    """
 
     height: float
     width: float
@@ -25,16 +33,16 @@ class SizePrior:
     width_sigma: float
 
     @property
-    def seen_width(self) -> float:
-        """M across the view, averaged over all headings: the mean of |w cos| + |l sin|."""
+    def visible_width(self) -> float:
+        """Width across the view, m, averaged over all headings: the mean of |w cos| + |l sin|."""
         return 2 / np.pi * (self.width + self.length)
 
 
-# (height, width, length) and the spread of the height. The spread of the seen width is mostly the unknown heading and
-# is derived from width and length below.
-# Road users: mean sizes and spreads of the nuScenes v1.0 training annotations (Caesar et al. 2020) and of the KITTI
-# tracking training labels (Geiger et al. 2012; cyclist, van, tram). 'car' lies between the two sets' means. Others:
-# common makes and standards, as noted.
+# (height, width, length), m, and the relative standard deviation of the height. That of the visible width comes mostly
+# from the unknown heading and is computed from width and length below.
+# Road users: means and standard deviations of the nuScenes v1.0 training annotations (Caesar et al. 2020) and of the
+# KITTI tracking training labels (Geiger et al. 2012; cyclist, van, tram). 'car' lies between the two sets' means.
+# Others: common makes and standards, as noted.
 _SIZES: dict[str, tuple[float, float, float, float]] = {
     "person": (1.72, 0.66, 0.73, 0.09),
     "pedestrian": (1.76, 0.66, 0.73, 0.07),
@@ -64,7 +72,7 @@ _SIZES: dict[str, tuple[float, float, float, float]] = {
 
 
 def _prior(height: float, width: float, length: float, height_sigma: float) -> SizePrior:
-    """Adds the relative spread of the seen width over all headings, beside that of the object itself."""
+    """Adds the relative standard deviation of the visible width: over all headings, and of the object itself."""
     headings = np.linspace(0, np.pi, 181)
     seen = np.abs(width * np.cos(headings)) + np.abs(length * np.sin(headings))
     return SizePrior(height, width, length, height_sigma, float(np.hypot(seen.std() / seen.mean(), height_sigma)))
@@ -72,53 +80,60 @@ def _prior(height: float, width: float, length: float, height_sigma: float) -> S
 
 SIZE_PRIORS: dict[str, SizePrior] = {name: _prior(*sizes) for name, sizes in _SIZES.items()}
 
-# px by which an edge of a 2D box is commonly off: what limits the distance of small boxes.
+# px, standard deviation of an edge of a 2D box: it limits how well the distance of small boxes is known.
 EDGE_SIGMA_PX = 2.0
 # px from the border of the image within which an edge counts as cut off.
 BORDER_PX = 2.0
-# A cut-off box shows a part of the object, so that it seems farther: by this much on average, with this spread (of the
-# logarithm; a part between a third and the whole).
+# A cut-off box shows a part of the object, between a third and the whole, so that it seems farther: mean and standard
+# deviation of the logarithm.
 CUT_SHIFT, CUT_SIGMA = 0.4, 0.4
-# Part of the mean half extent along the ray by which the seen outline is nearer than the middle of the object.
+# Part of the mean half extent along the ray by which the visible outline is nearer than the middle of the object.
 OUTLINE_SHIFT = 0.5
 
 
 def prior_for(class_name: str) -> SizePrior | None:
-    """The size prior of a class by its name ('Car', 'traffic_cone', 'stop sign'…); None: its size is not known."""
+    """Returns the size prior of a class by its name ('Car', 'traffic_cone', 'stop sign'…); None: it has none."""
     name = class_name.strip().lower()
     return SIZE_PRIORS.get(name) or SIZE_PRIORS.get(name.replace("_", " ")) or SIZE_PRIORS.get(name.replace(" ", "_"))
 
 
 class SizePriorLifter:
-    """Lifts 2D detections of a model's classes to 3D boxes by the size that their class usually has."""
+    """Lifts 2D detections of a model's classes to 3D boxes by the usual sizes of the classes."""
 
     def __init__(self, class_names: Sequence[str]) -> None:
         priors = [prior_for(name) for name in class_names]
         self.known = np.array([prior is not None for prior in priors])
-        # (C, 6): height, width, length, seen width, sigma of height, sigma of seen width
+        # (C, 6): height, width, length, visible width, sigma of height, sigma of visible width
         self._table = np.array(
             [
-                (p.height, p.width, p.length, p.seen_width, p.height_sigma, p.width_sigma) if p else (np.nan,) * 6
+                (p.height, p.width, p.length, p.visible_width, p.height_sigma, p.width_sigma) if p else (np.nan,) * 6
                 for p in priors
             ]
         ).reshape(-1, 6)
 
     def lift(self, detections: Detections, camera: Camera) -> Detections:
-        """The detections with depths, dimensions, locations (bottom centres, m), rotations_y and covariances.
+        """Lifts detections by their sizes in the image.
 
-        camera  belongs to the image that the detections were made in. Classes of unknown size get NaN.
-        A box gives two distances: one from its height, one from its width; they are weighted by how sure each is. An
-        edge at the border of the image tells only how near the object is at most. The heading cannot be seen:
-        rotations_y points along the viewing ray, which is a convention and not a measurement.
+        A box gives two distances: one from its height, one from its width; they are weighted by their variances. An
+        edge at the image border gives only a lower bound of the size. The heading is not visible: rotations_y points
+        along the viewing ray, which is a convention and not a measurement.
+
+        Args:
+            detections: 2D detections.
+            camera: The camera of the image that the detections were made in.
+
+        Returns:
+            The detections with depths, dimensions, locations (bottom centres, m, optical frame), rotations_y (rad) and
+            location covariances (m²). They are NaN for classes without a size prior.
         """
-        height, width, length, seen_width, height_sigma, width_sigma = self._table[detections.class_ids].T
+        height, width, length, visible_width, height_sigma, width_sigma = self._table[detections.class_ids].T
         corners = camera.undistort(detections.boxes.reshape(-1, 2)).reshape(-1, 2, 2)
         size = np.maximum(corners[:, 1] - corners[:, 0], 1e-3)
         cut_x, cut_y = _cut_off(detections.boxes, camera)
         fx, fy = camera.focal
-        nearer = OUTLINE_SHIFT * seen_width / 2  # over all headings, an object is as deep as it is wide
+        nearer = OUTLINE_SHIFT * visible_width / 2  # over all headings, an object is as deep as it is wide
         by_height = (fy * height / size[:, 1] + nearer) * np.exp(-CUT_SHIFT * cut_y)
-        by_width = (fx * seen_width / size[:, 0] + nearer) * np.exp(-CUT_SHIFT * cut_x)
+        by_width = (fx * visible_width / size[:, 0] + nearer) * np.exp(-CUT_SHIFT * cut_x)
         log_height_sigma = np.hypot(height_sigma, EDGE_SIGMA_PX / size[:, 1])
         log_width_sigma = np.hypot(width_sigma, EDGE_SIGMA_PX / size[:, 0])
         log_height_sigma = np.where(cut_y, np.hypot(log_height_sigma, CUT_SIGMA), log_height_sigma)
@@ -145,15 +160,16 @@ def _cut_off(boxes: Array, camera: Camera) -> tuple[NDArray[np.bool_], NDArray[n
 
 
 def _fuse(first: Array, first_sigma: Array, second: Array, second_sigma: Array) -> tuple[Array, Array]:
-    """The distance of least variance of two, in the logarithm (errors are relative), and its relative sigma.
+    """(N,) the combination of least variance of two distances, and its relative standard deviation.
 
-    Where the two contradict each other more than their sigmas allow, the result is as unsure as they disagree.
+    Both are combined in the logarithm, since their errors are relative. Where they contradict each other more than
+    their standard deviations allow, the result's standard deviation is their disagreement.
     """
     one, two = 1 / first_sigma**2, 1 / second_sigma**2
     weight = one / (one + two)
     difference = np.log(first) - np.log(second)
-    spread = np.abs(difference) * np.sqrt(weight * (1 - weight))
-    return np.exp(np.log(second) + weight * difference), np.maximum(np.sqrt(1 / (one + two)), spread)
+    disagreement = np.abs(difference) * np.sqrt(weight * (1 - weight))
+    return np.exp(np.log(second) + weight * difference), np.maximum(np.sqrt(1 / (one + two)), disagreement)
 
 
 def _middles(corners: Array, cut_y: NDArray[np.bool_], full_heights: Array) -> Array:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-# A frame that is late by less was overtaken on its way; one that is late by more means that time was set back.
+# A frame that is late by less was overtaken by another one; one that is late by more means that time was set back.
 REORDER_S = 0.25
 
 
@@ -19,7 +19,11 @@ class StampRules:
         self._late: float | None = None
 
     def rejection_reason(self, stamp: float) -> str:
-        """Says why the frame is not the next one; '' if it is, and then it counts as the last one."""
+        """Returns why the frame is rejected; '' if it is accepted, and then it counts as the last one.
+
+        Args:
+            stamp: s.
+        """
         last, late = self._last, self._late
         if last is not None and stamp == last:
             return "its stamp is the same as that of the image before"

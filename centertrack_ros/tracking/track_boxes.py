@@ -11,16 +11,16 @@ from centertrack_ros.types import Detections, Tracks
 
 
 def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
-    """(indices into `tracks` that have a 3D box, those boxes in the camera's optical frame)."""
-    found = tracks.detections
-    if found.locations is None or found.dimensions is None:
+    """Returns the indices of the tracks that have a 3D box, and these boxes in the camera's optical frame."""
+    detections = tracks.detections
+    if detections.locations is None or detections.dimensions is None:
         nothing = np.zeros((0, 3))
         return np.zeros(0, np.int64), oriented_boxes(nothing, nothing, None)
-    usable = np.isfinite(found.locations).all(axis=1) & np.isfinite(found.dimensions).all(axis=1)
-    if found.rotations_y is not None:
-        usable &= np.isfinite(found.rotations_y)
+    usable = np.isfinite(detections.locations).all(axis=1) & np.isfinite(detections.dimensions).all(axis=1)
+    if detections.rotations_y is not None:
+        usable &= np.isfinite(detections.rotations_y)
     index = np.flatnonzero(usable)
-    chosen = found.select(index)
+    chosen = detections.select(index)
     assert chosen.dimensions is not None and chosen.locations is not None
     boxes = oriented_boxes(
         chosen.dimensions,
@@ -33,6 +33,6 @@ def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]
     return index, boxes
 
 
-def headings_measured(found: Detections) -> bool:
-    """Whether the 3D boxes were measured by the network; else they are size priors, whose heading is a convention."""
-    return found.alphas is not None
+def headings_measured(detections: Detections) -> bool:
+    """Tells whether the network measured the 3D boxes; else they are size priors, whose heading is a convention."""
+    return detections.alphas is not None

@@ -24,19 +24,20 @@ _FONT = cv2.FONT_HERSHEY_DUPLEX
 # cv2 draws at 1/8 px when coordinates are given times 8: boxes then move smoothly instead of jumping by pixels.
 _SHIFT = 3
 _GOLDEN_RATIO = 0.618033988749895
-_NEAR = 0.1  # m; what is nearer to the camera's plane is not projected
-_EDGE_STEPS = 8  # a straight edge is curved in a distorted image: drawn as so many pieces
+_NEAR = 0.1  # m; points nearer to the camera's plane are not projected
+_EDGE_STEPS = 8  # pieces of an edge: a straight edge is curved in a distorted image
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What is to be drawn of N objects.
+    """What is drawn of N objects.
 
-    boxes   (N, 4) x1, y1, x2, y2 px
-    ids     (N,) int64
-    labels  N class names
-    scores  (N,) 0..1
-    corners (N, 8, 3) m in the camera's optical frame, in the order of `geometry.boxes3d.corners`; None: no 3D
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        ids: (N,) int64.
+        labels: N class names.
+        scores: (N,) 0..1.
+        corners: (N, 8, 3) m in the camera's optical frame, in the order of `geometry.boxes3d.corners`; None: no 3D.
     """
 
     boxes: NDArray[np.floating]
@@ -50,29 +51,36 @@ class Annotation:
 
     @property
     def feet(self) -> NDArray[np.floating]:
-        """(N, 2) px: the middle of the box's lower edge, where the object stands."""
+        """The middle of the box's lower edge, where the object stands: (N, 2) px."""
         return np.stack([(self.boxes[:, 0] + self.boxes[:, 2]) / 2, self.boxes[:, 3]], axis=1)
 
 
 def annotation_of(tracks: Tracks, classes: Sequence[str]) -> Annotation:
-    """The annotation of the tracks that were seen in this frame; lost ones (hits == 0) are left out."""
+    """Makes the annotation of the tracks that were matched in this frame; lost ones (hits == 0) are left out.
+
+    Args:
+        tracks: The tracks.
+        classes: Names of the model's classes.
+    """
     seen = tracks.select(tracks.hits > 0)
-    found = seen.detections
+    detections = seen.detections
     corners = None
-    if found.dimensions is not None and found.locations is not None and found.rotations_y is not None:
-        corners = boxes3d.corners(found.dimensions, found.locations, found.rotations_y)
-    return Annotation(found.boxes, seen.ids, [classes[c] for c in found.class_ids], found.scores, corners)
+    if detections.dimensions is not None and detections.locations is not None and detections.rotations_y is not None:
+        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y)
+    return Annotation(
+        detections.boxes, seen.ids, [classes[c] for c in detections.class_ids], detections.scores, corners
+    )
 
 
 @dataclass
 class Trails:
-    """Where each id stood lately: points (x, y) px with their stamps, kept for `seconds`."""
+    """The recent positions of each id: points (stamp s, x px, y px), kept for `seconds`."""
 
     seconds: float = 4.0
     points: dict[int, deque[tuple[float, float, float]]] = field(default_factory=dict)
 
     def update(self, annotation: Annotation, stamp: float) -> None:
-        """Adds this frame's points and forgets old ones; a stamp that goes back forgets everything."""
+        """Adds this frame's points and drops old ones; a stamp that goes back drops all."""
         if any(line and line[-1][0] > stamp for line in self.points.values()):
             self.points.clear()
         for identity, (x, y) in zip(annotation.ids.tolist(), annotation.feet.tolist(), strict=True):
@@ -85,7 +93,7 @@ class Trails:
 
 
 def color_of(identity: int) -> Color:
-    """A bright BGR colour for an id, always the same; neighbouring ids are far apart on the colour circle."""
+    """Returns the bright BGR colour of an id; neighbouring ids are far apart on the colour circle."""
     hue = (identity * _GOLDEN_RATIO) % 1.0
     value = 1.0 if identity % 2 else 0.88
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.72, value)
@@ -95,7 +103,18 @@ def color_of(identity: int) -> Color:
 def draw(
     image: Image, annotation: Annotation, trails: Trails | None = None, camera: Camera | None = None, caption: str = ""
 ) -> Image:
-    """A copy of the BGR image with all of it drawn; 3D boxes where the annotation and the camera give them."""
+    """Draws objects on a copy of an image.
+
+    Args:
+        image: (H, W, 3) BGR.
+        annotation: The objects.
+        trails: Their recent positions; None: no trails are drawn.
+        camera: Projects 3D boxes; None: no 3D boxes are drawn.
+        caption: A line for the lower left corner; '': none.
+
+    Returns:
+        The copy.
+    """
     canvas = image.copy()
     unit = _line_width(canvas)
     _draw_faint(canvas, annotation, trails, unit)
@@ -110,7 +129,7 @@ def draw(
 
 
 def draw_boxes3d(canvas: Image, annotation: Annotation, camera: Camera) -> None:
-    """Draws the edges of the 3D boxes into `canvas`: what of them lies in front of the camera and near the image."""
+    """Draws the edges of the 3D boxes into `canvas`, as far as they lie in front of the camera and near the image."""
     if annotation.corners is None:
         return
     steps = np.linspace(0.0, 1.0, _EDGE_STEPS + 1)[None, :, None]
@@ -121,7 +140,7 @@ def draw_boxes3d(canvas: Image, annotation: Annotation, camera: Camera) -> None:
         edges = corners[start][:, None] * (1 - steps) + corners[end][:, None] * steps
         lines = _project(edges.reshape(-1, 3), camera, canvas.shape).reshape(len(edges), -1, 2)
         for index, line in enumerate(lines):
-            # The face in front, where the object is heading, is drawn stronger.
+            # The front face, in the direction of the heading, is drawn thicker.
             front = {boxes3d.EDGES[index][0], boxes3d.EDGES[index][1]} <= {0, 1, 4, 5}
             for piece in _unbroken(line):
                 _polyline(canvas, piece, color_of(identity), max(1, _line_width(canvas) - 1) + front)
@@ -182,6 +201,7 @@ def _label_place(canvas: Image, box: NDArray[np.floating], text: str, taken: lis
 
 
 def _label(canvas: Image, text: str, place: tuple[int, int, int, int], color: Color) -> None:
+    """Writes the text on a filled rectangle, black or white by the colour's brightness (Rec. 601 luma)."""
     left, top, right, bottom = place
     cv2.rectangle(canvas, (left, top), (right, bottom), color, -1)
     blue, green, red = color
@@ -193,7 +213,7 @@ def _label(canvas: Image, text: str, place: tuple[int, int, int, int], color: Co
 
 
 def _project(points: NDArray[np.floating], camera: Camera, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """(N, 2) px of the image as it is; NaN for points behind the camera or farther outside than the image is large.
+    """(N, 2) px of the distorted image; NaN for points behind the camera or farther outside than the image is large.
 
     Distortion polynomials hold within the image only: far outside they would fold points back into it.
     """
@@ -232,7 +252,7 @@ def _fixed_circle(center: NDArray[np.floating], radius: float) -> tuple[tuple[in
 
 
 def _limited(box: NDArray[np.floating]) -> list[float]:
-    """cv2 takes 32-bit coordinates: a box of any size becomes one that looks the same."""
+    """The box clipped to what cv2's 32-bit coordinates can hold; it looks the same."""
     return np.clip(np.nan_to_num(np.asarray(box, np.float64)), -30_000, 30_000).tolist()
 
 

@@ -16,13 +16,18 @@ CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
 
 
 class VideoWriter:
-    """A video file of BGR images of one size, opened at the first image. Use it in a `with` statement.
-
-    rate  frames per s. Raises ValueError for a suffix without a codec or an image of another size, OSError when the
-    file cannot be written.
-    """
+    """A video file of BGR images of one size, opened at the first image. Use it in a `with` statement."""
 
     def __init__(self, path: Path | str, rate: float) -> None:
+        """Checks the name and the rate; the file is opened at the first image.
+
+        Args:
+            path: The file; its suffix, one of `CODECS`, chooses the codec.
+            rate: Images per s.
+
+        Raises:
+            ValueError: The suffix has no codec, or the rate is out of range.
+        """
         self.path, self.rate = Path(path), float(rate)
         if self.path.suffix not in CODECS:
             raise ValueError(f"{self.path}: a video's name must end in one of {', '.join(CODECS)}")
@@ -39,7 +44,15 @@ class VideoWriter:
             self._writer.release()
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Appends one image (H, W, 3). Odd sizes are padded by a row or column: the codecs halve the colour planes."""
+        """Appends one image. Odd sizes are padded by a row or column: the codecs halve the colour planes.
+
+        Args:
+            image: (H, W, 3) BGR.
+
+        Raises:
+            ValueError: The image has another size than the first one.
+            OSError: The file cannot be written.
+        """
         height, width = image.shape[:2]
         if self._writer is None:
             self._size = (width, height)
@@ -52,24 +65,24 @@ class VideoWriter:
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.open("wb").close()  # a missing permission is told by the system, cv2 would not tell
+        self.path.open("wb").close()  # raises the OSError of a missing permission, which cv2 would not report
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix])
-        with _Silence():
+        with _SilencedStderr():
             writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, code, self.rate, size)
         if not writer.isOpened():
             raise OSError(f"{self.path}: this OpenCV has no encoder for {self.path.suffix}; try {', '.join(CODECS)}")
         return writer
 
 
-class _Silence:
-    """Keeps off the screen what FFmpeg writes to the error output: a complaint about a codec's tag that it mends."""
+class _SilencedStderr:
+    """Hides what FFmpeg writes to the standard error: a warning about a codec's tag, which it corrects by itself."""
 
     def __enter__(self) -> None:
-        self._kept = os.dup(2)
+        self._saved = os.dup(2)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         os.close(null)
 
     def __exit__(self, *_: object) -> None:
-        os.dup2(self._kept, 2)
-        os.close(self._kept)
+        os.dup2(self._saved, 2)
+        os.close(self._saved)

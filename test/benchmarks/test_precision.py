@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy")
 
 from benchmarks.precision import Errors
-from centertrack_ros.tracking.lifecycle import begin
+from centertrack_ros.tracking.lifecycle import start_tracks
 from centertrack_ros.types import Detections
 
 BOXES = np.array([[0, 0, 10, 10], [100, 0, 120, 40], [300, 300, 320, 320]], np.float32)
@@ -16,7 +16,7 @@ BOXES = np.array([[0, 0, 10, 10], [100, 0, 120, 40], [300, 300, 320, 320]], np.f
 
 def result(boxes: np.ndarray, ids: list[int], classes: list[int] | None = None):
     found = Detections.from_boxes(boxes, class_ids=np.array(classes or [0] * len(boxes)))
-    tracks = begin(found, 1, 0.0)
+    tracks = start_tracks(found, 1, 0.0)
     tracks.ids[:] = ids
     return SimpleNamespace(tracks=tracks)
 

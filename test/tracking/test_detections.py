@@ -19,7 +19,7 @@ boxes_px = st.lists(
 
 
 def peaks_of(boxes: np.ndarray, scores: np.ndarray | None = None, **values: np.ndarray) -> Peaks:
-    """The peaks that a perfect network would give for boxes in image px."""
+    """The peaks of a perfect network for boxes in image px."""
     grid = transform(PLACEMENT.to_grid, boxes.reshape(-1, 2, 2)).reshape(-1, 4)
     centers = (grid[:, :2] + grid[:, 2:]) / 2
     cells = np.floor(centers).astype(np.int64)
@@ -161,7 +161,7 @@ def test_decoding_copies_what_it_returns():
 
 @given(boxes_px)
 def test_a_tracked_middle_is_the_boxes_and_leads_to_the_same_place_as_the_peak(boxes):
-    """Whatever the 3D heads say of the amodal centre; the displacement is measured from where tracking begins."""
+    """The displacement starts at the peak, whatever amodal centre the 3D heads predict."""
     count = len(boxes)
     moved = np.tile([3.0, -2.0], (count, 1))
     peaks = peaks_of(boxes, **{**heads_3d(count), "amodel_offset": np.full((count, 2), 9.0)}, tracking=moved)
@@ -175,11 +175,11 @@ def test_a_tracked_middle_is_the_boxes_and_leads_to_the_same_place_as_the_peak(b
     assert not decode(peaks, PLACEMENT.from_grid, point="box", zero_tracking=True).displacements.any()
 
 
-@pytest.mark.parametrize(("step", "told"), [(None, 3.0), (0.5, 6.0), (0.0, np.nan)])
-def test_velocities_are_metres_per_second_whatever_the_head_tells(step, told):
+@pytest.mark.parametrize(("step", "expected"), [(None, 3.0), (0.5, 6.0), (0.0, np.nan)])
+def test_velocities_are_metres_per_second_for_every_kind_of_head(step, expected):
     peaks = peaks_of(np.array([[100.0, 100, 140, 160]]), velocity=np.full((1, 3), 3.0))
     found = decode(peaks, PLACEMENT.from_grid, velocity_step=step)
-    np.testing.assert_allclose(found.velocities, np.full((1, 3), told))
+    np.testing.assert_allclose(found.velocities, np.full((1, 3), expected))
 
 
 def test_no_peaks_decode_to_no_detections():

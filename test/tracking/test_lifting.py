@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Properties of lifting: boxes in the optical frame that project to what was seen, and say how unsure they are."""
+"""Lifting: boxes in the optical frame that project to their detections, with honest covariances."""
 
 from dataclasses import replace
 
@@ -71,7 +71,7 @@ def test_twice_the_focal_length_means_twice_the_depth(focal, scale):
 
 
 def box_around(name: str, z: float, x: float = 0.0, angle: float = 0.3, factor: float = 1.0) -> np.ndarray:
-    """(1, 4) px: what a thing of its class's mean size, times `factor`, shows when its middle is at (x, 0, z)."""
+    """(1, 4) px: box of an object of its class's mean size, times `factor`, whose middle is at (x, 0, z)."""
     prior = SIZE_PRIORS[name]
     size = factor * np.array([[prior.height, prior.width, prior.length]])
     corners = boxes3d.corners(size, np.array([[x, size[0, 0] / 2, z]]), np.array([angle]))[0]
@@ -80,7 +80,7 @@ def box_around(name: str, z: float, x: float = 0.0, angle: float = 0.3, factor: 
 
 
 @given(st.sampled_from(["person", "car", "bicycle", "motorcycle", "cyclist"]), st.floats(10, 60), st.floats(-0.3, 0.3))
-def test_a_thing_of_usual_size_is_lifted_to_where_it_is(name, z, side):
+def test_an_object_of_usual_size_is_lifted_to_its_location(name, z, side):
     lifted = SizePriorLifter([name]).lift(detection(box_around(name, z, side * z)), CAMERA)
     sigma = np.sqrt(lifted.location_covariances[0, 2, 2])
     assert abs(lifted.depths[0] - z) < 2 * sigma
@@ -88,7 +88,7 @@ def test_a_thing_of_usual_size_is_lifted_to_where_it_is(name, z, side):
     np.testing.assert_allclose(lifted.locations[0, 0], side * z * lifted.depths[0] / z, atol=0.1 * z)
 
 
-def test_the_stated_uncertainty_covers_the_spread_of_sizes_and_headings():
+def test_the_stated_uncertainty_covers_the_variation_of_sizes_and_headings():
     rng = np.random.default_rng(5)
     inside = total = 0
     for name in ("person", "car", "bicycle"):
@@ -101,20 +101,22 @@ def test_the_stated_uncertainty_covers_the_spread_of_sizes_and_headings():
     assert inside / total > 0.9
 
 
-def test_a_box_that_the_border_cuts_off_is_less_sure():
+def test_a_box_cut_off_by_the_border_is_less_certain():
     whole = box_around("car", 15.0)
     cut = whole.copy()
     shift = CAMERA.width - cut[0, 0] - 0.4 * (cut[0, 2] - cut[0, 0])
     cut[0, [0, 2]] += shift
     cut[0, 2] = CAMERA.width
     lifter = SizePriorLifter(["car"])
-    sure, unsure = (lifter.lift(detection(box), CAMERA) for box in (whole, cut))
-    relative = [np.sqrt(np.trace(found.location_covariances[0])) / found.depths[0] for found in (sure, unsure)]
+    whole_lifted, cut_lifted = (lifter.lift(detection(box), CAMERA) for box in (whole, cut))
+    relative = [
+        np.sqrt(np.trace(lifted.location_covariances[0])) / lifted.depths[0] for lifted in (whole_lifted, cut_lifted)
+    ]
     assert relative[1] > relative[0]
-    assert unsure.depths[0] == pytest.approx(15, rel=0.35)  # its height still tells
+    assert cut_lifted.depths[0] == pytest.approx(15, rel=0.35)  # its height is still visible
 
 
-def test_what_has_no_usual_size_gets_no_place():
+def test_a_class_without_a_size_prior_gets_no_location():
     lifted = SizePriorLifter(["kite", "car"]).lift(
         replace(detection(np.repeat(box_around("car", 20.0), 2, axis=0)), class_ids=np.array([0, 1])), CAMERA
     )

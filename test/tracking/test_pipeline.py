@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a tracker promises: identities that last, results that are the caller's own, and a clear end to every mishap."""
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def test_matches_come_first_then_births_then_lost_ones():
     assert tracks.hits.tolist() == [2, 2, 1, 0]
 
 
-def test_a_weak_detection_continues_a_track_but_does_not_begin_one():
+def test_a_weak_detection_continues_a_track_but_does_not_start_one():
     seen = run(
         Tracker(RectangleEngine(), TrackerConfig.official()),
         [[thing(1, 50), thing(2, 120, score=0.4)], [thing(1, 50, score=0.4)]],
@@ -177,10 +178,10 @@ def test_cameras_are_tracked_apart_and_run_together_by_input_size():
     states = [TrackState()] * 3
     for t in range(3):
         frames = [Frame(paint([thing(n + 1, 20 + 10 * n + t)], size), t * STEP) for n, size in enumerate(sizes)]
-        answers = pipeline.step(frames, states)
-        states = [state for _, state in answers]
+        results = pipeline.step(frames, states)
+        states = [state for _, state in results]
     assert sorted(engine.batches) == [1, 1, 1, 2, 2, 2]
-    for (result, _), size in zip(answers, sizes, strict=True):
+    for (result, _), size in zip(results, sizes, strict=True):
         assert result.tracks.ids.tolist() == [1] and result.tracks.hits.tolist() == [3]
         assert result.input_size == ((size[0] | 31) + 1, (size[1] | 31) + 1)
 
@@ -212,7 +213,7 @@ def test_a_manual_reset_starts_over():
 
 
 @pytest.mark.parametrize(
-    ("image", "stamp", "said"),
+    ("image", "stamp", "message"),
     [
         (np.zeros((0, 10, 3), np.uint8), 0.1, "10x0"),
         (np.zeros((10, 10), np.uint8), 0.1, r"uint8 \(10, 10\)"),
@@ -221,10 +222,10 @@ def test_a_manual_reset_starts_over():
         (np.zeros((10, 10, 3), np.uint8), float("nan"), "finite"),
     ],
 )
-def test_an_image_that_cannot_be_used_is_named_and_forgotten(image, stamp, said):
+def test_an_unusable_image_is_rejected_and_ignored(image, stamp, message):
     tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     tracker.step(paint([thing(1, 50)]), stamp=0.0)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         tracker.step(image, stamp=stamp)
     result = tracker.step(paint([thing(1, 50)]), stamp=STEP)
     assert result.tracks.hits.tolist() == [2] and result.reset == ""
@@ -243,11 +244,11 @@ def test_an_object_of_another_class_does_not_continue_a_track():
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [({"lift": "heads"}, "dep, rot, dim"), ({"classes": ("giraffe",)}, "giraffe")],
 )
-def test_what_the_model_cannot_give_is_refused_at_once(config, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_configuration_that_the_model_cannot_fulfil_is_rejected(config, message):
+    with pytest.raises(ValueError, match=message):
         Pipeline(RectangleEngine(), TrackerConfig.official(**config))
 
 
@@ -333,8 +334,8 @@ def test_metres_per_frame_become_metres_per_second_at_any_rate(step, channels):
     ]
     assert np.isnan(first.detections.velocities).all()  # nothing can be seen to move in one image
     for tracks in others:
-        told = 4.0 if channels == 6 else 0.0  # m/s to the right, which the second part says whatever there is to see
-        np.testing.assert_allclose(tracks.detections.velocities, [[2 / step + told, 0, 0]], atol=1e-4)
+        second = 4.0 if channels == 6 else 0.0  # m/s to the right, of the head's second part
+        np.testing.assert_allclose(tracks.detections.velocities, [[2 / step + second, 0, 0]], atol=1e-4)
 
 
 def test_image_velocities_are_pixels_per_second():
@@ -361,7 +362,7 @@ def test_live_tracks_may_be_served_before_lost_ones():
     assert list(run(Tracker(RectangleEngine(), TrackerConfig.official(**config, live_first=True)), video)[-1]) == [2]
 
 
-def test_public_detections_decide_what_may_begin():
+def test_public_detections_decide_what_may_start():
     tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     things = [thing(1, 30), thing(2, 110)]
     assert len(tracker.step(paint(things), stamp=0, public_centers=np.zeros((0, 2))).tracks) == 0

@@ -112,7 +112,7 @@ def test_trails_forget_what_is_old_and_a_clock_that_goes_back():
     assert [point[0] for point in trails.points[1]] == [2.0]
 
 
-def test_a_video_says_what_it_cannot_write(tmp_path):
+def test_a_video_that_cannot_be_written_is_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"\.mkv.*\.webm"):
         VideoWriter(tmp_path / "video.mkv", 10.0)
     with pytest.raises(ValueError, match="rate"):
@@ -122,5 +122,5 @@ def test_a_video_says_what_it_cannot_write(tmp_path):
         with pytest.raises(ValueError, match="320x240"):
             writer.write(GREY[:100])
     (tmp_path / "file").touch()
-    with VideoWriter(tmp_path / "file" / "video.webm", 10.0) as writer, pytest.raises(OSError):
+    with VideoWriter(tmp_path / "file" / "video.webm", 10.0) as writer, pytest.raises(FileExistsError):
         writer.write(GREY)
