@@ -8,7 +8,9 @@ from dataclasses import fields
 
 from centertrack_ros.cli._arguments import SIZE, network_size
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, MOTIONS, TrackerConfig
+from centertrack_ros.tracking.association import METHODS
+from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.lifters import LIFTERS
 
 _DEFAULTS = TrackerConfig()
 
@@ -38,10 +40,10 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
     add("--new-threshold", "a new track starts above this score", type=float, metavar="S")
     add("--rebirth", "a lost track can be matched again for this time", type=float, metavar="SECONDS")
     add("--min-hits", "a track is reported from its N-th match on", type=int, metavar="N")
-    add("--association", "how detections and tracks are matched", choices=ASSOCIATIONS)
+    add("--association", "how detections and tracks are matched", choices=tuple(METHODS))
     add("--motion", "motion model: where a track is expected", choices=MOTIONS)
     add("--max-size-ratio", "largest ratio of the areas of matched boxes", type=float, metavar="R")
-    add("--lift", "where 3D boxes come from", choices=LIFTS)
+    add("--lift", "where 3D boxes come from", choices=tuple(LIFTERS))
 
 
 def load(args: argparse.Namespace) -> Engine:

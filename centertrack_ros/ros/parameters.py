@@ -18,7 +18,9 @@ from rclpy.parameter import Parameter
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ASSOCIATION_POINTS
-from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
+from centertrack_ros.tracking.association import COSTS, METHODS
+from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
 from centertrack_ros.tracking.session import SessionConfig
@@ -215,8 +217,8 @@ _TRACKER = (
     _score("tracker.track_threshold", "A track continues with a detection above this score."),
     _score("tracker.new_threshold", "An unmatched detection above this score starts a track."),
     _score("tracker.pre_threshold", "A track above this score is drawn into the prior heatmap."),
-    _tracking("tracker.association", "How detections and tracks are matched.", choices=ASSOCIATIONS),
-    _tracking("tracker.cost", "What is small between a detection and its track.", choices=COSTS),
+    _tracking("tracker.association", "How detections and tracks are matched.", choices=tuple(METHODS)),
+    _tracking("tracker.cost", "What is small between a detection and its track.", choices=tuple(COSTS)),
     _tracking("tracker.gate_scale", "Factor on the area that a squared distance may reach.", 0.01, 100.0),
     _tracking("tracker.min_iou", "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
     _tracking("tracker.max_size_ratio", "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0),
@@ -263,7 +265,9 @@ _OUTPUT = (
     Spec("output.fixed_frame", "", "Fixed (world) TF frame, such as odom, for ids across cameras and for velocities; "
          "empty: the target frame."),
     Spec("output.tf_timeout_s", 0.1, "How long after an image is taken up its transform may arrive.", 0.0, 1.0),
-    _tracking("output.lift", "Source of 3D boxes: model heads, usual size of a class, or none.", choices=LIFTS),
+    _tracking(
+        "output.lift", "Source of 3D boxes: model heads, usual size of a class, or none.", choices=tuple(LIFTERS)
+    ),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
     Spec("output.publish_markers", True, "Publish ~/output/markers."),

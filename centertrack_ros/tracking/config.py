@@ -1,16 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that a user may choose about tracking, apart from the weights."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
+from centertrack_ros.tracking.association import COSTS, METHODS
+from centertrack_ros.tracking.lifters import LIFTERS
 
-ASSOCIATIONS = ("greedy", "hungarian")
-COSTS = ("distance", "iou")
-LIFTS = ("auto", "heads", "size_prior", "none")
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow")
 # The settings of the official code where they differ from the defaults, which suit a small detector.
 OFFICIAL: dict[str, Any] = {
@@ -51,12 +52,13 @@ class TrackerConfig:
     association_point  what moves by the displacement: 'official' (the peak's cell, with 3D heads the amodal centre),
                   'box' (the box's middle) or 'auto' (as the model's profile says)
     velocity_smoothing  weight in 0..1 of the newest measurement in a track's image velocity
-    propagate_lost  lost tracks move on with their last image velocity instead of waiting where they were lost
+    propagate_lost  lost tracks coast with their last image velocity instead of staying where they were lost
     frame_period_s  time step that the displacement was learnt for: it is scaled by the real step over this; 0: it
                   stays as it is
 
     What may be matched
-    cost          'distance' (official: squared px, allowed up to the area of both boxes) or 'iou' (1 - overlap)
+    cost          'distance' (official: squared px, allowed up to the area of both boxes), 'iou' (1 - overlap) or
+                  the name of a cost that the user registered, see `association.register_cost`
     gate_scale    factor on the area that a squared distance may reach (official 1)
     min_iou       least overlap of a detection with the track's expected box; 0: none needed
     max_size_ratio  most that the areas of the two boxes may differ by, as a factor; 0: any
@@ -116,9 +118,9 @@ class TrackerConfig:
         return replace(self, motion="network" if profile.trained_tracking else "kalman")
 
     def __post_init__(self) -> None:
-        self._check_choice("association", ASSOCIATIONS)
+        self._check_choice("association", METHODS)
         self._check_choice("cost", COSTS)
-        self._check_choice("lift", LIFTS)
+        self._check_choice("lift", LIFTERS)
         self._check_choice("motion", MOTIONS)
         self._check_choice("association_point", ("auto", *ASSOCIATION_POINTS))
         for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
@@ -134,9 +136,10 @@ class TrackerConfig:
         if isinstance(self.classes, str):
             raise TypeError(f"classes must be a sequence of names, got the text '{self.classes}'")
 
-    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        if getattr(self, name) not in choices:
-            raise ValueError(f"{name} must be one of {choices}, got '{getattr(self, name)}'")
+    def _check_choice(self, name: str, choices: Iterable[str]) -> None:
+        names = tuple(choices)
+        if getattr(self, name) not in names:
+            raise ValueError(f"{name} must be one of {names}, got '{getattr(self, name)}'")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)

@@ -19,12 +19,12 @@ from centertrack_ros.geometry.boxes2d import suppress_duplicates
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.detections import LIFT_HEADS, decode
+from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.lifecycle import start_tracks, update
-from centertrack_ros.tracking.lifting import focal_correction, lift_heads
+from centertrack_ros.tracking.lifters import LIFTERS
+from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
-from centertrack_ros.tracking.size_prior import SizePriorLifter
 from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
@@ -55,6 +55,7 @@ class PreparedFrame:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Measures the duration of a `with` block."""
         start = perf_counter()
         yield
         self.timing_ms[stage] = (perf_counter() - start) * 1e3
@@ -77,19 +78,13 @@ class Pipeline:
         profile = engine.profile
         self.config = (config or TrackerConfig()).resolved(profile)
         self.thresholds = self.config.thresholds(profile.thresholds)
-        self._has_lift_heads = all(head in profile.heads for head in LIFT_HEADS)
-        if self.config.lift == "heads" and not self._has_lift_heads:
-            raise ValueError(
-                f"lift 'heads' needs a model with heads {', '.join(LIFT_HEADS)}; "
-                f"'{profile.name}' has {', '.join(profile.heads)}"
-            )
+        self._lift = LIFTERS[self.config.lift](profile, self.config.depth_sigma)
         if unknown := [name for name in self.config.classes if name not in profile.classes]:
             raise ValueError(f"classes {unknown} are not among those of '{profile.name}': {', '.join(profile.classes)}")
         self._point = self.config.association_point
         if self._point == "auto":
             self._point = profile.association_point
         self._kept_classes = np.array([name in self.config.classes for name in profile.classes])
-        self._size_prior = SizePriorLifter(profile.classes)
 
     def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
         """Runs one step for each camera; images of equal input size share one batch of the network.
@@ -234,14 +229,7 @@ class Pipeline:
             detections = detections.select(
                 suppress_duplicates(detections.boxes, detections.class_ids, config.duplicate_iou)
             )
-        return self._lift(detections, camera)
-
-    def _lift(self, detections: Detections, camera: Camera | None) -> Detections:
-        if camera is None or self.config.lift == "none":
-            return detections
-        if self._has_lift_heads and self.config.lift in ("auto", "heads"):
-            return lift_heads(detections, camera, self.config.depth_sigma)
-        return self._size_prior.lift(detections, camera)
+        return detections if camera is None else self._lift(detections, camera)
 
 
 def _check(frame: Frame) -> None:

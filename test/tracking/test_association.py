@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from centertrack_ros.geometry.boxes2d import iou, suppress_duplicates
 from centertrack_ros.tracking.association import (
+    COSTS,
     FORBIDDEN,
     METHODS,
     Gate,
@@ -20,7 +21,9 @@ from centertrack_ros.tracking.association import (
     hungarian,
     in_stages,
     overlap_costs,
+    register_cost,
 )
+from centertrack_ros.tracking.config import TrackerConfig
 
 shapes = st.tuples(st.integers(0, 6), st.integers(0, 6))
 # Small whole costs, so that equal ones are common, and some forbidden pairs.
@@ -33,20 +36,20 @@ costs = shapes.flatmap(
 
 
 @given(costs)
-def test_greedy_gives_each_detection_in_turn_the_cheapest_free_track(matrix):
+def test_greedy_assigns_each_detection_in_order_the_cheapest_free_track(matrix):
     left, expected = matrix.copy(), []
     for row in range(matrix.shape[0] if matrix.shape[1] else 0):
         column = int(left[row].argmin())
         if left[row, column] < 1e16:
             expected.append((row, column))
             left[:, column] = FORBIDDEN
-    found = greedy(matrix)
-    assert list(zip(found.detections.tolist(), found.tracks.tolist(), strict=True)) == expected
+    result = greedy(matrix)
+    assert list(zip(result.detections.tolist(), result.tracks.tolist(), strict=True)) == expected
 
 
 @given(costs)
 def test_hungarian_finds_the_assignment_of_least_cost(matrix):
-    found = hungarian(matrix)
+    result = hungarian(matrix)
     capped = np.minimum(matrix, FORBIDDEN)
     rows, columns = matrix.shape
     if rows > columns:
@@ -54,18 +57,18 @@ def test_hungarian_finds_the_assignment_of_least_cost(matrix):
     else:
         choices = [list(zip(range(rows), p, strict=True)) for p in permutations(range(columns), rows)]
 
-    def worth(pairs):  # as few forbidden pairs as possible, then the least cost of the others
+    def total(pairs):  # as few forbidden pairs as possible, then the least cost of the others
         values = [capped[pair] for pair in pairs]
         return sum(value >= FORBIDDEN for value in values), sum(value for value in values if value < FORBIDDEN)
 
-    assert len(found.detections) == min(rows, columns) - min(worth(pairs)[0] for pairs in choices)
-    assert all(matrix[row, column] < FORBIDDEN for row, column in zip(found.detections, found.tracks, strict=True))
+    assert len(result.detections) == min(rows, columns) - min(total(pairs)[0] for pairs in choices)
+    assert all(matrix[row, column] < FORBIDDEN for row, column in zip(result.detections, result.tracks, strict=True))
 
 
 @given(arrays(np.float64, (4, 5), elements=st.integers(0, 9).map(float)))
-def test_hungarian_is_never_dearer_than_greedy_when_all_is_allowed(matrix):
-    def total(found):
-        return matrix[found.detections, found.tracks].sum()
+def test_hungarian_never_costs_more_than_greedy_when_all_is_allowed(matrix):
+    def total(result):
+        return matrix[result.detections, result.tracks].sum()
 
     assert total(hungarian(matrix)) <= total(greedy(matrix))
     assert total(hungarian(matrix)) == min(
@@ -75,25 +78,25 @@ def test_hungarian_is_never_dearer_than_greedy_when_all_is_allowed(matrix):
 
 @given(costs, st.sampled_from(sorted(METHODS)))
 def test_everything_is_either_matched_once_or_free(matrix, method):
-    found = METHODS[method](matrix)
+    result = METHODS[method](matrix)
     for matched, free, count in (
-        (found.detections, found.free_detections, matrix.shape[0]),
-        (found.tracks, found.free_tracks, matrix.shape[1]),
+        (result.detections, result.free_detections, matrix.shape[0]),
+        (result.tracks, result.free_tracks, matrix.shape[1]),
     ):
         assert sorted([*matched.tolist(), *free.tolist()]) == list(range(count))
-    assert found.detections.tolist() == sorted(found.detections.tolist())
+    assert result.detections.tolist() == sorted(result.detections.tolist())
 
 
 @given(costs, st.sampled_from(sorted(METHODS)), st.data())
-def test_in_stages_the_first_tracks_are_served_as_if_the_others_were_not_there(matrix, method, data):
+def test_in_stages_the_first_tracks_are_assigned_as_if_there_were_no_others(matrix, method, data):
     first = np.array(data.draw(st.lists(st.booleans(), min_size=matrix.shape[1], max_size=matrix.shape[1])), bool)
-    found = in_stages(matrix, first, method)
+    result = in_stages(matrix, first, method)
     alone = METHODS[method](matrix[:, first])
-    pairs = set(zip(found.detections.tolist(), found.tracks.tolist(), strict=True))
+    pairs = set(zip(result.detections.tolist(), result.tracks.tolist(), strict=True))
     early = set(zip(alone.detections.tolist(), np.flatnonzero(first)[alone.tracks].tolist(), strict=True))
     assert early <= pairs
     assert all(not first[column] for _, column in pairs - early)
-    assert sorted([*found.tracks.tolist(), *found.free_tracks.tolist()]) == list(range(matrix.shape[1]))
+    assert sorted([*result.tracks.tolist(), *result.free_tracks.tolist()]) == list(range(matrix.shape[1]))
 
 
 @st.composite
@@ -150,17 +153,17 @@ def test_further_gates_only_forbid(scene, ratio, overlap):
 
 
 @given(scenes(), st.data())
-def test_a_public_detection_vouches_for_the_nearest_free_one_within_its_size(scene, data):
-    seen, _, given_boxes, _ = scene
+def test_a_public_detection_confirms_the_nearest_free_one_within_its_size(scene, data):
+    seen, _, public_boxes, _ = scene
     free = np.flatnonzero(data.draw(st.lists(st.booleans(), min_size=len(seen), max_size=len(seen))))
     left, expected = set(free.tolist()), []
-    for point in middles(given_boxes):
+    for point in middles(public_boxes):
         distances = {row: float(((middles(seen)[row] - point) ** 2).sum()) for row in sorted(left)}
         best = min(distances, key=distances.__getitem__, default=None)
         if best is not None and distances[best] < (seen[best, 2:] - seen[best, :2]).prod():
             expected.append(best)
             left.remove(best)
-    assert confirm_by_public(middles(seen), seen, free, middles(given_boxes)).tolist() == expected
+    assert confirm_by_public(middles(seen), seen, free, middles(public_boxes)).tolist() == expected
 
 
 @given(scenes(), st.floats(0.1, 0.9))
@@ -190,6 +193,25 @@ def test_greedy_and_hungarian_agree_on_well_separated_objects(seed):
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_nothing_to_match_leaves_all_free(method, shape):
-    found = METHODS[method](np.zeros(shape))
-    assert len(found.detections) == 0
-    assert (len(found.free_detections), len(found.free_tracks)) == shape
+    result = METHODS[method](np.zeros(shape))
+    assert len(result.detections) == 0
+    assert (len(result.free_detections), len(result.free_tracks)) == shape
+
+
+@pytest.fixture
+def restored_costs():
+    """Takes the costs that a test registers out of the registry again."""
+    before = dict(COSTS)
+    yield
+    COSTS.clear()
+    COSTS.update(before)
+
+
+@pytest.mark.usefixtures("restored_costs")
+def test_a_registered_cost_is_taken_by_its_name():
+    with pytest.raises(ValueError, match="cost must be one of"):
+        TrackerConfig(cost="nearest")
+    assert register_cost("nearest")(distance_costs) is distance_costs
+    assert TrackerConfig(cost="nearest").cost == "nearest"
+    with pytest.raises(ValueError, match="'nearest' already"):
+        register_cost("nearest")(overlap_costs)
