@@ -210,7 +210,7 @@ def check_decode(errors: Errors, files: FunctionFiles, stem: str) -> None:
 
 def _decode_maps(maps: dict[str, torch.Tensor], count: int) -> list[Peaks]:
     """The `count` strongest peaks of each image from the reference's dense maps."""
-    heatmaps = {name: maps.pop(name) for name in ("hm", "hm_hp") if name in maps}
+    heatmaps: dict[str, torch.Tensor] = {name: maps.pop(name) for name in ("hm", "hm_hp") if name in maps}
     if "dep" in maps:  # our decoding takes the raw depth
         maps["dep"] = torch.logit(1.0 / (maps["dep"].double() + 1.0) - 1e-6).float()
     refine = next((name for name in ("hp_offset", "reg") if name in maps), None)
