@@ -27,6 +27,7 @@ from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks, from_arrays
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.types import (
     Frame,
@@ -128,7 +129,7 @@ def publishing_cost(classes: Sequence[str]) -> Callable[[Frame, Any], float] | N
 def measure(count: int, frames: int, size: tuple[int, int] = (900, 1600)) -> dict[str, float]:
     """Medians of the stages, ms, for `count` objects."""
     engine = MovingObjects(count)
-    pipeline = Pipeline(engine)
+    pipeline = Pipeline(engine, TrackerConfig.official())
     publish = publishing_cost(engine.profile.classes)
     camera = Camera.from_focal(size[1], size[0], 1266.0)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512 512] [--resize stretch|keep_aspect] [--peaks 60]
+    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect] [--peaks 60]
                                      [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.cli._arguments import image_size
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import invert, place, transform
 from centertrack_ros.network import checkpoints
@@ -197,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--split", default="", help="sub-folder of images/ and labels/; default: val2017 if there is one"
     )
     parser.add_argument("--weights", help="default: the embedded model")
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"), help="network input, px")
+    parser.add_argument("--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px")
     parser.add_argument("--resize", choices=("stretch", "keep_aspect", "fixed"), default="stretch")
     parser.add_argument("--peaks", type=int, default=60, help="detections per image")
     parser.add_argument("--device", default="cpu")
@@ -206,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not args.split and (args.folder / "images" / "val2017").is_dir():
         args.split = "val2017"
     samples = list(read_samples(args.folder, args.split))
-    size = (args.size[0], args.size[1])
+    size = (args.size[1], args.size[0])
     scores = evaluate(*detect(samples, args.weights, size, args.resize, args.peaks, args.device))
     if args.json:
         print(json.dumps({"images": len(samples), **scores}))

@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{scene:<12}{depth:>6.0%}{row}{error:>10.2f}{process_time() - start:>8.0f}", flush=True)
     print(
         "changes: objects that got another id; duplicates: further boxes of an object in the same view; mixed: ids "
-        "that went from one object to another;\nmissing: objects that a camera saw but the view did not have; handovers: "
-        "changes of the camera whose box is shown"
+        "that went from one object to another;\nmissing: objects that a camera saw but the view did not have; "
+        "handovers: changes of the camera whose box is shown"
     )
 
 

@@ -29,6 +29,7 @@ from benchmarks.node_client import (
     use_local_ros,
     wait_for_node,
 )
+from centertrack_ros.cli._arguments import image_size
 
 STAGES = ("decode", "preprocess", "postprocess", "association", "publish")
 NODE = "overhead"
@@ -132,17 +133,11 @@ def report(cameras: Sequence[CameraClient], receiving: float, args: argparse.Nam
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """'1600x900' as (1600, 900)."""
-    width, height = map(int, text.split("x"))
-    return width, height
-
-
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=150)
-    parser.add_argument("--size", type=parse_size, default=(1600, 900), metavar="WxH", help="of the images, px")
+    parser.add_argument("--size", type=image_size, default=(1600, 900), metavar="WxH", help="of the images, px")
     parser.add_argument("--cameras", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network; 0: as many as cores")
     parser.add_argument("--transport", choices=("raw", "compressed"), default="raw")

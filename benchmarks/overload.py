@@ -32,7 +32,7 @@ from benchmarks.node_client import (
     use_local_ros,
     wait_for_node,
 )
-from benchmarks.node_overhead import parse_size
+from centertrack_ros.cli._arguments import image_size
 
 NODE = "flooded"
 COUNTS = ("received", "processed", "dropped", "rejected")
@@ -158,7 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--factor", type=float, default=10.0, help="times the rate of the network")
-    parser.add_argument("--size", type=parse_size, default=(768, 576), metavar="WxH", help="of the images, px")
+    parser.add_argument("--size", type=image_size, default=(768, 576), metavar="WxH", help="of the images, px")
     parser.add_argument("parameters", nargs="*", help="of the node: model.threads:=2 ...")
     args = parser.parse_args()
     use_local_ros()

@@ -173,7 +173,7 @@ def resolve(name: str, argv: str | Sequence[str], stated: Mapping[str, Any], mea
         thresholds=_thresholds(resolved, tracking),
     )
     focal = resolved["test_focal_length"]
-    config = TrackerConfig(
+    config = TrackerConfig.official(
         association="hungarian" if resolved["hungarian"] else "greedy",
         max_age=resolved["max_age"],
         zero_tracking=bool(resolved["zero_tracking"]),

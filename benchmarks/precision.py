@@ -111,10 +111,10 @@ def frames(recording: Path) -> Iterable[Any]:
 
 def compare(engines: Sequence[Any], recording: Path, count: int | None) -> dict[str, Any]:
     """The summary of `Errors` over the first `count` frames of a recording, with the number of frames."""
-    from centertrack_ros.cli._tracking import tracker_config
+    from centertrack_ros.tracking.config import TrackerConfig
     from centertrack_ros.tracking.pipeline import Tracker
 
-    config = tracker_config(argparse.Namespace(), engines[0].profile)
+    config = TrackerConfig()
     one, two = (Tracker(engine, config) for engine in engines)
     errors, count_seen = Errors(), 0
     for frame in islice(frames(recording), count):

@@ -18,6 +18,7 @@ from time import perf_counter, process_time
 
 import cv2
 
+from centertrack_ros.cli._arguments import image_size
 from centertrack_ros.synthetic import Street, StreetConfig
 
 
@@ -37,11 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=120, help="of each street")
     parser.add_argument("--streets", type=int, default=3, help="seeds of each scenario")
-    parser.add_argument("--size", default="512x288", help="of the images, px")
+    parser.add_argument("--size", type=image_size, default=(512, 288), metavar="WxH", help="of the images, px")
     parser.add_argument("--scenarios", nargs="+", default=["drive", "fixed"])
     parser.add_argument("--density", type=float, default=1.0, help="factor on the number of road users")
     args = parser.parse_args()
-    width, height = (int(side) for side in args.size.split("x"))
+    width, height = args.size
     cv2.setNumThreads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -57,7 +58,7 @@ def main() -> None:
                 f"{scenario} {seed}: {clock:.0f} frames/s ({own:.0f} by processor time), {users:.0f} road users in view"
             )
         clock, own, users = (median(column) for column in zip(*rows, strict=True))
-        print(f"{scenario}, {args.size}: median {clock:.0f} frames/s on one core ({own:.0f} by processor time)")
+        print(f"{scenario}, {width}x{height}: median {clock:.0f} frames/s on one core ({own:.0f} by processor time)")
 
 
 if __name__ == "__main__":
