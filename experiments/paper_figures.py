@@ -12,19 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from centertrack_ros.evaluation.bootstrap import Array, Estimate, draw_weights, weighted_mean, weighted_median
 from experiments.amota import Curve, amota, curve
-from experiments.intervals import (
-    Array,
-    Estimate,
-    draw_weights,
-    estimate,
-    plain,
-    track_figures,
-    weighted_mean,
-    weighted_median,
-)
 from experiments.overlap_errors import ERRORS
 from experiments.paper_rows import FILTERED, FULL, MAIN, ClipOutcome, Row
+from experiments.track_counts import track_figures
 
 FORMAT = "centertrack-paper-tables-1"
 _ERRORS = (*ERRORS, FILTERED)
@@ -124,7 +116,7 @@ def document(
         "network_run": sum(o.run for found in by_rate.values() for o in found.values()),
         "rows": {row.key: row.title for row in rows},
         "cells": [
-            {"row": row, "rate": rate, "figures": {name: plain(one) for name, one in figures.items()}}
+            {"row": row, "rate": rate, "figures": {name: one.document() for name, one in figures.items()}}
             for (row, rate), figures in cells.items()
         ],
         "claims": [_claim(claim, cells, sorted(by_rate)) for claim in CLAIMS if _is_there(claim, rows)],
@@ -162,7 +154,7 @@ def _cell(
     tables["AMOTA"] = 100 * amota(curves[0], weights)
     tables["AMOTA@0.2"] = 100 * amota(curves[0], weights, alpha=0.2)
     tables["AMOTA 2D"] = 100 * amota(curves[1], weights)
-    return {name: estimate(tables[name]) for name in FIGURES}
+    return {name: Estimate.of_table(tables[name]) for name in FIGURES}
 
 
 def _claim(claim: Claim, cells: Cells, rates: Sequence[float]) -> dict[str, Any]:
@@ -170,7 +162,7 @@ def _claim(claim: Claim, cells: Cells, rates: Sequence[float]) -> dict[str, Any]
     found = []
     for rate in rates:
         one, other = cells[claim.better, rate][claim.figure], cells[claim.worse, rate][claim.figure]
-        found.append({"rate": rate, **plain(one.minus(other)), "apart": not one.overlaps(other)})
+        found.append({"rate": rate, **one.minus(other).document(), "apart": not one.overlaps(other)})
     fields = {name: getattr(claim, name) for name in ("table", "figure", "better", "worse", "paper", "expected")}
     return {**fields, "differences": found}
 
@@ -209,11 +201,11 @@ def _errors(streets: Sequence[Mapping[str, Array]], weights: Array) -> dict[str,
     return {
         "objects": int(sum(len(one) for one in values["translation"])),
         "moving": int(sum(len(one) for one in values["velocity"])),
-        "translation": plain(estimate(100 * weighted_mean(values["translation"], weights))),
-        "yaw": plain(estimate(np.degrees(weighted_median(values["yaw"], weights)))),
-        "velocity": plain(estimate(weighted_mean(values["velocity"], weights))),
-        FILTERED: plain(estimate(weighted_mean(values[FILTERED], weights))),
-        "size": plain(estimate(100 * weighted_mean(values["size"], weights))),
+        "translation": Estimate.of_table(100 * weighted_mean(values["translation"], weights)).document(),
+        "yaw": Estimate.of_table(np.degrees(weighted_median(values["yaw"], weights))).document(),
+        "velocity": Estimate.of_table(weighted_mean(values["velocity"], weights)).document(),
+        FILTERED: Estimate.of_table(weighted_mean(values[FILTERED], weights)).document(),
+        "size": Estimate.of_table(100 * weighted_mean(values["size"], weights)).document(),
     }
 
 

@@ -25,7 +25,7 @@ from centertrack_ros.tracking.velocity_filter import filter_velocities
 from centertrack_ros.types import Detections, VelocityFilters
 from experiments.amota import Paths, boxes_of, paths_of
 from experiments.caching_engine import RememberingEngine
-from experiments.intervals import counts_of
+from experiments.track_counts import sum_counts
 from experiments.overlap_errors import box_errors, without_ignored
 from experiments.street_clips import Clip, poses_of, read_clip
 
@@ -143,7 +143,7 @@ def judge(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Ou
     scores = score_boxes([pair], names).sequences[truth.name]
     poses = poses_of(truth)
     return Outcome(
-        counts_of(scores),
+        sum_counts(scores),
         {name: paths_of(results, name, poses) for name in truth.classes},
         {name: boxes_of(pair.results, name) for name in truth.classes},
         _errors(truth, results, poses) if with_errors else None,

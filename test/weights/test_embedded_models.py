@@ -97,7 +97,7 @@ def test_the_tracker_on_coco_still_scores_what_its_card_says(shared_data, tmp_pa
 def test_the_3d_model_still_scores_what_its_card_says(tmp_path) -> None:
     pytest.importorskip("panda3d")
     pytest.importorskip("trackeval")
-    from experiments.intervals import track_figures
+    from experiments.track_counts import track_figures
     from experiments.street_clips import FIRST_SEED, Clip, read_clip
 
     engine = load_engine("mobilenetv3-street-3d", engine="torch", threads=1)
