@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AMOTA of the nuScenes tracking benchmark from arrays, quick enough to be drawn a thousand times.
 
 The rules are those of nuscenes-devkit 1.2.0 (https://www.nuscenes.org/tracking): centres at most 2 m apart on the
@@ -191,15 +192,15 @@ class _Scene:
         return (matches, switches, objects - matches - switches, shown - matches - switches), scores
 
 
-Pairs = list[tuple[int, int]]
+Matches = list[tuple[int, int]]
 
 
 def _match(
-    ids: list[int], names: list[int], distances: Array, near: Pairs, partner: dict[int, int]
-) -> tuple[Pairs, Pairs]:
+    ids: list[int], names: list[int], distances: Array, near: Matches, partner: dict[int, int]
+) -> tuple[Matches, Matches]:
     """(rows, columns) that belong together in one frame, and those of them that are a switch; updates `partner`."""
     free = set(near)
-    pairs: Pairs = []
+    pairs: Matches = []
     for row, identity in enumerate(ids):  # who was matched before stays together
         column = next((c for r, c in free if r == row and names[c] == partner.get(identity)), None)
         if column is not None:
@@ -211,7 +212,7 @@ def _match(
     return pairs + rest, switched
 
 
-def _cheapest(distances: Array, allowed: set[tuple[int, int]]) -> Pairs:
+def _cheapest(distances: Array, allowed: set[tuple[int, int]]) -> Matches:
     """As many of the allowed pairs as possible, with the least sum of distances."""
     rows, columns = sorted({r for r, _ in allowed}), sorted({c for _, c in allowed})
     if len(allowed) <= 1 or len(rows) == len(allowed) == len(columns):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An engine that answers a question it has been asked before without running the network again."""
 
 from __future__ import annotations

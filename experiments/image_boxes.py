@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """People and cars in single real pictures with known boxes: KITTI, nuScenes and DGP, brought to COCO's names."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from centertrack_ros.datasets import dgp, kitti
 from centertrack_ros.datasets.nuscenes import read_sample_info
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
@@ -104,7 +105,7 @@ def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
     return replace(sequence, frames=tuple(frames))
 
 
-def coco_forms(pairs: list[Pair], kind: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def coco_forms(pairs: list[SequencePair], kind: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Truth and results of one class in COCO's form; ignored boxes are crowds."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -137,12 +138,12 @@ def coco_forms(pairs: list[Pair], kind: int) -> tuple[dict[str, Any], list[dict[
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}, results
 
 
-def found_above(pairs: list[Pair], threshold: float) -> dict[str, tuple[int, int, int]]:
+def found_above(pairs: list[SequencePair], threshold: float) -> dict[str, tuple[int, int, int]]:
     """Class -> (true objects, found, false alarms) of detections above the score, at an IoU of 0.5."""
     counts = {name: [0, 0, 0] for name in CLASSES}
     for pair in pairs:
         strong = tuple(one.select(one.tracks.detections.scores > threshold) for one in pair.results)
-        kept = without_ignored(Pair(pair.truth, replace(pair.results, frames=strong)))
+        kept = without_ignored(SequencePair(pair.truth, replace(pair.results, frames=strong)))
         answers = {frame.index: frame for frame in kept.results}
         for frame in kept.truth:
             said, found = frame.tracks.detections, answers[frame.index].tracks.detections
@@ -164,7 +165,7 @@ def judge(
     threshold = engine.profile.thresholds.resolved().out
     figures: dict[str, dict[str, Found]] = {}
     for name, recordings in pictures.items():
-        pairs = [Pair(one, detect(one, engine)) for one in recordings]
+        pairs = [SequencePair(one, detect(one, engine)) for one in recordings]
         counts = found_above(pairs, threshold)
         figures[name] = {}
         for number, kind in enumerate(CLASSES):

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of 3D boxes on what was found by its 2D box, and the objects that are not asked about.
 
-`solid_errors` pairs boxes within 2 m, so that a far too wrong distance is no error but a miss; here a found object
+`box3d_errors` pairs boxes within 2 m, so that a far too wrong distance is no error but a miss; here a found object
 belongs to the true one that it covers in the image, and every error of its 3D box counts.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
-from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.geometry.boxes2d import areas, iou
 from centertrack_ros.geometry.boxes3d import centers
 from centertrack_ros.types import Detections
@@ -38,14 +39,14 @@ def pairs_by_overlap(truth: Detections, found: Detections) -> list[tuple[int, in
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
 
 
-def without_ignored(pair: Pair) -> Pair:
+def without_ignored(pair: SequencePair) -> SequencePair:
     """The pair without results that lie by half in one of the truth's ignored boxes and belong to no judged object."""
     truth = {frame.index: frame for frame in pair.truth}
     frames = tuple(_kept(frame, truth.get(frame.index), pair) for frame in pair.results)
     return replace(pair, results=replace(pair.results, frames=frames))
 
 
-def _kept(frame: AnnotatedFrame, truth: AnnotatedFrame | None, pair: Pair) -> AnnotatedFrame:
+def _kept(frame: AnnotatedFrame, truth: AnnotatedFrame | None, pair: SequencePair) -> AnnotatedFrame:
     if truth is None or not len(truth.ignore) or not len(frame.tracks):
         return frame
     found = frame.tracks.detections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of the paper's tables from the outcomes of all clips: a document with intervals and paired differences.
 
 Every row is drawn with the same recordings; a recording is a seed, so that a street at several rates is one. Rates that

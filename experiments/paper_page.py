@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page that says what `paper_tables` has measured: tables of Markdown and sentences, from the document alone."""
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
   {document["processes"]} processes of one thread.
 {_untrained(document)}- Data: {counts} streets that nothing is trained on (look `test`: other textures and
   shapes; seeds {seeds[0]} to {seeds[-1]}), {driven} at {rates} frames/s, {lengths} frames at every rate, 512×288.
-- Judged: road users of which at least a quarter is visible and that are 8 px tall; the others are neither asked for nor
+- Scores: road users of which at least a quarter is visible and that are 8 px tall; the others are neither asked for nor
   false. IDF1, MOTA, HOTA, IDSW: TrackEval, boxes by IoU, all classes together. AMOTA: the nuScenes tracking
   benchmark's (3D centres within 2 m on the ground, 40 thresholds, equal to nuscenes-devkit's), mean over the classes;
   AMOTA@0.2: with the weight that it had when the paper was written; AMOTA 2D: boxes in the image, IoU at least 0.5.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of the paper's tables: ways of tracking with one network, or with networks that were trained in other ways.
 
 What a row says of the network's inputs and of association is all that differs between rows; `RememberingEngine` runs
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
-from centertrack_ros.evaluation.ablation import borrowed_displacements, true_displacements
-from centertrack_ros.evaluation.trackeval_metrics import Pair, present_classes, score_boxes
+from centertrack_ros.evaluation.ablation import matched_displacements, true_displacements
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, present_classes, score_boxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Pipeline, Tracker
@@ -103,7 +104,7 @@ class _Informed(Pipeline):
     def detect(self, *args: Any, **kwargs: Any) -> Detections:
         found = super().detect(*args, **kwargs)
         assert self._frame is not None
-        return replace(found, displacements=borrowed_displacements(found, self._frame, self._displacements))
+        return replace(found, displacements=matched_displacements(found, self._frame, self._displacements))
 
 
 def track(sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], informed: bool = False) -> VideoSequence:
@@ -138,7 +139,7 @@ def track(sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], inf
 
 def judge(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Outcome:
     """The counts of one row on one clip. Results in regions that are not judged are left out of the 2D figures."""
-    pair = without_ignored(Pair(truth, results))
+    pair = without_ignored(SequencePair(truth, results))
     names = tuple(sorted(present_classes(pair.truth) | present_classes(pair.results))) or truth.classes[:1]
     scores = score_boxes([pair], names).sequences[truth.name]
     poses = poses_of(truth)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's ablations, measured anew on held-out streets: writes a page into docs and a JSON file.
 
     python -m experiments.paper_tables [--quick | --claim] [--weights FILE] [--streets N --frames N --rates 2,5]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model on real frames, none of which was trained on: ids, boxes and COCO's AP, all printed by one command.
 
     python -m experiments.real_frames DATA [--weights FILE] [--start FILE]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion models compared with one network on real recordings, none of which was trained on: PETS 2009 and MOT17.
 
 "The same detections" can be meant in two ways when the network sees a heatmap of its own tracks. `own`: each row's
@@ -18,7 +19,7 @@ import numpy as np
 from centertrack_ros.datasets import mot
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.evaluation.ablation import every_nth
-from centertrack_ros.evaluation.trackeval_metrics import Pair, score_mot, summary
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import write_image
 from experiments.caching_engine import RememberingEngine
@@ -94,20 +95,20 @@ def compare(
 
 def _answers(
     recordings: list[VideoSequence], engine: RememberingEngine, settings: Mapping[str, Any]
-) -> dict[tuple[str, str], list[Pair]]:
+) -> dict[tuple[str, str], list[SequencePair]]:
     """(whose detections, motion) -> a pair for each recording."""
-    found: dict[tuple[str, str], list[Pair]] = {}
+    found: dict[tuple[str, str], list[SequencePair]] = {}
     motions = {name: value for name, value in MOTIONS.items() if name != TRUE or engine.profile.trained_tracking}
     for truth in recordings:
         people = replace(truth, classes=("pedestrian",))
         for motion, value in motions.items():
             results = track(people, engine, {**settings, "motion": value}, motion == TRUE)
-            found.setdefault(("own", motion), []).append(Pair(truth, results))
+            found.setdefault(("own", motion), []).append(SequencePair(truth, results))
         # Run again, from memory, so that what is repeated is what this row was told.
         track(people, engine, {**settings, "motion": MOTIONS["displacement"]})
         for motion, value in motions.items():
             results = track(people, engine.repeater(), {**settings, "motion": value}, motion == TRUE)
-            found.setdefault(("same", motion), []).append(Pair(truth, results))
+            found.setdefault(("same", motion), []).append(SequencePair(truth, results))
         engine.forget()
     return found
 

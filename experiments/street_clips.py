@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Held-out sequences of the synthetic street: rendered once into a folder, read with all that is known of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No process outlives the benchmark that started it."""
 
 import os

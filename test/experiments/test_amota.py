@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AMOTA from arrays: the devkit's figure, scene by scene."""
 
 import numpy as np

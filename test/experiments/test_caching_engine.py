@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An engine with a memory gives the same answers, and runs the network less often."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's tables: what the page says follows from the figures, and the command that makes it runs."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison on real frames: boxes of several data sets by one rule, motion models on equal detections."""
 
 import json
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from experiments.image_boxes import CLASSES, coco_forms, found_above, people_and_cars
 from experiments.real_tracks import RealRow, verdicts
 
@@ -38,7 +39,7 @@ def test_other_classes_are_neither_asked_for_nor_false() -> None:
         assert frame.ignore.tolist() == [[300, 0, 400, 90], [200, 10, 280, 60]]
     on_the_van = tracks_of(np.arange(3), np.array([0, 1, 1]), np.ones(3), _pictures().frames[0].tracks.detections.boxes)
     results = replace(truth, frames=tuple(AnnotatedFrame(f.index, 0.0, on_the_van) for f in truth))
-    assert found_above([Pair(truth, results)], 0.5) == {"person": (2, 2, 0), "car": (2, 2, 0)}
+    assert found_above([SequencePair(truth, results)], 0.5) == {"person": (2, 2, 0), "car": (2, 2, 0)}
 
 
 def test_what_is_too_weak_is_not_found_and_what_is_elsewhere_is_false() -> None:
@@ -47,14 +48,14 @@ def test_what_is_too_weak_is_not_found_and_what_is_elsewhere_is_false() -> None:
         replace(f, tracks=replace(f.tracks, detections=replace(f.tracks.detections, scores=np.array([0.4, 0.9]))))
         for f in truth
     )
-    assert found_above([Pair(truth, replace(truth, frames=weak))], 0.5) == {"person": (2, 0, 0), "car": (2, 2, 0)}
+    assert found_above([SequencePair(truth, replace(truth, frames=weak))], 0.5) == {"person": (2, 0, 0), "car": (2, 2, 0)}
     moved = tuple(
         replace(
             f, tracks=replace(f.tracks, detections=replace(f.tracks.detections, boxes=f.tracks.detections.boxes + 500))
         )
         for f in truth
     )
-    assert found_above([Pair(truth, replace(truth, frames=moved))], 0.5) == {"person": (2, 0, 2), "car": (2, 0, 2)}
+    assert found_above([SequencePair(truth, replace(truth, frames=moved))], 0.5) == {"person": (2, 0, 2), "car": (2, 0, 2)}
 
 
 def test_the_truth_as_results_has_full_precision_by_pycocotools() -> None:
@@ -63,8 +64,8 @@ def test_the_truth_as_results_has_full_precision_by_pycocotools() -> None:
 
     truth = people_and_cars(_pictures())
     for kind in range(2):
-        assert coco_ap.evaluate(*coco_forms([Pair(truth, truth)], kind))["ap50"] == pytest.approx(1.0)
-        said, results = coco_forms([Pair(truth, truth)], kind)
+        assert coco_ap.evaluate(*coco_forms([SequencePair(truth, truth)], kind))["ap50"] == pytest.approx(1.0)
+        said, results = coco_forms([SequencePair(truth, truth)], kind)
         far = [{**one, "bbox": [900.0, 900.0, 5.0, 5.0]} for one in results]
         assert coco_ap.evaluate(said, far)["ap50"] == 0.0
 

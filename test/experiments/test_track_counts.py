@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.trackeval_metrics import Pair, score_boxes, summary
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_boxes, summary
 from experiments.track_counts import sum_counts, track_figures
 
 
-def _pair(number: int) -> Pair:
+def _pair(number: int) -> SequencePair:
     """Six objects over ten frames; the results miss some, move some and swap ids."""
     rng = np.random.default_rng(number)
     corners = rng.uniform(0, 400, (6, 2))
@@ -25,7 +25,7 @@ def _pair(number: int) -> Pair:
             tracks = tracks_of(ids, np.array([0, 0, 0, 1, 1, 1]), np.ones(6), boxes).select(keep)
             frames.append(AnnotatedFrame(index, index * 0.1, tracks))
         sides.append(VideoSequence(f"r{number}", ("car", "bus"), tuple(frames), 1, 10))
-    return Pair(*sides)
+    return SequencePair(*sides)
 
 
 def test_drawn_once_each_recordings_give_trackevals_figures() -> None:
