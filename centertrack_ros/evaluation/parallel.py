@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,7 @@ _RETRIES = 3  # of a task whose worker was killed
 
 # One recording's scores: class -> metric -> field -> value.
 Scores = dict[str, Any]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ def _read_kept(file: Path | None) -> Scores | None:
 
 
 def run_tasks(
-    executor: Executor, items: Mapping[str, Any], function: Callable[[Any], Any]
-) -> Iterator[tuple[str, Any]]:
+    executor: Executor, items: Mapping[Key, Any], function: Callable[[Any], Any]
+) -> Iterator[tuple[Key, Any]]:
     """Calls `function` with every item; both must be picklable unless they run in this process.
 
     Yields:
@@ -186,8 +187,8 @@ def _run_task(function: Callable[[Any], Any], item: Any) -> Any:
 
 
 def _run_in_processes(
-    executor: Executor, items: Mapping[str, Any], function: Callable[[Any], Any]
-) -> Iterator[tuple[str, Any]]:
+    executor: Executor, items: Mapping[Key, Any], function: Callable[[Any], Any]
+) -> Iterator[tuple[Key, Any]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
@@ -198,8 +199,8 @@ def _run_in_processes(
 
 
 def _run_on_ray(
-    executor: Executor, items: Mapping[str, Any], function: Callable[[Any], Any]
-) -> Iterator[tuple[str, Any]]:
+    executor: Executor, items: Mapping[Key, Any], function: Callable[[Any], Any]
+) -> Iterator[tuple[Key, Any]]:
     try:
         import ray
     except ImportError as error:
