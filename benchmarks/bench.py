@@ -126,7 +126,7 @@ def count_gflop(weights: Path) -> float:
         return int(2 * np.prod(weight) * x[0] * offset[-2] * offset[-1])
 
     network, profile = checkpoints.load(weights)
-    peaks = PeakNetwork(network.fused(), profile.max_detections).eval()  # type: ignore[operator]
+    peaks = PeakNetwork(network.fused(), profile.max_detections).eval()
     inputs = [torch.zeros(1, channels, *INPUT_SIZE) for channels in (3, 3, 1)]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         peaks(*inputs)

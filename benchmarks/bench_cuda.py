@@ -36,7 +36,7 @@ from centertrack_ros.engine.cuda_engine import CudaEngine
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import place
 from centertrack_ros.network import checkpoints, deform_conv
-from centertrack_ros.network.embedded import weights_path
+from centertrack_ros.network.registry import weights_path
 
 EMBEDDED = ("mobilenetv3-coco-track", "mobilenetv3-street-3d")
 DLA = "dla34-nuscenes"
@@ -71,11 +71,11 @@ def measure_ms(call: Callable[[], Any], device: str, repeats: int, wall_clock: b
 
 def network_ms(engine: TorchEngine, size: tuple[int, int], batch: int, repeats: int) -> float:
     """Time of the network with its decoding, ms, for a batch of test images that are on the device already."""
-    images = [engine.prepare(verification.scene(size, i), IDENTITY, size) for i in range(batch)]
-    previous = [engine.prepare(verification.scene(size, 50 + i), IDENTITY, size) for i in range(batch)]
+    images = [engine.prepare(verification.make_test_image(size, i), IDENTITY, size) for i in range(batch)]
+    previous = [engine.prepare(verification.make_test_image(size, 50 + i), IDENTITY, size) for i in range(batch)]
     with torch.inference_mode():
         inputs = (engine._batch(images), engine._batch(previous), engine._prior_heatmaps([PRIOR] * batch, size))
-        return measure_ms(lambda: engine._network(*inputs), engine.device.type, repeats)
+        return measure_ms(lambda: engine._network(*inputs), torch.device(engine.device).type, repeats)
 
 
 def network_times(weights: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def network_times(weights: Path) -> dict[str, Any]:
 
 def frame_ms(engine: TorchEngine, repeats: int) -> float:
     """Time of one camera image through `prepare` and `infer`, ms, by the wall clock."""
-    profile, camera_image = engine.profile, verification.scene(CAMERA, 0)
+    profile, camera_image = engine.profile, verification.make_test_image(CAMERA, 0)
     placement = place(CAMERA, (profile.input_height, profile.input_width), profile.resize)
     last = engine.prepare(camera_image, placement.to_input, placement.input_size)
 
@@ -105,7 +105,7 @@ def frame_ms(engine: TorchEngine, repeats: int) -> float:
         engine.infer([image], [last], [PRIOR])
         last = image
 
-    return measure_ms(frame, engine.device.type, repeats, wall_clock=True)
+    return measure_ms(frame, torch.device(engine.device).type, repeats, wall_clock=True)
 
 
 def models() -> dict[str, Callable[[], tuple[Any, Any]]]:
@@ -120,7 +120,7 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
     for name, make in models().items():
         network, profile = make()
         size = (profile.input_height, profile.input_width)
-        truth = verification.answers(TorchEngine(network, profile), size)
+        truth = verification.run_reference(TorchEngine(network, profile), size)
         entry: dict[str, Any] = {"size": f"{size[1]}x{size[0]}"}
         if name == DLA:
             official = TorchEngine(*make(), device, dense=True, fuse=False)
@@ -137,7 +137,7 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
 def _engine_figures(
     engine: CudaEngine, truth: list[Any], size: tuple[int, int], batches: Sequence[int], repeats: int
 ) -> dict[str, Any]:
-    device = engine.device.type
+    device = torch.device(engine.device).type
     graphed: Any = engine._network
     figures: dict[str, Any] = {"graphs": {}, "eager": {}}
     if device == "cuda":
@@ -149,7 +149,7 @@ def _engine_figures(
             figures[mode][str(batch)] = ms if graphed._usable == (mode == "graphs") else None  # not possible here
     figures["memory_mb"] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
     figures["frame_ms"] = frame_ms(engine, repeats)
-    agreement = verification.compare(truth, verification.answers(engine, size))
+    agreement = verification.compare(truth, verification.run_reference(engine, size))
     figures["same_peaks_percent"] = 100 * agreement.overlap
     figures["score_error"] = agreement.score_error
     return figures

@@ -41,6 +41,7 @@ class MovingObjects:
     """An engine whose peaks are `count` strong ones that drift, one in ten missing in each frame, and weak ones."""
 
     name = "moving objects"
+    device = "cpu"
 
     def __init__(self, count: int) -> None:
         most = max(100, count)

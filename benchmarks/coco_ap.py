@@ -29,8 +29,8 @@ from centertrack_ros.cli._arguments import image_size
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import invert, place, transform
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.network.registry import weights_path
 from centertrack_ros.tracking.detections import boxes_on_grid
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from centertrack_ros.network.base import TrackingNetwork
 from centertrack_ros.network.classes import known_classes
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build
@@ -59,7 +60,7 @@ def profile_for(heads: dict[str, int], architecture: str = "dla_34", **fields: A
     return ModelProfile("test", architecture, known_classes(heads["hm"]), heads, **fields)
 
 
-def seeded_network(heads: dict[str, int], **fields: Any) -> tuple[torch.nn.Module, ModelProfile]:
+def seeded_network(heads: dict[str, int], **fields: Any) -> tuple[TrackingNetwork, ModelProfile]:
     """A network with the reference's kind of weights: not chaotic, and with peaks that differ."""
     profile = profile_for(heads, **fields)
     network = build(profile)
@@ -67,7 +68,7 @@ def seeded_network(heads: dict[str, int], **fields: Any) -> tuple[torch.nn.Modul
     return network, profile
 
 
-def nuscenes_network() -> tuple[torch.nn.Module, ModelProfile]:
+def nuscenes_network() -> tuple[TrackingNetwork, ModelProfile]:
     """The seeded network that the benchmarks measure."""
     height, width = INPUT_SIZE
     return seeded_network(

@@ -20,8 +20,7 @@ from centertrack_ros.engine.preprocess import normalisation_table, warp_and_norm
 from centertrack_ros.geometry import boxes3d, gaussian
 from centertrack_ros.geometry.affine import Placement, centered_affine, place, transform
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.network.decode import decode as decode_maps
-from centertrack_ros.network.decode import to_peaks
+from centertrack_ros.network.decode import decode_peaks, to_peaks
 from centertrack_ros.network.deform_conv import DeformConv
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.peaks import Peaks
@@ -223,7 +222,7 @@ def _decode_maps(maps: dict[str, torch.Tensor], count: int) -> list[Peaks]:
         return {refine: gather_cells(maps[refine], cells)}
 
     height, width = heatmaps["hm"].shape[2:]
-    peaks = decode_maps(heatmaps, values, None if refine is None else offsets, count, None)
+    peaks = decode_peaks(heatmaps, values, None if refine is None else offsets, count, None)
     return to_peaks(peaks, (height, width))
 
 

@@ -52,6 +52,7 @@ class ReferencePath:
     """An engine (`engine.base.Engine`) without any optimisation."""
 
     name = "reference"
+    device = "cpu"
 
     def __init__(self, network: nn.Module, profile: ModelProfile) -> None:
         self.profile = profile

@@ -56,6 +56,11 @@ class CachingEngine:
         return self.engine.profile
 
     @property
+    def device(self) -> str:
+        """The device of the engine."""
+        return self.engine.device
+
+    @property
     def name(self) -> str:
         """The engine's name."""
         return self.engine.name

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all tests share."""
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
-ROS_FOLDER = ROOT / "test" / "ros"
-ROS_FILES = [
+# What runs ROS code: it needs ROS 2, and runs on both distributions.
+ROS_PATHS = [
     ROOT / "test" / name
     for name in (
         "cli/test_demo.py",
+        "cli/test_same_tracks.py",
         "io/test_camera_info.py",
         "io/test_image_decoding.py",
         "io/test_transform_buffer.py",
-        "replay/test_bag_replay.py",
+        "replay",
+        "ros",
     )
 ]
 
@@ -40,26 +43,27 @@ def shared_data() -> Path:
 
 
 def _uses_ros(item: pytest.Item) -> bool:
-    """What runs ROS code: it needs ROS 2, and runs on both distributions."""
-    return ROS_FOLDER in item.path.parents or item.path in ROS_FILES
+    return any(path in (item.path, *item.path.parents) for path in ROS_PATHS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests across processes get two more tries, which pytest reports as reruns.
+    """Marks what runs ROS code, and gives tests that are marked `best_effort` two more tries.
 
-    Cameras send best effort, and that is what the node is tested with: an image that is sent while a machine is still
-    busy with discovery may be lost, as on a robot, where the next image comes a moment later.
+    Best-effort delivery may lose an image while a machine is still busy with discovery, as on a robot, where the next
+    image comes a moment later. pytest reports the further tries as reruns.
     """
     for item in items:
         if _uses_ros(item):
             item.add_marker(pytest.mark.ros)
+        if (marker := item.get_closest_marker("best_effort")) is not None:
+            assert marker.args and isinstance(marker.args[0], str), f"{item.nodeid}: best_effort needs a reason"
             if config.pluginmanager.hasplugin("rerunfailures"):
                 item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(autouse=True)
-def nobody_outlives_the_test() -> Iterator[None]:
-    """A test that fails leaves no node behind: one of the same name would answer in place of the next test's."""
+def no_process_outlives_the_test() -> Iterator[None]:
+    """A test that fails leaves no node behind: one of the same name would disturb the next test."""
     from support.ros_harness import Process, remove_shared_memory_of_the_dead
 
     before = len(Process.started)

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes what follows from the table of parameters: config/default.yaml, and the tables in docs/ros.md and README.md.
 
     tools/run python tools/parameter_docs.py

@@ -20,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     info = actions.add_parser("info", help="show the contents of a weights file")
-    info.add_argument("file", type=Path)
+    info.add_argument("file", type=Path, help="the weights file")
     info.add_argument("--json", action="store_true", help="the model profile as one line of JSON")
     info.set_defaults(act=_info)
 
     convert = actions.add_parser(
         "convert", help="official checkpoint (.pth, .pth.tar) or safetensors file to safetensors"
     )
-    convert.add_argument("input", type=Path)
-    convert.add_argument("output", type=Path)
+    convert.add_argument("input", type=Path, help="the file to read")
+    convert.add_argument("output", type=Path, help="the .safetensors file to write")
     add_profile_arguments(convert)
     convert.set_defaults(act=_convert)
 
@@ -99,7 +99,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from centertrack_ros.network.zoo import ZOO
+    from centertrack_ros.network.registry import ZOO
 
     if args.name == "list":
         for name, model in ZOO.items():
@@ -107,7 +107,7 @@ def _fetch(args: argparse.Namespace) -> int:
         return 0
     if args.name not in ZOO:
         raise ValueError(f"no official model '{args.name}', expected one of {', '.join(ZOO)}")
-    from centertrack_ros.network.download import fetch
+    from centertrack_ros.network.checkpoints import fetch
 
     output = args.output or Path(f"{args.name}.safetensors")
     fetch(args.name, output)

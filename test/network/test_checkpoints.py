@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights in files: what is read, what is refused and how, and the command that does it."""
 
 import json
@@ -12,9 +13,9 @@ import torch
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.engine import load_engine
-from centertrack_ros.network import checkpoints, download
+from centertrack_ros.network import checkpoints
 from centertrack_ros.network.checkpoints import CheckpointError
-from centertrack_ros.network.zoo import ZOO
+from centertrack_ros.network.registry import ZOO
 from support.network_reference import read, seeded_network, seeded_state
 
 EXPECTED = {
@@ -185,7 +186,7 @@ def test_weights_that_do_not_fit_into_float16_are_not_stored_so(tmp_path: Path) 
     network, profile = seeded_network({"hm": 1})
     with torch.no_grad():
         network.hm[0].weight[0, 0, 0, 0] = 1e6
-    with pytest.raises(CheckpointError, match="hm.0.weight does not fit into float16"):
+    with pytest.raises(CheckpointError, match=r"hm\.0\.weight does not fit into float16"):
         checkpoints.save(tmp_path / "w.safetensors", network, profile, half=True)
     assert not (tmp_path / "w.safetensors").exists()
 
@@ -235,6 +236,6 @@ def test_fetching_without_gdown_says_what_to_install(monkeypatch, capsys, tmp_pa
     """The download itself needs Google Drive and is run by no test; this is all of `fetch` that can be without it."""
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(ImportError, match="needs gdown: pip install"):
-        download.fetch("coco_tracking", tmp_path / "out.safetensors")
+        checkpoints.fetch("coco_tracking", tmp_path / "out.safetensors")
     assert main(["weights", "fetch", "coco_tracking", str(tmp_path / "out.safetensors")]) == 1
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out.safetensors").exists()
