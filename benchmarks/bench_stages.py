@@ -125,7 +125,7 @@ def messages(classes: Sequence[str]) -> Any:
 def measure(count: int, frames: int, size: tuple[int, int] = (900, 1600)) -> dict[str, float]:
     """Medians of the stages, ms, for `count` objects."""
     engine = MovingObjects(count)
-    pipeline = Pipeline(engine)
+    pipeline = Pipeline(engine, TrackerConfig.official())
     publish = messages(engine.profile.classes)
     camera = Camera.from_focal(size[1], size[0], 1266.0)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)

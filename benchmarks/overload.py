@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(768, 576))
     parser.add_argument("parameters", nargs="*", help="of the node: model.threads:=2 …")
     args = parser.parse_args()
-    from centertrack_ros.cli._process import ros_environment
+    from centertrack_ros.cli._subprocess import ros_environment
 
     os.environ.update(ros_environment(ROOT / "config" / "fastdds.xml"))
     import rclpy

@@ -159,7 +159,7 @@ def resolve(name: str, argv: str | Sequence[str], stated: Mapping[str, Any], mea
         thresholds=_thresholds(given, tracking),
     )
     focal = given["test_focal_length"]
-    config = TrackerConfig(
+    config = TrackerConfig.official(
         association="hungarian" if given["hungarian"] else "greedy",
         max_age=given["max_age"],
         zero_tracking=bool(given["zero_tracking"]),

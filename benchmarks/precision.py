@@ -110,10 +110,10 @@ def frames(recording: Path) -> Iterable[Any]:
 
 def compare(engines: Sequence[Any], recording: Path, count: int | None) -> dict[str, Any]:
     """The summary of `Errors` over the first `count` frames of a recording, and how many these were."""
-    from centertrack_ros.cli._tracking import tracker_config
+    from centertrack_ros.tracking.config import TrackerConfig
     from centertrack_ros.tracking.pipeline import Tracker
 
-    config = tracker_config(argparse.Namespace(), engines[0].profile)
+    config = TrackerConfig()
     one, two = (Tracker(engine, config) for engine in engines)
     errors, seen = Errors(), 0
     for frame in islice(frames(recording), count):

@@ -79,7 +79,7 @@ def stages(count: int) -> dict[str, Callable[[], object]]:
     lifter = SizePriorLifter(CLASSES)
     later = next_frame(detections, rng)
     points = prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1)
-    configs = {name: TrackerConfig(association=name, rebirth=1.0) for name in ("greedy", "hungarian")}
+    configs = {name: TrackerConfig.official(association=name, rebirth=1.0) for name in ("greedy", "hungarian")}
     return {
         "decode + lift by heads": lambda: lift_heads(decode(peaks, PLACEMENT.from_grid, 0.1), CAMERA),
         "lift by size prior": lambda: lifter.lift(flat, CAMERA),

@@ -195,6 +195,21 @@ class TrackState:
     flow_image: Array | None = None
     velocity_filters: VelocityFilters = field(default_factory=VelocityFilters)
 
+    def without_tracks(self) -> TrackState:
+        """The state after a reset: nothing is remembered but the next id, so that no id stands for two objects."""
+        return TrackState(next_id=self.next_id)
+
+
+@dataclass(frozen=True)
+class FrameHeader:
+    """What an image says of itself: results repeat it exactly.
+
+    stamp_ns  the stamp in ns, as it came;  frame_id  the TF frame of the camera's optical axes, or of the results
+    """
+
+    stamp_ns: int
+    frame_id: str = ""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -204,6 +219,7 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    header   as the image's source gives it; None: made from `stamp`
     """
 
     image: NDArray[np.uint8]
@@ -211,6 +227,7 @@ class Frame:
     camera: Camera | None = None
     public_centers: NDArray[np.floating] | None = None
     initial: Detections | None = None
+    header: FrameHeader | None = None
 
 
 @dataclass(frozen=True)

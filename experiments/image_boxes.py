@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import dgp, kitti
-from centertrack_ros.datasets.nuscenes import load_json, read_sample_info
+from centertrack_ros.datasets.nuscenes import read_sample_info
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
 from experiments.overlap_errors import pairs_by_overlap, without_ignored
@@ -91,7 +92,7 @@ def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
     wanted = {name: NAMES[name] for name in known if name in NAMES}
     numbers = np.array([CLASSES.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
     low = dict.fromkeys(("track_threshold", "out_threshold", "pre_threshold", "new_threshold"), LOWEST)
-    config = TrackerConfig(classes=tuple(wanted), lift="none", **low)  # type: ignore[arg-type]
+    config = TrackerConfig.official(classes=tuple(wanted), lift="none", **low)  # type: ignore[arg-type]
     frames = []
     for frame in sequence:
         image = cv2.imread(str(frame.image))

@@ -119,7 +119,7 @@ def track(sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], inf
     if not wanted:
         raise ValueError(f"'{engine.profile.name}' knows none of {', '.join(sequence.classes)}")
     numbers = np.array([sequence.classes.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
-    tracker = Tracker(engine, TrackerConfig(**{"classes": tuple(wanted), **settings}))
+    tracker = Tracker(engine, TrackerConfig.official(**{"classes": tuple(wanted), **settings}))
     pipeline = _Informed(engine, tracker.pipeline.config) if informed else None
     tracker.pipeline = pipeline or tracker.pipeline
     frames = []

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from centertrack_ros.engine.loading import load_engine
-from centertrack_ros.evaluation.tables import write_json
+from centertrack_ros.io.json_files import write_json
 from experiments.paper_figures import document, missing_models
 from experiments.paper_page import page
 from experiments.paper_rows import MAIN, ROWS, run_clips

@@ -17,14 +17,15 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from benchmarks import coco_ap
-from centertrack_ros.cli import _tracking
+from centertrack_ros.cli import _arguments, _tracking_options
 from centertrack_ros.engine.loading import weights_path
 from centertrack_ros.evaluation.tables import table
+from centertrack_ros.tracking.config import TrackerConfig
 from experiments import image_boxes, real_tracks
 from experiments.caching_engine import RememberingEngine
 
@@ -42,10 +43,10 @@ def recordings(data: Path, folder: Path) -> dict[str, list[Any]]:
     return found
 
 
-def settings_of(engine: Any) -> dict[str, dict[str, Any]]:
-    has_learnt = engine.profile.trained_tracking
-    preset = _tracking.WITH_DISPLACEMENT if has_learnt else _tracking.WITHOUT_DISPLACEMENT
-    return {"paper": {}, "preset": {name: value for name, value in preset.items() if name != "motion"}}
+def settings() -> dict[str, dict[str, Any]]:
+    """Two settings of the tracker: the paper's, and the defaults of this package."""
+    preset = {field.name: field.default for field in fields(TrackerConfig) if field.name not in ("classes", "motion")}
+    return {"paper": {}, "preset": preset}
 
 
 def show_tracks(rows: list[real_tracks.RealRow]) -> None:
@@ -81,10 +82,10 @@ def detection_ap(data: Path, weights: Path, classes: int) -> dict[str, float] | 
 
 def judge(data: Path, weights: Path, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Everything about one set of weights, printed and returned."""
-    engine = _tracking.load(argparse.Namespace(**{**vars(args), "weights": str(weights), "device": "auto"}))
+    engine = _tracking_options.load(argparse.Namespace(**{**vars(args), "weights": str(weights), "device": "auto"}))
     print(f"\n{weights.name}: {engine.profile.name}, {engine.name}")
     found = recordings(data, folder)
-    rows = real_tracks.compare(found, RememberingEngine(engine), settings_of(engine))
+    rows = real_tracks.compare(found, RememberingEngine(engine), settings())
     show_tracks(rows)
     boxes = image_boxes.judge(image_boxes.read_pictures(data), engine, coco_ap.evaluate)
     show_boxes(engine.profile.name, boxes)
@@ -113,7 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default=str(START), help="weights that the training began with; '': none")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--input-size", type=_tracking._size, metavar="WxH", help="network input but for COCO's AP")
+    parser.add_argument(
+        "--input-size", type=_arguments.network_size, metavar="WxH", help="network input but for COCO's AP"
+    )
     args = parser.parse_args(arguments)
     if not args.data.is_dir():
         raise SystemExit(f"no folder {args.data}")

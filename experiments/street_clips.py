@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.coco_video import read_videos
-from centertrack_ros.datasets.nuscenes import load_json
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 
 # No recipe renders these: other seeds, and textures and shapes of the look 'test', which nothing is trained on.
 FIRST_SEED = 5_000_000

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all tests share."""
 
 from __future__ import annotations
@@ -45,21 +46,23 @@ def _uses_ros(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests across processes get two more tries, which pytest reports as reruns.
+    """Marks what runs ROS code, and gives tests that are marked `best_effort` two more tries.
 
-    Cameras send best effort, and that is what the node is tested with: an image that is sent while a machine is still
-    busy with discovery may be lost, as on a robot, where the next image comes a moment later.
+    Best-effort delivery may lose an image while a machine is still busy with discovery, as on a robot, where the next
+    image comes a moment later. pytest reports the further tries as reruns.
     """
     for item in items:
         if _uses_ros(item):
             item.add_marker(pytest.mark.ros)
+        if (marker := item.get_closest_marker("best_effort")) is not None:
+            assert marker.args and isinstance(marker.args[0], str), f"{item.nodeid}: best_effort needs a reason"
             if config.pluginmanager.hasplugin("rerunfailures"):
                 item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(autouse=True)
-def nobody_outlives_the_test() -> Iterator[None]:
-    """A test that fails leaves no node behind: one of the same name would answer in place of the next test's."""
+def no_process_outlives_the_test() -> Iterator[None]:
+    """A test that fails leaves no node behind: one of the same name would disturb the next test."""
     from support.ros_harness import Process, remove_shared_memory_of_the_dead
 
     before = len(Process.started)

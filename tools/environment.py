@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Sets up what `make` runs in: a virtual environment with pinned packages, and the messages built with colcon.
 
-Needs nothing but Python's standard library. Does nothing when nothing has changed, carries on after an interruption,
-and works without a network once the packages are there. Two kinds of environment:
+Needs nothing but Python's standard library. Does nothing when nothing has changed, continues after an interruption,
+and works without a network once the packages are installed. Two kinds of environment:
 
 wheels        no ROS installation: ROS 2 itself comes as wheels from PyPI (`.venv`: Kilted, `.venv-jazzy`: Jazzy)
 distribution  a sourced ROS 2 (`ROS_DISTRO` set, rclpy importable): `.venv-ros-<distro>` on top of it
 """
+
+from __future__ import annotations
 
 import argparse
 import fcntl
@@ -16,7 +19,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
@@ -63,23 +68,36 @@ class SetupError(Exception):
     """What is wrong and what to do about it, in one sentence."""
 
 
-def say(text):
+class PythonFacts(TypedDict):
+    """What `probe` learns about a Python interpreter."""
+
+    executable: str
+    version: list[int]
+    venv: bool
+    headers: bool
+    rclpy: bool
+
+
+def say(text: str) -> None:
+    """Prints a line of progress."""
     print(f"setup: {text}", flush=True)
 
 
-def probe(command):
-    """What there is to know about a Python, or None if it does not start."""
+def probe(command: str) -> PythonFacts | None:
+    """Asks a Python interpreter about itself; None if it does not start."""
     try:
         run = subprocess.run([command, "-c", PROBE], capture_output=True, text=True, timeout=60)
-        return json.loads(run.stdout)
+        facts: PythonFacts = json.loads(run.stdout)
+        return facts
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
-def find_python(need_rclpy):
-    """The first Python that serves: $PYTHON, python3, then the newest of 3.13 to 3.10 that is installed.
+def find_python(need_rclpy: bool) -> PythonFacts:
+    """Finds the first Python that serves: $PYTHON, python3, then the newest of 3.13 to 3.10 that is installed.
 
-    Raises SetupError that says what each one that was found lacks.
+    Raises:
+        SetupError: There is none; the text says what each of those that were found lacks.
     """
     wanted = os.environ.get("PYTHON")
     names = [wanted] if wanted else ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
@@ -104,15 +122,15 @@ def find_python(need_rclpy):
     raise SetupError(f"a Python of 3.10 to 3.13 with venv and Python.h is needed, but {found}.")
 
 
-def find_compiler():
-    """Raises SetupError where there is no C++ compiler for the messages."""
+def find_compiler() -> None:
+    """Raises SetupError if there is no C++ compiler for the messages."""
     names = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
     if not any(name and shutil.which(name.split()[0]) for name in names):
         raise SetupError("a C++ compiler is needed to build the messages, and there is none: apt-get install g++.")
 
 
-def digest(*parts):
-    """A hash of texts and of the contents of files; a folder counts with all files in it."""
+def digest(*parts: object) -> str:
+    """Hashes texts and the contents of files; a folder counts with all files in it."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
@@ -125,9 +143,16 @@ def digest(*parts):
 
 
 class Environment:
-    """One environment: where it is, what goes into it, and how far its set-up has come."""
+    """One environment: where it is, what goes into it, and which steps of its set-up are done."""
 
-    def __init__(self, folder, ros, distribution=""):
+    def __init__(self, folder: str, ros: str, distribution: str = "") -> None:
+        """Describes an environment; nothing is created yet.
+
+        Args:
+            folder: Its folder in the checkout.
+            ros: The ROS distribution whose packages it has.
+            distribution: The sourced ROS distribution that it stands on; '': none, ROS comes as wheels.
+        """
         self.folder = ROOT / folder
         self.ros = ros
         self.distribution = distribution
@@ -136,24 +161,27 @@ class Environment:
         self.python = self.folder / "bin" / "python"
 
     @property
-    def has_engines(self):
+    def has_engines(self) -> bool:
+        """Whether the fast engines of a CPU belong to it."""
         return any(path.name == "engines.txt" for path in self.requirement_files("packages")[0])
 
-    def stamp(self):
+    def stamp(self) -> dict[str, Any]:
+        """What has been set up, as `write_stamp` left it; empty if that cannot be trusted."""
         try:
-            stamp = json.loads(self.stamp_file.read_text())
+            stamp: dict[str, Any] = json.loads(self.stamp_file.read_text())
         except (OSError, ValueError):
             return {}
         usable = self.python.exists() and Path(stamp.get("base", "")).exists()
         return stamp if usable and stamp.get("root") == str(ROOT) else {}
 
-    def write_stamp(self, stamp):
+    def write_stamp(self, stamp: Mapping[str, Any]) -> None:
+        """Records what has been set up."""
         fresh = self.stamp_file.with_suffix(".new")
         fresh.write_text(json.dumps(stamp))
         os.replace(fresh, self.stamp_file)
 
-    def requirement_files(self, group):
-        """The files of a group: those to run with, or those that the tests need beside them."""
+    def requirement_files(self, group: str) -> tuple[list[Path], list[Path]]:
+        """Files of a group, 'packages' or 'tests': to be installed with their dependencies, and without."""
         if group == "tests":
             # The ROS tests, the only ones that Jazzy's environment is for, want nothing optional.
             names = ["test.txt"] if self.folder.name == ".venv-jazzy" else ["test.txt", "optional.txt"]
@@ -166,11 +194,13 @@ class Environment:
         plain = "no-dependencies.txt" if group == "tests" else None
         return [REQUIREMENTS / name for name in names], [REQUIREMENTS / plain] if plain else []
 
-    def packages_digest(self, group):
+    def packages_digest(self, group: str) -> str:
+        """Changes when a package of the group has to be installed again."""
         files, plain = self.requirement_files(group)
         return digest(*files, *plain, REQUIREMENTS / "constraints.txt", *self.system_prefixes())
 
-    def interfaces_digest(self):
+    def interfaces_digest(self) -> str:
+        """Changes when the messages have to be built again."""
         files = [*self.requirement_files("packages")[0], REQUIREMENTS / "constraints.txt"]
         pins = [line for path in files for line in path.read_text().splitlines()]
         generators = [pin for pin in pins if pin.startswith(("ros-", "numpy", "cmake", "colcon", "empy", "lark"))]
@@ -179,8 +209,8 @@ class Environment:
 
     # Packages
 
-    def create(self):
-        """A fresh virtual environment, whatever was there before."""
+    def create(self) -> dict[str, Any]:
+        """Creates the virtual environment anew, whatever was there before, and returns its stamp."""
         base = find_python(need_rclpy=bool(self.distribution))
         find_compiler()
         say(f"creating {self.folder.name} with Python {'.'.join(map(str, base['version']))}")
@@ -190,10 +220,10 @@ class Environment:
         self.call([base["executable"], "-m", "venv", *options, str(self.folder)], "creating the virtual environment")
         return {"root": str(ROOT), "base": base["executable"], "version": base["version"]}
 
-    def install_packages(self, group):
+    def install_packages(self, group: str) -> None:
         """Brings every package of a group to the version pinned for it."""
         stamp = self.stamp() or self.create()
-        # An interruption leaves packages half replaced: without a stamp the next run starts afresh.
+        # An interruption leaves packages half replaced: without a stamp the next run starts from the beginning.
         self.stamp_file.unlink(missing_ok=True)
         what = "needed by the tests" if group == "tests" else f"for ROS 2 {self.ros.capitalize()}"
         say(f"installing the packages {what}, pinned in requirements/ (log: {self.log.relative_to(ROOT)})")
@@ -205,17 +235,17 @@ class Environment:
             self.call([*pip, "-c", str(constraints), "--no-deps", "-r", str(plain)], "installing packages", show)
         self.write_stamp({**stamp, group: self.packages_digest(group)})
 
-    def write_requirements(self, group):
-        """Three files in the environment: requirements, those to install without dependencies, constraints.
+    def write_requirements(self, group: str) -> list[Path]:
+        """Writes three files into the environment: requirements, those without dependencies, constraints.
 
-        In a distribution, less what it has; and NumPy stays at its version, whatever else is installed.
+        On a distribution, the packages that it has are left out, and NumPy keeps its version.
         """
-        found = self.system_modules() if self.distribution else {}
-        present = {package for package, module in SYSTEM_MODULES.items() if module in found}
+        versions = self.system_modules() if self.distribution else {}
+        present = {package for package, module in SYSTEM_MODULES.items() if module in versions}
         extra = []
-        if "numpy" in found:
-            extra.append(f"numpy=={found['numpy']}")
-            if int(found["numpy"].split(".")[0]) < 2:
+        if "numpy" in versions:
+            extra.append(f"numpy=={versions['numpy']}")
+            if int(versions["numpy"].split(".")[0]) < 2:
                 present.add("trackeval")  # wants NumPy 2.3
         files, no_dependencies = self.requirement_files(group)
         tools = ["colcon-common-extensions"] if self.distribution and not shutil.which("colcon") else []
@@ -228,8 +258,8 @@ class Environment:
             (self.folder / name).write_text("\n".join(lines) + "\n")
         return [self.folder / name for name in texts]
 
-    def system_modules(self):
-        """Those of SYSTEM_MODULES that the distribution or the system has, with their versions."""
+    def system_modules(self) -> dict[str, str]:
+        """Finds those of SYSTEM_MODULES that the distribution or the system has: name -> version."""
         code = (
             "import importlib, json, sys\nfound = {}\n"
             "for name in sys.argv[1:]:\n"
@@ -238,18 +268,20 @@ class Environment:
             "print(json.dumps(found))"
         )
         command = [str(self.python), "-c", code, *SYSTEM_MODULES.values()]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        versions: dict[str, str] = json.loads(output)
+        return versions
 
     # Messages
 
-    def build_interfaces(self):
-        """Our own messages, and those of compat/ that the system has not, into `ros/install` of the environment."""
+    def build_interfaces(self) -> None:
+        """Builds our own messages, and those of compat/ that the system lacks, into the environment's `ros/install`."""
         find_compiler()
         missing = [name for name in COMPAT_PACKAGES if not self.system_has(name)]
         say(f"building the messages of {', '.join([*missing, 'centertrack_ros'])} with colcon")
         base = self.folder / "ros"
         stamp = self.stamp()
-        # A build that did not finish is not built upon; one that did only has what changed built again.
+        # Only a build that was finished is continued; an interrupted one is removed.
         shutil.rmtree(base / "install" if "interfaces" in stamp else base, ignore_errors=True)
         self.write_stamp({key: value for key, value in stamp.items() if key != "interfaces"})
         sources = self.copy_interface_sources(base / "src")
@@ -271,25 +303,29 @@ class Environment:
         self.write_environment_file()
         self.write_stamp({**self.stamp(), "interfaces": self.interfaces_digest()})
 
-    def copy_interface_sources(self, target):
+    def copy_interface_sources(self, target: Path) -> Path:
         """Copies what colcon needs: CMake refuses to build a tree that holds NumPy's headers, as ours does in .venv."""
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         for name in INTERFACE_SOURCES:  # with their times, so that what is unchanged is not built again
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-            copy(str(ROOT / name), str(target / name))
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target / name)
+            else:
+                shutil.copy2(ROOT / name, target / name)
         return target
 
-    def system_prefixes(self):
+    def system_prefixes(self) -> list[str]:
         """The sourced prefixes, those of an environment of our own (under `make` inside `make`) left out."""
         places = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if self.distribution else []
         return [place for place in places if place and not place.startswith(str(self.folder))]
 
-    def system_has(self, package):
+    def system_has(self, package: str) -> bool:
+        """Whether a sourced prefix has the ROS package."""
         index = Path("share", "ament_index", "resource_index", "packages", package)
         return any((place / index).exists() for place in map(Path, self.system_prefixes()))
 
-    def build_variables(self):
+    def build_variables(self) -> dict[str, str]:
+        """The environment variables of a colcon build."""
         variables = dict(os.environ, PATH=f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
         if not self.distribution:
             variables = {
@@ -300,8 +336,8 @@ class Environment:
             )
         return variables
 
-    def write_environment_file(self):
-        """`environment.sh`, which tools/run reads: the variables under which everything runs."""
+    def write_environment_file(self) -> None:
+        """Writes `environment.sh`, which tools/run reads: the variables under which everything runs."""
         library = "lib/python{}.{}/site-packages".format(*self.stamp()["version"])
         installs = sorted(p for p in (self.folder / "ros" / "install").iterdir() if (p / "share").is_dir())
         prefixes = [*installs, *([] if self.distribution else [self.folder])]
@@ -328,13 +364,14 @@ class Environment:
 
     # The embedded model, exported for the fastest engine of this machine
 
-    def engine_digest(self):
+    def engine_digest(self) -> str:
+        """Changes when the embedded model has to be exported again."""
         sources = [path for name in ("engine", "network") for path in sorted((PACKAGE / name).glob("*.py"))]
         weights = sorted((PACKAGE / "weights").glob("*.safetensors"))
         return digest(self.stamp().get("packages"), *sources, *weights)
 
-    def export_model(self):
-        """Without it the first node would have to wait for its engine. Not to be had is no reason to stop."""
+    def export_model(self) -> None:
+        """Exports the embedded model, for which the first node would have to wait otherwise. A failure is no error."""
         say("exporting the embedded model for the fastest engine of this machine")
         command = [str(self.python), "-m", "centertrack_ros.cli", "export", "--keep"]
         try:
@@ -343,23 +380,28 @@ class Environment:
             say(f"{error} The node runs on torch instead.")
         self.write_stamp({**self.stamp(), "engine": self.engine_digest()})
 
-    # Both
+    def call(
+        self, command: Sequence[str], what: str, show: tuple[str, ...] = (), env: Mapping[str, str] | None = None
+    ) -> None:
+        """Runs a command, its output into the log; prints the lines that start with one of `show`.
 
-    def call(self, command, what, show=(), env=None):
-        """Runs a command, its output into the log; prints the lines that start with one of `show`."""
-        tail = []
+        Raises:
+            SetupError: It failed; `what` names it.
+        """
+        tail: list[str] = []
         with open(self.log, "a") as log:
             log.write(f"$ {' '.join(command)}\n")
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=self.folder
             )
+            assert process.stdout is not None
             try:
                 for line in process.stdout:
                     log.write(line)
                     tail = [*tail[-200:], line]
                     if line.startswith(show or ("\0",)):
                         say("  " + line.strip()[:110])
-            except BaseException:  # an interruption: nothing of ours goes on writing into the environment
+            except BaseException:  # an interruption: no process may continue to write into the environment
                 process.terminate()
                 process.wait()
                 raise
@@ -371,8 +413,8 @@ class Environment:
             raise SetupError(f"{what} failed because the package index cannot be reached: connect to the network once.")
         raise SetupError(f"{what} failed with status {process.returncode}; the whole output is in {self.log}.")
 
-    def set_up(self, tests=False):
-        """All steps that are not done yet; `tests` asks for the packages of the tests too."""
+    def set_up(self, tests: bool = False) -> None:
+        """Does all steps that are not done yet; `tests` asks for the packages of the tests, too."""
         for group in ("packages", "tests") if tests else ("packages",):
             if self.stamp().get(group) != self.packages_digest(group):
                 self.install_packages(group)
@@ -383,13 +425,13 @@ class Environment:
             say(f"{self.folder.name} is ready")
 
 
-def requirement_lines(files, left_out):
+def requirement_lines(files: Iterable[Path], left_out: Collection[str]) -> list[str]:
     """The lines of requirements files that name a package, without those whose package is in `left_out`."""
     lines = [line for path in files for line in path.read_text().splitlines()]
     return [line for line in lines if package_name(line) and package_name(line) not in left_out]
 
 
-def package_name(line):
+def package_name(line: str) -> str:
     """The name that a line of a requirements file begins with, '' for comments and empty lines."""
     name = line.split("#")[0].strip()
     for sign in ("=", "<", ">", ";", "[", " ", "!", "~"):
@@ -397,28 +439,34 @@ def package_name(line):
     return name
 
 
-def export(name, places, keep=False):
+def export(name: str, places: Iterable[object], keep: bool = False) -> str:
+    """A line of shell that sets a variable to a list of places, in front of its old value with `keep`."""
     value = ":".join(str(place) for place in places)
     rest = f"${{{name}:+:${name}}}" if keep else ""
     return f"export {name}='{value}'{rest}"
 
 
-def choose(jazzy):
-    """The environment that fits this machine: a sourced distribution's, or that of the wheels."""
+def _has_rclpy(command: str) -> bool:
+    facts = probe(command)
+    return facts is not None and facts["rclpy"]
+
+
+def choose(jazzy: bool) -> Environment:
+    """Chooses the environment that fits this machine: a sourced distribution's, or that of the wheels."""
     if jazzy:
         return Environment(".venv-jazzy", "jazzy")
     distribution = os.environ.get("ROS_DISTRO", "")
     if not distribution:
         return Environment(".venv", "kilted")
     sourced = Environment(f".venv-ros-{distribution}", distribution, distribution)
-    if sourced.stamp() or (probe(os.environ.get("PYTHON") or "python3") or {}).get("rclpy"):
+    if sourced.stamp() or _has_rclpy(os.environ.get("PYTHON") or "python3"):
         return sourced
     say(f"ROS_DISTRO is {distribution}, but python3 cannot import rclpy: using ROS 2 Kilted from PyPI instead")
     return Environment(".venv", "kilted")
 
 
-def lock_out_others(environment):
-    """Waits for another set-up of the same environment. The lock goes with the process and is no file of its own."""
+def lock_out_others(environment: Environment) -> int:
+    """Waits for another set-up of the same environment. The lock ends with the process and needs no file of its own."""
     requirements = REQUIREMENTS / f"ros-{environment.ros}.txt"
     lock = os.open(requirements if requirements.exists() else ROOT, os.O_RDONLY)
     try:
@@ -429,7 +477,8 @@ def lock_out_others(environment):
     return lock
 
 
-def main():
+def main() -> None:
+    """Reads the arguments and sets up."""
     parser = argparse.ArgumentParser(description="Set up what make runs in.")
     parser.add_argument("--jazzy", action="store_true", help="set up the second environment, with the wheels of Jazzy")
     parser.add_argument("--tests", action="store_true", help="with the packages that only the tests need")
@@ -441,7 +490,7 @@ def main():
     except SetupError as error:
         sys.exit(f"setup: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nsetup: interrupted; the next run carries on.")
+        sys.exit("\nsetup: interrupted; the next run continues.")
     finally:
         os.close(lock)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack ablate`: motion models compared on annotated boxes, at several frame rates."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from centertrack_ros.cli.evaluate import frame_range
+from centertrack_ros.cli._arguments import frame_steps
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import VideoSequence
@@ -16,40 +17,34 @@ HELP = "compare motion models (displacement, none, kalman, flow, …) on annotat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack ablate`."""
     forms = parser.add_subparsers(dest="form", metavar="FORM", required=True)
     mot = forms.add_parser("mot", help="MOTChallenge folders")
     mot.add_argument("--truth", type=Path, required=True, help="folder of NAME/gt/gt.txt, NAME/seqinfo.ini")
-    mot.add_argument("--public", action="store_true", help="feed NAME/det/det.txt instead of the true boxes")
+    mot.add_argument("--public", action="store_true", help="use NAME/det/det.txt instead of the ground-truth boxes")
     kitti = forms.add_parser("kitti", help="KITTI tracking labels")
-    kitti.add_argument("--labels", type=Path, required=True, help="folder with label_02 (and image_02, for flow)")
+    kitti.add_argument(
+        "--labels", type=Path, required=True, help="folder with label_02 (and image_02, for optical flow)"
+    )
     for form in (mot, kitti):
         form.add_argument("--sequences", nargs="+", default=[], metavar="NAME", help="only these recordings")
         form.add_argument("--motions", nargs="+", default=[], metavar="MODEL", help="only these models")
-        form.add_argument("--every", type=frames, default=(1, 2, 3, 5, 10), metavar="LIST", help="1,2,5 or 1-10")
+        form.add_argument("--every", type=frame_steps, default=(1, 2, 3, 5, 10), metavar="LIST", help="1,2,5 or 1-10")
         form.add_argument("--association", choices=("greedy", "hungarian"), default="greedy")
         form.add_argument("--max-age", type=int, default=-1, help="frames that a track lives without a box, plus 1")
         form.add_argument("--markdown", action="store_true", help="print tables for a page")
         form.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
 
 
-def frames(text: str) -> tuple[int, ...]:
-    """'1,2,5' or '1-10' as numbers."""
-    if "-" in text:
-        first, last = frame_range(text)
-        return tuple(range(max(first, 1), last + 1))
-    numbers = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in numbers):
-        raise argparse.ArgumentTypeError(f"expected numbers like 1,2,5 or a range like 1-10, got '{text}'")
-    return tuple(map(int, numbers))
-
-
 def run(args: argparse.Namespace) -> int:
+    """Compares the motion models and prints the tables."""
     from centertrack_ros.evaluation.ablation import FIGURES, MOTIONS, cells_table, compare_motions
-    from centertrack_ros.evaluation.tables import FORMAT, write_json
+    from centertrack_ros.evaluation.tables import FORMAT
+    from centertrack_ros.io.json_files import write_json
     from centertrack_ros.tracking.config import TrackerConfig
 
     recordings, given = _mot(args) if args.form == "mot" else (_kitti(args), None)
-    config = TrackerConfig(association=args.association, max_age=args.max_age)
+    config = TrackerConfig.official(association=args.association, max_age=args.max_age)
 
     def progress(line: str) -> None:
         if sys.stderr.isatty():

@@ -1,4 +1,5 @@
-"""`centertrack bag from-…`: datasets as rosbag2 with pictures, camera_info, tf and truth."""
+# SPDX-License-Identifier: Apache-2.0
+"""`centertrack bag from-…`: datasets as rosbag2 with images, camera_info, tf and ground truth."""
 
 from __future__ import annotations
 
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from centertrack_ros.datasets.records import Sequence
+    from centertrack_ros.datasets.records import VideoSequence
 
 HELP = "make a rosbag2 from KITTI, nuScenes, MOTChallenge, a COCO-style video file or a video"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack bag`."""
     forms = parser.add_subparsers(dest="form", metavar="FORM", required=True)
     kitti = forms.add_parser("from-kitti", help="tracking (image_02/NAME, label_02, calib) or raw (image_02/data)")
     kitti.add_argument("source", type=Path, help="folder that holds image_02")
@@ -31,11 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mot.set_defaults(read=_mot)
     coco = forms.add_parser("from-coco", help="COCO-style video annotations")
     coco.add_argument("source", type=Path, help="JSON file")
-    coco.add_argument("--images", type=Path, help="folder of the pictures; default: the file's")
+    coco.add_argument("--images", type=Path, help="folder of the images; default: the file's")
     coco.add_argument("--video", metavar="NAME", help="of those in the file; default: the first")
     coco.add_argument("--rate", type=float, default=10.0, help="frames/s")
     coco.set_defaults(read=_coco)
-    video = forms.add_parser("from-video", help="a video file, with truth in MOTChallenge's form if there is any")
+    video = forms.add_parser(
+        "from-video", help="a video file, with ground truth in MOTChallenge's format if there is any"
+    )
     video.add_argument("source", type=Path)
     video.add_argument("--truth", type=Path, help="gt.txt; its frames count from 1")
     video.add_argument("--rate", type=float, help="frames/s; default: the file's")
@@ -48,22 +52,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Writes the bag."""
     import tempfile
 
     from centertrack_ros.datasets.bag_writer import START_NS, write_bag
 
     if args.output.exists():
         raise FileExistsError(f"{args.output}: exists already, a bag is not overwritten")
-    with tempfile.TemporaryDirectory() as scratch:  # pictures of a video
+    with tempfile.TemporaryDirectory() as scratch:  # images of a video
         args.scratch = Path(scratch)
-        cameras: Mapping[str, Sequence] = args.read(args)
-        begins_at_zero = min(frame.stamp for one in cameras.values() for frame in one) < 1e6
+        cameras: Mapping[str, VideoSequence] = args.read(args)
+        starts_at_zero = min(frame.stamp for one in cameras.values() for frame in one) < 1e6
         count = write_bag(
             args.output,
             cameras,
             storage=args.storage,
             raw=args.raw,
-            start_ns=START_NS if begins_at_zero else 0,
+            start_ns=START_NS if starts_at_zero else 0,
             progress=_progress,
         )
     print(f"{args.output}: {count} frames of {', '.join(cameras)}")
@@ -75,13 +80,13 @@ def _progress(done: int, total: int) -> None:
         print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _kitti(args: argparse.Namespace) -> dict[str, Sequence]:
+def _kitti(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import kitti
 
     return {"camera": kitti.read_tracking(args.source, args.sequence) if args.sequence else kitti.read_raw(args.source)}
 
 
-def _nuscenes(args: argparse.Namespace) -> dict[str, Sequence]:
+def _nuscenes(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import nuscenes
 
     if args.source.suffix == ".json":
@@ -91,18 +96,18 @@ def _nuscenes(args: argparse.Namespace) -> dict[str, Sequence]:
     return {one.name.split("/")[-1]: one for one in nuscenes.read_database(args.source, args.version, [args.scene])}
 
 
-def _mot(args: argparse.Namespace) -> dict[str, Sequence]:
+def _mot(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import mot
 
-    return {"camera": _judged(mot.read_sequence(args.source))}
+    return {"camera": _without_ignored(mot.read_sequence(args.source))}
 
 
-def _judged(recording: Sequence) -> Sequence:
-    """Without the objects that no tracker is expected to report: a bag cannot mark them."""
+def _without_ignored(recording: VideoSequence) -> VideoSequence:
+    """Drops the objects that no tracker is expected to report: a bag cannot mark them."""
     return replace(recording, frames=tuple(f.select(f.flags["considered"]) if f.flags else f for f in recording))
 
 
-def _coco(args: argparse.Namespace) -> dict[str, Sequence]:
+def _coco(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import coco_video
 
     videos = {one.name: one for one in coco_video.read_videos(args.source, args.images, args.rate)}
@@ -111,8 +116,7 @@ def _coco(args: argparse.Namespace) -> dict[str, Sequence]:
     return {"camera": videos[args.video] if args.video else next(iter(videos.values()))}
 
 
-def _video(args: argparse.Namespace) -> dict[str, Sequence]:
-
+def _video(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import mot
     from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
     from centertrack_ros.geometry.camera import Camera
@@ -129,4 +133,4 @@ def _video(args: argparse.Namespace) -> dict[str, Sequence]:
         camera = Camera.from_focal(size[1], size[0], args.focal) if args.focal else None
         frame = known.get(index, AnnotatedFrame(index, 0.0, empty_tracks()))
         frames.append(replace(frame, stamp=shot.stamp, image=path, camera=camera))
-    return {"camera": _judged(replace(truth, frames=tuple(frames), length=len(frames), image_size=size))}
+    return {"camera": _without_ignored(replace(truth, frames=tuple(frames), length=len(frames), image_size=size))}

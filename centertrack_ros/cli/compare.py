@@ -1,4 +1,5 @@
-"""`centertrack compare A.json B.json`: is B better than A?"""
+# SPDX-License-Identifier: Apache-2.0
+"""`centertrack compare A.json B.json`: differences between two evaluations."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ HELP = "differences between two evaluations, with paired bootstrap intervals ove
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack compare`."""
     parser.add_argument("a", type=Path, metavar="A.json", help="of `centertrack evaluate --json`")
     parser.add_argument("b", type=Path, metavar="B.json", help="the other one")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
@@ -18,8 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Prints the differences with their intervals."""
     from centertrack_ros.evaluation.bootstrap import compare
-    from centertrack_ros.evaluation.tables import FORMAT, read_json, table, write_json
+    from centertrack_ros.evaluation.tables import FORMAT, read_json, table
+    from centertrack_ros.io.json_files import write_json
 
     if args.draws < 1:
         raise ValueError(f"--draws must be at least 1, got {args.draws}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack evaluate`: official scores of result files."""
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from centertrack_ros.cli._arguments import frame_range
+
 if TYPE_CHECKING:
     from centertrack_ros.evaluation.parallel import Place
     from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores
@@ -15,13 +18,14 @@ HELP = "score results with the official metric code: mot, kitti, nuscenes, bag"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack evaluate`."""
     forms = parser.add_subparsers(dest="form", metavar="FORM", required=True)
     mot = forms.add_parser("mot", help="HOTA, CLEAR, Identity of MOTChallenge text files (TrackEval)")
     _common(mot)
     mot.add_argument(
         "--truth", type=Path, required=True, help="gt.txt, or a folder of NAME/gt/gt.txt, NAME/gt.txt or NAME.txt"
     )
-    mot.add_argument("--frames", type=frame_range, metavar="FIRST-LAST", help="judge only these frames (from 1)")
+    mot.add_argument("--frames", type=frame_range, metavar="FIRST-LAST", help="evaluate only these frames (from 1)")
     mot.add_argument(
         "--rules", choices=("MOT15", "MOT16", "MOT17", "MOT20"), help="filter of this benchmark; default: by the truth"
     )
@@ -33,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="classes", nargs="+", default=["car", "pedestrian"], choices=("car", "pedestrian")
     )
     kitti.set_defaults(evaluate=_kitti)
-    bag = forms.add_parser("bag", help="detections in bags: against a truth bag, or figures that need no truth")
+    bag = forms.add_parser(
+        "bag", help="detections in bags: against a ground-truth bag, or consistency metrics, which need none"
+    )
     bag.add_argument("--results", type=Path, required=True, help="bag with Detection2DArray, Detection3DArray topics")
-    bag.add_argument("--truth", type=Path, help="bag with the truth in topics of these types")
+    bag.add_argument("--truth", type=Path, help="bag with the ground truth in topics of these types")
     bag.add_argument("--results-prefix", default="", metavar="TOPIC", help="only topics that begin so")
     bag.add_argument("--truth-prefix", default="", metavar="TOPIC", help="only topics that begin so")
     bag.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
@@ -50,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth.add_argument("--dataroot", type=Path, metavar="DIR", help="the whole database")
     nuscenes.add_argument("--version", default="v1.0-mini", help="of the database")
     nuscenes.add_argument("--split", default="mini_val", help="of the database: mini_val, val, …")
-    nuscenes.add_argument("--scenes", action="store_true", help="judge each scene by itself, too: compare needs it")
+    nuscenes.add_argument("--scenes", action="store_true", help="evaluate each scene by itself, too: compare needs it")
     nuscenes.add_argument("--json", type=Path, metavar="FILE", help="write every figure in full precision")
     nuscenes.add_argument("--report", type=Path, metavar="HTML", help="write a page with tables and plots")
     _where(nuscenes)
@@ -66,7 +72,9 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _places(parser: argparse.ArgumentParser) -> None:
     _where(parser)
-    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots, timelines, worst moments")
+    parser.add_argument(
+        "--report", type=Path, metavar="HTML", help="write a page with plots, timelines and the worst frames"
+    )
     parser.add_argument("--pictures", type=Path, metavar="PATH", help="for the report: a folder, a video, a bag")
 
 
@@ -78,15 +86,8 @@ def _where(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def frame_range(text: str) -> tuple[int, int]:
-    """'1-69' as (1, 69)."""
-    first, _, last = text.partition("-")
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise argparse.ArgumentTypeError(f"expected FIRST-LAST, for instance 1-69, got '{text}'")
-    return int(first), int(last)
-
-
 def run(args: argparse.Namespace) -> int:
+    """Runs the evaluation that the form names and prints its tables."""
     args.evaluate(args)
     return 0
 
@@ -141,8 +142,9 @@ def _bag(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
     from centertrack_ros.evaluation.consistency import latencies
     from centertrack_ros.evaluation.parallel import score_boxes_at
-    from centertrack_ros.evaluation.tables import label_free_tables, track_document, write_json
+    from centertrack_ros.evaluation.tables import label_free_tables, track_document
     from centertrack_ros.evaluation.trackeval_metrics import score_boxes
+    from centertrack_ros.io.json_files import write_json
 
     if args.truth is None:
         document = label_free_document(args.results, args.results_prefix)
@@ -169,7 +171,8 @@ def _with_images(bag: Path) -> Path | None:
 
 def _nuscenes(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.nuscenes_metrics import score_database, score_files
-    from centertrack_ros.evaluation.tables import nuscenes_document, nuscenes_table, write_json
+    from centertrack_ros.evaluation.tables import nuscenes_document, nuscenes_table
+    from centertrack_ros.io.json_files import write_json
 
     place = _place(args) if args.scenes or args.engine == "ray" or args.finished else None
     if args.truth:
@@ -203,7 +206,8 @@ def _report(
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from centertrack_ros.evaluation.tables import solid_tables, track_tables, write_json
+    from centertrack_ros.evaluation.tables import solid_tables, track_tables
+    from centertrack_ros.io.json_files import write_json
 
     for note in document["notes"]:
         print(f"note: {note}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack export`: weights as a file for another runtime, checked against the reference."""
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centertrack_ros.cli._arguments import SIZE, network_size
+
 if TYPE_CHECKING:
     from torch import nn
 
+    from centertrack_ros.engine.base import Engine
     from centertrack_ros.engine.export import InputShape
     from centertrack_ros.network.profile import ModelProfile
 
@@ -19,17 +23,24 @@ FORMATS = ("onnx", "openvino", "torch-export", "tensorrt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack export`."""
     parser.add_argument("weights", nargs="?", help="weights file; default: the embedded model")
     parser.add_argument("-o", "--output", type=Path, help="default: the model's name with the format's suffix, here")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--batch", type=int, help="images at once; default: any number (TensorRT: 1)")
-    parser.add_argument("--size", metavar="HxW", help="input size, px; default: any (TensorRT: the weights' own)")
+    parser.add_argument(
+        "--size",
+        type=network_size,
+        metavar=SIZE,
+        help="input size, px, for instance 800x448; default: any (TensorRT: that of the weights)",
+    )
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image: twice the time")
     parser.add_argument("--shuffle", action="store_true", help="up-sample by pixel shuffles: faster in bfloat16")
     parser.add_argument("--keep", action="store_true", help="only make and keep what engine 'auto' needs here")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Writes the file once it agrees with the reference."""
     from centertrack_ros.network.embedded import weights_path
 
     weights = weights_path(args.weights)
@@ -44,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if target.suffix != export.SUFFIXES[args.format]:
         raise ValueError(f"a file of format {args.format} ends in {export.SUFFIXES[args.format]}, got {target}")
     traced = export.trace(network, profile, shape, args.flip_test, args.shuffle)
-    # Written and checked beside its place, so that what is in its place is whole.
+    # Written and checked beside the target: a file under the final name is always complete.
     with tempfile.TemporaryDirectory(prefix=".export.", dir=target.resolve().parent) as folder:
         fresh = Path(folder) / target.name
         onnx_path = fresh if args.format == "onnx" else Path(folder) / "network.onnx"
@@ -64,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _keep(weights: Path, flip_test: bool) -> int:
-    """Exports for this machine, and says what 'auto' will take."""
+    """Exports for this machine, and prints which engine 'auto' takes."""
     from centertrack_ros.engine import selection
 
     try:
@@ -82,15 +93,7 @@ def _keep(weights: Path, flip_test: bool) -> int:
 def _shape(args: argparse.Namespace, profile: ModelProfile) -> InputShape:
     from centertrack_ros.engine.export import InputShape
 
-    size = None
-    if args.size:
-        try:
-            height, width = (int(part) for part in args.size.lower().split("x"))
-        except ValueError:
-            raise ValueError(f"--size must be HEIGHTxWIDTH, for example 448x800, got '{args.size}'") from None
-        size = (height, width)
-        if height <= 0 or width <= 0 or height % 32 or width % 32:
-            raise ValueError(f"--size must be multiples of 32, got {args.size}")
+    size = (args.size[1], args.size[0]) if args.size else None  # height, width
     if args.batch is not None and args.batch < 1:
         raise ValueError(f"--batch must be at least 1, got {args.batch}")
     if args.format == "tensorrt":
@@ -109,7 +112,7 @@ def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile,
     if args.format == "torch-export":
         from centertrack_ros.engine.export import ExportedProgramEngine
 
-        engine = ExportedProgramEngine(path)
+        engine: Engine = ExportedProgramEngine(path)
     else:
         try:
             engine = load_engine(path, threads=None)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack VERB …`: finds the verb's file, lets it read its arguments, runs it.
 
 A verb is a module `centertrack_ros/cli/<verb>.py` (an underscore in the file name is a hyphen on the command line) with
@@ -7,7 +8,7 @@ A verb is a module `centertrack_ros/cli/<verb>.py` (an underscore in the file na
     def run(args: argparse.Namespace) -> int: ...      # exit status
 
 A module whose name begins with an underscore is not a verb. A ValueError, OSError or ImportError that leaves `run` is
-the user's to mend: it becomes one line on stderr and exit status 1.
+an error that the user can correct: it becomes one line on stderr and exit status 1.
 """
 
 from __future__ import annotations
@@ -25,14 +26,23 @@ from centertrack_ros import __version__
 _TRACEBACK_VARIABLE = "CENTERTRACK_TRACEBACK"
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something: not those of flags, nor the absence of a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default in ([], ()):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def verbs() -> dict[str, Path]:
-    """Verb -> its file, sorted by name; nothing is imported."""
+    """Finds the verbs: name -> file, sorted by name. Nothing is imported."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return {f.stem.replace("_", "-"): f for f in files if f.stem != "main" and not f.stem.startswith("_")}
 
 
 def _help_line(file: Path) -> str:
-    """HELP of a verb read from its source, so that `centertrack --help` imports no verb (some import torch)."""
+    """Reads HELP from a verb's source, so that `centertrack --help` imports no verb (some import torch)."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "HELP" for t in node.targets):
             return str(ast.literal_eval(node.value))
@@ -56,19 +66,26 @@ def _overview() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns its exit status (1 for an error that the user can mend, 130 for Ctrl-C)."""
+    """Runs one verb.
+
+    Args:
+        argv: Verb and arguments; None: those of the process.
+
+    Returns:
+        The exit status: 1 for an error that the user can correct, 130 for Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = _overview().parse_args(arguments[:1]).verb
     try:
         module = importlib.import_module("centertrack_ros.cli." + verb.replace("-", "_"))
         parser = argparse.ArgumentParser(
-            prog=f"centertrack {verb}", description=module.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            prog=f"centertrack {verb}", description=module.HELP, formatter_class=_HelpFormatter
         )
         module.add_arguments(parser)
         return int(module.run(parser.parse_args(arguments[1:])) or 0)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `centertrack … | head`: nobody reads any more, which is no error
+    except BrokenPipeError:  # `centertrack … | head` closes the pipe early, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, ImportError) as error:

@@ -1,4 +1,5 @@
-"""`centertrack pseudo-label`: a model's certain tracks in own recordings become training data."""
+# SPDX-License-Identifier: Apache-2.0
+"""`centertrack pseudo-label`: a model's confident tracks in own recordings become training data."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from centertrack_ros.cli._tracking import add_engine_arguments, add_tracker_arguments, load, tracker_config
-from centertrack_ros.cli.track import intrinsics
+from centertrack_ros.cli._arguments import intrinsics
+from centertrack_ros.cli._tracking_options import add_engine_arguments, add_tracker_arguments, load, tracker_config
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
@@ -23,6 +24,7 @@ HELP = "turn confident tracks in bags, videos or folders of images into labels t
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack pseudo-label`."""
     parser.add_argument("inputs", nargs="+", metavar="BAG", help="rosbag2, video or folder of images")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for images/ and annotations.json"
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Tracks in every recording and writes the labels."""
     from centertrack_ros.datasets.coco_video import videos_document
     from centertrack_ros.io.sources import open_sources
     from centertrack_ros.training.pseudo_labels import Certainty, as_stills
@@ -78,11 +81,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace, engine: Engine) -> TrackerConfig:
-    """The tracker, which also follows what is too faint for the user, so that it can be marked as doubtful."""
+    """A tracker with a low threshold: it also follows weak detections, so that they can be marked as ignored."""
     usual = engine.profile.thresholds.resolved()
-    if args.lift is None:  # the usual size of a class is no measurement to learn from
+    if args.lift == "auto":  # the typical size of a class is no measurement to learn from
         args.lift = "heads" if "dep" in engine.profile.heads else "none"
-    config = tracker_config(args, engine.profile)
+    config = tracker_config(args)
     return replace(
         config,
         track_threshold=2 / 3 * usual.track if config.track_threshold is None else config.track_threshold,
@@ -94,7 +97,7 @@ def _config(args: argparse.Namespace, engine: Engine) -> TrackerConfig:
 def _labelled(
     source: Source, engine: Engine, config: TrackerConfig, certainty: Certainty, args: argparse.Namespace
 ) -> VideoSequence:
-    """One recording, its images written, its certain tracks as truth."""
+    """Writes the images of a recording and returns its confident tracks as ground truth."""
     from centertrack_ros.cli.track import track
     from centertrack_ros.datasets.records import VideoSequence
     from centertrack_ros.io.image_files import write_image

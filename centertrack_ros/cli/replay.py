@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack replay BAG…`: the node's work on recordings, without DDS."""
 
 from __future__ import annotations
@@ -5,43 +6,31 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from support.live_comparison import Manner
+from typing import Any
 
 HELP = "run the node's pipeline over recorded bags: detections, tracks and markers as an mcap"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack replay`."""
     parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3")
     parser.add_argument("--output", type=Path, default=Path("replay"), metavar="DIR", help="results go to DIR/NAME")
     parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="image topics; default: every camera")
-    parser.add_argument("--keep", nargs="+", default=[], metavar="TOPIC", help="topics to copy; '*' copies all")
+    parser.add_argument(
+        "--keep", nargs="+", default=[], metavar="TOPIC", help="topics of the bag to copy; '*' copies all"
+    )
     parser.add_argument("--params-file", type=Path, action="append", default=[], metavar="YAML", help="as for the node")
     parser.add_argument(
-        "-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE", help="a parameter"
+        "-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node"
     )
     parser.add_argument("--results", choices=("mot", "kitti", "coco", "nuscenes"), help="result files, DIR/NAME.*")
-    parser.add_argument("--through-ros", action="store_true", help="also play it through DDS into a node, and compare")
-    parser.add_argument("--rate", type=float, default=1.0, help="with --through-ros: 1 is the recording's speed")
-    parser.add_argument("--loop", type=int, default=1, metavar="N", help="with --through-ros: how often it is played")
-    parser.add_argument(
-        "--clock", type=float, default=0.0, metavar="HZ", help="with --through-ros: a /clock of its own, not the bag's"
-    )
-    parser.add_argument(
-        "--lockstep", action="store_true", help="with --through-ros: no image before the last one is answered"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
+    """Replays the bags; one that breaks off does not stop the others."""
     from centertrack_ros.io.errors import DataError
     from centertrack_ros.replay.parameters import load_parameters
-    from support.live_comparison import Manner
 
-    manner = Manner(args.rate, args.loop, args.clock, args.lockstep)
-    if not args.through_ros and manner != Manner():
-        raise ValueError("--rate, --loop, --clock and --lockstep say how --through-ros plays; a replay needs none")
     parameters = load_parameters(args.params_file, args.assignments)
     targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
@@ -55,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(engine_of(parameters), parameters)
+    replay = Replay(engine_of(parameters.model), parameters)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():
@@ -65,10 +54,7 @@ def run(args: argparse.Namespace) -> int:
             broken.append(str(error))
     if broken:
         raise ValueError("; ".join(broken))
-    if not args.through_ros:
-        return 0
-    differences = [_through_ros(replay, bag, target, parameters, args, manner) for bag, target in targets.items()]
-    return int(any(differences))
+    return 0
 
 
 def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> None:
@@ -83,7 +69,7 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
     with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
         for summary in replay.run(bag, target, args.topics, args.keep):
             bar.update(min(1, summary.images))
-    print(f"{target}: {summary.answered} of {summary.images} images answered")
+    print(f"{target}: {summary.processed} of {summary.images} images processed")
     for reason, count in summary.left_out.items():
         print(f"note: {count} left out: {reason}")
     for note in summary.notes:
@@ -105,27 +91,14 @@ def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
     print(path)
 
 
-def _through_ros(
-    replay: Any, bag: Path, target: Path, parameters: dict[str, Any], args: argparse.Namespace, manner: Manner
-) -> bool:
-    """Plays the bag into a live node; whether it answered an image otherwise than the replay."""
-    from support.live_comparison import play_through
-
-    found = play_through(replay, bag, target, args.topics, parameters, manner)
-    differences = found.difference
-    print(
-        f"live node: {found.published} images, {differences.both} answered as well, {found.dropped} dropped, "
-        f"{len(differences.different)} messages different"
-    )
-    if found.dropped:
-        print("note: compared with a replay of the images that the node did not drop")
-    for topic, stamp, place in differences.different[:5]:
-        print(f"  {topic} at {stamp:.3f} s: {place}")
-    return bool(differences.different or differences.only_first or differences.only_second)
-
-
 def write_results(bag: Path, folder: Path, form: str) -> None:
-    """Result files of a replayed bag: NAME.txt (MOTChallenge, KITTI) or NAME.json (COCO); NAME-CAMERA with several."""
+    """Writes the result files of a replayed bag.
+
+    Args:
+        bag: The replay's output.
+        folder: Gets NAME.txt (MOTChallenge, KITTI) or NAME.json (COCO); NAME-CAMERA for each of several cameras.
+        form: 'mot', 'kitti' or 'coco'.
+    """
     from centertrack_ros.datasets import coco_video, kitti, mot
     from centertrack_ros.datasets.bag_tracks import read_tracks
 

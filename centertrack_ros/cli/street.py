@@ -1,4 +1,5 @@
-"""`centertrack street`: render synthetic driving scenes with their truth."""
+# SPDX-License-Identifier: Apache-2.0
+"""`centertrack street`: render synthetic driving scenes with their ground truth."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-HELP = "render synthetic driving scenes with 2D and 3D truth (images and COCO-video JSON, or bags)"
+from centertrack_ros.cli._arguments import SIZE, image_size
+
+HELP = "render synthetic driving scenes with 2D and 3D ground truth (images and COCO-video JSON, or bags)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack street`."""
     from centertrack_ros.synthetic.config import LOOKS, RIGS, SCENARIOS
 
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for images/ and annotations.json, or for bags")
@@ -20,10 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequences", type=int, default=1, help="how many, with seeds from --seed on")
     parser.add_argument("--frames", type=int, default=40, help="time steps of each sequence")
     parser.add_argument("--rate", type=float, default=10.0, help="time steps per s")
-    parser.add_argument("--size", default="512x288", metavar="WxH", help="of the images, px")
+    parser.add_argument(
+        "--size", type=image_size, default="512x288", metavar=SIZE, help="of the images, px, for instance 800x450"
+    )
     parser.add_argument("--rig", choices=tuple(RIGS), default="front", help="cameras on the vehicle")
     parser.add_argument(
-        "--scenario", choices=SCENARIOS, default="drive", help="drive along, or watch a square from a mast"
+        "--scenario", choices=SCENARIOS, default="drive", help="drive along, or watch a square from a pole"
     )
     parser.add_argument(
         "--look", choices=LOOKS, default="train", help="set of textures and shapes; the sets are disjoint"
@@ -37,18 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Renders the streets."""
     from centertrack_ros.synthetic import StreetConfig
     from centertrack_ros.synthetic.coco_video import write_streets
 
-    width, _, height = args.size.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise ValueError(f"--size must be WIDTHxHEIGHT, for instance 512x288, got '{args.size}'")
     if args.sequences < 1:
         raise ValueError(f"--sequences must be at least 1, got {args.sequences}")
     if args.format == "bag" and args.jobs != 1:
         raise ValueError(f"--jobs is for images and JSON, bags are rendered by one process, got {args.jobs}")
     first = StreetConfig(
-        seed=args.seed, frames=args.frames, rate=args.rate, width=int(width), height=int(height), rig=args.rig,
+        seed=args.seed, frames=args.frames, rate=args.rate, width=args.size[0], height=args.size[1], rig=args.rig,
         scenario=args.scenario, look=args.look, density=args.density, exposure=args.exposure,
     )  # fmt: skip
     start, done = time.perf_counter(), 0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack track`: tracks in a video, a folder of images or a bag, without ROS."""
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from centertrack_ros.cli._tracking import add_engine_arguments, add_tracker_arguments, load, tracker_config
+from centertrack_ros.cli._arguments import intrinsics
+from centertrack_ros.cli._tracking_options import add_engine_arguments, add_tracker_arguments, load, tracker_config
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import AnnotatedFrame
@@ -24,13 +26,14 @@ HELP = "track in a video, a folder of images or a bag, without ROS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack track`."""
     parser.add_argument("input", help="video, image, folder of images, rosbag2, camera number or stream address")
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="folder for the results")
     parser.add_argument("--save-video", action="store_true", help="write DIR/NAME.webm with boxes, ids and trails")
     parser.add_argument("--save-txt", action="store_true", help="write DIR/NAME.txt, tracks in MOTChallenge's format")
     parser.add_argument("--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px: for 3D boxes")
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes too, where there are any")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, where the input tells none or a wrong one")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input has none or a wrong one")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument("--rectified", action="store_true", help="a bag's images are undistorted")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many")
@@ -38,18 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tracker_arguments(parser)
 
 
-def intrinsics(text: str) -> tuple[float, float, float, float]:
-    """'fx,fy,cx,cy' as numbers, px."""
-    try:
-        fx, fy, cx, cy = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected four numbers fx,fy,cx,cy, got '{text}'") from None
-    if not (fx > 0 and fy > 0 and np.isfinite([fx, fy, cx, cy]).all()):
-        raise argparse.ArgumentTypeError(f"focal lengths must be above 0 px, got '{text}'")
-    return fx, fy, cx, cy
-
-
 def run(args: argparse.Namespace) -> int:
+    """Tracks in the input and writes what was asked for."""
     from centertrack_ros.io.sources import open_source
 
     logging.basicConfig(format="%(message)s")
@@ -59,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
     engine = load(args)
-    config = tracker_config(args, engine.profile)
+    config = tracker_config(args)
     outputs = _Outputs(args, source, engine.profile.classes)
     with ExitStack() as stack:
         stack.callback(outputs.close)
@@ -72,7 +65,17 @@ def run(args: argparse.Namespace) -> int:
 def track(
     source: Source, engine: Engine, config: TrackerConfig, most: int | None = None
 ) -> Iterator[tuple[Frame, FrameResult]]:
-    """Every frame with its result, under a progress bar; what cannot be tracked in is left out and logged."""
+    """Tracks frame by frame and shows a progress bar.
+
+    Args:
+        source: The images.
+        engine: Runs the network.
+        config: How detections become tracks.
+        most: Number of frames after which it stops; None: at the end of the source.
+
+    Yields:
+        Each frame with its result. A frame that cannot be used is left out, and a warning is logged.
+    """
     from tqdm import tqdm
 
     from centertrack_ros.tracking.pipeline import Tracker
@@ -91,7 +94,7 @@ def track(
 
 
 class _Outputs:
-    """What a run leaves: text and video where asked for, and the figures that are printed at the end."""
+    """The outputs of a run: text and video where asked for, and the figures that are printed at the end."""
 
     def __init__(self, args: argparse.Namespace, source: Source, classes: tuple[str, ...]) -> None:
         from centertrack_ros.visualization.drawing import Trails
@@ -144,6 +147,3 @@ class _Outputs:
                 print(path)
         if self._text is None and self._video is None:
             print("nothing saved: --save-video and --save-txt write the results")
-
-
-__all__ = ["HELP", "add_arguments", "intrinsics", "run", "track"]

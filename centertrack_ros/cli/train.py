@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`centertrack train`: train a network by a recipe."""
 
 from __future__ import annotations
@@ -7,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HELP = "train a network by a recipe (YAML); an interrupted run goes on where it stopped"
+HELP = "train a network by a recipe (YAML); an interrupted run continues where it stopped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack train`."""
     parser.add_argument(
         "recipe", type=Path, metavar="CONFIG.yaml", help="see docs/training.md; examples in config/training"
     )
@@ -26,26 +28,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="begin anew although there is a checkpoint, which is kept as NAME.ckpt.old",
+        help="start again although there is a checkpoint, which is kept as NAME.ckpt.old",
     )
-    parser.add_argument("--stop-after", type=int, metavar="STEP", help="end early; the same command without it goes on")
+    parser.add_argument(
+        "--stop-after", type=int, metavar="STEP", help="stop early; the same command without it continues"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def overrides(changes: Sequence[str]) -> dict[str, Any]:
-    """The values of `--set`. Raises ValueError for one without '='."""
+    """Parses the values of `--set`. Raises ValueError for one without '='."""
     import yaml
 
-    found = {}
+    values = {}
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise ValueError(f"--set expects KEY=VALUE, got '{change}'")
-        found[key] = yaml.safe_load(value)
-    return found
+        values[key] = yaml.safe_load(value)
+    return values
 
 
 def run(args: argparse.Namespace) -> int:
+    """Trains, or continues a run that was interrupted."""
     try:
         import lightning  # noqa: F401
         import yaml  # noqa: F401
@@ -61,6 +66,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         weights = train(recipe, folder, not args.restart, not args.quiet, args.stop_after)
     except FloatingPointError as error:
-        raise ValueError(f"{error}; {folder} keeps the checkpoint before") from None
+        raise ValueError(f"{error}; {folder} keeps the last checkpoint") from None
     print(f"{weights}: trained; logs and checkpoints in {folder}")
     return 0

@@ -1,4 +1,5 @@
-"""`centertrack weights`: look into weights, convert, import and fetch them."""
+# SPDX-License-Identifier: Apache-2.0
+"""`centertrack weights`: show, convert and fetch network weights."""
 
 from __future__ import annotations
 
@@ -8,15 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from centertrack_ros.cli._arguments import SIZE, network_size
 from centertrack_ros.network.profile import ModelProfile
 
-HELP = "show, convert, import or fetch network weights"
+HELP = "show, convert or fetch network weights"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `centertrack weights`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    info = actions.add_parser("info", help="what a weights file holds")
+    info = actions.add_parser("info", help="show the contents of a weights file")
     info.add_argument("file", type=Path)
     info.add_argument("--json", action="store_true", help="the model profile as one line of JSON")
     info.set_defaults(act=_info)
@@ -26,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     convert.add_argument("input", type=Path)
     convert.add_argument("output", type=Path)
-    _profile_arguments(convert)
+    add_profile_arguments(convert)
     convert.set_defaults(act=_convert)
 
     fetch = actions.add_parser("fetch", help="download an official model and convert it (needs gdown)")
@@ -34,25 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("output", type=Path, nargs="?", help="default: NAME.safetensors")
     fetch.set_defaults(act=_fetch)
 
-    tfjs = actions.add_parser("import-tfjs", help="MobileNetV3 CenterNet from a TensorFlow.js graph model")
-    tfjs.add_argument("input", type=Path, help="the model's .json; its weight files lie beside it")
-    tfjs.add_argument("output", type=Path)
-    _profile_arguments(tfjs)
-    tfjs.set_defaults(act=_import_tfjs)
 
-
-def _profile_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", help="of the model; a zoo name brings that model's facts")
+def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `changed_profile` reads."""
+    parser.add_argument("--name", help="of the model; the name of an official model selects its profile")
     parser.add_argument("--classes", help="class names, comma-separated, in the order of the heatmap's channels")
-    parser.add_argument("--input-size", metavar="HxW", help="network input in px, multiples of 32")
+    parser.add_argument(
+        "--input-size", type=network_size, metavar=SIZE, help="network input, px, for instance 800x448; multiples of 32"
+    )
     parser.add_argument("--thresholds", metavar="NAME=SCORE,…", help="of track, out, pre, new; e.g. track=0.4,pre=0.5")
-    parser.add_argument("--focal-length", type=float, metavar="PX", help="that depths belong to, at input size")
+    parser.add_argument(
+        "--focal-length", type=float, metavar="PX", help="focal length that the depths belong to, at input size"
+    )
     parser.add_argument("--licence", help="of the weights")
     parser.add_argument("--half", action="store_true", help="store as float16")
 
 
 def run(args: argparse.Namespace) -> int:
-    return args.act(args)
+    """Runs the action."""
+    return int(args.act(args))
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -70,7 +73,7 @@ def _info(args: argparse.Namespace) -> int:
         "classes": f"{len(profile.classes)}: {shown}",
         "heads": ", ".join(f"{head} {channels}" for head, channels in profile.heads.items()),
         "stems": ", ".join(stems) or "none",
-        "input": f"{profile.input_height}x{profile.input_width} ({profile.resize}, {profile.color_order})",
+        "input": f"{profile.input_width}x{profile.input_height} ({profile.resize}, {profile.color_order})",
         "thresholds": ", ".join(f"{name} {score:g}" for name, score in asdict(profile.thresholds).items()),
         "focal length": "unknown" if profile.trained_focal_length is None else f"{profile.trained_focal_length:g} px",
         "tracking head": "trained" if profile.trained_tracking else "untrained or absent",
@@ -87,23 +90,10 @@ def _convert(args: argparse.Namespace) -> int:
     from centertrack_ros.network import checkpoints
 
     weights = checkpoints.read(args.input, args.name)
-    profile = _with_arguments(weights.profile, args)
+    profile = changed_profile(weights.profile, args)
     checkpoints.save(args.output, weights.state, profile, half=args.half)
     if weights.ignored:
         print(f"left out: {', '.join(weights.ignored)}", file=sys.stderr)
-    print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
-    return 0
-
-
-def _import_tfjs(args: argparse.Namespace) -> int:
-    from centertrack_ros.network import checkpoints
-    from tools.tfjs import import_centernet
-
-    network, profile = import_centernet(args.input)
-    if args.name:
-        profile = replace(profile, name=args.name)
-    profile = _with_arguments(profile, args)
-    checkpoints.save(args.output, network, profile, half=args.half)
     print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
     return 0
 
@@ -125,13 +115,17 @@ def _fetch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_arguments(profile: ModelProfile, args: argparse.Namespace) -> ModelProfile:
-    """The profile with what the user stated in its place."""
+def changed_profile(profile: ModelProfile, args: argparse.Namespace) -> ModelProfile:
+    """Sets the fields of a profile that the options of `add_profile_arguments` state.
+
+    Raises:
+        ValueError: An option cannot be read or does not fit.
+    """
     changes: dict[str, Any] = {}
     if args.classes:
         changes["classes"] = tuple(name.strip() for name in args.classes.split(","))
     if args.input_size:
-        changes["input_height"], changes["input_width"] = _size(args.input_size)
+        changes["input_width"], changes["input_height"] = args.input_size
     if args.thresholds:
         changes["thresholds"] = replace(profile.thresholds, **_scores(args.thresholds))
     if args.focal_length is not None:
@@ -141,14 +135,6 @@ def _with_arguments(profile: ModelProfile, args: argparse.Namespace) -> ModelPro
     if args.licence:
         changes["licence"] = args.licence
     return replace(profile, **changes)
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise ValueError(f"--input-size must be HEIGHTxWIDTH, e.g. 448x800, got '{text}'") from None
-    return height, width
 
 
 def _scores(text: str) -> dict[str, float]:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.nuscenes import load_json
 from centertrack_ros.datasets.records import AnnotatedFrame, Array, VideoSequence, tracks_of
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 
 # Key of an annotation -> field of Detections and how many numbers it has.
 _SOLID = {

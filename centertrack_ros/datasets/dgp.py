@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.nuscenes import load_json
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 
 _BOXES_2D, _BOXES_3D = "0", "1"  # kinds of annotations
 _NOTHING_3D = (np.nan,) * 7

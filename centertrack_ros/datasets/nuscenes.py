@@ -18,6 +18,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, trac
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.rotations import box_quaternions, matrix_to_quaternion, multiply, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.attributes import attribute
 
 CLASSES = (
@@ -39,18 +40,6 @@ CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BA
 SAMPLE_LIMIT = 500  # boxes per sample that the benchmark accepts
 RATE = 2.0  # annotated frames per s
 _IMAGE_SIZE = (900, 1600)
-
-
-def load_json(path: Path | str) -> Any:
-    """The JSON document of a file. Raises DataError naming the line that is broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(path, "no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"not a text file (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise DataError(path, f"not JSON: {error.msg}", error.lineno) from None
 
 
 def devkit() -> Any:

@@ -173,7 +173,7 @@ def compare_motions(
             continue
         for step in every:
             progress(f"{motion}, every {step}")
-            chosen = replace(config or TrackerConfig(), motion=motion)
+            chosen = replace(config or TrackerConfig.official(), motion=motion)
             scores = _score([_pair(recording, given, chosen, step) for recording in recordings])
             for kind, raw in scores.combined.items():
                 figures = summary(raw)

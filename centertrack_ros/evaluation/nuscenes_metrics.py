@@ -22,6 +22,7 @@ import numpy as np
 from centertrack_ros.datasets import nuscenes as data
 from centertrack_ros.evaluation.parallel import Place, run_all
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 
 Boxes = Mapping[str, list[dict[str, Any]]]
 SPLITS = ("mini_val", "mini_train", "val", "train", "test")
@@ -65,7 +66,7 @@ def score_files(results: Path, truth: Path, place: Place | None = None) -> dict[
     the file. `place` as in `score_database`.
     Raises DataError when the samples of the two files differ, ImportError without the devkit.
     """
-    document = data.load_json(truth)
+    document = load_json(truth)
     is_info = isinstance(document, dict) and "data_list" in document
     said = data.sample_info_truth(truth) if is_info else document
     true_boxes = said["results"] if is_info else data.read_results(truth)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets.records import VideoSequence
-from centertrack_ros.evaluation.tables import write_json
 from centertrack_ros.evaluation.trackeval_metrics import (
     Pair,
     TrackScores,
@@ -28,6 +27,7 @@ from centertrack_ros.evaluation.trackeval_metrics import (
     score_kitti,
     score_mot,
 )
+from centertrack_ros.io.json_files import write_json
 
 ENGINES = ("local", "ray")
 _RETRIES = 3  # of a recording whose worker was killed

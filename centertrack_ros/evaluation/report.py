@@ -14,8 +14,9 @@ from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation import plots
 from centertrack_ros.evaluation.frame_errors import lives, moments, worst
 from centertrack_ros.evaluation.images import pictures
-from centertrack_ros.evaluation.tables import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows, write_json
+from centertrack_ros.evaluation.tables import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows
 from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores
+from centertrack_ros.io.json_files import write_json
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733; }

@@ -104,3 +104,52 @@ def _distortion(info: Any) -> tuple[str, NDArray[np.float64]]:
             f"expected {' or '.join(map(str, counts))} for {info.distortion_model}"
         )
     return info.distortion_model, coefficients
+
+
+class Calibration:
+    """The newest CameraInfo of one camera, as the `Camera` of its images.
+
+    Attributes:
+        problem: Why images are not calibrated; '' if they are. For logs and diagnostics.
+    """
+
+    def __init__(self) -> None:
+        self.problem = "no camera_info yet"
+        self._info: Any = None
+        self._camera: Camera | None = None
+        self._key: Any = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a CameraInfo has come at all."""
+        return self._info is not None
+
+    def update(self, info: Any) -> None:
+        """Takes a message with the fields of sensor_msgs/CameraInfo."""
+        self._info = info
+
+    def camera(self, image_size: tuple[int, int], rectified: bool = False) -> Camera | None:
+        """Gives the camera of an image of this size; None, with the reason in `problem`, if it is not calibrated.
+
+        Args:
+            image_size: (height, width) px.
+            rectified: The images are undistorted: P holds, else K and D.
+        """
+        if self._info is None:
+            return None
+        key = (image_size, rectified, _content(self._info))
+        if key != self._key:
+            try:
+                self._camera, self.problem = camera_from_info(self._info, image_size, rectified), ""
+            except CameraInfoError as error:
+                self._camera, self.problem = None, str(error)
+            self._key = key
+        return self._camera
+
+
+def _content(info: Any) -> tuple[Any, ...]:
+    """All of a CameraInfo that the camera depends on, to see whether it changed."""
+    roi = info.roi
+    size = (info.width, info.height, info.binning_x, info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
+    matrices = tuple(np.asarray(values, np.float64).tobytes() for values in (info.k, info.p, info.d))
+    return (*size, info.distortion_model, *matrices)

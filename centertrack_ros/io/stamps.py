@@ -1,12 +1,10 @@
-"""Which of a camera's stamps are its next frame, and what time it is there."""
+"""Stamps of messages as numbers, and what the gaps between them tell of messages that were lost."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any
 
-# A frame that is late by less was overtaken on its way; one that is late by more means that time was set back.
-REORDER_S = 0.25
 # Fewer images than this, or a pause that is longer, tell nothing about images that got lost on their way.
 MIN_STAMPS, MAX_STEP_S = 20, 2.0
 
@@ -19,29 +17,6 @@ def seconds(stamp: Any) -> float:
 def nanoseconds(stamp: Any) -> int:
     """A builtin_interfaces/Time in ns, exactly; also one that no clock gives."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-class StampRules:
-    """Decides about each frame of one camera by its stamp, s.
-
-    Duplicates and single late frames are refused. A stamp far back, or two late ones in a row, mean that time itself
-    went back (a looped bag, a restarted simulation): these are let through, and the tracker begins anew.
-    """
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-        self._late: float | None = None
-
-    def refuse(self, stamp: float) -> str:
-        """Why the frame is not the next one; '' if it is, and then it counts as the last one."""
-        last, late = self._last, self._late
-        if last is not None and stamp == last:
-            return "its stamp is the same as that of the image before"
-        if last is not None and last - REORDER_S < stamp < last and (late is None or stamp <= late):
-            self._late = stamp
-            return f"it is {(last - stamp) * 1e3:.0f} ms older than the image before"
-        self._last, self._late = stamp, None
-        return ""
 
 
 class Loss:

@@ -1,14 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's work on a recorded bag, without DDS: every image, in the order of recording, as fast as the machine can.
 
-The same parts as in the node do the work (image decoding, cameras, the rules on stamps, the pipeline, the message
-writers), so that what is written is what the node would have published, had it not dropped a frame. Two replays write
-the same bytes.
+The same session tracks and the same functions write the messages as in the node, so that the output is what the node
+would have published, had it not dropped a frame. Two replays write the same bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
+from centertrack_ros.io.bag_transforms import read_transforms
+from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError
-from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, message_types
+from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, Topic, message_types, stamp_ns
 from centertrack_ros.io.sources import (
     CAMERA_INFO_TYPE,
     COMPRESSED_TYPE,
@@ -31,43 +30,57 @@ from centertrack_ros.io.sources import (
     decode_image,
     image_topics,
 )
-from centertrack_ros.io.stamps import StampRules, seconds
-from centertrack_ros.ros.markers import MarkerWriter
-from centertrack_ros.ros.messages import MessageWriter
-from centertrack_ros.ros.parameters import tracker_config
+from centertrack_ros.io.transform_buffer import TransformBuffer
+from centertrack_ros.replay.parameters import live_only, require_replayable
+from centertrack_ros.ros.frames import camera_poses
+from centertrack_ros.ros.messages import generated_messages, label_info
+from centertrack_ros.ros.parameters import NodeParameters
+from centertrack_ros.ros.publishers import ResultMessages
 from centertrack_ros.ros.topics import header_stamp_ns
 from centertrack_ros.tracking.pipeline import Pipeline
-from centertrack_ros.tracking.track_boxes import boxes_of
-from centertrack_ros.types import Frame, FrameResult, TrackState
+from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, Rejection
+from centertrack_ros.tracking.session import TrackingSession
+from centertrack_ros.types import Frame, FrameHeader
 
 NODE = "/centertrack"
+LABEL_INFO, LABEL_INFO_TYPE = "label_info", "vision_msgs/msg/LabelInfo"
 
 
 @dataclass
 class Summary:
-    """What a replay did: images seen, answered and left out, by reason; `notes` are sentences about the rest."""
+    """What a replay did.
+
+    Attributes:
+        images: Images in the bag.
+        processed: Those with results.
+        left_out: Reason -> number of images without results.
+        notes: Sentences about the rest.
+    """
 
     images: int = 0
-    answered: int = 0
+    processed: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, reason: str) -> None:
+        """Counts an image without results."""
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+    def note(self, text: str) -> None:
+        """Adds a sentence, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 @dataclass
 class _Camera:
-    """One camera from its topics to its messages."""
+    """One camera of the bag: its topics, its calibration so far, and how its messages are written."""
 
     name: str
     image_topic: str
     info_topic: str | None
-    writer: MessageWriter
-    markers: MarkerWriter
-    state: TrackState = field(default_factory=TrackState)
-    stamps: StampRules = field(default_factory=StampRules)
-    info: Any = None
+    messages: ResultMessages
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def output(self) -> str:
@@ -75,15 +88,21 @@ class _Camera:
 
 
 class Replay:
-    """Replays bags through one engine. Raises ValueError when the parameters do not fit the engine's model."""
+    """Replays bags through one engine, each in a session of its own."""
 
-    def __init__(self, engine: Engine, parameters: Mapping[str, Any]) -> None:
-        """`parameters` is a complete set of the node's, as `load_parameters` gives it."""
-        self._parameters = parameters
-        self._pipeline = Pipeline(engine, tracker_config(parameters, engine.profile.trained_tracking))
-        self._types = generated_messages()
-        self._kinds = dict(self._outputs())
-        self.outputs = tuple(self._kinds)  # names of the topics of each camera
+    def __init__(self, engine: Engine, parameters: NodeParameters) -> None:
+        """Checks that a replay can do what the parameters ask for.
+
+        Args:
+            engine: Runs the network.
+            parameters: The node's, as `load_parameters` gives them.
+
+        Raises:
+            ValueError: The parameters do not fit the engine's model, or only a live node can honour them.
+        """
+        require_replayable(parameters)
+        Pipeline(engine, parameters.tracker)  # refuses what the model cannot give
+        self._engine, self._parameters, self._types = engine, parameters, generated_messages()
 
     def run(
         self,
@@ -96,128 +115,185 @@ class Replay:
     ) -> Iterator[Summary]:
         """Writes `target`, an mcap bag, and yields the summary so far after every image.
 
-        topics  image topics to answer; none: every camera of the bag
-        keep    topics that are copied from the source; ('*',): all
-        passes  how often the bag is played, one after the other, with the tracks of the pass before
-        only    (topic, stamp ns, pass from 0) of the images to answer, as if the others had been dropped; None: all
-        Raises DataError when the source is broken, FileExistsError, OSError when the target cannot be written; what was
-        written until then stays a readable bag.
+        Args:
+            source: The bag.
+            target: Where the results go.
+            topics: Image topics to process; none: every camera of the bag.
+            keep: Topics that are copied from the source; ('*',): all.
+            passes: How often the bag is played, one after the other, with the tracks of the pass before.
+            only: (topic, stamp ns, pass from 0) of the images to process, as if the others had been dropped.
+
+        Raises:
+            DataError: The source is broken, or lacks what the parameters ask for. What was written until then stays a
+                readable bag.
+            FileExistsError: The target exists.
+            OSError: The target cannot be written.
         """
         with BagReader(source) as reader:
-            summary = Summary()
+            summary = Summary(notes=[f"{name} concerns a live node only" for name in live_only(self._parameters)])
             cameras = self._cameras(reader, topics, summary)
             kept = set(reader.topics if "*" in keep else (reader.require(name).name for name in keep))
+            run = _Run(self._engine, self._parameters, self._types, reader, cameras)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
-            infos = {camera.info_topic: camera for camera in cameras.values()}
             with BagWriter(target) as writer:
-                self._announce(writer, cameras.values(), kept, reader)
+                run.announce(writer, kept)
                 for number, record in _repeated(reader, wanted, passes):
                     if record.topic in kept:
                         writer.write(record.topic, record.data, record.time_ns)
-                    if record.topic in infos:
-                        for camera in cameras.values():
-                            if camera.info_topic == record.topic:
-                                camera.info = reader.decode(record)
+                    run.calibrate(record)
                     if record.topic in cameras:
                         if only is None or (record.topic, header_stamp_ns(record.data), number) in only:
-                            self._answer(cameras[record.topic], reader, record, writer, summary)
+                            run.process(cameras[record.topic], record, writer, summary)
                         yield summary
             if not summary.images:
                 yield summary
 
     def _cameras(self, reader: BagReader, topics: Sequence[str], summary: Summary) -> dict[str, _Camera]:
-        chosen = [reader.require(name) for name in topics] or image_topics(reader)
+        """Image topic -> camera."""
+        chosen = [reader.require(name) for name in topics] or self._image_topics(reader)
         for topic in chosen:
             if topic.type not in (IMAGE_TYPE, COMPRESSED_TYPE):
                 raise DataError(reader.path, f"'{topic.name}' is a {topic.type}, expected an Image or CompressedImage")
         if not chosen:
             raise DataError(reader.path, f"no images; the bag has {reader.listing()}")
-        names = camera_names([topic.name for topic in chosen])
+        classes = self._engine.profile.classes
         cameras = {}
-        for topic, name in zip(chosen, names, strict=True):
+        for name, topic in self._named(reader, chosen, by_user=bool(topics)):
             info = camera_info_topic(reader, topic.name)
             if info is None:
-                summary.notes.append(f"no {CAMERA_INFO_TYPE} for '{topic.name}': its results are in 2D only")
-            classes = self._pipeline.engine.profile.classes
-            writer, markers = MessageWriter(classes, self._types), MarkerWriter(classes)
-            cameras[topic.name] = _Camera(name, topic.name, info, writer, markers)
+                summary.note(f"no {CAMERA_INFO_TYPE} for '{topic.name}': its results are in 2D only")
+            cameras[topic.name] = _Camera(name, topic.name, info, ResultMessages(classes, self._types))
         if self._types is None:
-            summary.notes.append(
-                "the interfaces of centertrack_ros are not built: no track arrays (colcon build or make)"
-            )
+            summary.note("the interfaces of centertrack_ros are not built: no track arrays (colcon build or make)")
         return cameras
 
-    def _announce(self, writer: BagWriter, cameras: Any, kept: set[str], reader: BagReader) -> None:
-        """All topics from the start, so that those without messages are there as well."""
+    def _image_topics(self, reader: BagReader) -> list[Topic]:
+        """One for each camera, of the type that `camera.transport` asks for."""
+        kind = {"raw": IMAGE_TYPE, "compressed": COMPRESSED_TYPE}.get(self._parameters.camera.transport)
+        return image_topics(reader) if kind is None else sorted(reader.of_type(kind), key=lambda topic: topic.name)
+
+    def _named(self, reader: BagReader, topics: Sequence[Topic], by_user: bool) -> list[tuple[str, Topic]]:
+        """The cameras with their names: those of the parameter `cameras` if it is set, else from the topics."""
+        names, wanted = camera_names([topic.name for topic in topics]), self._parameters.cameras
+        if not wanted:
+            return list(zip(names, topics, strict=True))
+        if by_user and len(wanted) == len(topics):
+            return list(zip(wanted, topics, strict=True))
+        found = dict(zip(names, topics, strict=True))
+        if missing := [name for name in wanted if name not in found]:
+            raise DataError(
+                reader.path,
+                f"no image topic of a camera '{missing[0]}' (parameter cameras); the bag has "
+                f"{', '.join(topic.name for topic in topics)}: name one topic for each camera with --topics",
+            )
+        return [(name, found[name]) for name in wanted]
+
+
+class _Run:
+    """One bag on its way through a session."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        parameters: NodeParameters,
+        types: Any,
+        reader: BagReader,
+        cameras: dict[str, _Camera],
+    ) -> None:
+        self._parameters, self._reader, self._cameras = parameters, reader, cameras
+        names = tuple(camera.name for camera in cameras.values())
+        self._session = TrackingSession(engine, replace(parameters.session, cameras=names))
+        self._merged = ResultMessages(engine.profile.classes, types)
+        self._transforms = self._read_transforms()
+
+    def _read_transforms(self) -> TransformBuffer | None:
+        """All of the bag's, known at once; None if no output needs them."""
+        frames = self._session.config.frames
+        if not frames.target:
+            return None
+        if not any(name in self._reader.topics for name in ("/tf", "/tf_static")):
+            raise DataError(
+                self._reader.path, f"no /tf or /tf_static, which output.target_frame '{frames.target}' needs"
+            )
+        return read_transforms(self._reader.path)
+
+    def announce(self, writer: BagWriter, kept: Iterable[str]) -> None:
+        """All topics from the start, so that those without messages are there as well; and the labels."""
         for name in sorted(kept):
-            topic = reader.topics[name]
-            writer.add_topic(name, topic.type, topic.qos, source=reader)
-        for camera in cameras:
-            for topic, kind in self._kinds.items():
+            topic = self._reader.topics[name]
+            writer.add_topic(name, topic.type, topic.qos, source=self._reader)
+        output, pipeline = self._parameters.output, self._session.pipeline
+        for camera in self._cameras.values():
+            for topic, kind in camera.messages.topics(output).items():
                 writer.add_topic(f"{camera.output}/{topic}", kind)
+            labels = label_info(Header(), pipeline.engine.profile.classes, pipeline.thresholds.track)
+            writer.add_topic(f"{camera.output}/{LABEL_INFO}", LABEL_INFO_TYPE)
+            data = serialized(labels, LABEL_INFO_TYPE)
+            writer.write(f"{camera.output}/{LABEL_INFO}", data, self._reader.start_ns, LABEL_INFO_TYPE)
+        if self._session.config.merges:
+            for topic, kind in self._merged.topics(output, merged=True).items():
+                writer.add_topic(f"{NODE}/output/{topic}", kind)
 
-    def _outputs(self) -> list[tuple[str, str]]:
-        found = [("detections_3d", "vision_msgs/msg/Detection3DArray")]
-        if self._parameters["output.publish_detections_2d"]:
-            found.append(("detections_2d", "vision_msgs/msg/Detection2DArray"))
-        if self._parameters["output.publish_tracks"] and self._types is not None:
-            found.append(("tracks", "centertrack_ros/msg/TrackArray"))
-        if self._parameters["output.publish_markers"]:
-            found.append(("markers", "visualization_msgs/msg/MarkerArray"))
-        return found
+    def calibrate(self, record: Record) -> None:
+        """Takes a camera_info."""
+        for camera in self._cameras.values():
+            if camera.info_topic == record.topic:
+                camera.calibration.update(self._reader.decode(record))
 
-    def _answer(self, camera: _Camera, reader: BagReader, record: Record, writer: BagWriter, summary: Summary) -> None:
+    def process(self, camera: _Camera, record: Record, writer: BagWriter, summary: Summary) -> None:
+        """One image to its messages."""
         summary.images += 1
-        message = reader.decode(record)
-        header = _header(message.header)
-        stamp = seconds(header.stamp)
         try:
-            image = decode_image(message, record.type)
+            frame = self._frame(camera, record, summary)
         except ImageError as error:
             summary.leave_out(f"not an image: {error}")
             return
-        if camera.stamps.refuse(stamp):
-            summary.leave_out("its stamp is not after that of the image before")
-            return
-        frame = Frame(image, stamp, self._camera_model(camera, image.shape[:2], summary))
-        try:
-            [(result, state)] = self._pipeline.step([frame], [camera.state])
-        except ValueError as error:
-            summary.leave_out(str(error))
-            return
-        camera.state = state
-        summary.answered += 1
-        if result.reset:
-            summary.notes.append(f"tracks of {camera.image_topic} reset at {stamp:.3f} s: {result.reset}")
-        for topic, answer in self._messages(camera, header, frame, result):
-            kind = self._kinds[topic]
-            writer.write(f"{camera.output}/{topic}", serialized(answer, kind), record.time_ns, kind)
+        result = self._session.step({camera.name: frame}, self._poses)
+        for rejection in result.rejected:
+            _leave_out(rejection, summary)
+        output, topics = self._parameters.output, camera.messages.topics(self._parameters.output)
+        if result.merged is not None:
+            kinds = self._merged.topics(output, merged=True)
+            for topic, message in self._merged.of_merged_view(result.merged, output):
+                data = serialized(message, kinds[topic])
+                writer.write(f"{NODE}/output/{topic}", data, record.time_ns, kinds[topic])
+        for one in result.cameras:
+            summary.processed += 1
+            if one.result.reset:
+                summary.note(f"tracks of {camera.image_topic} reset at {frame.stamp:.3f} s: {one.result.reset}")
+            for topic, message in camera.messages.of_camera(one, output):
+                data = serialized(message, topics[topic])
+                writer.write(f"{camera.output}/{topic}", data, record.time_ns, topics[topic])
 
-    def _camera_model(self, camera: _Camera, size: tuple[int, int], summary: Summary) -> Camera | None:
-        if camera.info is None:
-            return None
-        try:
-            return camera_from_info(camera.info, size, self._parameters["camera.rectified"])
-        except CameraInfoError as error:
-            note = f"2D only for {camera.image_topic}: {error}"
-            if note not in summary.notes:
-                summary.notes.append(note)
-            return None
+    def _frame(self, camera: _Camera, record: Record, summary: Summary) -> Frame:
+        message = self._reader.decode(record)
+        image = decode_image(message, record.type)
+        header = FrameHeader(stamp_ns(message.header.stamp), message.header.frame_id)
+        if header.stamp_ns == 0:
+            summary.note(f"images on {camera.image_topic} have a stamp of 0: the time of recording is used instead")
+        stamp = float(message.header.stamp.sec) + float(message.header.stamp.nanosec) * 1e-9 or record.time_ns * 1e-9
+        model = camera.calibration.camera(image.shape[:2], self._parameters.camera.rectified)
+        if camera.calibration.is_known and camera.calibration.problem:
+            summary.note(f"2D only for {camera.image_topic}: {camera.calibration.problem}")
+        return Frame(image, stamp, model, header=header)
 
-    def _messages(self, camera: _Camera, header: Any, frame: Frame, result: FrameResult) -> Iterator[tuple[str, Any]]:
-        """Topic -> message, in the order in which the node publishes them."""
-        tracks, size, parameters = result.tracks, (frame.image.shape[0], frame.image.shape[1]), self._parameters
-        index, boxes = boxes_of(tracks)
-        yield "detections_3d", camera.writer.detections_3d(header, tracks, index, boxes)
-        if parameters["output.publish_detections_2d"]:
-            yield "detections_2d", camera.writer.detections_2d(header, tracks)
-        if parameters["output.publish_tracks"] and self._types is not None:
-            yield "tracks", camera.writer.track_array(header, tracks, index, boxes, size, frame.stamp, result.reset)
-        if parameters["output.publish_markers"]:
-            if result.reset:
-                yield "markers", camera.markers.clear(header)
-            lifetime, trail = parameters["output.marker_lifetime_s"], parameters["output.trail_length"]
-            yield "markers", camera.markers.write(header, tracks, index, boxes, lifetime, trail)
+    def _poses(self, _: str, frame: Frame) -> CameraPoses:
+        assert frame.header is not None and self._transforms is not None
+        return camera_poses(self._transforms.lookup, frame.header, self._session.config.frames)
+
+
+def _leave_out(rejection: Rejection, summary: Summary) -> None:
+    """Counts a frame without a result. What is not the frame's fault ends the replay."""
+    if rejection.error is not None and not isinstance(rejection.error, ValueError):
+        raise rejection.error
+    if rejection.kind == STAMP:
+        summary.leave_out("its stamp is not after that of the image before")
+    elif rejection.kind == POSE:
+        summary.leave_out("no transform at its stamp")
+        if not any(note.startswith("no transform") for note in summary.notes):
+            summary.note(f"no transform for an image of {rejection.frame.stamp:.3f} s: {rejection.reason}")
+    else:
+        summary.leave_out(str(rejection.error))
 
 
 def _repeated(reader: BagReader, topics: Collection[str], passes: int) -> Iterator[tuple[int, Record]]:
@@ -232,19 +308,3 @@ def serialized(message: Any, kind: str) -> bytes:
     """CDR of a ROS message, always the same bytes: rmw leaves in the gaps between fields what was in memory."""
     store = message_types()
     return bytes(store.serialize_cdr(store.deserialize_cdr(serialize_message(message), kind), kind))
-
-
-def _header(recorded: Any) -> Header:
-    header = Header(frame_id=recorded.frame_id)
-    header.stamp.sec, header.stamp.nanosec = int(recorded.stamp.sec), int(recorded.stamp.nanosec)
-    return header
-
-
-def generated_messages() -> Any:
-    """The module centertrack_ros.msg; None when it is not built."""
-    with contextlib.suppress(ImportError):
-        import centertrack_ros.msg as types
-
-        if hasattr(types, "TrackArray"):
-            return types
-    return None

@@ -11,12 +11,13 @@ import numpy as np
 from centertrack_ros.datasets.bag_tracks import TYPE_3D, camera_name, read_tracks
 from centertrack_ros.datasets.bag_writer import TOKEN_TOPIC
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
-from centertrack_ros.io.bag_poses import WORLDS, Poses
+from centertrack_ros.io.bag_transforms import FIXED_FRAMES, pose_in_world, read_transforms
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 from centertrack_ros.tracking.attributes import ATTRIBUTES
 
 OUTPUT = "/centertrack/output"
+_TOLERANCE_NS = 200_000_000  # beyond its first and last stamp a transform holds this long
 _TRACKS = "centertrack_ros/msg/TrackArray"
 
 
@@ -26,14 +27,15 @@ def world_tracks(source: Path, replayed: Path) -> tuple[list[VideoSequence], lis
     A frame is called by the sample's name that `bag from-nuscenes` left in the source, else by its stamp in ns.
     Raises DataError when the source's tf tells no camera's place in the world.
     """
-    poses, tokens, frame_ids = Poses(source), _tokens(source), _frame_ids(replayed)
+    transforms = read_transforms(source, _TOLERANCE_NS)
+    tokens, frame_ids = _tokens(source), _frame_ids(replayed)
     motions = _motions(replayed)
     recordings, notes, lost = [], [], 0
     for camera, recording in read_tracks(replayed, OUTPUT).items():
         frames = []
         for frame in recording:
             stamp = int(frame.token)
-            pose = poses.world(frame_ids[camera], stamp)
+            pose = pose_in_world(transforms, frame_ids[camera], stamp)
             lost += pose is None
             if pose is not None:
                 named = replace(frame, pose=pose, token=tokens.get(stamp, frame.token))
@@ -41,7 +43,7 @@ def world_tracks(source: Path, replayed: Path) -> tuple[list[VideoSequence], lis
         recordings.append(replace(recording, frames=tuple(frames)))
     if lost and not any(one.frames for one in recordings):
         wanted = " or ".join(f"'{frame}'" for frame in set(frame_ids.values()))
-        raise DataError(source, f"nuScenes results need tf from {', '.join(WORLDS)} to {wanted}")
+        raise DataError(source, f"nuScenes results need tf from {', '.join(FIXED_FRAMES)} to {wanted}")
     if lost:
         notes.append(f"{lost} images without a pose in tf, left out of the results")
     if not tokens:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters without a node: their defaults, what a parameter file says, and what the command line says."""
 
 from __future__ import annotations
@@ -8,16 +9,29 @@ from typing import Any
 
 import yaml
 
-from centertrack_ros.ros.parameters import BY_NAME, SPECS
+from centertrack_ros.ros.parameters import BY_NAME, SPECS, NodeParameters, node_parameters
 
 _NODES = ("/**", "centertrack", "/centertrack", "/**/centertrack")
 _OTHER = {"use_sim_time"}  # every node's own
+# How images reach a live node, when it works, and when it warns: a replay processes every image, at once.
+_LIVE_ONLY = ("autostart", "camera.reliability", "camera.queue_depth", "output.tf_timeout_s", "output.trail_s")
 
 
-def load_parameters(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> dict[str, Any]:
-    """A complete set, as the node would have it with `--params-file` and `-p name:=value`; later ones win.
+def load_parameters(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> NodeParameters:
+    """The typed tree of `load_values`."""
+    return node_parameters(load_values(files, assignments))
 
-    Raises ValueError naming the file or the assignment, the parameter and what was expected.
+
+def load_values(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> dict[str, Any]:
+    """A complete set of values, as the node would have it with `--params-file` and `-p name:=value`.
+
+    Args:
+        files: ROS parameter files; later ones win.
+        assignments: `name:=value`, each of which wins over the files.
+
+    Raises:
+        ValueError: Names the file or the assignment, the parameter and what was expected.
+        OSError: A file cannot be read.
     """
     values: dict[str, Any] = {spec.name: spec.default for spec in SPECS}
     for file in files:
@@ -29,6 +43,29 @@ def load_parameters(files: Iterable[Path] = (), assignments: Iterable[str] = ())
             raise ValueError(f"'{assignment}': expected NAME:=VALUE, for instance tracker.motion:=kalman")
         values[name] = _checked(f"'{assignment}'", name, yaml.safe_load(text))
     return {name: values[name] for name in BY_NAME}
+
+
+def require_replayable(parameters: NodeParameters) -> None:
+    """Refuses what would change results and cannot be done without subscribers.
+
+    Raises:
+        ValueError: A parameter asks for it.
+    """
+    if parameters.output.lazy:
+        raise ValueError("output.lazy: a replay has no subscribers to wait for; set it to false")
+
+
+def live_only(parameters: NodeParameters) -> list[str]:
+    """Names of the parameters that are not at their default and have no meaning in a replay."""
+    names = [name for name in BY_NAME if name in _LIVE_ONLY or name.startswith("diagnostics.")]
+    return [name for name in names if _value(parameters, name) != BY_NAME[name].default]
+
+
+def _value(parameters: NodeParameters, name: str) -> Any:
+    value: Any = parameters
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def _content(file: Path) -> Mapping[str, Any]:

@@ -1,23 +1,25 @@
-"""One camera of the node: what it subscribes to, its calibration, its tracks and its counts."""
+# SPDX-License-Identifier: Apache-2.0
+"""One camera of the node: its subscriptions, its calibration, its counts, and what diagnostics tell of it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
+from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
-from centertrack_ros.io.stamps import Loss, StampRules, seconds
+from centertrack_ros.io.stamps import Loss, nanoseconds, seconds
 from centertrack_ros.ros.logs import ThrottledLog
-from centertrack_ros.types import Frame, TrackState
+from centertrack_ros.ros.parameters import NodeParameters
+from centertrack_ros.ros.publishers import CameraPublishers
+from centertrack_ros.types import Frame, FrameHeader
 
 _MAX_FRAME_ID = 1000
 
@@ -40,81 +42,81 @@ class Counts:
             setattr(self, kind, getattr(self, kind) + 1)
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """An image message as it came in; `compressed` tells its type."""
-
-    message: Any
-    compressed: bool
+ImageMessage = Image | CompressedImage
 
 
-class CameraStream:
+class CameraInput:
     """Receives on the executor's thread, decodes on the worker's."""
 
     def __init__(
         self,
         node: Node,
         name: str,
-        parameters: Mapping[str, Any],
+        parameters: Callable[[], NodeParameters],
         log: ThrottledLog,
-        arrived: Callable[[CameraStream, Arrival], None],
+        received: Callable[[str, ImageMessage], None],
     ) -> None:
-        """`name` is '' for an only camera; `arrived` is called with every image message."""
+        """Resolves the topics; `subscribe` starts to listen.
+
+        Args:
+            node: The node.
+            name: Name of the camera; '' for an only one.
+            parameters: Gives the parameters in force.
+            log: For problems.
+            received: Called with the camera's name and every image message.
+        """
         prefix = f"~/input/{name}/" if name else "~/input/"
         self.name = name
         self.image_topic = node.resolve_topic_name(prefix + "image")
         self.compressed_topic = node.resolve_topic_name(prefix + "image/compressed")
         self.info_topic = node.resolve_topic_name(prefix + "camera_info")
         self.counts = Counts()
-        self.state = TrackState()
-        self.reset_requested = False
-        self.calibration = "no camera_info yet"  # '' when good: for diagnostics
+        self.calibration = Calibration()
         self.last_arrival: float | None = None  # time.monotonic()
         self.loss, self.image_bytes = Loss(), 0  # of images on their way; of the last one
-        self._node, self._parameters, self._log, self._arrived = node, parameters, log, arrived
+        self._node, self._parameters, self._log, self._notify = node, parameters, log, received
         self._subscriptions: dict[str, Any] = {}
-        self._info: CameraInfo | None = None
-        self._camera: Camera | None = None
-        self._camera_key: Any = None
-        self._stamps = StampRules()
         self._waiting_since = time.monotonic()
+        camera = parameters().camera
+        self._transport = camera.transport
         self._qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
-            depth=parameters["camera.queue_depth"],
+            depth=camera.queue_depth,
             reliability=ReliabilityPolicy.RELIABLE
-            if parameters["camera.reliability"] == "reliable"
+            if camera.reliability == "reliable"
             else ReliabilityPolicy.BEST_EFFORT,
         )
 
     def subscribe(self) -> None:
-        self.counts, self.state, self._stamps = Counts(), TrackState(), StampRules()
-        self.loss = Loss()
+        """Starts to listen, with all counts at 0."""
+        self.counts, self.loss = Counts(), Loss()
         self.last_arrival, self._waiting_since = None, time.monotonic()
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions["info"] = self._node.create_subscription(
-            CameraInfo, self.info_topic, self._on_info, best_effort
+            CameraInfo, self.info_topic, self.calibration.update, best_effort
         )
-        if self._parameters["camera.transport"] != "compressed":
+        if self._transport != "compressed":
             self._subscriptions["raw"] = self._node.create_subscription(
-                Image, self.image_topic, self._on_image, self._qos
+                Image, self.image_topic, self._received, self._qos
             )
-        if self._parameters["camera.transport"] == "compressed":
+        if self._transport == "compressed":
             self._subscribe_compressed()
         self.choose_transport()
 
     def _subscribe_compressed(self) -> None:
         self._subscriptions["compressed"] = self._node.create_subscription(
-            CompressedImage, self.compressed_topic, self._on_compressed, self._qos
+            CompressedImage, self.compressed_topic, self._received, self._qos
         )
 
     def unsubscribe(self) -> None:
+        """Stops to listen."""
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions = {}
 
     def choose_transport(self) -> None:
         """With transport 'auto': compressed images are taken while nobody publishes raw ones."""
-        if self._parameters["camera.transport"] != "auto" or "raw" not in self._subscriptions:
+        if self._transport != "auto" or "raw" not in self._subscriptions:
             return
         raw = self._node.count_publishers(self.image_topic)
         subscribed = "compressed" in self._subscriptions
@@ -123,73 +125,53 @@ class CameraStream:
         elif raw and subscribed:
             self._node.destroy_subscription(self._subscriptions.pop("compressed"))
 
-    def _on_image(self, message: Image) -> None:
-        self._received(Arrival(message, compressed=False))
-
-    def _on_compressed(self, message: CompressedImage) -> None:
-        self._received(Arrival(message, compressed=True))
-
-    def _received(self, arrival: Arrival) -> None:
+    def _received(self, message: ImageMessage) -> None:
         self.last_arrival = time.monotonic()
-        self.loss.add(seconds(arrival.message.header.stamp))
-        self.image_bytes = len(arrival.message.data)
-        self._arrived(self, arrival)
+        self.loss.add(seconds(message.header.stamp))
+        self.image_bytes = len(message.data)
+        self._notify(self.name, message)
 
-    def _on_info(self, info: CameraInfo) -> None:
-        self._info = info
+    def frame(self, message: ImageMessage, now: float) -> Frame | None:
+        """Decodes a message.
 
-    def frame(self, arrival: Arrival, now: float) -> Frame | None:
-        """The frame in a message, or None if it is not one to track in; the reason is logged and counted.
+        Args:
+            message: The image.
+            now: s on the node's clock, which replaces a stamp of 0.
 
-        now  s on the node's clock, which stands in for a stamp of 0
+        Returns:
+            The frame; None if the message is not an image. The reason is logged and counted.
         """
-        message = arrival.message
-        topic = self.compressed_topic if arrival.compressed else self.image_topic
+        is_compressed = isinstance(message, CompressedImage)
         stamp = seconds(message.header.stamp)
         if stamp == 0.0:
             self._log.warning(f"images on {self.image_topic} have a stamp of 0: the time of arrival is used instead")
             stamp = now
         try:
             _check_frame_id(message.header.frame_id)
-            image = compressed_to_bgr(message) if arrival.compressed else image_to_bgr(message)
+            image = compressed_to_bgr(message) if is_compressed else image_to_bgr(message)
         except ImageError as error:
             self.counts.add("rejected")
+            topic = self.compressed_topic if is_compressed else self.image_topic
             self._log.warning(f"image on {topic} skipped: {error}")
             return None
-        if refusal := self._stamps.refuse(stamp):
-            self.counts.add("dropped")
-            self._log.warning(f"image on {self.image_topic} dropped: {refusal}")
-            return None
-        return Frame(image, stamp, self._camera_of(image.shape[:2]))
-
-    def _camera_of(self, image_size: tuple[int, int]) -> Camera | None:
-        """The camera of an image of this size; None, with the reason in `calibration`, if it is not calibrated."""
-        info, rectified = self._info, self._parameters["camera.rectified"]
-        if info is None:
-            return None
-        key = (image_size, rectified, _content(info))
-        if key != self._camera_key:
-            try:
-                self._camera, self.calibration = camera_from_info(info, image_size, rectified), ""
-            except CameraInfoError as error:
-                self._camera, self.calibration = None, str(error)
-            self._camera_key = key
-        if self.calibration:
-            self._log.warning(f"2D only for {self.image_topic}: {self.calibration}")
-        return self._camera
+        camera = self.calibration.camera(image.shape[:2], self._parameters().camera.rectified)
+        if self.calibration.is_known and self.calibration.problem:
+            self._log.warning(f"2D only for {self.image_topic}: {self.calibration.problem}")
+        header = FrameHeader(nanoseconds(message.header.stamp), message.header.frame_id)
+        return Frame(image, stamp, camera, header=header)
 
     def report_waiting(self) -> None:
         """Logs what does not arrive, and why, once it is overdue."""
-        overdue, now = self._parameters["diagnostics.waiting_s"], time.monotonic()
+        overdue, now = self._parameters().diagnostics.waiting_s, time.monotonic()
         if now - (self.last_arrival or self._waiting_since) >= overdue:
             self._log.warning(self.waiting_for())
-        elif self._info is None and self.last_arrival and now - self._waiting_since >= overdue:
+        elif not self.calibration.is_known and self.last_arrival and now - self._waiting_since >= overdue:
             self._log.warning(f"waiting for camera_info on {self.info_topic}: until then there are no 3D boxes")
 
     def waiting_for(self) -> str:
         """A sentence on the image that does not arrive, naming topic, publishers and incompatible QoS."""
         raw, compressed = [self.image_topic], [self.compressed_topic]
-        topics = {"raw": raw, "compressed": compressed, "auto": raw + compressed}[self._parameters["camera.transport"]]
+        topics = {"raw": raw, "compressed": compressed, "auto": raw + compressed}[self._transport]
         return "waiting for image on " + " or ".join(f"{topic} ({self._publishers(topic)})" for topic in topics)
 
     def _publishers(self, topic: str) -> str:
@@ -207,8 +189,20 @@ def _check_frame_id(frame_id: str) -> None:
         raise ImageError(f"its frame_id has {len(frame_id)} characters; expected at most {_MAX_FRAME_ID}")
 
 
-def _content(info: CameraInfo) -> tuple[Any, ...]:
-    """All of a CameraInfo that the camera depends on, to see whether it changed."""
-    roi = info.roi
-    size = (info.width, info.height, info.binning_x, info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
-    return (*size, info.distortion_model, bytes(info.k), bytes(info.p), bytes(memoryview(info.d)))
+@dataclass
+class CameraPipeline:
+    """One camera from its topics to its results.
+
+    Attributes:
+        input: What it receives.
+        publishers: What it publishes.
+        stages: ms, of the last frame, by name of the stage.
+        last_start: time.perf_counter() at the start of the last frame; 0: there was none.
+        transform_error: Why the last frame could not be published; '' if it was.
+    """
+
+    input: CameraInput
+    publishers: CameraPublishers
+    stages: Mapping[str, float] = field(default_factory=dict)
+    last_start: float = 0.0
+    transform_error: str = ""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from centertrack_ros.ros.processor import Channel
+from centertrack_ros.ros.camera import CameraPipeline
+from centertrack_ros.ros.parameters import DiagnosticsParameters
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 HARDWARE_ID = "centertrack_ros"
@@ -32,17 +33,17 @@ class Health:
 class Diagnostics:
     """Publishes one status for the node and one for each camera."""
 
-    def __init__(self, node: Node, parameters: Mapping[str, Any]) -> None:
-        self._parameters = parameters
-        self._reporter = _reporter(node, parameters["diagnostics.period_s"])
+    def __init__(self, node: Node, limits: Callable[[], DiagnosticsParameters]) -> None:
+        self._limits = limits
+        self._reporter = _reporter(node, limits().period_s)
         self._seen: dict[str, _Seen] = {}
 
-    def publish(self, node: Health, channels: Iterable[Channel]) -> None:
-        """No channels while the node is not active."""
-        self._reporter.publish([node, *(self._camera(channel) for channel in channels)])
+    def publish(self, node: Health, cameras: Iterable[CameraPipeline]) -> None:
+        """No cameras while the node is not active."""
+        self._reporter.publish([node, *(self._camera(camera) for camera in cameras)])
 
-    def _camera(self, channel: Channel) -> Health:
-        stream, now = channel.stream, time.monotonic()
+    def _camera(self, camera: CameraPipeline) -> Health:
+        stream, now = camera.input, time.monotonic()
         counts = stream.counts
         seen = _Seen(now, counts.received, counts.processed, counts.dropped, counts.untransformed)
         before = self._seen.get(stream.name) or seen
@@ -57,38 +58,38 @@ class Diagnostics:
             "input rate (Hz)": f"{(seen.received - before.received) / elapsed:.1f}",
             "output rate (Hz)": f"{rate:.1f}",
             "image age (s)": "never" if age is None else f"{age:.2f}",
-            "pipeline latency (ms)": f"{channel.stages.get('latency', 0.0):.1f}",
-            "processing time (ms)": f"{channel.stages.get('processing', 0.0):.1f}",
-            "network time (ms)": f"{channel.stages.get('network', 0.0):.1f}",
+            "pipeline latency (ms)": f"{camera.stages.get('latency', 0.0):.1f}",
+            "processing time (ms)": f"{camera.stages.get('processing', 0.0):.1f}",
+            "network time (ms)": f"{camera.stages.get('network', 0.0):.1f}",
             "received": counts.received,
             "processed": counts.processed,
             "dropped": counts.dropped,
             "rejected": counts.rejected,
             "TF failures": counts.untransformed,
             "images lost on their way (%)": f"{100 * stream.loss.part:.0f}",
-            "camera_info": stream.calibration or "good",
+            "camera_info": stream.calibration.problem or "good",
         }
-        level, text = self._judge(channel, age, rate, seen.untransformed - before.untransformed)
+        level, text = self._judge(camera, age, rate, seen.untransformed - before.untransformed)
         return Health(level, text or f"{rate:.1f} images per second", values, stream.name or "camera")
 
-    def _judge(self, channel: Channel, age: float | None, rate: float, failures: int) -> tuple[bytes, str]:
+    def _judge(self, camera: CameraPipeline, age: float | None, rate: float, failures: int) -> tuple[bytes, str]:
         """The worst first; no text when all is well."""
-        stream, limits, latency = channel.stream, self._parameters, channel.stages.get("latency", 0.0)
-        if age is None or age > limits["diagnostics.max_age_s"]:
+        stream, limits, latency = camera.input, self._limits(), camera.stages.get("latency", 0.0)
+        if age is None or age > limits.max_age_s:
             return ERROR, stream.waiting_for()
-        if channel.transform_trouble or failures:
-            return (WARN if rate else ERROR), f"no transform: {channel.transform_trouble or 'now and then'}"
-        if latency > limits["diagnostics.max_latency_ms"]:
+        if camera.transform_error or failures:
+            return (WARN if rate else ERROR), f"no transform: {camera.transform_error or 'now and then'}"
+        if latency > limits.max_latency_ms:
             return WARN, f"results are {latency:.0f} ms old"
-        if rate < limits["diagnostics.min_rate_hz"]:
+        if rate < limits.min_rate_hz:
             return WARN, f"only {rate:.1f} images per second"
-        if stream.loss.part > limits["diagnostics.max_loss"]:
+        if stream.loss.part > limits.max_loss:
             return (
                 WARN,
                 f"{100 * stream.loss.part:.0f} % of the images get lost on their way{_remedy(stream.image_bytes)}",
             )
-        if stream.calibration:
-            return WARN, f"2D only: {stream.calibration}"
+        if stream.calibration.problem:
+            return WARN, f"2D only: {stream.calibration.problem}"
         return OK, ""
 
 

@@ -1,82 +1,175 @@
-"""The frames of the 3D outputs: which are asked for, and where an image's camera was in them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Where cameras were at the stamps of their images: by tf2_ros where it is installed, else by the package's buffer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from rclpy.node import Node
-from std_msgs.msg import Header
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
 
 from centertrack_ros.geometry.transform import Transform
+from centertrack_ros.io.transform_buffer import LookupFailure, TransformBuffer, transform_from_message
 from centertrack_ros.ros.logs import ThrottledLog
-from centertrack_ros.ros.transform_listener import TransformSource, lookup, transform_source
+from centertrack_ros.tracking.results import CameraPoses, OutputFrames
+from centertrack_ros.types import FrameHeader
+
+_QOS = QoSProfile(depth=100)
+_STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+# Target frame, source frame, stamp in ns -> the source in the target. Raises LookupFailure.
+Lookup = Callable[[str, str, int], Transform]
 
 
-@dataclass(frozen=True)
-class Goal:
-    """The frames that are asked for; `fixed` is '' when none is known to stand still."""
+def camera_poses(lookup: Lookup, header: FrameHeader, frames: OutputFrames) -> CameraPoses:
+    """Looks up where the camera of an image was.
 
-    target: str
-    fixed: str = ""
+    Args:
+        lookup: Finds a transform.
+        header: The image's: its stamp, and the optical frame of its camera.
+        frames: The target frame, and the fixed frame if there is one.
 
-    @property
-    def common(self) -> str:
-        """The frame in which cameras are compared."""
-        return self.fixed or self.target
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Where the camera was at an image's stamp.
-
-    header     of the 3D outputs: the image's stamp, the target frame or else the image's
-    to_target  optical frame -> target frame;  to_fixed  optical frame -> common frame; None without a target frame
+    Raises:
+        LookupFailure: A transform is not known.
     """
-
-    header: Header
-    to_target: Transform | None = None
-    to_fixed: Transform | None = None
-
-
-def goal_of(values: Mapping[str, Any]) -> Goal | None:
-    """What the parameters ask for; None: the camera's own frame. A fixed frame alone asks for nothing."""
-    target, fixed = values["output.target_frame"].strip("/"), values["output.fixed_frame"].strip("/")
-    return Goal(target, fixed) if target else None
+    to_target = lookup(frames.target, header.frame_id, header.stamp_ns)
+    to_fixed = lookup(frames.fixed, header.frame_id, header.stamp_ns) if frames.fixed else to_target
+    return CameraPoses(to_target, to_fixed)
 
 
-class Frames:
+class FrameTransforms:
     """Asks TF where cameras are. Listens from the first time on that a target frame is set."""
 
-    def __init__(self, node: Node, parameters: Mapping[str, Any], log: ThrottledLog) -> None:
-        self._node, self._parameters, self._log = node, parameters, log
-        self._source: TransformSource | None = None
+    def __init__(self, node: Node, log: ThrottledLog) -> None:
+        self._node, self._log = node, log
+        self._listener: TransformListener | None = None
 
     @property
     def source(self) -> str:
         """What answers: for the log."""
-        return self._source.name if self._source else "none"
+        return self._listener.name if self._listener else "none"
 
-    def prepare(self, values: Mapping[str, Any]) -> None:
-        """Listens to TF if these parameters need it. Raises ValueError when they cannot be had."""
-        if goal_of(values) is not None and self._source is None:
-            self._source = transform_source(self._node, self._log)
+    def prepare(self, frames: OutputFrames) -> None:
+        """Listens to TF if these frames need it.
+
+        Raises:
+            ValueError: Nothing that listens to TF is installed.
+        """
+        if frames.target and self._listener is None:
+            self._listener = _transform_listener(self._node, self._log)
 
     def close(self) -> None:
-        if self._source is not None:
-            self._source.close()
-        self._source = None
+        """Stops to listen."""
+        if self._listener is not None:
+            self._listener.close()
+        self._listener = None
 
-    def goal(self) -> Goal | None:
-        return goal_of(self._parameters) if self._source is not None else None
+    def poses(self, header: FrameHeader, frames: OutputFrames, deadline: float) -> CameraPoses:
+        """Looks up where the camera of an image was, and waits for what the next message may bring.
 
-    def place(self, header: Header, goal: Goal | None, until: float) -> Placed:
-        """Where the camera of this image was. `until`: time.monotonic(), s. Raises LookupFailure."""
-        if goal is None or self._source is None:
-            return Placed(header)
-        to_target = lookup(self._source, goal.target, header.frame_id, header.stamp, until)
-        to_fixed = to_target
-        if goal.fixed:
-            to_fixed = lookup(self._source, goal.fixed, header.frame_id, header.stamp, until)
-        return Placed(Header(stamp=header.stamp, frame_id=goal.target), to_target, to_fixed)
+        Args:
+            header: The image's.
+            frames: The frames that are asked for.
+            deadline: time.monotonic(), s, until which to wait.
+
+        Raises:
+            LookupFailure: A transform is not known by then.
+        """
+        listener = self._listener
+        if listener is None:
+            raise LookupFailure("the node does not listen to TF")
+        return camera_poses(lambda *names: listener.wait_for(*names, deadline), header, frames)
+
+
+class TransformListener(Protocol):
+    """Listens to /tf and /tf_static on the node's executor."""
+
+    name: str
+
+    def wait_for(self, target: str, source: str, stamp_ns: int, deadline: float) -> Transform:
+        """`source` in `target` at a stamp, as soon as it is known. Raises LookupFailure."""
+
+    def close(self) -> None:
+        """Ends the subscriptions."""
+
+
+def _transform_listener(node: Node, log: ThrottledLog) -> TransformListener:
+    """The one that this machine has. Raises ValueError, with a sentence, if it has none."""
+    with contextlib.suppress(ImportError):
+        return _Tf2Listener(node)
+    try:
+        return _BufferListener(node, log)
+    except ImportError:
+        raise ValueError(
+            "output.target_frame needs tf2_ros, or at least tf2_msgs, and neither is installed: "
+            "apt-get install ros-$ROS_DISTRO-tf2-ros"
+        ) from None
+
+
+class _Tf2Listener:
+    name = "tf2_ros"
+
+    def __init__(self, node: Node) -> None:
+        import tf2_ros
+
+        self._tf2 = tf2_ros
+        self._buffer = tf2_ros.Buffer(node=node)
+        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+
+    def wait_for(self, target: str, source: str, stamp_ns: int, deadline: float) -> Transform:
+        stamp = Time(nanoseconds=max(stamp_ns, 0))  # refuses what is negative
+        try:
+            return self._lookup(target, source, stamp)
+        except LookupFailure as failure:
+            remaining = deadline - time.monotonic()
+            if not failure.soon or remaining <= 0.0:
+                raise
+        # tf2 calls back when a transform has arrived with which the look-up succeeds.
+        arrived = threading.Event()
+        future = self._buffer.wait_for_transform_async(target, source, stamp)
+        future.add_done_callback(lambda _: arrived.set())
+        if not arrived.wait(remaining):
+            future.cancel()
+        return self._lookup(target, source, stamp)
+
+    def _lookup(self, target: str, source: str, stamp: Time) -> Transform:
+        try:
+            return transform_from_message(self._buffer.lookup_transform_core(target, source, stamp).transform)
+        except self._tf2.ExtrapolationException as error:
+            raise LookupFailure(_sentence(error), soon="past" not in str(error)) from None
+        except self._tf2.TransformException as error:
+            raise LookupFailure(_sentence(error)) from None
+
+    def close(self) -> None:
+        self._listener.unregister()
+
+
+class _BufferListener:
+    name = "built-in buffer"
+
+    def __init__(self, node: Node, log: ThrottledLog) -> None:
+        from tf2_msgs.msg import TFMessage
+
+        self._node, self._log, self._buffer = node, log, TransformBuffer()
+        self.wait_for = self._buffer.wait_for
+        self._subscriptions = [
+            node.create_subscription(TFMessage, "/tf", lambda m: self._insert(m, False), _QOS),
+            node.create_subscription(TFMessage, "/tf_static", lambda m: self._insert(m, True), _STATIC_QOS),
+        ]
+
+    def _insert(self, message: Any, static: bool) -> None:
+        for problem in self._buffer.insert_message(message, static):
+            self._log.warning(problem)
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

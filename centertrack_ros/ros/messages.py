@@ -6,6 +6,7 @@ output; `results` is never empty; a lost track is in TrackArray only.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,9 +30,8 @@ from vision_msgs.msg import (
 
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
 from centertrack_ros.tracking.attributes import attribute
-from centertrack_ros.tracking.track_boxes import boxes_of as boxes_of
 from centertrack_ros.tracking.track_boxes import headings_measured
-from centertrack_ros.types import STATE_LOST, Tracks
+from centertrack_ros.types import STATE_LOST, FrameHeader, Tracks
 
 _MIN_SIDE = 1e-3  # px
 
@@ -186,6 +186,23 @@ def _set_point_2d(target: Point2D, values: Sequence[float]) -> None:
 def _set_duration(target: Duration, seconds: float) -> None:
     target.sec = int(seconds)
     target.nanosec = int((seconds - target.sec) * 1e9)
+
+
+def header_of(header: FrameHeader) -> Header:
+    """The message of a frame's header, exactly."""
+    message = Header(frame_id=header.frame_id)
+    message.stamp.sec, message.stamp.nanosec = divmod(header.stamp_ns, 1_000_000_000)
+    return message
+
+
+def generated_messages() -> Any:
+    """The module centertrack_ros.msg with this package's own messages; None when it is not built."""
+    with contextlib.suppress(ImportError):
+        import centertrack_ros.msg as types
+
+        if hasattr(types, "TrackArray"):
+            return types
+    return None
 
 
 def label_info(header: Header, class_names: Sequence[str], threshold: float) -> LabelInfo:

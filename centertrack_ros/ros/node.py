@@ -1,11 +1,13 @@
-"""The managed node `centertrack`: camera topics in, tracked objects out. The work is done in the modules beside it."""
+# SPDX-License-Identifier: Apache-2.0
+"""The managed node `centertrack`: image -> frame -> session -> publish. The work is done in the modules beside it."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,19 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from centertrack_ros.ros.camera import Arrival, CameraStream
+from centertrack_ros.geometry.affine import place
+from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
-from centertrack_ros.ros.frames import Frames, goal_of
+from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
-from centertrack_ros.ros.multi_camera import SurroundView, surround_config
-from centertrack_ros.ros.parameters import Parameters, engine_of, names, tracker_config
-from centertrack_ros.ros.processor import Channel, Processor
-from centertrack_ros.ros.publishers import CameraOutputs
+from centertrack_ros.ros.messages import generated_messages
+from centertrack_ros.ros.multi_camera import MergedViewPublishers
+from centertrack_ros.ros.parameters import DeclaredParameters, NodeParameters, engine_of
+from centertrack_ros.ros.publishers import CameraPublishers, Timing
 from centertrack_ros.tracking.pipeline import Pipeline
+from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
+from centertrack_ros.tracking.session import TrackingSession
 from centertrack_ros.types import Frame, TrackState
 
 # How long a deactivation waits for the frame in work. SIGTERM must end the process within 2 s.
@@ -38,18 +43,19 @@ class CenterTrackNode(LifecycleNode):
     def __init__(self, **options: Any) -> None:
         """`options` go to rclpy.node.Node. Raises ValueError or ParameterException for a bad parameter."""
         super().__init__("centertrack", **options)
-        self._processor: Processor | None = None
-        self._view: SurroundView | None = None
-        self._worker: Worker[str, tuple[Channel, Arrival]] | None = None
-        self._channels: list[Channel] = []
-        self._mailbox: Mailbox[str, tuple[Channel, Arrival]] = Mailbox()
+        self._session: TrackingSession | None = None
+        self._merged: MergedViewPublishers | None = None
+        self._worker: Worker[str, ImageMessage] | None = None
+        self._cameras: dict[str, CameraPipeline] = {}
+        self._mailbox: Mailbox[str, ImageMessage] = Mailbox()
+        self._sizes: set[tuple[int, int]] = set()  # (height, width) of network inputs that have been logged
         self._enabled = True
-        self._problem = ""  # why the last transition failed
-        self.parameters = Parameters(self, lambda: self._processor is not None, self._apply)
-        self._log = ThrottledLog(self.get_logger(), lambda: self.parameters["diagnostics.waiting_s"])
-        self._frames = Frames(self, self.parameters, self._log)
-        self._diagnostics = Diagnostics(self, self.parameters)
-        self._message_types = _generated_messages()
+        self._error = ""  # why the last transition failed
+        self._declared = DeclaredParameters(self, lambda: self._session is not None, self._apply)
+        self._log = ThrottledLog(self.get_logger(), lambda: self.parameters.diagnostics.waiting_s)
+        self._transforms = FrameTransforms(self, self._log)
+        self._diagnostics = Diagnostics(self, lambda: self.parameters.diagnostics)
+        self._message_types = generated_messages()
         if self._message_types is None:
             self.get_logger().warning(
                 "the interfaces of centertrack_ros are not built: ~/output/tracks and ~/debug/timing are off "
@@ -57,84 +63,86 @@ class CenterTrackNode(LifecycleNode):
             )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset_tracks", self._on_reset_tracks)
-        # With use_sim_time and no /clock the node's own time stands still: trouble must be told all the same.
+        # With use_sim_time and no /clock the node's own time stands still: problems must be reported all the same.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_WATCH_PERIOD_S, self._watch, clock=steady)
-        self.create_timer(self.parameters["diagnostics.period_s"], self._diagnose, clock=steady)
+        self.create_timer(self.parameters.diagnostics.period_s, self._diagnose, clock=steady)
+
+    @property
+    def parameters(self) -> NodeParameters:
+        """The parameters in force."""
+        return self._declared.current
 
     def autostart(self) -> None:
         """Configures and activates, unless the parameter says that somebody else does."""
-        if self.parameters["autostart"] and self.trigger_configure() == SUCCESS:
+        if self.parameters.autostart and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    # Transitions. An exception in one would be swallowed by rclpy: each tells what is wrong and fails instead.
+    # Transitions. rclpy would swallow an exception in one: each logs what is wrong and fails instead.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the model and offers the topics. Fails, with a sentence, when the model or TF cannot be used."""
         try:
-            problem = "cannot be configured"
-            self._check(self.parameters)
-            self._frames.prepare(self.parameters)
-            problem = "cannot load the model"
-            pipeline = self._load()
-            problem = "cannot offer the topics"
-            self._offer(pipeline)
+            stage = "cannot be configured"
+            _check(self.parameters)
+            self._transforms.prepare(self.parameters.output.frames)
+            stage = "cannot load the model"
+            self._session = self._load()
+            stage = "cannot offer the topics"
+            self._offer(self._session)
         except Exception as error:  # torch, the file system, the driver and ROS each have their own
-            self._problem = f"{problem}: {' '.join(str(error).split())[:600] or type(error).__name__}"
-            self.get_logger().error(self._problem)
+            self._error = f"{stage}: {' '.join(str(error).split())[:600] or type(error).__name__}"
+            self.get_logger().error(self._error)
             self._free()
             return FAILURE
-        self._problem = ""
-        engine, profile = pipeline.engine, pipeline.engine.profile
+        self._error = ""
+        engine, profile = self._session.pipeline.engine, self._session.pipeline.engine.profile
         self.get_logger().info(
             f"model {profile.name} ({len(profile.classes)} classes, {profile.input_width}x{profile.input_height}) "
-            f"on {engine.name}, {getattr(engine, 'device', 'cpu')}"
+            f"on {engine.name}, {_device(engine)}"
         )
-        if self.parameters["output.fixed_frame"] and not self.parameters["output.target_frame"]:
+        output = self.parameters.output
+        if output.fixed_frame and not output.target_frame:
             self.get_logger().warning("output.fixed_frame has no effect without output.target_frame")
-        if goal := self._frames.goal():
-            self.get_logger().info(f"3D outputs in frame '{goal.target}', transforms by {self._frames.source}")
+        if output.frames.target:
+            self.get_logger().info(
+                f"3D outputs in frame '{output.frames.target}', transforms by {self._transforms.source}"
+            )
         return super().on_configure(state)
 
-    def _check(self, values: Mapping[str, Any]) -> None:
-        """Raises ValueError for parameters that do not go together, whatever the model."""
-        tracker_config(values)
-        surround_config(values)
-        cameras = names(values["cameras"])
-        if len(set(cameras)) != len(cameras):
-            raise ValueError(f"each of the cameras needs a name of its own, got {', '.join(cameras)}")
-
-    def _load(self) -> Pipeline:
+    def _load(self) -> TrackingSession:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = engine_of(self.parameters, background=True)
-        pipeline = Pipeline(engine, tracker_config(self.parameters, engine.profile.trained_tracking))
-        _warm_up(pipeline, max(len(names(self.parameters["cameras"])), 1))
-        return pipeline
+        engine = engine_of(self.parameters.model, background=True)
+        session = TrackingSession(engine, self.parameters.session)
+        _warm_up(session.pipeline, len(session.config.cameras))
+        profile = engine.profile
+        self._sizes = {(profile.input_height, profile.input_width)}
+        return session
 
-    def _offer(self, pipeline: Pipeline) -> None:
+    def _offer(self, session: TrackingSession) -> None:
         """The topics of every camera, and of all together."""
-        parameters, types, classes = self.parameters, self._message_types, pipeline.engine.profile.classes
-        cameras = names(parameters["cameras"])
-        for name in cameras or ("",):
-            stream = CameraStream(self, name, parameters, self._log, self._arrived)
-            self._channels.append(Channel(stream, CameraOutputs(self, name, classes, parameters, types)))
-        self._view = SurroundView(self, cameras, classes, parameters, types) if len(cameras) > 1 else None
-        if self._view is not None and self._frames.goal() is None:
-            self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
-        self._processor = Processor(pipeline, parameters, self._now, self._log, self._frames, self._view)
+        types, classes = self._message_types, session.pipeline.engine.profile.classes
+        for name in session.config.cameras:
+            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
+            self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types))
+        if len(self._cameras) > 1:
+            self._merged = MergedViewPublishers(self, classes, types)
+            if not session.config.merges:
+                self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribes, and starts to answer images."""
-        assert self._processor is not None
+        """Subscribes, and starts to track."""
+        assert self._session is not None
         result = super().on_activate(state)
-        self._worker = Worker(self._mailbox, self._processor.process)
-        for channel in self._channels:
-            channel.outputs.publish_labels(self._processor.pipeline.thresholds.track)
-            channel.stream.subscribe()
+        self._session.reset("the node was activated")
+        self._worker = Worker(self._mailbox, self._process)
+        for camera in self._cameras.values():
+            camera.publishers.publish_labels(self._session.pipeline.thresholds.track)
+            camera.input.subscribe()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops to listen and to publish; the model stays."""
+        """Stops to listen and to publish; the model stays loaded."""
         self.stop()
         return super().on_deactivate(state)
 
@@ -144,45 +152,158 @@ class CenterTrackNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops, and frees the model."""
         self.stop()
         self._free()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured, from where all can be tried again."""
+        """Goes back to unconfigured, from where everything can be tried again."""
         self.stop()
         self._free()
         return SUCCESS
 
     def stop(self) -> None:
         """Ends the work on images; safe in every state."""
-        for channel in self._channels:
-            channel.stream.unsubscribe()
+        for camera in self._cameras.values():
+            camera.input.unsubscribe()
         if self._worker is not None and not self._worker.stop(_STOP_S):
             self.get_logger().warning(f"the frame in work was given up after {_STOP_S:g} s")
         self._worker = None
         self._mailbox.take(0.0)
 
     def _free(self) -> None:
-        for channel in self._channels:
-            channel.outputs.destroy()
-        if self._view is not None:
-            self._view.destroy()
-        self._frames.close()
-        self._channels, self._processor, self._view = [], None, None
+        for camera in self._cameras.values():
+            camera.publishers.destroy()
+        if self._merged is not None:
+            self._merged.destroy()
+        self._transforms.close()
+        self._cameras, self._session, self._merged = {}, None, None
         gc.collect()
         if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    # Callbacks
+    # The way of an image
 
-    def _arrived(self, stream: CameraStream, arrival: Arrival) -> None:
-        channel = next((c for c in self._channels if c.stream is stream), None)
-        if channel is None or not self._enabled:
+    def _received(self, name: str, message: ImageMessage) -> None:
+        """On the executor's thread: the newest image of each camera waits for the worker."""
+        camera = self._cameras.get(name)
+        if camera is None or not self._enabled:
             return
-        stream.counts.add("received")
-        if self._mailbox.put(stream.name, (channel, arrival)):
-            stream.counts.add("dropped")
+        camera.input.counts.add("received")
+        if self._mailbox.put(name, message):
+            camera.input.counts.add("dropped")
+
+    def _process(self, waiting: Mapping[str, ImageMessage]) -> None:
+        """On the worker's thread: images of whichever cameras to results. A failure costs its own frame only."""
+        session, parameters, start = self._session, self.parameters, time.perf_counter()
+        if session is None:
+            return
+        deadline = time.monotonic() + parameters.output.tf_timeout_s
+        frames: dict[str, Frame] = {}
+        decoded: dict[str, tuple[float, float]] = {}  # ms: decoding, age of the image at its start
+        for name, message in waiting.items():
+            begin, now = time.perf_counter(), self._now()
+            if (frame := self._decode(name, message, now)) is not None:
+                frames[name] = frame
+                decoded[name] = ((time.perf_counter() - begin) * 1e3, (now - frame.stamp) * 1e3)
+        self._log_new_sizes(session, frames)
+
+        def poses(_: str, frame: Frame) -> CameraPoses:
+            assert frame.header is not None
+            return self._transforms.poses(frame.header, session.config.frames, deadline)
+
+        result = session.step(frames, poses)
+        for rejection in result.rejected:
+            self._report(rejection)
+        if result.merged is not None and self._merged is not None:
+            self._guard(self._merged.publish, result.merged, parameters.output)
+        for one in result.cameras:
+            self._guard(self._publish, one, parameters, start, decoded[one.camera])
+
+    def _decode(self, name: str, message: ImageMessage, now: float) -> Frame | None:
+        """The frame in a message; None, counted, if there is none or nobody wants one."""
+        camera = self._cameras[name]
+        if self.parameters.output.lazy and not self._has_subscribers(camera):
+            camera.input.counts.add("dropped")
+            return None
+        try:
+            return camera.input.frame(message, now)
+        except Exception as error:  # the counts must add up whatever happens
+            camera.input.counts.add("rejected")
+            self._log.error(f"a frame failed: {type(error).__name__}: {error}")
+            return None
+
+    def _has_subscribers(self, camera: CameraPipeline) -> bool:
+        return camera.publishers.has_subscribers() or (self._merged is not None and self._merged.has_subscribers())
+
+    def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Runs the action; logs what it raises."""
+        try:
+            action(*arguments)
+        except Exception as error:  # the node must outlive whatever an image or a device does
+            self._log.error(f"a frame failed: {type(error).__name__}: {error}")
+
+    def _report(self, rejection: Rejection) -> None:
+        """Counts and logs a frame without a result."""
+        camera = self._cameras[rejection.camera]
+        counts, topic = camera.input.counts, camera.input.image_topic
+        if rejection.kind == STAMP:
+            counts.add("dropped")
+            self._log.warning(f"image on {topic} dropped: {rejection.reason}")
+        elif rejection.kind == POSE:
+            counts.add("dropped")
+            counts.add("untransformed")
+            camera.transform_error = rejection.reason
+            self._log.warning(f"image on {topic} dropped, no transform: {rejection.reason}")
+        else:
+            counts.add("rejected")
+            self._log.error(f"a frame failed: {rejection.reason}")
+
+    def _publish(
+        self, result: CameraResult, parameters: NodeParameters, start: float, decoded: tuple[float, float]
+    ) -> None:
+        """Publishes the result of one camera, and how long it took.
+
+        start: time.perf_counter(), s, of the whole step; decoded: ms of decoding, and age of the image before it, ms
+        """
+        camera, publish_start = self._cameras[result.camera], time.perf_counter()
+        counts = camera.input.counts
+        camera.transform_error = ""
+        counts.add("processed")
+        if result.result.reset:
+            self._log.warning(f"tracks of {camera.input.image_topic} reset: {result.result.reset}")
+        camera.publishers.publish(result, parameters.output)
+        end = time.perf_counter()
+        camera.stages = {
+            "decode": decoded[0],
+            **result.result.timing_ms,
+            "publish": (end - publish_start) * 1e3,
+            "processing": (end - start) * 1e3,
+            "latency": (self._now() - result.frame.stamp) * 1e3,
+            "image_age": decoded[1],
+            "cyclic": (start - camera.last_start) * 1e3 if camera.last_start else 0.0,
+        }
+        camera.last_start = start
+        timing = Timing(camera.stages, counts.received, counts.processed, counts.dropped)
+        camera.publishers.publish_timing(result.image_header, timing)
+
+    def _log_new_sizes(self, session: TrackingSession, frames: Mapping[str, Frame]) -> None:
+        """Some engines prepare themselves for each size of their input: that is why its first frame takes longer."""
+        profile = session.pipeline.engine.profile
+        for frame in frames.values():
+            height, width = frame.image.shape[:2]
+            size = place(
+                (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
+            ).input_size
+            if size not in self._sizes:
+                self._sizes.add(size)
+                self._log.info(
+                    f"images of {width}x{height} px need a network input of {size[1]}x{size[0]} px: "
+                    "the first one may take longer"
+                )
+
+    # Services, parameters, timers
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = bool(request.data)
@@ -190,69 +311,60 @@ class CenterTrackNode(LifecycleNode):
         return response
 
     def _on_reset_tracks(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._begin_anew()
-        response.success = bool(self._channels)
-        response.message = "tracks begin anew with the next image" if self._channels else "the node is not configured"
+        if self._session is None:
+            response.success, response.message = False, "the node is not configured"
+            return response
+        self._session.reset("requested by ~/reset_tracks")
+        response.success, response.message = True, "tracks are reset before the next image"
         return response
 
-    def _begin_anew(self) -> None:
-        for channel in self._channels:
-            channel.stream.reset_requested = True
-        if self._view is not None:
-            self._view.reset_requested = True
-
-    def _apply(self, values: Mapping[str, Any]) -> None:
+    def _apply(self, parameters: NodeParameters) -> None:
         """Puts new parameters in force; raises ValueError when the model cannot do what they ask for."""
-        self._check(values)
-        if self._processor is None:
+        _check(parameters)
+        if self._session is None:
             return
-        engine = self._processor.pipeline.engine
-        config = tracker_config(values, engine.profile.trained_tracking)
-        self._frames.prepare(values)
-        if self._view is not None and (goal_of(values) is None) != (self._frames.goal() is None):
-            self._begin_anew()  # ids of single cameras and ids around the vehicle are counted apart
-        if config != self._processor.pipeline.config:
-            self._processor.pipeline = Pipeline(engine, config)
+        self._transforms.prepare(parameters.output.frames)
+        self._session.configure(replace(parameters.session, cameras=self._session.config.cameras))
 
     def _watch(self) -> None:
         if self._worker is None:
             return
-        for channel in self._channels:
-            channel.stream.choose_transport()
+        for camera in self._cameras.values():
+            camera.input.choose_transport()
             if self._enabled:
-                channel.stream.report_waiting()
+                camera.input.report_waiting()
 
     def _diagnose(self) -> None:
-        if self._processor is None:
-            problem = self._problem or "waiting to be configured"
-            self._diagnostics.publish(Health(ERROR if self._problem else WARN, problem, {}), ())
+        if self._session is None:
+            text = self._error or "waiting to be configured"
+            self._diagnostics.publish(Health(ERROR if self._error else WARN, text, {}), ())
             return
-        engine = self._processor.pipeline.engine
+        engine = self._session.pipeline.engine
         values = {
             "model": engine.profile.name,
             "engine": engine.name,
-            "device": getattr(engine, "device", "cpu"),
-            **memory_of_device(str(getattr(engine, "device", "cpu"))),
-            "transforms": self._frames.source,
+            "device": _device(engine),
+            **memory_of_device(_device(engine)),
+            "transforms": self._transforms.source,
             "last error": self._log.last_error or "none",
             "last trouble": self._log.last_text or "none",
         }
         level, text = (
             (OK, "tracking") if self._worker and self._enabled else (WARN, "disabled" if self._worker else "inactive")
         )
-        self._diagnostics.publish(Health(level, text, values), self._channels if self._worker else ())
+        self._diagnostics.publish(Health(level, text, values), self._cameras.values() if self._worker else ())
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
 
 
-def _generated_messages() -> Any:
-    with contextlib.suppress(ImportError):
-        import centertrack_ros.msg as types
+def _check(parameters: NodeParameters) -> None:
+    """Raises ValueError for parameters that do not go together, whatever the model."""
+    _ = parameters.session
 
-        if hasattr(types, "TrackArray"):
-            return types
-    return None
+
+def _device(engine: Any) -> str:
+    return str(getattr(engine, "device", "cpu"))
 
 
 def _warm_up(pipeline: Pipeline, images: int) -> None:
@@ -263,6 +375,6 @@ def _warm_up(pipeline: Pipeline, images: int) -> None:
     # Where the input follows the image's shape an engine prepares itself for each new one: those that cameras have.
     shapes = ((480, 640), (360, 640), (400, 640)) if profile.resize == "keep_aspect" else ()
     for shape in shapes or ((profile.input_height, profile.input_width),):
-        picture = np.zeros((*shape, 3), np.uint8)
+        image = np.zeros((*shape, 3), np.uint8)
         for count in sorted({1, images}):
-            pipeline.step([Frame(picture, 0.0)] * count, [TrackState()] * count)
+            pipeline.step([Frame(image, 0.0)] * count, [TrackState()] * count)

@@ -1,13 +1,15 @@
-"""Every parameter of the node in one table: type, range, meaning, and when it may change.
+# SPDX-License-Identifier: Apache-2.0
+"""Every parameter of the node: declared in one table, given to the rest of the package as one frozen, typed tree.
 
-The defaults are sound for the embedded model; the presets in config/ are for the official ones.
+`SPECS` holds type, range, meaning and when a parameter may change; `node_parameters` makes `NodeParameters` of values.
+Defaults of tracking are those of `TrackerConfig`; the presets in config/ are for the official weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -17,12 +19,115 @@ from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ASSOCIATION_POINTS
 from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
+from centertrack_ros.tracking.multi_camera.records import SurroundConfig as MultiCameraConfig
+from centertrack_ros.tracking.results import OutputFrames
+from centertrack_ros.tracking.session import SessionConfig
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
 READ_ONLY = "read_only"  # only at start
 
 Value = bool | int | float | str | list[str]
+Group = TypeVar("Group")
+
+
+@dataclass(frozen=True)
+class ModelParameters:
+    """`model.*`: which network, and what runs it. Sizes in px; 0: as the weights say."""
+
+    weights: str
+    engine: str
+    device: str
+    input_width: int
+    input_height: int
+    threads: int
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(width, height) px of the network's input; None: as the weights say.
+
+        Raises:
+            ValueError: Only one of both is given.
+        """
+        if bool(self.input_width) != bool(self.input_height):
+            raise ValueError(
+                f"model.input_width and model.input_height go together; got {self.input_width} and {self.input_height}"
+            )
+        return (self.input_width, self.input_height) if self.input_width else None
+
+
+@dataclass(frozen=True)
+class CameraParameters:
+    """`camera.*`: how images are received, and which matrix of camera_info holds."""
+
+    transport: str
+    reliability: str
+    queue_depth: int
+    rectified: bool
+
+
+@dataclass(frozen=True)
+class OutputParameters:
+    """`output.*` without `output.lift`, which is a setting of the tracker. Times in s."""
+
+    target_frame: str
+    fixed_frame: str
+    tf_timeout_s: float
+    publish_detections_2d: bool
+    publish_tracks: bool
+    publish_markers: bool
+    marker_lifetime_s: float
+    trail_length: int
+    trail_s: float
+    lazy: bool
+
+    @property
+    def frames(self) -> OutputFrames:
+        """The frames of the 3D outputs. A fixed frame without a target frame has no effect."""
+        target, fixed = self.target_frame.strip("/"), self.fixed_frame.strip("/")
+        return OutputFrames(target, fixed) if target else OutputFrames()
+
+
+@dataclass(frozen=True)
+class DiagnosticsParameters:
+    """`diagnostics.*`: the limits from which /diagnostics warns."""
+
+    period_s: float
+    waiting_s: float
+    min_rate_hz: float
+    max_latency_ms: float
+    max_loss: float
+    max_age_s: float
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """A complete and valid set of parameters.
+
+    Attributes:
+        autostart: The node configures and activates itself.
+        cameras: Names of the cameras; empty: one without a name.
+        model: Which network, and what runs it.
+        tracker: `detector.*`, `tracker.*` and `output.lift`.
+        camera: How images are received.
+        multi_camera: `surround.*`, with what it takes from other parameters.
+        output: What is published, and in which frames.
+        diagnostics: Limits for /diagnostics.
+    """
+
+    autostart: bool
+    cameras: tuple[str, ...]
+    model: ModelParameters
+    tracker: TrackerConfig
+    camera: CameraParameters
+    multi_camera: MultiCameraConfig
+    output: OutputParameters
+    diagnostics: DiagnosticsParameters
+
+    @property
+    def session(self) -> SessionConfig:
+        """What a tracking session takes of them. Raises ValueError when two cameras have one name."""
+        return SessionConfig(self.cameras or ("",), self.tracker, self.multi_camera, self.output.frames)
 
 
 @dataclass(frozen=True)
@@ -39,6 +144,7 @@ class Spec:
     field: str = ""
 
     def descriptor(self) -> ParameterDescriptor:
+        """The declaration for ROS."""
         when = {
             LIVE: "",
             UNCONFIGURED: " Changes only while the node is unconfigured.",
@@ -65,16 +171,20 @@ class Spec:
         return ""
 
 
-_AS_WEIGHTS = " Negative: the value that belongs to the weights."
+_TRACKER_DEFAULTS = TrackerConfig()
 
 
 def _score(name: str, text: str) -> Spec:
-    return Spec(name, -1.0, text + _AS_WEIGHTS, -1.0, 1.0, field=name.split(".")[1])
+    text += " Negative: the value that belongs to the weights."
+    return Spec(name, -1.0, text, -1.0, 1.0, field=name.split(".")[1])
 
 
-def _tracking(name: str, default: Value, text: str, *limits: Any, choices: tuple[str, ...] = ()) -> Spec:
-    """A parameter that is called as the field of TrackerConfig that it sets."""
-    return Spec(name, default, text, *limits, choices=choices, field=name.split(".")[1])
+def _tracking(name: str, text: str, *limits: Any, choices: tuple[str, ...] = ()) -> Spec:
+    """A parameter with the name and the default of the field of TrackerConfig that it sets."""
+    field = name.split(".")[1]
+    default = getattr(_TRACKER_DEFAULTS, field)
+    return Spec(name, list(default) or [""] if isinstance(default, tuple) else default, text, *limits, choices=choices,
+                field=field)  # fmt: skip
 
 
 _MODEL = (
@@ -91,51 +201,43 @@ _MODEL = (
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
 )
 _DETECTOR = (
-    _tracking("detector.classes", [""], "Names of the classes that are kept; empty: all that the model knows."),
+    _tracking("detector.classes", "Names of the classes that are kept; empty: all that the model knows."),
     _score("detector.out_threshold", "A detection with a lower score is not decoded."),
-    _tracking(
-        "detector.duplicate_iou", 0.7, "The weaker of two detections that overlap more goes; 1: both stay.", 0.0, 1.0
-    ),
-    _tracking("detector.depth_scale", 1.0, "Factor on every depth that the network gives.", 0.01, 100.0),
-    _tracking("detector.depth_sigma", 0.1, "Relative standard deviation of depths, for covariances.", 0.0, 1.0),
-    _tracking(
-        "detector.correct_focal_length", True, "Correct depths by the camera's focal length over the trained one."
-    ),
-    _tracking("detector.default_focal_length", 0.0, "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
+    _tracking("detector.duplicate_iou", "The weaker of two detections that overlap more goes; 1: both stay.", 0.0, 1.0),
+    _tracking("detector.depth_scale", "Factor on every depth that the network gives.", 0.01, 100.0),
+    _tracking("detector.depth_sigma", "Relative standard deviation of depths, for covariances.", 0.0, 1.0),
+    _tracking("detector.correct_focal_length", "Correct depths by the camera's focal length over the trained one."),
+    _tracking("detector.default_focal_length", "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
 )
 _TRACKER = (
-    _score("tracker.track_threshold", "A track goes on with a detection above this score."),
+    _score("tracker.track_threshold", "A track continues with a detection above this score."),
     _score("tracker.new_threshold", "An unmatched detection above this score starts a track."),
     _score("tracker.pre_threshold", "A track above this score is drawn into the prior heatmap."),
-    _tracking("tracker.association", "hungarian", "How detections and tracks are matched.", choices=ASSOCIATIONS),
-    _tracking("tracker.cost", "distance", "What is small between a detection and its track.", choices=COSTS),
-    _tracking("tracker.gate_scale", 1.0, "Factor on the area that a squared distance may reach.", 0.01, 100.0),
-    _tracking("tracker.min_iou", 0.0, "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
-    _tracking(
-        "tracker.max_size_ratio", 2.0, "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0
-    ),
-    _tracking("tracker.live_first", False, "Lost tracks get only what no live track has taken."),
-    _tracking("tracker.max_age", -1, "Frames that a track lives without a detection, plus 1; -1: none.", -1, 1000),
-    _tracking("tracker.rebirth", 2.0, "Seconds within which a lost track may be found again; 0: off.", 0.0, 60.0),
-    _tracking("tracker.min_hits", 1, "A track is reported from its n-th match on.", 1, 100),
-    _tracking("tracker.max_gap_s", 1.0, "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
+    _tracking("tracker.association", "How detections and tracks are matched.", choices=ASSOCIATIONS),
+    _tracking("tracker.cost", "What is small between a detection and its track.", choices=COSTS),
+    _tracking("tracker.gate_scale", "Factor on the area that a squared distance may reach.", 0.01, 100.0),
+    _tracking("tracker.min_iou", "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
+    _tracking("tracker.max_size_ratio", "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0),
+    _tracking("tracker.live_first", "Lost tracks get only what no live track has taken."),
+    _tracking("tracker.max_age", "Frames that a track lives without a detection, plus 1; -1: none.", -1, 1000),
+    _tracking("tracker.rebirth", "Seconds within which a lost track may be found again; 0: off.", 0.0, 60.0),
+    _tracking("tracker.min_hits", "A track is reported from its n-th match on.", 1, 100),
+    _tracking("tracker.max_gap_s", "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
     _tracking(
         "tracker.motion",
-        "auto",
-        "Where a track is expected; auto: as the network says if it has learnt to, else by a Kalman filter.",
-        choices=("auto", *MOTIONS),
+        "Where a track is expected; auto: by the network if its displacement is trained, else by a Kalman filter.",
+        choices=MOTIONS,
     ),
     _tracking(
         "tracker.association_point",
-        "auto",
         "What moves by the displacement: the peak or amodal centre (official) or the box's middle; auto: as trained.",
         choices=("auto", *ASSOCIATION_POINTS),
     ),
-    _tracking("tracker.velocity_smoothing", 0.5, "Weight of the newest measurement in image velocities.", 0.0, 1.0),
-    _tracking("tracker.propagate_lost", False, "Lost tracks move on with their last image velocity."),
-    _tracking("tracker.frame_period_s", 0.0, "Time step that displacements were learnt for; 0: not scaled.", 0.0, 60.0),
-    _tracking("tracker.zero_tracking", False, "Ignore the displacement that the network predicts."),
-    _tracking("tracker.zero_prior_heatmap", False, "Give the network an empty prior heatmap."),
+    _tracking("tracker.velocity_smoothing", "Weight of the newest measurement in image velocities.", 0.0, 1.0),
+    _tracking("tracker.propagate_lost", "Lost tracks coast with their last image velocity."),
+    _tracking("tracker.frame_period_s", "Time step that displacements were learnt for; 0: not scaled.", 0.0, 60.0),
+    _tracking("tracker.zero_tracking", "Ignore the displacement that the network predicts."),
+    _tracking("tracker.zero_prior_heatmap", "Give the network an empty prior heatmap."),
 )
 _CAMERA = (
     Spec("camera.transport", "auto", "Which image topic is read; auto: the one that is published.",
@@ -156,21 +258,21 @@ _SURROUND = (
 )  # fmt: skip
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
-    Spec("output.fixed_frame", "", "TF frame that stands still while the vehicle moves, such as odom, for ids across "
-         "cameras and for velocities; empty: the target frame."),
+    Spec("output.fixed_frame", "", "Fixed (world) TF frame, such as odom, for ids across cameras and for velocities; "
+         "empty: the target frame."),
     Spec("output.tf_timeout_s", 0.1, "How long after an image is taken up its transform may arrive.", 0.0, 1.0),
-    _tracking("output.lift", "auto", "Whence 3D boxes: model heads, usual size of a class, or none.", choices=LIFTS),
+    _tracking("output.lift", "Source of 3D boxes: model heads, usual size of a class, or none.", choices=LIFTS),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
     Spec("output.publish_markers", True, "Publish ~/output/markers."),
     Spec("output.marker_lifetime_s", 0.5, "RViz removes a marker that was not renewed for this long.", 0.0, 3600.0),
     Spec("output.trail_length", 30, "Points in the trail behind a track, in the markers; 0: none.", 0, 1000),
     Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
-    Spec("output.lazy", False, "Rest while nobody subscribes; tracks then start anew with the first subscriber."),
+    Spec("output.lazy", False, "Process no image while nobody subscribes; tracks then restart with the first subscriber."),
 )  # fmt: skip
 _DIAGNOSTICS = (
     Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0, change=UNCONFIGURED),
-    Spec("diagnostics.waiting_s", 5.0, "Between two log lines about the same trouble.", 0.1, 3600.0),
+    Spec("diagnostics.waiting_s", 5.0, "Between two log lines about the same problem.", 0.1, 3600.0),
     Spec("diagnostics.min_rate_hz", 0.0, "WARN when a camera answers fewer images per second; 0: never.", 0.0, 1000.0),
     Spec("diagnostics.max_latency_ms", 500.0, "WARN when results are older when they are published.", 0.0, 1e6),
     Spec("diagnostics.max_loss", 0.3, "WARN when a larger part of a camera's images never arrives, as gaps in their "
@@ -192,16 +294,92 @@ SPECS: tuple[Spec, ...] = (
 BY_NAME = {spec.name: spec for spec in SPECS}
 
 
-class Parameters(Mapping[str, Any]):
-    """The node's parameters, always a complete and valid set; reading one is reading a dictionary."""
+def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
+    """The typed tree of a complete set of values.
 
-    def __init__(self, node: Node, configured: Callable[[], bool], apply: Callable[[Mapping[str, Any]], None]) -> None:
+    Args:
+        values: Name of a parameter -> its value, for every one of `SPECS`.
+
+    Raises:
+        ValueError: The values contradict each other.
+    """
+    output = _group(OutputParameters, "output", values)
+    tracker = tracker_config(values)
+    return NodeParameters(
+        autostart=bool(values["autostart"]),
+        cameras=names(values["cameras"]),  # type: ignore[arg-type]
+        model=_group(ModelParameters, "model", values),
+        tracker=tracker,
+        camera=_group(CameraParameters, "camera", values),
+        multi_camera=MultiCameraConfig(
+            cross_camera=bool(values["surround.cross_camera_ids"]),
+            window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]
+            hold_s=float(values["surround.hold_s"]),  # type: ignore[arg-type]
+            depth_sigma=tracker.depth_sigma,
+            measured_velocities=bool(output.frames.fixed),  # relative to a moving frame they would mislead
+        ),
+        output=output,
+        diagnostics=_group(DiagnosticsParameters, "diagnostics", values),
+    )
+
+
+def _group(kind: type[Group], prefix: str, values: Mapping[str, Value]) -> Group:
+    return kind(**{field.name: values[f"{prefix}.{field.name}"] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def tracker_config(values: Mapping[str, Value]) -> TrackerConfig:
+    """The values of the parameters that set fields of TrackerConfig.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    chosen: dict[str, Any] = {spec.field: values[spec.name] for spec in SPECS if spec.field}
+    chosen["classes"] = names(chosen["classes"])
+    for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
+        chosen[name] = None if chosen[name] < 0.0 else chosen[name]
+    return TrackerConfig(**chosen)
+
+
+def names(value: Iterable[str]) -> tuple[str, ...]:
+    """A list of names without the empty one: ROS cannot tell the type of an empty list, so [''] stands for none."""
+    return tuple(name for name in value if name)
+
+
+def engine_of(model: ModelParameters, background: bool = False) -> Engine:
+    """Loads the network that `model.*` asks for.
+
+    Args:
+        model: The parameters.
+        background: As in `load_engine`.
+
+    Raises:
+        ValueError: A parameter does not fit the model.
+        OSError: The weights cannot be read.
+        RuntimeError: The device cannot be used.
+    """
+    size = model.input_size
+    engine = load_engine(
+        model.weights, engine=model.engine, device=model.device, threads=model.threads or None, background=background
+    )
+    if size:
+        engine.profile = replace(engine.profile, input_width=size[0], input_height=size[1], resize="fixed")
+    return engine
+
+
+class DeclaredParameters:
+    """The parameters of a running node; `current` is always a complete and valid set."""
+
+    def __init__(self, node: Node, configured: Callable[[], bool], apply: Callable[[NodeParameters], None]) -> None:
         """Declares everything.
 
-        configured  tells whether the node is past its unconfigured state
-        apply       gets the new set before it is in force, and raises ValueError to refuse it
-        Raises rclpy.exceptions.ParameterException for a start value of a wrong type or out of range, and ValueError
-        for a wrong choice.
+        Args:
+            node: The node.
+            configured: Tells whether the node is past its unconfigured state.
+            apply: Gets the new set before it is in force, and raises ValueError to reject it.
+
+        Raises:
+            rclpy.exceptions.ParameterException: A start value has a wrong type or is out of range.
+            ValueError: A start value is not among the choices, or two contradict each other.
         """
         self._configured, self._apply = configured, apply
         self._values: dict[str, Any] = {}
@@ -210,16 +388,8 @@ class Parameters(Mapping[str, Any]):
             if problem := spec.problem(value):
                 raise ValueError(problem)
             self._values[spec.name] = value
+        self.current = node_parameters(self._values)
         node.add_on_set_parameters_callback(self._on_set)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
 
     def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         new = {p.name: p.value for p in parameters if p.name in BY_NAME}
@@ -232,47 +402,9 @@ class Parameters(Mapping[str, Any]):
                         f"{name} cannot change while the node is configured: deactivate and clean it up first"
                     )
             values = {**self._values, **new}
-            self._apply(values)
+            current = node_parameters(values)
+            self._apply(current)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._values = values
+        self._values, self.current = values, current
         return SetParametersResult(successful=True)
-
-
-def names(value: Iterable[str]) -> tuple[str, ...]:
-    """A list of names without the empty one: ROS cannot tell the type of an empty list, so [''] stands for none."""
-    return tuple(name for name in value if name)
-
-
-def engine_of(values: Mapping[str, Any], background: bool = False) -> Engine:
-    """The network that the parameters `model.*` ask for. Raises ValueError, OSError or RuntimeError with a sentence.
-
-    background  as in `load_engine`
-    """
-    engine = load_engine(
-        values["model.weights"],
-        engine=values["model.engine"],
-        device=values["model.device"],
-        threads=values["model.threads"] or None,
-        background=background,
-    )
-    width, height = values["model.input_width"], values["model.input_height"]
-    if bool(width) != bool(height):
-        raise ValueError(f"model.input_width and model.input_height go together; got {width} and {height}")
-    if width:
-        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
-    return engine
-
-
-def tracker_config(values: Mapping[str, Any], trained_tracking: bool = True) -> TrackerConfig:
-    """What the parameters say about tracking with a model. Raises ValueError.
-
-    trained_tracking  whether the model's displacement means something: decides `tracker.motion: auto`
-    """
-    fields = {spec.field: values[spec.name] for spec in SPECS if spec.field}
-    fields["classes"] = names(fields["classes"])
-    if fields["motion"] == "auto":
-        fields["motion"] = "network" if trained_tracking else "kalman"
-    for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
-        fields[name] = None if fields[name] < 0.0 else fields[name]
-    return TrackerConfig(**fields)

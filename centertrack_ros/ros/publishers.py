@@ -1,9 +1,10 @@
-"""What the node publishes for one camera."""
+# SPDX-License-Identifier: Apache-2.0
+"""From results to messages, the one way for the node and the replay; and the publishers of one camera."""
 
 from __future__ import annotations
 
 import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +18,105 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from centertrack_ros.geometry import gaussian
-from centertrack_ros.ros.frames import Placed
+from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
 from centertrack_ros.ros.markers import MarkerWriter
-from centertrack_ros.ros.messages import MessageWriter, label_info
+from centertrack_ros.ros.messages import MessageWriter, header_of, label_info
+from centertrack_ros.ros.parameters import OutputParameters
+from centertrack_ros.tracking.results import CameraResult, MergedResult
 from centertrack_ros.tracking.track_boxes import boxes_of
-from centertrack_ros.types import Frame, FrameResult
+from centertrack_ros.types import FrameHeader, Tracks
 from centertrack_ros.visualization import drawing
 
 _QOS = QoSProfile(depth=5)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+DETECTIONS_3D, DETECTIONS_2D, TRACKS, MARKERS = "detections_3d", "detections_2d", "tracks", "markers"
+
+
+def everything(_: str) -> bool:
+    """Every topic has subscribers: a recording wants all."""
+    return True
+
+
+class ResultMessages:
+    """Writes the messages of one camera, or of the merged view, in the order in which they are published.
+
+    A message holds until the next one is asked for: publish or serialise it at once.
+    """
+
+    def __init__(self, class_names: Sequence[str], track_types: Any) -> None:
+        """Starts with no markers on the screen.
+
+        Args:
+            class_names: Of the model.
+            track_types: The generated module centertrack_ros.msg; None if it is not built: no track arrays then.
+        """
+        self._writer, self._markers = MessageWriter(class_names, track_types), MarkerWriter(class_names)
+        self._has_tracks = track_types is not None
+        self._marker_frame = ""
+
+    def topics(self, output: OutputParameters, merged: bool = False) -> dict[str, str]:
+        """Topic name below ~/output -> message type, of what the parameters ask for."""
+        chosen = {
+            DETECTIONS_3D: ("vision_msgs/msg/Detection3DArray", True),
+            DETECTIONS_2D: ("vision_msgs/msg/Detection2DArray", output.publish_detections_2d and not merged),
+            TRACKS: ("centertrack_ros/msg/TrackArray", output.publish_tracks and self._has_tracks),
+            MARKERS: ("visualization_msgs/msg/MarkerArray", output.publish_markers),
+        }
+        return {name: kind for name, (kind, wanted) in chosen.items() if wanted}
+
+    def of_camera(
+        self, result: CameraResult, output: OutputParameters, has_subscribers: Callable[[str], bool] = everything
+    ) -> Iterator[tuple[str, Any]]:
+        """Yields (topic name, message) for one camera's result, of the topics that have subscribers."""
+        tracks = result.result.tracks
+        index, boxes = boxes_of(tracks)
+        if result.poses is not None:
+            boxes = result.poses.to_target.boxes(boxes)
+        wanted = [topic for topic in self.topics(output) if has_subscribers(topic)]
+        if DETECTIONS_2D in wanted:
+            yield DETECTIONS_2D, self._writer.detections_2d(header_of(result.image_header), tracks)
+        yield from self._in_3d(
+            result.header, tracks, index, boxes, _size(result), result.frame.stamp, result.result.reset, output, wanted
+        )
+
+    def of_merged_view(
+        self, merged: MergedResult, output: OutputParameters, has_subscribers: Callable[[str], bool] = everything
+    ) -> Iterator[tuple[str, Any]]:
+        """Yields (topic name, message) for the merged view, of the topics that have subscribers."""
+        wanted = [topic for topic in self.topics(output, merged=True) if has_subscribers(topic)]
+        index = np.arange(len(merged.tracks))
+        yield from self._in_3d(
+            merged.header, merged.tracks, index, merged.boxes, (0, 0), merged.stamp, merged.reset, output, wanted
+        )
+
+    def _in_3d(
+        self,
+        frame_header: FrameHeader,
+        tracks: Tracks,
+        index: NDArray[np.int64],
+        boxes: OrientedBoxes,
+        image_size: tuple[int, int],
+        stamp: float,
+        reset: str,
+        output: OutputParameters,
+        wanted: Sequence[str],
+    ) -> Iterator[tuple[str, Any]]:
+        header = header_of(frame_header)
+        if DETECTIONS_3D in wanted:
+            yield DETECTIONS_3D, self._writer.detections_3d(header, tracks, index, boxes)
+        if TRACKS in wanted:
+            yield TRACKS, self._writer.track_array(header, tracks, index, boxes, image_size, stamp, reset)
+        if MARKERS in wanted:
+            if reset or self._marker_frame not in ("", header.frame_id):
+                yield MARKERS, self._markers.clear(header)
+            self._marker_frame = header.frame_id
+            lifetime, trail = output.marker_lifetime_s, output.trail_length
+            yield MARKERS, self._markers.write(header, tracks, index, boxes, lifetime, trail)
+
+
+def _size(result: CameraResult) -> tuple[int, int]:
+    height, width = result.frame.image.shape[:2]
+    return height, width
 
 
 @dataclass(frozen=True)
@@ -38,24 +129,27 @@ class Timing:
     dropped: int
 
 
-class CameraOutputs:
+class CameraPublishers:
     """The publishers of one camera. Nothing is built for a topic that nobody subscribes to."""
 
-    def __init__(
-        self, node: LifecycleNode, name: str, class_names: Sequence[str], parameters: Mapping[str, Any], types: Any
-    ) -> None:
-        """`name` is '' for an only camera; `types` is the module centertrack_ros.msg, None if it is not built."""
-        self._node, self._parameters, self._types = node, parameters, types
+    def __init__(self, node: LifecycleNode, name: str, class_names: Sequence[str], track_types: Any) -> None:
+        """Offers the topics.
+
+        Args:
+            node: The node.
+            name: Name of the camera; '' for an only one.
+            class_names: Of the model.
+            track_types: The generated module centertrack_ros.msg; None if it is not built.
+        """
+        self._node, self._types, self._class_names = node, track_types, class_names
         self._publishers: list[Any] = []
-        self._class_names = class_names
-        self._messages = MessageWriter(class_names, types)
-        self._markers = MarkerWriter(class_names)
+        self._messages = ResultMessages(class_names, track_types)
         self._trails = drawing.Trails()
-        self._marker_frame = ""
         output, debug = (f"~/{kind}/{name}".rstrip("/") for kind in ("output", "debug"))
-        self._detections_3d = self._publisher(Detection3DArray, f"{output}/detections_3d")
-        self._detections_2d = self._publisher(Detection2DArray, f"{output}/detections_2d")
-        self._marker_array = self._publisher(MarkerArray, f"{output}/markers")
+        kinds = {DETECTIONS_3D: Detection3DArray, DETECTIONS_2D: Detection2DArray, MARKERS: MarkerArray}
+        if track_types is not None:
+            kinds[TRACKS] = track_types.TrackArray
+        self._outputs = {topic: self._publisher(kind, f"{output}/{topic}") for topic, kind in kinds.items()}
         self._label_info = self._publisher(LabelInfo, f"{output}/label_info", _LATCHED)
         self._debug_image = self._publisher(Image, f"{debug}/image")
         self._prior_heatmap = self._publisher(Image, f"{debug}/prior_heatmap")
@@ -67,8 +161,7 @@ class CameraOutputs:
                 ("cyclic", "cyclic_time_ms"),
             )
         }
-        self._tracks = self._publisher(types.TrackArray, f"{output}/tracks") if types else None
-        self._timing = self._publisher(types.FrameTiming, f"{debug}/timing") if types else None
+        self._timing = self._publisher(track_types.FrameTiming, f"{debug}/timing") if track_types else None
 
     def _publisher(self, kind: Any, topic: str, qos: QoSProfile = _QOS) -> Any:
         publisher = self._node.create_lifecycle_publisher(kind, topic, qos)
@@ -76,79 +169,63 @@ class CameraOutputs:
         return publisher
 
     def destroy(self) -> None:
+        """Takes the topics back."""
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 
-    def wanted(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether anybody subscribes to anything that depends on the images."""
         return any(p is not self._label_info and p.get_subscription_count() for p in self._publishers)
 
     def publish_labels(self, threshold: float) -> None:
-        """The classes of the model, once for all who come later."""
-        stamp = self._node.get_clock().now().to_msg()
-        self._label_info.publish(label_info(Header(stamp=stamp), self._class_names, threshold))
+        """The classes of the model, latched; they hold at any time, so the header has none."""
+        self._label_info.publish(label_info(Header(), self._class_names, threshold))
 
-    def publish(self, header: Header, frame: Frame, result: FrameResult, placed: Placed) -> None:
-        """All results of one frame; `header` is the image's, `placed` has that of what is 3D."""
-        tracks, size = result.tracks, (frame.image.shape[0], frame.image.shape[1])
-        index, boxes = boxes_of(tracks)
-        if placed.to_target is not None:
-            boxes = placed.to_target.boxes(boxes)
-        if _heard(self._detections_3d):
-            self._detections_3d.publish(self._messages.detections_3d(placed.header, tracks, index, boxes))
-        if self._parameters["output.publish_detections_2d"] and _heard(self._detections_2d):
-            self._detections_2d.publish(self._messages.detections_2d(header, tracks))
-        if self._parameters["output.publish_tracks"] and self._tracks is not None and _heard(self._tracks):
-            message = self._messages.track_array(placed.header, tracks, index, boxes, size, frame.stamp, result.reset)
-            self._tracks.publish(message)
-        if self._parameters["output.publish_markers"] and _heard(self._marker_array):
-            if result.reset or self._marker_frame not in ("", placed.header.frame_id):
-                self._marker_array.publish(self._markers.clear(placed.header))
-            self._marker_frame = placed.header.frame_id
-            lifetime, trail = self._parameters["output.marker_lifetime_s"], self._parameters["output.trail_length"]
-            self._marker_array.publish(self._markers.write(placed.header, tracks, index, boxes, lifetime, trail))
-        self._publish_pictures(header, frame, result)
+    def publish(self, result: CameraResult, output: OutputParameters) -> None:
+        """All results of one frame."""
+        for topic, message in self._messages.of_camera(result, output, lambda t: _has_subscribers(self._outputs[t])):
+            self._outputs[topic].publish(message)
+        if result.result.reset:
+            self._trails = drawing.Trails()
+        self._publish_images(result, output)
 
-    def _publish_pictures(self, header: Header, frame: Frame, result: FrameResult) -> None:
-        if _heard(self._debug_image):
-            annotation = drawing.annotation_of(result.tracks, self._class_names)
-            self._trails.seconds = self._parameters["output.trail_s"]
+    def _publish_images(self, result: CameraResult, output: OutputParameters) -> None:
+        frame, header = result.frame, header_of(result.image_header)
+        if _has_subscribers(self._debug_image):
+            annotation = drawing.annotation_of(result.result.tracks, self._class_names)
+            self._trails.seconds = output.trail_s
             self._trails.update(annotation, frame.stamp)
-            picture = drawing.draw(frame.image, annotation, self._trails, frame.camera)
-            self._debug_image.publish(image_message(header, picture, "bgr8"))
-        if _heard(self._prior_heatmap):
-            heatmap = (gaussian.render(result.prior, result.input_size) * 255).astype(np.uint8)
+            image = drawing.draw(frame.image, annotation, self._trails, frame.camera)
+            self._debug_image.publish(image_message(header, image, "bgr8"))
+        if _has_subscribers(self._prior_heatmap):
+            heatmap = (gaussian.render(result.result.prior, result.result.input_size) * 255).astype(np.uint8)
             self._prior_heatmap.publish(image_message(header, heatmap, "mono8"))
 
-    def publish_timing(self, header: Header, timing: Timing) -> None:
+    def publish_timing(self, frame_header: FrameHeader, timing: Timing) -> None:
+        """Durations of one frame."""
         for stage, publisher in self._times.items():
-            if _heard(publisher) and stage in timing.stages:
+            if _has_subscribers(publisher) and stage in timing.stages:
                 publisher.publish(Float64(data=timing.stages[stage]))
-        if self._timing is not None and _heard(self._timing):
-            message = self._types.FrameTiming(header=header)
+        if self._timing is not None and _has_subscribers(self._timing):
+            message = self._types.FrameTiming(header=header_of(frame_header))
             for stage, value in timing.stages.items():
                 setattr(message, f"{stage}_ms", value)
             message.frames_received, message.frames_processed = timing.received, timing.processed
             message.frames_dropped = timing.dropped
             self._timing.publish(message)
 
-    def clear(self, header: Header) -> None:
-        """Takes the markers off the screen, after a reset from outside."""
-        self._trails = drawing.Trails()
-        self._marker_array.publish(self._markers.clear(header))
 
-
-def _heard(publisher: Any) -> bool:
+def _has_subscribers(publisher: Any) -> bool:
     return publisher.get_subscription_count() > 0
 
 
-def image_message(header: Header, picture: NDArray[np.uint8], encoding: str) -> Image:
+def image_message(header: Header, image: NDArray[np.uint8], encoding: str) -> Image:
     """An image (H, W) or (H, W, C) as a message."""
-    message = Image(header=header, encoding=encoding, height=picture.shape[0], width=picture.shape[1])
-    message.step = picture.strides[0] if picture.flags.c_contiguous else picture[0].size
+    message = Image(header=header, encoding=encoding, height=image.shape[0], width=image.shape[1])
+    message.step = image.strides[0] if image.flags.c_contiguous else image[0].size
     # Of all ways to fill the field this is the fast one: 0.2 ms, where handing over the array takes 200.
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(picture)).cast("B"))
+    data.frombytes(memoryview(np.ascontiguousarray(image)).cast("B"))
     message.data = data
     return message

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from centertrack_ros.network.profile import ASSOCIATION_POINTS, Thresholds
+from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
 
 ASSOCIATIONS = ("greedy", "hungarian")
 COSTS = ("distance", "iou")
 LIFTS = ("auto", "heads", "size_prior", "none")
-MOTIONS = ("network", "displacement", "none", "constant_velocity", "kalman", "flow")
+MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow")
+# The settings of the official code where they differ from the defaults, which suit a small detector.
+OFFICIAL: dict[str, Any] = {
+    "association": "greedy",
+    "rebirth": 0.0,
+    "correct_focal_length": False,
+    "motion": "network",
+    "propagate_lost": False,
+    "max_size_ratio": 0.0,
+    "duplicate_iou": 1.0,
+}
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
     """How detections become tracks. Scores in 0..1; None takes the value from the model profile's `thresholds`.
 
-    The defaults are the official code's behaviour; everything beyond it is off until it is asked for.
+    These are the only defaults: the node, the command line, the replay and the library take them from here.
+    `TrackerConfig.official()` behaves as the official code does (parity is tested with it).
 
     association   'greedy' (the paper) or 'hungarian'
     max_age       frames a track lives without a detection, plus 1; -1 drops it at once (official default)
@@ -31,7 +43,8 @@ class TrackerConfig:
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
     Where a track is expected
-    motion        'network' or 'displacement' (the displacement head, official), 'none' (where it was),
+    motion        'auto' ('network' if the model's displacement is trained, else 'kalman'),
+                  'network' or 'displacement' (the displacement head, official), 'none' (where it was),
                   'constant_velocity' (the track's measured image velocity; for models whose tracking head is not
                   trained), 'kalman' (a Kalman filter on each track's centre) or 'flow' (optical flow between the two
                   images)
@@ -61,30 +74,46 @@ class TrackerConfig:
     out_threshold: float | None = None
     pre_threshold: float | None = None
     new_threshold: float | None = None
-    association: str = "greedy"
+    association: str = "hungarian"
     max_age: int = -1
-    rebirth: float = 0.0
+    rebirth: float = 2.0
     max_gap_s: float = 1.0
     classes: tuple[str, ...] = ()
     lift: str = "auto"
     zero_tracking: bool = False
     depth_scale: float = 1.0
-    correct_focal_length: bool = False
-    motion: str = "network"
+    correct_focal_length: bool = True
+    motion: str = "auto"
     association_point: str = "auto"
     velocity_smoothing: float = 0.5
-    propagate_lost: bool = False
+    propagate_lost: bool = True
     frame_period_s: float = 0.0
     cost: str = "distance"
     gate_scale: float = 1.0
     min_iou: float = 0.0
-    max_size_ratio: float = 0.0
+    max_size_ratio: float = 2.0
     live_first: bool = False
-    duplicate_iou: float = 1.0
+    duplicate_iou: float = 0.7
     min_hits: int = 1
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1
+
+    @classmethod
+    def official(cls, **changes: Any) -> TrackerConfig:
+        """The settings of the official code (xingyizhou/CenterTrack), with `changes` to single fields.
+
+        Raises:
+            ValueError: A value is out of range.
+            TypeError: A field does not exist.
+        """
+        return cls(**{**OFFICIAL, **changes})
+
+    def resolved(self, profile: ModelProfile) -> TrackerConfig:
+        """The configuration with 'auto' replaced by what fits the model."""
+        if self.motion != "auto":
+            return self
+        return replace(self, motion="network" if profile.trained_tracking else "kalman")
 
     def __post_init__(self) -> None:
         self._check_choice("association", ASSOCIATIONS)

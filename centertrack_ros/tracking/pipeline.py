@@ -1,4 +1,5 @@
-"""One frame in, tracks out: the pipeline as a function of state, and the Tracker that holds the state of one camera."""
+# SPDX-License-Identifier: Apache-2.0
+"""From images to tracks: the pipeline as a function of state, and the `Tracker` that holds the state of one camera."""
 
 from __future__ import annotations
 
@@ -31,8 +32,18 @@ DEFAULT_STEP_S = 1.0 / 30
 
 
 @dataclass
-class _Job:
-    """One frame on its way through a step."""
+class PreparedFrame:
+    """A frame on its way through one step, ready for the network.
+
+    Attributes:
+        frame: The image, with its stamp and camera.
+        state: The state that the step continues, after a reset if there was one.
+        placement: How the image lies in the network's input.
+        reset: Why the tracks were reset before this frame; '' if they were not.
+        network_input: What `Engine.prepare` made of the image.
+        prior: (M, 3) int: x, y, radius in input px of the peaks in the prior heatmap.
+        timing_ms: Stage name -> duration.
+    """
 
     frame: Frame
     state: TrackState
@@ -50,15 +61,21 @@ class _Job:
 
 
 class Pipeline:
-    """Network and tracking as a function of (frames, states); holds no state of its own between calls.
-
-    Raises ValueError when the configuration asks for what the engine's model cannot give.
-    """
+    """Network and tracking as a function of (frames, states); holds no state of its own between calls."""
 
     def __init__(self, engine: Engine, config: TrackerConfig | None = None) -> None:
+        """Checks the configuration against the model.
+
+        Args:
+            engine: Runs the network.
+            config: How detections become tracks; None: the defaults.
+
+        Raises:
+            ValueError: The configuration asks for what the engine's model cannot give.
+        """
         self.engine = engine
-        self.config = config or TrackerConfig()
         profile = engine.profile
+        self.config = (config or TrackerConfig()).resolved(profile)
         self.thresholds = self.config.thresholds(profile.thresholds)
         self._has_lift_heads = all(head in profile.heads for head in LIFT_HEADS)
         if self.config.lift == "heads" and not self._has_lift_heads:
@@ -75,23 +92,30 @@ class Pipeline:
         self._size_prior = SizePriorLifter(profile.classes)
 
     def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
-        """One step for each camera, the network run on them as batches of equal input size.
+        """Runs one step for each camera; images of equal input size share one batch of the network.
 
-        Raises ValueError, before anything is done, for a frame that cannot be tracked in; the states stay as they are.
+        Args:
+            frames: The next frame of each camera.
+            states: The state of each camera, in the same order.
+
+        Returns:
+            The result and the new state of each camera, in the same order.
+
+        Raises:
+            ValueError: A frame cannot be used. Nothing was computed then; the given states are still valid.
         """
         if len(frames) != len(states):
             raise ValueError(f"one state for each frame is needed, got {len(frames)} frames and {len(states)} states")
-        jobs = [self._prepare(frame, state) for frame, state in zip(frames, states, strict=True)]
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, job in enumerate(jobs):
-            by_size.setdefault(job.placement.input_size, []).append(index)
-        results: dict[int, tuple[FrameResult, TrackState]] = {}
-        for indices in by_size.values():
-            for index, peaks in zip(indices, self._infer([jobs[i] for i in indices]), strict=True):
-                results[index] = self._finish(jobs[index], peaks)
-        return [results[index] for index in range(len(jobs))]
+        prepared = [self.prepare(frame, state) for frame, state in zip(frames, states, strict=True)]
+        peaks = self.infer(prepared)
+        return [self.associate(one, found) for one, found in zip(prepared, peaks, strict=True)]
 
-    def _prepare(self, frame: Frame, state: TrackState) -> _Job:
+    def prepare(self, frame: Frame, state: TrackState) -> PreparedFrame:
+        """Warps the image to the network's input and draws the prior heatmap of the live tracks.
+
+        Raises:
+            ValueError: The frame is not an image with a finite stamp.
+        """
         _check(frame)
         height, width = frame.image.shape[:2]
         profile = self.engine.profile
@@ -99,38 +123,54 @@ class Pipeline:
             (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
         )
         reset = _reset_reason(state, frame, self.config.max_gap_s)
-        if reset:  # ids go on: the same number must not stand for two objects
-            state = TrackState(next_id=state.next_id)
+        if reset:
+            state = state.without_tracks()
         if state.tracks is None and frame.initial is not None:
             known = frame.initial.select(frame.initial.scores > np.float32(self.thresholds.new))
             tracks = begin(known, state.next_id, frame.stamp)
             state = replace(state, tracks=tracks, next_id=state.next_id + len(tracks))
-        job = _Job(frame, state, placement, reset)
-        with job.timed("preprocess"):
-            job.network_input = self.engine.prepare(frame.image, placement.to_input, placement.input_size)
+        prepared = PreparedFrame(frame, state, placement, reset)
+        with prepared.timed("preprocess"):
+            prepared.network_input = self.engine.prepare(frame.image, placement.to_input, placement.input_size)
             if profile.prior_heatmap and not self.config.zero_prior_heatmap:
-                job.prior = prior_points(state.tracks, placement.to_input, placement.input_size, self.thresholds.pre)
-        return job
+                prepared.prior = prior_points(
+                    state.tracks, placement.to_input, placement.input_size, self.thresholds.pre
+                )
+        return prepared
 
-    def _infer(self, jobs: list[_Job]) -> list[Peaks]:
+    def infer(self, prepared: Sequence[PreparedFrame]) -> list[Peaks]:
+        """Runs the network, one batch for each input size. The first frame of a video is its own previous image."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, one in enumerate(prepared):
+            by_size.setdefault(one.placement.input_size, []).append(index)
+        peaks: dict[int, Peaks] = {}
+        for indices in by_size.values():
+            batch = [prepared[index] for index in indices]
+            peaks.update(zip(indices, self._infer_batch(batch), strict=True))
+        return [peaks[index] for index in range(len(prepared))]
+
+    def _infer_batch(self, batch: list[PreparedFrame]) -> list[Peaks]:
         start = perf_counter()
-        images = [job.network_input for job in jobs]
-        previous = [job.network_input if job.state.previous_input is None else job.state.previous_input for job in jobs]
-        peaks = self.engine.infer(images, previous, [job.prior for job in jobs])
+        images = [one.network_input for one in batch]
+        previous = [
+            one.network_input if one.state.previous_input is None else one.state.previous_input for one in batch
+        ]
+        peaks = self.engine.infer(images, previous, [one.prior for one in batch])
         elapsed = (perf_counter() - start) * 1e3
-        for job in jobs:
-            job.timing_ms["network"] = elapsed
+        for one in batch:
+            one.timing_ms["network"] = elapsed
         return peaks
 
-    def _finish(self, job: _Job, peaks: Peaks) -> tuple[FrameResult, TrackState]:
-        state, frame = job.state, job.frame
+    def associate(self, prepared: PreparedFrame, peaks: Peaks) -> tuple[FrameResult, TrackState]:
+        """Turns the network's peaks into detections, and those into tracks."""
+        state, frame = prepared.state, prepared.frame
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
-        with job.timed("postprocess"):
-            detections = self.detect(peaks, job.placement, frame.camera, step)
-        with job.timed("association"):
-            moving = flow_image(frame.image) if self.config.motion == "flow" else None
-            if moving is not None and state.flow_image is not None:
-                shifts = flow_displacements(state.flow_image, moving, detections.boxes, job.placement.image_size)
+        with prepared.timed("postprocess"):
+            detections = self.detect(peaks, prepared.placement, frame.camera, step)
+        with prepared.timed("association"):
+            flow = flow_image(frame.image) if self.config.motion == "flow" else None
+            if flow is not None and state.flow_image is not None:
+                shifts = flow_displacements(state.flow_image, flow, detections.boxes, prepared.placement.image_size)
                 detections = replace(detections, displacements=shifts)
             tracks, next_id = update(
                 begin(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
@@ -144,22 +184,30 @@ class Pipeline:
                 self.config,
                 frame.public_centers,
             )
-            shown = _reported(tracks, self.config.min_hits)
+            reported = _reported(tracks, self.config.min_hits)
         result = FrameResult(
-            tracks=shown,
-            prior=np.array(job.prior),
-            input_size=job.placement.input_size,
-            affine=np.array(job.placement.to_input),
-            timing_ms=job.timing_ms,
-            reset=job.reset,
+            tracks=reported,
+            prior=np.array(prepared.prior),
+            input_size=prepared.placement.input_size,
+            affine=np.array(prepared.placement.to_input),
+            timing_ms=prepared.timing_ms,
+            reset=prepared.reset,
             detections=detections,
         )
-        size, filters = job.placement.image_size, state.velocity_filters
-        return result, TrackState(job.network_input, size, tracks, next_id, frame.stamp, moving, filters)
+        size, filters = prepared.placement.image_size, state.velocity_filters
+        return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters)
 
     def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
-        """The detections of one image, `step` s after the previous one (0: there is none), lifted to 3D as the
-        configuration and the camera allow.
+        """Decodes the detections of one image and lifts them to 3D as far as configuration and camera allow.
+
+        Args:
+            peaks: What the network found on its output grid.
+            placement: How the image lies in the network's input.
+            camera: The camera, if it is calibrated.
+            step: s since the previous image; 0: there is none.
+
+        Returns:
+            The detections, strongest first.
         """
         config, profile = self.config, self.engine.profile
         height, width = placement.image_size
@@ -244,9 +292,20 @@ class Tracker:
         public_centers: NDArray[np.floating] | None = None,
         initial: Detections | None = None,
     ) -> FrameResult:
-        """The tracks in the next image, BGR uint8 (H, W, 3). Without a stamp, s, the step is a thirtieth of a second.
+        """Tracks the objects in the next image.
 
-        Raises ValueError for an image that cannot be used; the next good one is tracked as if it had not been there.
+        Args:
+            image: BGR uint8 (H, W, 3).
+            camera: The camera, if it is calibrated: without it there are no 3D boxes.
+            stamp: s; None: a thirtieth of a second after the previous image.
+            public_centers: (P, 2) px of given detections: only what one of them confirms may start a track.
+            initial: Objects that are known at the first frame.
+
+        Returns:
+            The tracks of this image.
+
+        Raises:
+            ValueError: The image cannot be used. The next good one is tracked as if this one had not been there.
         """
         if stamp is None:
             stamp = 0.0 if self.state.stamp is None else self.state.stamp + DEFAULT_STEP_S
@@ -255,5 +314,5 @@ class Tracker:
         return result
 
     def reset(self) -> None:
-        """Forget everything; ids begin at 1 again."""
+        """Forgets everything; ids start at 1 again."""
         self.state = TrackState()

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.evaluation.tables import write_json
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.image_files import write_image
+from centertrack_ros.io.json_files import write_json
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import BagSource, camera_names, image_topics
 

@@ -1,10 +1,13 @@
-"""The command itself: it finds its verbs quickly, and errors are one line."""
+# SPDX-License-Identifier: Apache-2.0
+"""The command itself: it finds its verbs quickly, errors are one line, and sizes are read in one way."""
 
+import argparse
 import subprocess
 import sys
 
 import pytest
 
+from centertrack_ros.cli._arguments import frame_steps, image_size, network_size
 from centertrack_ros.cli.main import main, verbs
 
 
@@ -42,3 +45,46 @@ def test_an_error_is_one_line_without_traceback() -> None:
     assert result.returncode == 1 and result.stdout == ""
     assert result.stderr.startswith("centertrack weights: ") and result.stderr.count("\n") == 1
     assert "/nowhere/at/all.pth" in result.stderr
+
+
+def test_sizes_are_width_times_height() -> None:
+    assert image_size("1600x900") == (1600, 900)
+    assert network_size("800X448") == (800, 448)
+
+
+@pytest.mark.parametrize("text", ["", "big", "800", "x", "0x64", "64x0", "-64x64", "64x64x64", "6.4x64"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    for read in (image_size, network_size):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"expected WIDTHxHEIGHT in px, for instance 800x448"):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("weights", "convert", "in.pth", "out.safetensors", "--input-size"),
+        ("export", "--size"),
+        ("track", "video.mp4", "--input-size"),
+        ("pseudo-label", "bag", "--output", "out", "--input-size"),
+    ],
+)
+def test_every_verb_wants_multiples_of_32_as_the_networks_input(arguments: tuple[str, ...], capsys) -> None:
+    for size, words in (("100x96", "multiples of 32 px"), ("wide", "WIDTHxHEIGHT")):
+        with pytest.raises(SystemExit) as exit_:
+            main([*arguments, size])
+        assert exit_.value.code == 2
+        message = capsys.readouterr().err
+        assert words in message and size in message
+
+
+def test_frame_steps_are_a_list_or_a_range() -> None:
+    assert frame_steps("1,2, 5") == (1, 2, 5) and frame_steps("0-3") == (1, 2, 3)
+    for text in ("", "0", "1,x", "5-2"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            frame_steps(text)
+
+
+def test_the_street_reads_its_image_size_the_same_way(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["street", str(tmp_path), "--size", "big"])
+    assert exit_.value.code == 2 and "WIDTHxHEIGHT" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The demo's processes: the player keeps time, the recorder loses nothing, the node answers each frame."""
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's processes: the player keeps time, the recorder loses nothing, each frame has its result."""
 
 from __future__ import annotations
 
@@ -18,9 +19,8 @@ pytest.importorskip("vision_msgs")
 
 import yaml
 
-from centertrack_ros.cli._files import share_file
-from centertrack_ros.cli._process import Child, ChildError, ros_environment
-from centertrack_ros.cli._tracking import WITH_DISPLACEMENT
+from centertrack_ros.cli._share_files import share_file
+from centertrack_ros.cli._subprocess import Subprocess, SubprocessError, ros_environment
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.mot import read_results
 from centertrack_ros.engine.loading import load_engine
@@ -60,14 +60,14 @@ def play_into_recorder(bag: Path, folder: Path, *options: str) -> tuple[list[dic
     published: list[dict] = []
     recorded: list[dict] = []
     environment = ros_environment(share_file("config/fastdds.xml"))
-    # The recorder subscribes once somebody publishes, the player begins once somebody subscribes.
+    # The recorder subscribes once somebody publishes, the player starts once somebody subscribes.
     topics = ["--topics", IMAGE, INFO, "--events"]
     recorder_call = ["-m", "centertrack_ros.ros.recorder", str(folder / "recording"), *topics]
     player_call = ["-m", "centertrack_ros.ros.player", str(bag), *topics, "--wait-for", IMAGE, INFO, *options]
-    with Child("recorder", recorder_call, folder / "recorder.log", environment, recorded.append) as recorder:
-        with Child("player", player_call, folder / "player.log", environment, published.append) as player:
-            until = time.monotonic() + 60.0
-            while player.code is None and time.monotonic() < until:
+    with Subprocess("recorder", recorder_call, folder / "recorder.log", environment, recorded.append) as recorder:
+        with Subprocess("player", player_call, folder / "player.log", environment, published.append) as player:
+            deadline = time.monotonic() + 60.0
+            while player.code is None and time.monotonic() < deadline:
                 recorder.check()
                 time.sleep(0.05)
             assert player.end() == 0, player.lines
@@ -113,7 +113,7 @@ def test_a_loop_goes_back_in_time(short_clip, tmp_path):
         ("recorder", ["bag", "--topics", "/silence", "--timeout", "0.5"], "nobody published /silence"),
     ],
 )
-def test_player_and_recorder_say_in_a_sentence_what_is_wrong(module, arguments, words, tmp_path):
+def test_errors_of_player_and_recorder_are_one_sentence(module, arguments, words, tmp_path):
     command = [sys.executable, "-m", f"centertrack_ros.ros.{module}", *arguments]
     environment = {
         **ros_environment(None),
@@ -125,60 +125,47 @@ def test_player_and_recorder_say_in_a_sentence_what_is_wrong(module, arguments, 
     assert ended.returncode == 1 and words in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_the_recorder_finishes_its_bag_when_it_is_told_to_end(short_clip, tmp_path):
+def test_the_recorder_finishes_its_bag_at_sigterm(short_clip, tmp_path):
     environment = ros_environment(None)
     player_call = ["-m", "centertrack_ros.ros.player", str(short_clip), "--loop", "0", "--wait-for", IMAGE]
     recorder_call = ["-m", "centertrack_ros.ros.recorder", str(tmp_path / "bag"), "--topics", IMAGE, "--events"]
-    heard: list[dict] = []
-    with Child("player", player_call, tmp_path / "player.log", environment):
-        recorder = Child("recorder", recorder_call, tmp_path / "recorder.log", environment, heard.append)
-        until = time.monotonic() + 60.0
-        while sum(event["event"] == "recorded" for event in heard) < 3 and time.monotonic() < until:
+    events: list[dict] = []
+    with Subprocess("player", player_call, tmp_path / "player.log", environment):
+        recorder = Subprocess("recorder", recorder_call, tmp_path / "recorder.log", environment, events.append)
+        deadline = time.monotonic() + 60.0
+        while sum(event["event"] == "recorded" for event in events) < 3 and time.monotonic() < deadline:
             recorder.check()
             time.sleep(0.05)
-        recorder._process.send_signal(signal.SIGTERM)
+        recorder.interrupt(signal.SIGTERM)
         assert recorder.end() == 0
     with BagReader(tmp_path / "bag") as reader:
         assert reader.topics[IMAGE].count >= 3
 
 
-def test_a_child_that_fails_is_named_with_what_it_said(tmp_path):
-    with (
-        Child(
-            "helper", ["-c", "raise SystemExit('no paper in the printer')"], tmp_path / "log", dict(os.environ)
-        ) as child,
-        pytest.raises(ChildError, match="helper ended with code 1.*no paper in the printer"),
-    ):
-        until = time.monotonic() + 20.0
-        while time.monotonic() < until:
-            child.check()
+def test_a_subprocess_that_fails_is_named_with_its_error(tmp_path):
+    code = "raise SystemExit('no paper in the printer')"
+
+    def watch(helper: Subprocess) -> None:
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline:
+            helper.check()
             time.sleep(0.02)
+
+    helper = Subprocess("helper", ["-c", code], tmp_path / "log", dict(os.environ))
+    with helper, pytest.raises(SubprocessError, match=r"helper ended with code 1.*no paper in the printer"):
+        watch(helper)
 
 
 def test_the_demos_parameters_are_those_of_the_command_line():
     """Live and offline runs differ in nothing but the way that images come."""
     written = yaml.safe_load(share_file("config/demo.yaml").read_text())["/**"]["ros__parameters"]
     assert set(written) - {"use_sim_time"} <= set(BY_NAME)
-    live = tracker_config({**{name: spec.default for name, spec in BY_NAME.items()}, **written}, trained_tracking=True)
-    thresholds = {
-        "track_threshold": 0.3,
-        "new_threshold": load_engine("default", engine="torch").profile.thresholds.new,
-    }
-    offline = TrackerConfig(**{**WITH_DISPLACEMENT, "classes": ("person",), **thresholds})
-    for name in (
-        "classes",
-        "track_threshold",
-        "new_threshold",
-        "motion",
-        "association",
-        "rebirth",
-        "live_first",
-        "propagate_lost",
-        "min_hits",
-    ):
-        assert getattr(live, name) == getattr(offline, name), name
-    for name in ("max_size_ratio", "duplicate_iou", "cost", "gate_scale", "min_iou", "max_age"):
-        assert getattr(live, name) == getattr(offline, name), name
+    live = tracker_config({**{name: spec.default for name, spec in BY_NAME.items()}, **written})
+    profile = load_engine("default", engine="torch").profile
+    offline = TrackerConfig(
+        classes=("person",), track_threshold=profile.thresholds.track, new_threshold=profile.thresholds.new
+    )
+    assert live.resolved(profile) == offline.resolved(profile)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +177,7 @@ def demo_folder(short_clip, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_frame_is_answered_exactly_once(demo_folder):
+def test_every_frame_has_exactly_one_result(demo_folder):
     figures = json.loads((demo_folder / "summary.json").read_text())
     assert (figures["frames_published"], figures["frames_answered"]) == (FRAMES, FRAMES)
     assert figures["frames_dropped"] == figures["frames_answered_twice"] == 0
@@ -217,13 +204,13 @@ def test_the_recording_holds_what_the_node_published(demo_folder):
     with BagReader(demo_folder / "recording") as reader:
         for name in ("detections_3d", "detections_2d", "markers"):
             assert reader.topics[f"/centertrack/output/{name}"].count == FRAMES
-        flat = {stamp_ns(m.header.stamp): m for _, m in reader.messages(["/centertrack/output/detections_2d"])}
+        boxes2d = {stamp_ns(m.header.stamp): m for _, m in reader.messages(["/centertrack/output/detections_2d"])}
         for _, message in reader.messages(["/centertrack/output/detections_3d"]):
             ids = [detection.id for detection in message.detections]
-            assert ids == [detection.id for detection in flat[stamp_ns(message.header.stamp)].detections]
+            assert ids == [detection.id for detection in boxes2d[stamp_ns(message.header.stamp)].detections]
 
 
-def test_a_synthetic_drive_is_answered_with_boxes_from_the_models_own_heads(tmp_path, monkeypatch):
+def test_a_synthetic_drive_gets_boxes_from_the_models_own_heads(tmp_path, monkeypatch):
     pytest.importorskip("panda3d")
     from centertrack_ros.cli import demo
 
@@ -240,7 +227,7 @@ def test_a_synthetic_drive_is_answered_with_boxes_from_the_models_own_heads(tmp_
     assert main(["demo", "--street", "--bag", str(CLIP)]) == 1
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_demo_with_the_nodes_own_words(short_clip, tmp_path, capsys):
+def test_a_model_that_cannot_be_loaded_ends_the_demo_with_the_nodes_error(short_clip, tmp_path, capsys):
     params = tmp_path / "params.yaml"
     params.write_text("/**:\n  ros__parameters:\n    model.weights: /nowhere/model.safetensors\n")
     options = ["--params", str(params), "--output", str(tmp_path / "out")]

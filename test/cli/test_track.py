@@ -1,4 +1,5 @@
-"""`centertrack track`: any input in, a MOT file and a video out, and a sentence for what is wrong."""
+# SPDX-License-Identifier: Apache-2.0
+"""`centertrack track`: any input in, a MOT file and a video out, and one sentence for each error."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def test_a_bag_gives_tracks_and_a_video(tmp_path, capsys):
     assert "6 frames, 3 tracks, 18 boxes" in printed and str(tmp_path / "pets09_s2l1.webm") in printed
 
 
-def test_the_same_pictures_give_the_same_tracks_from_a_folder(images, tmp_path):
+def test_the_same_images_give_the_same_tracks_from_a_folder(images, tmp_path):
     for name in ("first", "second"):
         assert track(images, "--rate", 7, "--save-txt", "--output", tmp_path / name) == 0
     assert (tmp_path / "first" / "frames.txt").read_bytes() == (tmp_path / "second" / "frames.txt").read_bytes()
@@ -49,13 +50,15 @@ def test_the_same_pictures_give_the_same_tracks_from_a_folder(images, tmp_path):
 
 
 def test_a_camera_makes_3d_boxes_and_they_are_drawn(images, tmp_path):
-    for name, more in (("flat", []), ("solid", ["--camera", "1185,1194.6,324.2,282.6", "--draw-3d"])):
+    for name, more in (("boxes2d", []), ("boxes3d", ["--camera", "1185,1194.6,324.2,282.6", "--draw-3d"])):
         assert track(images, "--frames", 1, "--save-video", "--output", tmp_path / name, *more) == 0
-    flat, solid = (next(iter(open_source(tmp_path / name / "frames.webm"))).image for name in ("flat", "solid"))
-    assert np.abs(flat.astype(int) - solid).max() > 60
+    boxes2d, boxes3d = (
+        next(iter(open_source(tmp_path / name / "frames.webm"))).image for name in ("boxes2d", "boxes3d")
+    )
+    assert np.abs(boxes2d.astype(int) - boxes3d).max() > 60
 
 
-def test_without_wishes_nothing_is_written(images, tmp_path, monkeypatch, capsys):
+def test_nothing_is_written_that_was_not_requested(images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert track(images, "--frames", 1) == 0
     assert not list(tmp_path.iterdir()) and "--save-txt" in capsys.readouterr().out
@@ -79,10 +82,10 @@ def test_a_broken_image_is_left_out_and_the_rest_is_tracked(images, tmp_path):
         ([CLIP, "--new-threshold", "7"], "new_threshold must be between"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(arguments, words, capsys):
+def test_every_error_is_one_sentence(arguments, words, capsys):
     assert track(*arguments) == 1
-    complaint = capsys.readouterr().err.strip().splitlines()[-1]
-    assert words in complaint and complaint.startswith("centertrack track: ")
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert words in error and error.startswith("centertrack track: ")
 
 
 @pytest.mark.parametrize("option", [["--camera", "1,2,3"], ["--camera", "0,1,2,3"], ["--input-size", "100x100"]])

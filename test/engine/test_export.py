@@ -133,7 +133,7 @@ def test_the_command_writes_a_checked_file(tmp_path, capsys, format_, name) -> N
         "--format",
         format_,
         "--size",
-        "64x96",
+        "96x64",
     ]
     assert main(["export", *arguments]) == 0
     assert "checked against the reference: 100 % of the peaks" in capsys.readouterr().out
@@ -144,8 +144,6 @@ def test_the_command_writes_a_checked_file(tmp_path, capsys, format_, name) -> N
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--size", "100x96"], "--size must be multiples of 32, got 100x96"),
-        (["--size", "wide"], "--size must be HEIGHTxWIDTH"),
         (["--batch", "0"], "--batch must be at least 1"),
         (["--format", "openvino", "-o", "out.onnx"], "a file of format openvino ends in .xml"),
     ],

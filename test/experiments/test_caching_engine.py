@@ -27,7 +27,8 @@ def test_trackers_get_what_the_engine_itself_would_say_and_the_network_runs_once
     plain = load_engine(engine="torch", threads=1)
     engine = RememberingEngine(plain)
     wishes = [
-        TrackerConfig(track_threshold=0.02, new_threshold=0.02, association=name) for name in ("greedy", "hungarian")
+        TrackerConfig.official(track_threshold=0.02, new_threshold=0.02, association=name)
+        for name in ("greedy", "hungarian")
     ]
     found = [_tracks(engine, wish) for wish in wishes]
     assert found == [_tracks(plain, wish) for wish in wishes]
@@ -40,7 +41,7 @@ def test_trackers_get_what_the_engine_itself_would_say_and_the_network_runs_once
 
 def test_single_images_have_no_past() -> None:
     engine = RememberingEngine(load_engine(engine="torch", threads=1)).of_single_images()
-    wish = TrackerConfig(track_threshold=0.02, new_threshold=0.02)
+    wish = TrackerConfig.official(track_threshold=0.02, new_threshold=0.02)
     size, affine = (96, 96), np.eye(2, 3)
     image, other = (engine.prepare(image, affine, size) for image in _images()[:2])
     prior = np.array([[40, 40, 9]])

@@ -1,6 +1,12 @@
-"""Where frames are at which time: the buffer that stands in for tf2's."""
+# SPDX-License-Identifier: Apache-2.0
+"""The poses of frames over time: the buffer that replaces tf2's where it is not installed."""
 
 from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +30,8 @@ def vehicle() -> TransformBuffer:
     for tenth in range(21):
         moving = pose(0.8 * tenth, 0.05 * tenth)
         assert buffer.insert("map", "base", SECOND + tenth * SECOND // 10, moving, static=False) == ""
-    assert buffer.insert("base", "/mast", 0, pose(1.0, 0.7), static=True) == ""
-    assert buffer.insert("mast", "front", 0, pose(0.2, -0.3), static=True) == ""
+    assert buffer.insert("base", "/pole", 0, pose(1.0, 0.7), static=True) == ""
+    assert buffer.insert("pole", "front", 0, pose(0.2, -0.3), static=True) == ""
     assert buffer.insert("base", "rear", 0, pose(-2.0, 3.0), static=True) == ""
     return buffer
 
@@ -35,7 +41,7 @@ def close(one: Transform, other: Transform) -> bool:
 
 
 @given(st.integers(0, 2 * SECOND))
-def test_a_chain_is_followed_up_and_down_at_the_asked_time(after: int) -> None:
+def test_a_chain_is_followed_up_and_down_at_the_requested_time(after: int) -> None:
     buffer, stamp = vehicle(), SECOND + after
     tenths = after / SECOND * 10
     base = pose(0.8 * tenths, 0.05 * tenths)
@@ -48,7 +54,7 @@ def test_a_chain_is_followed_up_and_down_at_the_asked_time(after: int) -> None:
     assert close(buffer.lookup("base", "base", stamp), Transform.identity())
 
 
-def test_what_is_not_known_says_why_and_whether_to_wait() -> None:
+def test_a_failed_lookup_says_why_and_whether_to_wait() -> None:
     buffer = vehicle()
     buffer.insert("moon", "crater", 0, pose(1.0), static=True)
     for target, source, stamp, words, soon in (
@@ -62,7 +68,7 @@ def test_what_is_not_known_says_why_and_whether_to_wait() -> None:
         assert failure.value.soon == soon
 
 
-def test_late_samples_are_sorted_in_and_equal_stamps_written_over() -> None:
+def test_late_samples_are_sorted_in_and_equal_stamps_replaced() -> None:
     one, other = TransformBuffer(), TransformBuffer()
     stamps = [SECOND, 3 * SECOND, 2 * SECOND, 2 * SECOND]
     for i, stamp in enumerate(stamps):
@@ -73,7 +79,7 @@ def test_late_samples_are_sorted_in_and_equal_stamps_written_over() -> None:
         assert close(one.lookup("map", "base", stamp), other.lookup("map", "base", stamp))
 
 
-def test_ten_seconds_are_kept_and_time_that_was_set_back_begins_anew() -> None:
+def test_ten_seconds_are_kept_and_time_that_was_set_back_clears_them() -> None:
     buffer = TransformBuffer()
     for second in range(100, 131):
         buffer.insert("map", "base", second * SECOND, pose(second), static=False)
@@ -86,7 +92,7 @@ def test_ten_seconds_are_kept_and_time_that_was_set_back_begins_anew() -> None:
         buffer.lookup("map", "base", 125 * SECOND)
 
 
-def test_wild_publishers_fill_no_memory_and_hang_nothing(monkeypatch) -> None:
+def test_faulty_publishers_fill_no_memory_and_hang_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transform_buffer, "MAX_FRAMES", 20)
     monkeypatch.setattr(transform_buffer, "MAX_SAMPLES", 50)
     buffer = TransformBuffer()
@@ -105,3 +111,96 @@ def test_wild_publishers_fill_no_memory_and_hang_nothing(monkeypatch) -> None:
         ring.lookup("x", "a", 0)
     for parent, child in (("map", "map"), ("", "base"), ("map", "/")):
         assert "two different frames" in ring.insert(parent, child, 0, pose(1.0), static=True)
+
+
+def message(*transforms: tuple[str, str, int, tuple[float, ...], tuple[float, ...]]) -> Any:
+    """A TFMessage of (parent, child, stamp in ns, x y z, quaternion x y z w)."""
+    return SimpleNamespace(
+        transforms=[
+            SimpleNamespace(
+                header=SimpleNamespace(
+                    frame_id=parent, stamp=SimpleNamespace(sec=stamp // SECOND, nanosec=stamp % SECOND)
+                ),
+                child_frame_id=child,
+                transform=SimpleNamespace(
+                    translation=SimpleNamespace(**dict(zip("xyz", move, strict=True))),
+                    rotation=SimpleNamespace(**dict(zip("xyzw", turn, strict=True))),
+                ),
+            )
+            for parent, child, stamp, move, turn in transforms
+        ]
+    )
+
+
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_message_is_inserted_but_for_its_invalid_transforms() -> None:
+    buffer = TransformBuffer()
+    problems = buffer.insert_message(
+        message(
+            ("map", "base", SECOND, (1.0, 2.0, 3.0), UPRIGHT),
+            ("base", "broken", SECOND, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
+            ("base", "lost", SECOND, (np.nan, 0.0, 0.0), UPRIGHT),
+            ("base", "base", SECOND, (0.0, 0.0, 0.0), UPRIGHT),
+        ),
+        static=False,
+    )
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "transform of frame 'broken' ignored",
+        "transform of frame 'lost' ignored",
+        "transform ignored",
+    ]
+    assert buffer.lookup("map", "base", SECOND).translation.tolist() == [1.0, 2.0, 3.0]
+    assert buffer.insert_message(message(("base", "camera", 0, (0.0, 0.0, 1.0), UPRIGHT)), static=True) == []
+    assert buffer.lookup("map", "camera", SECOND).translation.tolist() == [1.0, 2.0, 4.0]
+
+
+def test_a_buffer_without_a_cache_length_keeps_all() -> None:
+    buffer = TransformBuffer(cache_ns=None)
+    for second in (1, 1000, 500):
+        buffer.insert("map", "base", second * SECOND, pose(second), static=False)
+    for second in (1, 500, 1000):
+        assert close(buffer.lookup("map", "base", second * SECOND), pose(second))
+
+
+def test_within_the_tolerance_the_nearest_sample_holds() -> None:
+    buffer = TransformBuffer(tolerance_ns=SECOND // 5)
+    for second in (1, 2):
+        buffer.insert("map", "base", second * SECOND, pose(second), static=False)
+    assert close(buffer.lookup("map", "base", SECOND - SECOND // 5), pose(1))
+    assert close(buffer.lookup("map", "base", 2 * SECOND + SECOND // 5), pose(2))
+    for stamp in (SECOND - SECOND // 5 - 1, 2 * SECOND + SECOND // 5 + 1):
+        with pytest.raises(LookupFailure):
+            buffer.lookup("map", "base", stamp)
+
+
+def test_a_waiting_lookup_wakes_when_its_transform_arrives() -> None:
+    buffer, results = vehicle(), []
+
+    def wait() -> None:
+        results.append(buffer.wait_for("map", "front", 4 * SECOND, time.monotonic() + 60.0))
+
+    thread = threading.Thread(target=wait)
+    started = time.monotonic()
+    thread.start()
+    buffer.insert_message(message(("map", "other", 4 * SECOND, (0.0, 0.0, 0.0), UPRIGHT)), static=False)
+    time.sleep(0.05)
+    assert not results
+    buffer.insert_message(message(("map", "base", 4 * SECOND, (9.0, 0.0, 0.0), UPRIGHT)), static=False)
+    thread.join(30.0)
+    assert time.monotonic() - started < 30.0
+    front_in_base = pose(1.0, 0.7) @ pose(0.2, -0.3)
+    expected = Transform(front_in_base.rotation, front_in_base.translation + [9.0, 0.0, 0.0])
+    assert close(results[0], expected)
+
+
+def test_waiting_ends_at_the_deadline_or_at_once_if_nothing_can_help() -> None:
+    buffer, started = vehicle(), time.monotonic()
+    with pytest.raises(LookupFailure, match="behind the image"):
+        buffer.wait_for("map", "front", 4 * SECOND, started + 0.1)
+    assert time.monotonic() - started >= 0.1
+    for source, stamp in (("unknown", SECOND), ("front", SECOND // 2)):
+        with pytest.raises(LookupFailure):
+            buffer.wait_for("map", source, stamp, time.monotonic() + 3600.0)
+    assert close(buffer.wait_for("rear", "base", SECOND, 0.0), pose(-2.0, 3.0).inverse())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,9 +22,11 @@ from centertrack_ros.datasets.bag_writer import write_bag
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.rosbag import BagReader, BagWriter
-from centertrack_ros.replay.bag_replay import camera_names
+from centertrack_ros.replay.bag_replay import Replay, camera_names
 from centertrack_ros.replay.compare import compare_bags
-from centertrack_ros.replay.parameters import load_parameters
+from centertrack_ros.replay.parameters import load_parameters, load_values
+from centertrack_ros.ros.parameters import engine_of
+from support.live_comparison import ComparisonResult, PlaybackOptions, compare_with_live_node
 
 SMALL = ["-p", "model.input_width:=160", "-p", "model.input_height:=128", "-p", "model.threads:=1"]
 LOW = ["-p", "tracker.track_threshold:=0.02", "-p", "tracker.new_threshold:=0.02"]  # something is found in noise
@@ -148,7 +151,7 @@ def test_stamps_out_of_order_are_left_out_and_told(bag, tmp_path, capsys):
             writer.write(record.topic, record.data, records[0].time_ns + number * 10**8)
     assert _replay(tmp_path / "mixed", tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "3 of 5 images answered" in said and "2 left out: its stamp is not after" in said
+    assert "3 of 5 images processed" in said and "2 left out: its stamp is not after" in said
 
 
 def test_a_recording_that_breaks_off_leaves_a_readable_bag_of_what_was_done(tmp_path, capsys):
@@ -185,13 +188,13 @@ def test_a_replay_that_is_killed_does_not_spoil_the_finished_ones(bag, tmp_path)
     shutil.copytree(bag, tmp_path / "other")
     code = (
         "import os, signal, sys\n"
-        "from centertrack_ros.evaluation import replay\n"
-        "answer, done = replay.Replay._answer, []\n"
+        "from centertrack_ros.replay import bag_replay\n"
+        "process, done = bag_replay._Run.process, []\n"
         "def counted(self, *arguments):\n"
         "    done.append(1)\n"
         "    if len(done) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    answer(self, *arguments)\n"
-        "replay.Replay._answer = counted\n"
+        "    process(self, *arguments)\n"
+        "bag_replay._Run.process = counted\n"
         "from centertrack_ros.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -246,13 +249,13 @@ def test_parameter_files_are_the_nodes(tmp_path):
         "/**:\n  ros__parameters:\n    use_sim_time: true\n    tracker:\n      rebirth: 3\n"
         "    detector.classes: [person]\n"
     )
-    values = load_parameters([file], ["tracker.min_hits:=2"])
+    values = load_values([file], ["tracker.min_hits:=2"])
     assert (values["tracker.rebirth"], values["tracker.min_hits"], values["detector.classes"]) == (3.0, 2, ["person"])
     for preset in sorted((Path(__file__).parents[2] / "config").glob("*.yaml")):
-        assert load_parameters([preset])
+        assert load_values([preset])
     file.write_text("other:\n  ros__parameters:\n    a: 1\n")
     with pytest.raises(ValueError, match=r"p.yaml: no parameters of the node centertrack"):
-        load_parameters([file])
+        load_values([file])
 
 
 @pytest.mark.slow
@@ -300,21 +303,31 @@ def test_nuscenes_results_need_a_place_in_the_world(bag, tmp_path, capsys):
     assert read_tracks(tmp_path / "scene", "/centertrack/output")  # what was finished stays
 
 
+def _compare_live(bag: Path, output: Path, *assignments: str, **playback: Any) -> ComparisonResult:
+    """Replays the bag into the folder, then plays it into a live node and compares the results."""
+    values = [word for word in (*SMALL, *LOW, *assignments) if word != "-p"]
+    parameters = load_parameters([], values)
+    replay, target = Replay(engine_of(parameters.model), parameters), output / bag.name
+    output.mkdir(parents=True, exist_ok=True)
+    for _ in replay.run(bag, target, []):
+        pass
+    return compare_with_live_node(replay, bag, target, [], load_values([], values), PlaybackOptions(**playback))
+
+
 @pytest.mark.slow
-def test_the_live_node_answers_the_same(bag, tmp_path, capsys):
+def test_a_live_node_gives_the_results_of_the_replay(bag, tmp_path):
     """One image after the other, the node publishes what the replay wrote, field by field; pass after pass, too."""
-    play = ["--through-ros", "--lockstep", "--rate", "5"]
-    assert _replay(bag, tmp_path, *play) == 0
-    assert "live node: 4 images, 4 answered as well, 0 dropped, 0 messages different" in capsys.readouterr().out
-    assert _replay(bag, tmp_path / "loop", *play, "--loop", "2", "--clock", "50") == 0
-    assert "live node: 8 images, 8 answered as well, 0 dropped, 0 messages different" in capsys.readouterr().out
+    result = _compare_live(bag, tmp_path, rate=5.0, lockstep=True)
+    assert (result.published, result.difference.both, result.dropped) == (4, 4, 0) and result.is_equal
+    result = _compare_live(bag, tmp_path / "loop", rate=5.0, lockstep=True, passes=2, clock=50.0)
+    assert (result.published, result.difference.both, result.dropped) == (8, 8, 0) and result.is_equal
     assert _replay(bag, tmp_path / "other", "-p", "tracker.new_threshold:=0.1") == 0
-    found = compare_bags(tmp_path / "scene", tmp_path / "other" / "scene")
-    assert found.both == 4 and found.different  # another threshold does make a difference
+    difference = compare_bags(tmp_path / "scene", tmp_path / "other" / "scene")
+    assert difference.both == 4 and difference.different  # another threshold does make a difference
 
 
 @pytest.mark.slow
-def test_a_live_node_of_several_cameras_answers_the_same_with_stamps_out_of_order_too(tmp_path, capsys):
+def test_a_live_node_of_several_cameras_gives_the_same_results_with_stamps_out_of_order_too(tmp_path):
     left, right = _recording(tmp_path / "one"), _recording(tmp_path / "two", calibrated=False)
     write_bag(tmp_path / "rig", {"left": left, "right": right}, raw=True)
     with BagReader(tmp_path / "rig") as reader, BagWriter(tmp_path / "late") as writer:
@@ -324,20 +337,16 @@ def test_a_live_node_of_several_cameras_answers_the_same_with_stamps_out_of_orde
         for record in records:
             writer.add_topic(record.topic, record.type)
             writer.write(record.topic, swap.get(id(record), record).data, record.time_ns)
-    assert _replay(tmp_path / "late", tmp_path / "out", "--through-ros", "--lockstep", "--rate", "5") == 0
-    said = capsys.readouterr().out
-    assert "7 of 8 images answered" in said
-    assert "live node: 8 images, 7 answered as well, 0 dropped, 0 messages different" in said
+    result = _compare_live(tmp_path / "late", tmp_path / "out", rate=5.0, lockstep=True)
+    assert (result.published, result.difference.both, result.dropped) == (8, 7, 0) and result.is_equal
 
 
 @pytest.mark.slow
-def test_what_a_live_node_drops_is_left_out_of_the_comparison(tmp_path, capsys):
-    """Thirty images at once are more than it can take; those that it answered, it answered as a replay of them does."""
+def test_what_a_live_node_drops_is_left_out_of_the_comparison(tmp_path):
+    """Thirty images at once are more than it can take; for those that it processed it gives a replay's results."""
     write_bag(tmp_path / "scene", {"front": _recording(tmp_path / "pictures", frames=30)})
-    options = ["--through-ros", "--rate", "1000", "-p", "camera.reliability:=reliable"]
-    assert _replay(tmp_path / "scene", tmp_path / "out", *options) == 0
-    said = capsys.readouterr().out
-    assert "live node: 30 images" in said and " 0 dropped" not in said and " 0 messages different" in said
+    result = _compare_live(tmp_path / "scene", tmp_path / "out", "camera.reliability:=reliable", rate=1000.0)
+    assert result.published == 30 and result.dropped > 0 and result.is_equal
 
 
 def test_a_street_is_replayed_and_judged(tmp_path, capsys):

@@ -83,7 +83,7 @@ def test_cleaned_up_it_holds_no_model(ros) -> None:
         for _ in range(2):
             assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
             assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-            engine = weakref.ref(node._processor.pipeline.engine)
+            engine = weakref.ref(node._session.pipeline.engine)
             assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
             assert engine() is not None
             assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS

@@ -29,7 +29,7 @@ from support.ros_harness import (
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
-from centertrack_ros.io.stamps import REORDER_S, StampRules
+from centertrack_ros.tracking.stamp_rules import REORDER_S, StampRules
 
 STAMPS = st.lists(st.floats(-1e9, 3e9, allow_nan=False) | st.integers(0, 40).map(lambda n: 1e9 + n * 0.05), max_size=20)
 
@@ -39,25 +39,25 @@ def test_whatever_came_before_a_camera_in_order_is_heard_again(history: list[flo
     """At most a late one and a duplicate are refused; from then on everything is taken."""
     rules = StampRules()
     for stamp in history:
-        rules.refuse(stamp)
-    refused = [bool(rules.refuse(start + 0.05 * n)) for n in range(20)]
+        rules.rejection_reason(stamp)
+    refused = [bool(rules.rejection_reason(start + 0.05 * n)) for n in range(20)]
     assert sum(refused) <= 2 and not any(refused[5:])
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=2, max_size=20))
 def test_a_stamp_that_grows_is_never_refused(steps: list[float]) -> None:
     rules = StampRules()
-    assert not any(rules.refuse(float(stamp)) for stamp in np.cumsum(steps))
+    assert not any(rules.rejection_reason(float(stamp)) for stamp in np.cumsum(steps))
 
 
 def test_late_duplicated_and_looped() -> None:
     rules = StampRules()
-    assert not rules.refuse(10.0)
-    assert "same" in rules.refuse(10.0)
-    assert "100 ms older" in rules.refuse(9.9)
-    assert not rules.refuse(10.1)
-    assert not rules.refuse(10.1 - 2 * REORDER_S)  # time itself went back
-    assert not rules.refuse(10.1 - 2 * REORDER_S + 0.05)
+    assert not rules.rejection_reason(10.0)
+    assert "same" in rules.rejection_reason(10.0)
+    assert "100 ms older" in rules.rejection_reason(9.9)
+    assert not rules.rejection_reason(10.1)
+    assert not rules.rejection_reason(10.1 - 2 * REORDER_S)  # time itself went back
+    assert not rules.rejection_reason(10.1 - 2 * REORDER_S + 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -267,7 +267,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=10.0, help="images a second and camera")
     parser.add_argument("parameters", nargs="*", help="of the node: model.engine:=torch …")
     args = parser.parse_args()
-    from centertrack_ros.cli._process import ros_environment
+    from centertrack_ros.cli._subprocess import ros_environment
 
     os.environ.update(ros_environment(ROOT / "config" / "fastdds.xml"))
     import rclpy

@@ -1,4 +1,5 @@
-"""The set-up behind `make`: it does nothing twice, starts afresh after an interruption, and says what is missing."""
+# SPDX-License-Identifier: Apache-2.0
+"""The set-up behind `make`: it does nothing twice, starts again after an interruption, and names what is missing."""
 
 import importlib.util
 import json
@@ -25,7 +26,7 @@ def environment() -> ModuleType:
 
 
 def interpreter(folder: Path, name: str, **facts: object) -> Path:
-    """A program that answers as a Python with such facts would."""
+    """A program that prints what a Python with such properties would print."""
     complete = {"executable": name, "version": [3, 11, 4], "venv": True, "headers": True, "rclpy": False, **facts}
     program = folder / name
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(complete)}\nEND\n")
@@ -34,7 +35,7 @@ def interpreter(folder: Path, name: str, **facts: object) -> Path:
 
 
 def finished(environment: ModuleType, folder: Path) -> Any:
-    """An environment in `folder` whose set-up has come to its end."""
+    """An environment in `folder` whose set-up is complete."""
     made = environment.Environment(str(folder), "kilted")
     made.python.parent.mkdir(parents=True)
     made.python.symlink_to(sys.executable)
@@ -131,14 +132,14 @@ def test_a_fit_python_is_found_behind_an_unfit_one(
     assert environment.find_python(need_rclpy=False)["executable"] == fit.name
 
 
-def test_a_missing_compiler_is_said(environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(environment.SetupError, match=r"apt-get install g\+\+"):
         environment.find_compiler()
 
 
-def test_an_unreachable_index_is_said(environment: ModuleType, tmp_path: Path) -> None:
+def test_an_unreachable_index_is_reported(environment: ModuleType, tmp_path: Path) -> None:
     """pip itself, sent to a port of this machine on which nobody listens."""
     made = finished(environment, tmp_path / "venv")
     index = ["--index-url", "http://127.0.0.1:9/simple", "--retries", "1", "--isolated"]
@@ -166,7 +167,7 @@ def test_every_pin_is_exact_and_every_requirement_has_one(environment: ModuleTyp
             assert environment.package_name(line).lower() in pinned, f"{path.name}: {line}"
 
 
-def test_run_says_when_nothing_is_set_up(tmp_path: Path) -> None:
+def test_run_reports_that_nothing_is_set_up(tmp_path: Path) -> None:
     (tmp_path / "tools").mkdir()
     script = tmp_path / "tools" / "run"
     script.write_bytes((ROOT / "tools" / "run").read_bytes())

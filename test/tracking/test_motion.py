@@ -30,7 +30,7 @@ def _straight(velocity: tuple[float, float], frames: int = 12) -> np.ndarray:
 
 
 def test_the_filter_foretells_a_steady_motion():
-    tracks = _run(_straight((200.0, -50.0)), TrackerConfig(motion="kalman"))
+    tracks = _run(_straight((200.0, -50.0)), TrackerConfig.official(motion="kalman"))
     expected = _straight((200.0, -50.0), 13)[-1]
     foretold = kalman_predict(tracks, STEP).kalman_means[:, :2]
     assert np.abs(foretold - expected).max() < 1.0
@@ -38,12 +38,12 @@ def test_the_filter_foretells_a_steady_motion():
 
 
 def test_the_filter_grows_less_certain_while_a_track_is_lost():
-    tracks = _run(_straight((200.0, 0.0)), TrackerConfig(motion="kalman", max_age=10))
+    tracks = _run(_straight((200.0, 0.0)), TrackerConfig.official(motion="kalman", max_age=10))
     nothing = _boxes(np.zeros((0, 2)))
     spreads = [tracks.kalman_covariances[0, 0, 0]]
     for index in range(3):
         tracks, _ = update(
-            tracks, 2, nothing, (12 + index) * STEP, STEP, 0.3, TrackerConfig(motion="kalman", max_age=10)
+            tracks, 2, nothing, (12 + index) * STEP, STEP, 0.3, TrackerConfig.official(motion="kalman", max_age=10)
         )
         spreads.append(tracks.kalman_covariances[0, 0, 0])
     assert spreads == sorted(spreads) and spreads[-1] > 2 * spreads[0]
@@ -55,15 +55,18 @@ def test_objects_faster_than_their_size_keep_their_ids_only_with_a_model_of_moti
     """After a slow start, which shows the velocity, the step grows beyond what a standing track would accept."""
     times = np.concatenate([[0.0], np.cumsum(np.linspace(10, 60, 15))])
     paths = np.stack([np.stack([times, np.full(16, 50.0)], axis=1)], axis=1)
-    tracks = _run(paths, TrackerConfig(motion=motion))
+    tracks = _run(paths, TrackerConfig.official(motion=motion))
     assert (tracks.ids.tolist() == [1]) == kept
 
 
 def test_displacement_is_another_name_for_the_networks():
     paths = _straight((300.0, 0.0))
-    assert _run(paths, TrackerConfig(motion="displacement")).ids.tolist() == _run(paths, TrackerConfig()).ids.tolist()
+    assert (
+        _run(paths, TrackerConfig.official(motion="displacement")).ids.tolist()
+        == _run(paths, TrackerConfig.official()).ids.tolist()
+    )
     with pytest.raises(ValueError, match="motion must be one of"):
-        TrackerConfig(motion="guess")
+        TrackerConfig.official(motion="guess")
 
 
 @pytest.mark.parametrize("size", [(240, 320), (900, 1600)])

@@ -51,7 +51,7 @@ def run(tracker: Tracker, video: list[list[Thing]], start: float = 0.0) -> list[
 )
 def test_things_that_stay_in_view_keep_their_ids(movers, association, cost):
     video = [[thing(row + 1, 60 + dx * t, 10 + row * 38 + dy * t // 3) for row, dx, dy in movers] for t in range(8)]
-    seen = run(Tracker(RectangleEngine(), TrackerConfig(association=association, cost=cost)), video)
+    seen = run(Tracker(RectangleEngine(), TrackerConfig.official(association=association, cost=cost)), video)
     assert all(names == seen[0] for names in seen)
     assert len(seen[0]) == len(movers)
 
@@ -59,7 +59,7 @@ def test_things_that_stay_in_view_keep_their_ids(movers, association, cost):
 @settings(max_examples=25)
 @given(st.lists(st.sets(st.integers(1, 4)), min_size=2, max_size=10), st.sampled_from([-1, 3]))
 def test_an_id_is_never_used_for_a_second_thing(appearances, max_age):
-    tracker = Tracker(RectangleEngine(), TrackerConfig(max_age=max_age))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(max_age=max_age))
     owner: dict[int, int] = {}
     for names in run(tracker, [[thing(n, 10 + 40 * (n - 1)) for n in sorted(present)] for present in appearances]):
         for track_id, number in names.items():
@@ -70,20 +70,20 @@ def test_an_id_is_never_used_for_a_second_thing(appearances, max_age):
 @pytest.mark.parametrize(("max_age", "missed", "same"), [(-1, 1, False), (3, 2, True), (3, 3, False), (5, 4, True)])
 def test_a_track_keeps_its_id_through_missed_frames_when_max_age_allows(max_age, missed, same):
     video = [[thing(1, 50)], *[[]] * missed, [thing(1, 50)]]
-    seen = run(Tracker(RectangleEngine(), TrackerConfig(max_age=max_age)), video)
+    seen = run(Tracker(RectangleEngine(), TrackerConfig.official(max_age=max_age)), video)
     assert (list(seen[0]) == list(seen[-1])) == same
 
 
 @pytest.mark.parametrize(("rebirth", "missed", "same"), [(0.0, 1, False), (0.55, 4, True), (0.55, 6, False)])
 def test_a_lost_track_is_reborn_within_the_stated_time(rebirth, missed, same):
     video = [[thing(1, 50)], *[[]] * missed, [thing(1, 50)]]
-    seen = run(Tracker(RectangleEngine(), TrackerConfig(rebirth=rebirth)), video)
+    seen = run(Tracker(RectangleEngine(), TrackerConfig.official(rebirth=rebirth)), video)
     assert (list(seen[0]) == list(seen[-1])) == same
 
 
 def test_a_lost_track_is_neither_drawn_nor_live_and_comes_back_with_its_past():
     engine = RectangleEngine()
-    tracker = Tracker(engine, TrackerConfig(rebirth=1.0))
+    tracker = Tracker(engine, TrackerConfig.official(rebirth=1.0))
     for t, things in enumerate([[thing(1, 50)], [thing(1, 52)], [], []]):
         result = tracker.step(paint(things), stamp=t * STEP)
     assert result.tracks.states.tolist() == [STATE_LOST] and result.tracks.ages.tolist() == [3]
@@ -94,13 +94,13 @@ def test_a_lost_track_is_neither_drawn_nor_live_and_comes_back_with_its_past():
 
 
 def test_states_go_from_new_to_tracked():
-    tracker = Tracker(RectangleEngine())
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     states = [tracker.step(paint([thing(1, 50)]), stamp=t * STEP).tracks.states.tolist() for t in range(3)]
     assert states == [[STATE_NEW], [STATE_TRACKED], [STATE_TRACKED]]
 
 
 def test_matches_come_first_then_births_then_lost_ones():
-    tracker = Tracker(RectangleEngine(), TrackerConfig(max_age=5))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(max_age=5))
     tracker.step(paint([thing(1, 10, score=0.7), thing(2, 60, score=0.9), thing(3, 110)]), stamp=0)
     tracks = tracker.step(
         paint([thing(4, 150, score=0.95), thing(1, 12, score=0.9), thing(3, 110, score=0.6)]), stamp=STEP
@@ -110,13 +110,16 @@ def test_matches_come_first_then_births_then_lost_ones():
 
 
 def test_a_weak_detection_continues_a_track_but_does_not_begin_one():
-    seen = run(Tracker(RectangleEngine()), [[thing(1, 50), thing(2, 120, score=0.4)], [thing(1, 50, score=0.4)]])
+    seen = run(
+        Tracker(RectangleEngine(), TrackerConfig.official()),
+        [[thing(1, 50), thing(2, 120, score=0.4)], [thing(1, 50, score=0.4)]],
+    )
     assert [list(names.values()) for names in seen] == [[1], [1]]
 
 
 def test_the_prior_heatmap_shows_the_tracks_that_score_enough():
     engine = RectangleEngine(profile(thresholds=Thresholds(track=0.3, pre=0.6, new=0.3)))
-    tracker = Tracker(engine)
+    tracker = Tracker(engine, TrackerConfig.official())
     things = [thing(1, 40, 40), thing(2, 120, 40, score=0.5)]
     tracker.step(paint(things), stamp=0)
     result = tracker.step(paint(things), stamp=STEP)
@@ -129,15 +132,15 @@ def test_the_prior_heatmap_shows_the_tracks_that_score_enough():
     "engine", [RectangleEngine(profile(prior_heatmap=False)), RectangleEngine()], ids=["no stem", "asked for"]
 )
 def test_a_prior_heatmap_can_be_left_empty(engine):
-    tracker = Tracker(engine, TrackerConfig(zero_prior_heatmap=engine.profile.prior_heatmap))
+    tracker = Tracker(engine, TrackerConfig.official(zero_prior_heatmap=engine.profile.prior_heatmap))
     for t in range(3):
         tracker.step(paint([thing(1, 50)]), stamp=t * STEP)
     assert all(len(prior) == 0 for prior in engine.priors)
 
 
 def test_results_do_not_share_memory_with_the_state():
-    tracker = Tracker(RectangleEngine(), TrackerConfig(rebirth=1.0))
-    other = Tracker(RectangleEngine(), TrackerConfig(rebirth=1.0))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(rebirth=1.0))
+    other = Tracker(RectangleEngine(), TrackerConfig.official(rebirth=1.0))
     video = [[thing(1, 50), thing(2, 100)], [thing(1, 52)], [thing(1, 54), thing(2, 100)]]
     for t, things in enumerate(video):
         image = paint(things)
@@ -159,7 +162,7 @@ def _spoil(record: object) -> None:
 
 
 def test_the_pipeline_leaves_the_states_that_it_is_given_alone():
-    pipeline = Pipeline(RectangleEngine())
+    pipeline = Pipeline(RectangleEngine(), TrackerConfig.official())
     [(_, first)] = pipeline.step([Frame(paint([thing(1, 50)]), 0.0)], [TrackState()])
     frame = Frame(paint([thing(1, 55), thing(2, 110)]), STEP)
     once, again = (pipeline.step([frame], [first])[0] for _ in range(2))
@@ -169,7 +172,7 @@ def test_the_pipeline_leaves_the_states_that_it_is_given_alone():
 
 def test_cameras_are_tracked_apart_and_run_together_by_input_size():
     engine = RectangleEngine(profile(resize="keep_resolution"))
-    pipeline = Pipeline(engine)
+    pipeline = Pipeline(engine, TrackerConfig.official())
     sizes = [(96, 160), (128, 192), (96, 160)]
     states = [TrackState()] * 3
     for t in range(3):
@@ -192,7 +195,7 @@ def test_cameras_are_tracked_apart_and_run_together_by_input_size():
 )
 def test_a_break_in_the_video_resets_the_tracks_and_says_why(stamp, size, reason):
     engine = RectangleEngine()
-    tracker = Tracker(engine, TrackerConfig(rebirth=100.0))
+    tracker = Tracker(engine, TrackerConfig.official(rebirth=100.0))
     tracker.step(paint([thing(1, 50)]), stamp=0.0)
     result = tracker.step(paint([thing(1, 50)], size), stamp=stamp)
     assert reason in result.reset
@@ -202,7 +205,7 @@ def test_a_break_in_the_video_resets_the_tracks_and_says_why(stamp, size, reason
 
 
 def test_a_manual_reset_starts_over():
-    tracker = Tracker(RectangleEngine())
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     assert run(tracker, [[thing(1, 50)]]) == [{1: 1}]
     tracker.reset()
     assert run(tracker, [[thing(2, 50)]]) == [{1: 2}]
@@ -219,7 +222,7 @@ def test_a_manual_reset_starts_over():
     ],
 )
 def test_an_image_that_cannot_be_used_is_named_and_forgotten(image, stamp, said):
-    tracker = Tracker(RectangleEngine())
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     tracker.step(paint([thing(1, 50)]), stamp=0.0)
     with pytest.raises(ValueError, match=said):
         tracker.step(image, stamp=stamp)
@@ -228,13 +231,13 @@ def test_an_image_that_cannot_be_used_is_named_and_forgotten(image, stamp, said)
 
 
 def test_only_the_wanted_classes_are_kept():
-    tracker = Tracker(RectangleEngine(), TrackerConfig(classes=("person",)))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(classes=("person",)))
     tracks = tracker.step(paint([thing(1, 20), thing(2, 90, class_id=1)])).tracks
     assert tracks.detections.class_ids.tolist() == [1]
 
 
 def test_an_object_of_another_class_does_not_continue_a_track():
-    tracker = Tracker(RectangleEngine())
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     tracker.step(paint([thing(1, 50)]))
     assert tracker.step(paint([thing(1, 50, class_id=1)])).tracks.ids.tolist() == [2]
 
@@ -245,7 +248,7 @@ def test_an_object_of_another_class_does_not_continue_a_track():
 )
 def test_what_the_model_cannot_give_is_refused_at_once(config, said):
     with pytest.raises(ValueError, match=said):
-        Pipeline(RectangleEngine(), TrackerConfig(**config))
+        Pipeline(RectangleEngine(), TrackerConfig.official(**config))
 
 
 @pytest.mark.parametrize(
@@ -262,25 +265,38 @@ def test_what_the_model_cannot_give_is_refused_at_once(config, said):
 )
 def test_a_configuration_out_of_range_is_named(config):
     with pytest.raises(ValueError, match=next(iter(config))):
-        TrackerConfig(**config)
+        TrackerConfig.official(**config)
 
 
 def test_a_fast_thing_needs_the_displacement_or_its_velocity():
     video = [[Thing(1, (4 + 26 * t, 40, 24 + 26 * t, 60))] for t in range(6)]
     constant = {"motion": "constant_velocity", "velocity_smoothing": 1.0}
-    assert len({i for names in run(Tracker(RectangleEngine()), video) for i in names}) == 1
+    assert len({i for names in run(Tracker(RectangleEngine(), TrackerConfig.official()), video) for i in names}) == 1
     assert (
-        len({i for names in run(Tracker(RectangleEngine(), TrackerConfig(zero_tracking=True)), video) for i in names})
+        len(
+            {
+                i
+                for names in run(Tracker(RectangleEngine(), TrackerConfig.official(zero_tracking=True)), video)
+                for i in names
+            }
+        )
         == 6
     )
     slow_start = [[Thing(1, (4 + 15 * t, 40, 24 + 15 * t, 60))] for t in range(3)] + [[Thing(1, (60, 40, 80, 60))]]
     assert (
-        len({i for names in run(Tracker(RectangleEngine(), TrackerConfig(**constant)), slow_start) for i in names}) == 1
+        len(
+            {
+                i
+                for names in run(Tracker(RectangleEngine(), TrackerConfig.official(**constant)), slow_start)
+                for i in names
+            }
+        )
+        == 1
     )
 
 
 def test_a_model_with_an_untrained_tracking_head_is_not_asked_for_displacements():
-    tracker = Tracker(RectangleEngine(profile(trained_tracking=False)))
+    tracker = Tracker(RectangleEngine(profile(trained_tracking=False)), TrackerConfig.official())
     tracker.step(paint([thing(1, 50)]))
     assert not tracker.step(paint([thing(1, 60)])).tracks.detections.displacements.any()
 
@@ -288,8 +304,8 @@ def test_a_model_with_an_untrained_tracking_head_is_not_asked_for_displacements(
 def test_a_lost_track_that_moves_on_is_found_where_it_went():
     hidden = [[Thing(1, (10 + 12 * t, 40, 34 + 12 * t, 64))] if t not in (4, 5, 6) else [] for t in range(9)]
     common = {"rebirth": 2.0, "motion": "constant_velocity"}
-    moving = run(Tracker(RectangleEngine(), TrackerConfig(**common, propagate_lost=True)), hidden)
-    waiting = run(Tracker(RectangleEngine(), TrackerConfig(**common)), hidden)
+    moving = run(Tracker(RectangleEngine(), TrackerConfig.official(**common, propagate_lost=True)), hidden)
+    waiting = run(Tracker(RectangleEngine(), TrackerConfig.official(**common)), hidden)
     assert list(moving[-1]) == [1]
     assert list(waiting[-1]) != [1]
 
@@ -300,7 +316,7 @@ def test_a_lost_track_that_moves_on_is_found_where_it_went():
 )
 def test_the_associated_point_is_the_models_unless_one_is_asked_for(profiled, asked, middle):
     engine = RectangleEngine(profile(association_point=profiled))
-    tracker = Tracker(engine, TrackerConfig(association_point=asked))
+    tracker = Tracker(engine, TrackerConfig.official(association_point=asked))
     [point] = tracker.step(paint([Thing(1, (20, 20, 62, 62))])).tracks.detections.centers.tolist()
     assert (point == [41.0, 41.0]) is middle and point == pytest.approx([41.0, 41.0], abs=4)
     with pytest.raises(ValueError, match="association_point"):
@@ -311,7 +327,7 @@ def test_the_associated_point_is_the_models_unless_one_is_asked_for(profiled, as
 @pytest.mark.parametrize("step", [0.1, 0.5])
 def test_metres_per_frame_become_metres_per_second_at_any_rate(step, channels):
     heads = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "velocity": channels}
-    tracker = Tracker(RectangleEngine(profile(heads=heads, velocity_per_frame=True)))
+    tracker = Tracker(RectangleEngine(profile(heads=heads, velocity_per_frame=True)), TrackerConfig.official())
     first, *others = [
         tracker.step(paint([Thing(1, (20 + 8 * k, 20, 60 + 8 * k, 60))]), stamp=5.0 + step * k).tracks for k in range(3)
     ]
@@ -322,19 +338,19 @@ def test_metres_per_frame_become_metres_per_second_at_any_rate(step, channels):
 
 
 def test_image_velocities_are_pixels_per_second():
-    tracker = Tracker(RectangleEngine(), TrackerConfig(velocity_smoothing=1.0))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(velocity_smoothing=1.0))
     for t in range(3):
         tracks = tracker.step(paint([thing(1, 20 + 8 * t)]), stamp=t * 0.2).tracks
     np.testing.assert_allclose(tracks.image_velocities, [[40, 0]], atol=1e-3)
 
 
 def test_a_track_is_reported_from_the_stated_hit_on():
-    tracker = Tracker(RectangleEngine(), TrackerConfig(min_hits=3, rebirth=5.0))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(min_hits=3, rebirth=5.0))
     counts = [len(tracker.step(paint(things), stamp=t * STEP).tracks) for t, things in enumerate(
         [[thing(1, 50)], [thing(1, 50)], [thing(1, 50)], [thing(1, 50)]]
     )]  # fmt: skip
     assert counts == [0, 0, 1, 1]
-    flicker = Tracker(RectangleEngine(), TrackerConfig(min_hits=3, rebirth=5.0))
+    flicker = Tracker(RectangleEngine(), TrackerConfig.official(min_hits=3, rebirth=5.0))
     video = [[thing(1, 50)], [thing(1, 50)], [], [thing(1, 50)], [thing(1, 50)]]
     assert all(not names for names in run(flicker, video))
 
@@ -342,11 +358,11 @@ def test_a_track_is_reported_from_the_stated_hit_on():
 def test_live_tracks_may_be_served_before_lost_ones():
     video = [[thing(1, 50)], [], [thing(2, 66)], [thing(2, 58)]]
     config = {"rebirth": 5.0, "zero_tracking": True, "gate_scale": 0.3}
-    assert list(run(Tracker(RectangleEngine(), TrackerConfig(**config, live_first=True)), video)[-1]) == [2]
+    assert list(run(Tracker(RectangleEngine(), TrackerConfig.official(**config, live_first=True)), video)[-1]) == [2]
 
 
 def test_public_detections_decide_what_may_begin():
-    tracker = Tracker(RectangleEngine())
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     things = [thing(1, 30), thing(2, 110)]
     assert len(tracker.step(paint(things), stamp=0, public_centers=np.zeros((0, 2))).tracks) == 0
     tracks = tracker.step(paint(things), stamp=STEP, public_centers=np.array([[120.0, 55.0]])).tracks
@@ -356,7 +372,7 @@ def test_public_detections_decide_what_may_begin():
 
 
 def test_objects_known_at_the_start_have_the_first_ids():
-    tracker = Tracker(RectangleEngine())
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official())
     known = Detections.from_boxes(np.array([[110, 40, 134, 72], [5, 5, 9, 9]]), np.array([0.9, 0.1]))
     tracks = tracker.step(paint([thing(1, 30), thing(2, 110)]), stamp=0.0, initial=known).tracks
     assert dict(zip(tracks.ids.tolist(), tracks.detections.boxes[:, 0].tolist(), strict=True)) == {1: 110.0, 2: 30.0}
@@ -366,22 +382,27 @@ def test_a_camera_of_another_size_is_scaled_to_the_image_and_gives_places():
     full, half = (Camera.from_focal(WIDTH * s, HEIGHT * s, 300.0 * s) for s in (1, 2))
     places = []
     for camera in (full, half):
-        found = Tracker(RectangleEngine()).step(paint([thing(1, 70)]), camera).tracks.detections
+        found = (
+            Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 70)]), camera).tracks.detections
+        )
         places.append(found.locations)
         assert found.location_covariances.shape == (1, 3, 3) and found.dimensions.shape == (1, 3)
     np.testing.assert_allclose(places[0], places[1], rtol=1e-4)
     assert (
-        Tracker(RectangleEngine(), TrackerConfig(lift="none"))
+        Tracker(RectangleEngine(), TrackerConfig.official(lift="none"))
         .step(paint([thing(1, 70)]), full)
         .tracks.detections.locations
         is None
     )
-    assert Tracker(RectangleEngine()).step(paint([thing(1, 70)])).tracks.detections.locations is None
+    assert (
+        Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 70)])).tracks.detections.locations
+        is None
+    )
 
 
 def test_places_that_only_some_frames_have_are_unknown_for_the_others():
     camera = Camera.from_focal(WIDTH, HEIGHT, 300.0)
-    tracker = Tracker(RectangleEngine(), TrackerConfig(rebirth=5.0))
+    tracker = Tracker(RectangleEngine(), TrackerConfig.official(rebirth=5.0))
     tracker.step(paint([thing(1, 30)]), None, 0.0)
     tracks = tracker.step(paint([thing(2, 110)]), camera, STEP).tracks
     assert tracks.ids.tolist() == [2, 1]
@@ -390,7 +411,7 @@ def test_places_that_only_some_frames_have_are_unknown_for_the_others():
 
 def test_a_displacement_learnt_for_one_step_is_scaled_to_the_real_one():
     def predicted_match(step: float) -> bool:
-        tracker = Tracker(RectangleEngine(), TrackerConfig(frame_period_s=0.1, gate_scale=0.02))
+        tracker = Tracker(RectangleEngine(), TrackerConfig.official(frame_period_s=0.1, gate_scale=0.02))
         tracker.step(paint([thing(1, 50)]), stamp=0.0)
         return tracker.step(paint([thing(1, 62)]), stamp=step).tracks.ids.tolist() == [1]
 
@@ -399,6 +420,6 @@ def test_a_displacement_learnt_for_one_step_is_scaled_to_the_real_one():
 
 
 def test_each_stage_is_timed():
-    timing = Tracker(RectangleEngine()).step(paint([thing(1, 50)])).timing_ms
+    timing = Tracker(RectangleEngine(), TrackerConfig.official()).step(paint([thing(1, 50)])).timing_ms
     assert set(timing) == {"preprocess", "network", "postprocess", "association"}
     assert all(value >= 0 for value in timing.values())

@@ -68,7 +68,7 @@ def test_the_tracker_on_coco_sees_how_a_picture_was_shifted(shift) -> None:
     )
     engine = load_engine("mobilenetv3-coco-track", engine="torch", threads=1)
     for second, expected in ((moved, -np.array(shift)), (pixels, np.zeros(2))):
-        tracker = Tracker(engine)
+        tracker = Tracker(engine, TrackerConfig.official())
         tracker.step(pixels, None, 0.0)
         found = tracker.step(second, None, 0.1).tracks.detections
         assert len(found) >= 3

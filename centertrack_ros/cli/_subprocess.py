@@ -1,4 +1,5 @@
-"""Child processes of a verb: started together, listened to, and ended whatever happens."""
+# SPDX-License-Identifier: Apache-2.0
+"""Python processes that a verb starts: it reads their events, and it ends them whatever happens."""
 
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ from centertrack_ros.ros.events import parse
 _GRACE_S = 5.0
 
 
-class Child:
-    """A Python process whose events go to `on_event` and whose other lines go to a log file.
+class Subprocess:
+    """A Python process whose events go to a function and whose other lines go to a log file.
 
-    `lines` holds the log's lines; with `told` it reads what `tell` writes.
-    Leaving its `with` statement ends it by SIGINT, by force after a few seconds.
+    Leaving its `with` statement ends it by SIGINT, and by SIGKILL when it still runs a few seconds later.
+
+    Attributes:
+        name: Its name in error texts.
+        lines: The lines of the log so far.
     """
 
     def __init__(
@@ -33,19 +37,29 @@ class Child:
         log: Path,
         environment: Mapping[str, str],
         on_event: Callable[[dict[str, Any]], None] | None = None,
-        told: bool = False,
+        reads_stdin: bool = False,
     ) -> None:
+        """Starts the process.
+
+        Args:
+            name: Its name in error texts.
+            arguments: Of the Python interpreter.
+            log: File for its output.
+            environment: Its environment variables.
+            on_event: Is called with each event, from a thread; None: events are lines of the log.
+            reads_stdin: Whether it reads what `write_line` writes.
+        """
         self.name, self.lines, self._log, self._on_event = name, list[str](), log, on_event
         environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             env=environment,
-            stdin=subprocess.PIPE if told else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if reads_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children in order
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its subprocesses in order
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -62,7 +76,7 @@ class Child:
                     log.write(line)
                     log.flush()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Subprocess:
         return self
 
     def __exit__(
@@ -75,15 +89,19 @@ class Child:
         """The exit code, None while the process runs."""
         return self._process.poll()
 
-    def tell(self, line: str) -> None:
-        """Writes a line to its standard input; one that has ended meanwhile does not hear it."""
+    def write_line(self, line: str) -> None:
+        """Writes a line to its standard input; nothing happens when it has ended."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
+    def interrupt(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
     def end(self) -> int:
-        """Ends the process and returns its exit code; everything that it said has then been read."""
+        """Ends the process and returns its exit code; all of its output has been read then."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
@@ -95,30 +113,35 @@ class Child:
         return int(self._process.returncode)
 
     def check(self) -> None:
-        """Raises ChildError when the process has ended with an error or, being a node, has logged one."""
+        """Looks for errors.
+
+        Raises:
+            SubprocessError: It has ended with an error or, as a ROS node, has logged one.
+        """
         errors = [line for line in self.lines if "[ERROR]" in line or "[FATAL]" in line]
         if errors:
-            raise ChildError(f"the {self.name} says: {errors[0].split(']: ', 1)[-1]}")
+            raise SubprocessError(f"the {self.name} reports: {errors[0].split(']: ', 1)[-1]}")
         if self.code not in (None, 0):
             self._reader.join(_GRACE_S)
             last = next((line for line in reversed(self.lines) if line.strip()), "nothing")
-            raise ChildError(f"the {self.name} ended with code {self.code}; it said: {last}")
+            raise SubprocessError(f"the {self.name} ended with code {self.code}; its last output: {last}")
 
 
-class ChildError(OSError):
-    """A child process failed; the text says which and what it said."""
+class SubprocessError(OSError):
+    """A subprocess failed; the text names it and repeats its error."""
 
 
 def ros_environment(profile: Path | None) -> dict[str, str]:
-    """This process's environment for ROS nodes on this machine alone: what the user has set is kept.
+    """Makes the environment of ROS nodes that stay on this machine; what the user has set is kept.
 
-    profile  Fast DDS profile for large images
+    Args:
+        profile: Fast DDS profile for large images.
     """
     environment = dict(os.environ)
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     environment.setdefault("RCUTILS_LOGGING_BUFFERED_STREAM", "0")
-    # The network's threads wait for each other asleep: spinning, they would take the cores from the other processes.
+    # The network's threads sleep while they wait for each other: spinning would take the cores from other processes.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if profile is not None:
         old = environment.get("ROS_DISTRO", _distribution_of_wheels()) in ("humble", "iron", "jazzy")

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line options about the network and the tracking, for every verb that tracks."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+
+from centertrack_ros.cli._arguments import SIZE, network_size
+from centertrack_ros.engine.base import Engine
+from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, MOTIONS, TrackerConfig
+
+_DEFAULTS = TrackerConfig()
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `load` reads."""
+    group = parser.add_argument_group("network")
+    group.add_argument("--weights", metavar="FILE", help="checkpoint; default: the embedded COCO model")
+    group.add_argument("--engine", default="auto", help="runtime of the network")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    group.add_argument("--threads", type=int, help="CPU threads")
+    group.add_argument(
+        "--input-size", type=network_size, metavar=SIZE, help="network input, px, for instance 800x448; multiples of 32"
+    )
+
+
+def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `tracker_config` reads; each default is that of `TrackerConfig`."""
+    group = parser.add_argument_group("tracking", "scores that are not given are those of the model")
+
+    def add(name: str, help_: str, **options: object) -> None:
+        default = getattr(_DEFAULTS, name.removeprefix("--").replace("-", "_"))
+        group.add_argument(name, default=default, help=help_, **options)  # type: ignore[arg-type]
+
+    add("--classes", "only these classes, for example: person car", nargs="+", metavar="NAME")
+    add("--track-threshold", "a track continues with a detection above this score", type=float, metavar="S")
+    add("--new-threshold", "a new track starts above this score", type=float, metavar="S")
+    add("--rebirth", "a lost track can be matched again for this time", type=float, metavar="SECONDS")
+    add("--min-hits", "a track is reported from its N-th match on", type=int, metavar="N")
+    add("--association", "how detections and tracks are matched", choices=ASSOCIATIONS)
+    add("--motion", "motion model: where a track is expected", choices=MOTIONS)
+    add("--max-size-ratio", "largest ratio of the areas of matched boxes", type=float, metavar="R")
+    add("--lift", "where 3D boxes come from", choices=LIFTS)
+
+
+def load(args: argparse.Namespace) -> Engine:
+    """Loads the engine that the options of `add_engine_arguments` ask for.
+
+    Raises:
+        ValueError: The weights or the engine cannot be used; the text is one sentence.
+        OSError: A file cannot be read.
+    """
+    from centertrack_ros.engine import load_engine
+
+    engine = load_engine(args.weights, engine=args.engine, device=args.device, threads=args.threads)
+    if args.input_size:
+        width, height = args.input_size
+        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
+    return engine
+
+
+def tracker_config(args: argparse.Namespace) -> TrackerConfig:
+    """Makes the configuration that the options of `add_tracker_arguments` ask for.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    values = {field.name: getattr(args, field.name) for field in fields(TrackerConfig) if hasattr(args, field.name)}
+    values["classes"] = tuple(values["classes"])
+    return TrackerConfig(**values)

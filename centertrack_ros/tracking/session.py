@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a frame through tracking, for any number of cameras: the owner of all state. Knows nothing of ROS.
+
+The node and the bag replay are thin callers: they bring frames and poses, and publish or write the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from centertrack_ros.engine.base import Engine
+from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.multi_camera.merged_view import MergedView
+from centertrack_ros.tracking.multi_camera.records import SurroundConfig
+from centertrack_ros.tracking.pipeline import Pipeline
+from centertrack_ros.tracking.results import (
+    ERROR,
+    POSE,
+    STAMP,
+    CameraPoses,
+    CameraResult,
+    MergedResult,
+    OutputFrames,
+    PoseLookup,
+    Rejection,
+    SessionResult,
+)
+from centertrack_ros.tracking.stamp_rules import StampRules
+from centertrack_ros.tracking.velocity_filter import filter_velocities
+from centertrack_ros.types import Frame, FrameHeader, FrameResult, TrackState, VelocityFilters
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """Everything that a user may choose about a session, apart from the model.
+
+    Attributes:
+        cameras: Names of the cameras; ('',) for an only one.
+        tracker: How detections become tracks.
+        multi_camera: How the tracks of several cameras become one view.
+        frames: The frames of the 3D outputs.
+    """
+
+    cameras: tuple[str, ...] = ("",)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    multi_camera: SurroundConfig = field(default_factory=SurroundConfig)
+    frames: OutputFrames = field(default_factory=OutputFrames)
+
+    def __post_init__(self) -> None:
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"each of the cameras needs a name of its own, got {', '.join(self.cameras) or 'none'}")
+
+    @property
+    def merges(self) -> bool:
+        """Whether the cameras are fused into one view."""
+        return len(self.cameras) > 1 and bool(self.frames.target)
+
+
+@dataclass
+class _CameraState:
+    """What is remembered of one camera.
+
+    Attributes:
+        tracks: State of its tracker, with its velocity filters.
+        stamps: Decides which frame is the next one.
+        filter_frame: The fixed frame that the velocity filters belong to.
+        requested_reset: Why the tracks are to be reset before the next frame.
+        unreported_reset: Why they were reset in a frame that had no result.
+    """
+
+    tracks: TrackState = field(default_factory=TrackState)
+    stamps: StampRules = field(default_factory=StampRules)
+    filter_frame: str = ""
+    requested_reset: str = ""
+    unreported_reset: str = ""
+
+
+class TrackingSession:
+    """Tracks in the images of all cameras with one network.
+
+    `step` is called from one thread; `configure` and `reset` may be called from another one at any time and take effect
+    with the next step.
+    """
+
+    def __init__(self, engine: Engine, config: SessionConfig | None = None) -> None:
+        """Starts with nothing remembered.
+
+        Args:
+            engine: Runs the network; batches of as many images as there are cameras.
+            config: What a user may choose; None: the defaults, for one camera.
+
+        Raises:
+            ValueError: The configuration asks for what the engine's model cannot give.
+        """
+        config = config or SessionConfig()
+        self._setup = (config, Pipeline(engine, config.tracker))
+        self._cameras = {name: _CameraState() for name in config.cameras}
+        self._view = MergedView(config.cameras, engine.profile.classes, config.multi_camera)
+        self._requested_view_reset = ""
+
+    @property
+    def config(self) -> SessionConfig:
+        """The configuration in force."""
+        return self._setup[0]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Network and tracking of one frame, as configured."""
+        return self._setup[1]
+
+    def configure(self, config: SessionConfig) -> None:
+        """Takes another configuration; what is remembered stays, unless ids would change their meaning.
+
+        Raises:
+            ValueError: The model cannot give what it asks for, or it names other cameras. Nothing has changed then.
+        """
+        before, pipeline = self._setup
+        if config.cameras != before.cameras:
+            raise ValueError("the cameras of a session cannot change")
+        if config.tracker != before.tracker:
+            pipeline = Pipeline(pipeline.engine, config.tracker)
+        self._setup = (config, pipeline)
+        if config.merges != before.merges:  # ids of single cameras and ids of the merged view are counted apart
+            self.reset(f"cameras are {'merged' if config.merges else 'tracked apart'} now")
+
+    def reset(self, reason: str) -> None:
+        """Ends all tracks before the next frame of each camera; ids go on counting.
+
+        Args:
+            reason: In words, for the results of those frames.
+        """
+        for camera in self._cameras.values():
+            camera.requested_reset = reason
+        self._requested_view_reset = reason
+
+    def step(
+        self, frames: Mapping[str, Frame], poses: PoseLookup | Mapping[str, CameraPoses] | None = None
+    ) -> SessionResult:
+        """Tracks in the next frames of some of the cameras. A frame that cannot be used costs its own result only.
+
+        Args:
+            frames: Name of the camera -> its next frame.
+            poses: Where the cameras were at the stamps of their frames, or a function that knows it; not needed without
+                a target frame. The function is called after the network, so that a transform may arrive meanwhile.
+
+        Returns:
+            The results, and the frames that have none, with the reasons.
+
+        Raises:
+            ValueError: A camera is not one of the session's.
+        """
+        config, pipeline = self._setup
+        if unknown := [name for name in frames if name not in self._cameras]:
+            raise ValueError(f"camera '{unknown[0]}' is not one of {', '.join(self._cameras)}")
+        rejected: list[Rejection] = []
+        accepted = self._accept(frames, rejected)
+        tracked = self._track(pipeline, accepted, rejected)
+        located = self._locate(tracked, config.frames, poses, rejected)
+        results, merged = self._merge(located, config, rejected)
+        return SessionResult(tuple(results), tuple(rejected), merged)
+
+    def _accept(self, frames: Mapping[str, Frame], rejected: list[Rejection]) -> dict[str, Frame]:
+        """The frames that are the next ones of their cameras; requested resets take place."""
+        accepted = {}
+        for name, frame in frames.items():
+            camera = self._cameras[name]
+            self._apply_requested_reset(camera)
+            if reason := camera.stamps.rejection_reason(frame.stamp):
+                rejected.append(Rejection(name, frame, STAMP, reason))
+            else:
+                accepted[name] = frame
+        return accepted
+
+    @staticmethod
+    def _apply_requested_reset(camera: _CameraState) -> None:
+        reason, camera.requested_reset = camera.requested_reset, ""
+        if reason and camera.tracks.stamp is not None:
+            camera.tracks, camera.stamps = camera.tracks.without_tracks(), StampRules()
+            camera.unreported_reset = camera.unreported_reset or reason
+
+    def _track(
+        self, pipeline: Pipeline, frames: Mapping[str, Frame], rejected: list[Rejection]
+    ) -> list[tuple[str, Frame, FrameResult]]:
+        """One step of the pipeline for all frames; if that fails, for each alone."""
+        if not frames:
+            return []
+        names = list(frames)
+        try:
+            outcomes = pipeline.step([frames[name] for name in names], [self._cameras[name].tracks for name in names])
+        except Exception as error:
+            if len(names) > 1:
+                return [one for name in names for one in self._track(pipeline, {name: frames[name]}, rejected)]
+            rejected.append(_failed(names[0], frames[names[0]], error))
+            return []
+        tracked = []
+        for name, (result, state) in zip(names, outcomes, strict=True):
+            camera = self._cameras[name]
+            camera.tracks = state
+            camera.unreported_reset = camera.unreported_reset or result.reset
+            tracked.append((name, frames[name], result))
+        return tracked
+
+    def _locate(
+        self,
+        tracked: Sequence[tuple[str, Frame, FrameResult]],
+        frames: OutputFrames,
+        poses: PoseLookup | Mapping[str, CameraPoses] | None,
+        rejected: list[Rejection],
+    ) -> list[CameraResult]:
+        """The results with the poses of their cameras; with filtered velocities where the camera's motion is known."""
+        located = []
+        for name, frame, result in tracked:
+            camera = self._cameras[name]
+            header = frame.header or FrameHeader(round(frame.stamp * 1e9))
+            found = None
+            if frames.target:
+                try:
+                    found = _poses_of(name, frame, poses)
+                except Exception as error:
+                    rejected.append(Rejection(name, frame, POSE, str(error), error))
+                    continue
+                header = replace(header, frame_id=frames.target)
+                if frames.fixed:
+                    result = self._with_filtered_velocities(camera, result, found, frames.fixed, frame.stamp)
+            result = replace(result, reset=camera.unreported_reset)
+            camera.unreported_reset = ""
+            located.append(CameraResult(name, frame, header, result, found))
+        return located
+
+    @staticmethod
+    def _with_filtered_velocities(
+        camera: _CameraState, result: FrameResult, poses: CameraPoses, fixed: str, stamp: float
+    ) -> FrameResult:
+        filters = camera.tracks.velocity_filters if fixed == camera.filter_frame else VelocityFilters()
+        tracks, filters = filter_velocities(filters, result.tracks, poses.to_common, stamp)
+        camera.filter_frame, camera.tracks = fixed, replace(camera.tracks, velocity_filters=filters)
+        return replace(result, tracks=tracks)
+
+    def _merge(
+        self, results: list[CameraResult], config: SessionConfig, rejected: list[Rejection]
+    ) -> tuple[list[CameraResult], MergedResult | None]:
+        """The results with the ids of the merged view, and that view."""
+        if self._requested_view_reset:
+            self._view.reset(self._requested_view_reset)
+            self._requested_view_reset = ""
+        if not config.merges or not results:
+            return results, None
+        try:
+            return self._view.step(results, config.frames, config.multi_camera)
+        except Exception as error:  # without the view their ids are not known
+            rejected += [_failed(one.camera, one.frame, error) for one in results]
+            return [], None
+
+
+def _poses_of(name: str, frame: Frame, poses: PoseLookup | Mapping[str, CameraPoses] | None) -> CameraPoses:
+    if callable(poses):
+        return poses(name, frame)
+    if poses is None or name not in poses:
+        raise ValueError(f"no pose of camera '{name}' was given")
+    return poses[name]
+
+
+def _failed(name: str, frame: Frame, error: Exception) -> Rejection:
+    return Rejection(name, frame, ERROR, f"{type(error).__name__}: {error}", error)
