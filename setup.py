@@ -1,4 +1,5 @@
-"""`pip install .`: metadata is in pyproject.toml; here is what it cannot say.
+# SPDX-License-Identifier: Apache-2.0
+"""`pip install .`: the metadata is in pyproject.toml; this file has what pyproject.toml cannot express.
 
 colcon does not read this file: CMakeLists.txt installs the same things there. Both put them where `ros2 run` and
 `ros2 launch` look: the executables in lib/<package>, the rest in share/<package>, and a marker in the ament index.
@@ -11,20 +12,26 @@ from setuptools import find_packages, setup
 
 NAME = "centertrack_ros"
 HERE = Path(__file__).resolve().parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / NAME / "__init__.py").read_text(), re.MULTILINE)[1]
 
 
-def share(folder):
-    """Where the files of a folder go: [(share/<package>/<folder>…, files)], one entry for each folder in it."""
-    found = {}
+def version() -> str:
+    """Reads the version from the package without importing it."""
+    match = re.search(r'^__version__ = "(.+)"$', (HERE / NAME / "__init__.py").read_text(), re.MULTILINE)
+    assert match is not None
+    return match[1]
+
+
+def share(folder: str) -> list[tuple[str, list[str]]]:
+    """Lists where the files of a folder go: (share/<package>/<folder>…, files), one entry for each folder in it."""
+    files: dict[Path, list[str]] = {}
     for path in sorted((HERE / folder).rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            found.setdefault(path.parent.relative_to(HERE), []).append(str(path.relative_to(HERE)))
-    return [(f"share/{NAME}/{place}", files) for place, files in found.items()]
+            files.setdefault(path.parent.relative_to(HERE), []).append(str(path.relative_to(HERE)))
+    return [(f"share/{NAME}/{place}", names) for place, names in files.items()]
 
 
-def ament_marker():
-    """The empty file by which ROS tools find the package; made here, for an empty file is no source."""
+def ament_marker() -> str:
+    """Makes the empty file by which ROS tools find the package, and returns its path."""
     marker = HERE / "build" / "ament_marker" / NAME
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
@@ -32,7 +39,7 @@ def ament_marker():
 
 
 setup(
-    version=VERSION,
+    version=version(),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         NAME: ["**/*.safetensors", "**/*.md", "**/*.yaml", "**/*.json", "**/LICENSE*", "**/*.mcap", "py.typed"]

@@ -35,7 +35,7 @@ from centertrack_ros.engine.cuda_engine import CudaEngine
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import place
 from centertrack_ros.network import checkpoints, deform_conv
-from centertrack_ros.network.embedded import weights_path
+from centertrack_ros.network.registry import weights_path
 
 EMBEDDED = ("mobilenetv3-coco-track", "mobilenetv3-street-3d")
 DLA = "dla34-nuscenes"

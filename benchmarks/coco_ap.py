@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import invert, place, transform
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.network.registry import weights_path
 from centertrack_ros.tracking.detections import boxes_on_grid
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -16,8 +16,7 @@ from centertrack_ros.engine.preprocess import normalisation_table, warp_and_norm
 from centertrack_ros.geometry import boxes3d, gaussian
 from centertrack_ros.geometry.affine import centered_affine, place, transform
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.network.decode import decode as decode_maps
-from centertrack_ros.network.decode import to_peaks
+from centertrack_ros.network.decode import decode_peaks, to_peaks
 from centertrack_ros.network.deform_conv import DeformConv
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
@@ -118,7 +117,7 @@ def check_decode(errors: Errors, folder: Path, stem: str) -> None:
     reader = lambda cells: {n: gather_cells(m, cells) for n, m in maps.items() if n != "hp_offset"}  # noqa: E731
     offsets = None if refine is None else (lambda cells: {refine: gather_cells(maps[refine], cells)})
     grid = tuple(heatmaps["hm"].shape[2:])
-    batch = to_peaks(decode_maps(heatmaps, reader, offsets, post["K"], None), grid)
+    batch = to_peaks(decode_peaks(heatmaps, reader, offsets, post["K"], None), grid)
     placement = centered_affine(post["c"], post["s"], (post["h"], post["w"]), inverse=True).astype(np.float32)
     camera = Camera.from_matrix(1, 1, post["calib"])
     for image, peaks in enumerate(batch):

@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks import coco_ap
 from centertrack_ros.cli import _arguments, _tracking_options
-from centertrack_ros.engine.loading import weights_path
 from centertrack_ros.evaluation.tables import table
+from centertrack_ros.network.registry import weights_path
 from centertrack_ros.tracking.config import TrackerConfig
 from experiments import image_boxes, real_tracks
 from experiments.caching_engine import RememberingEngine

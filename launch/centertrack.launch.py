@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One camera: images in, tracked objects out.
 
 ros2 launch centertrack_ros centertrack.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
@@ -13,16 +14,16 @@ ARGUMENTS = (*launch_arguments.ONE_CAMERA, *launch_arguments.NODE, *launch_argum
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, then what they ask for."""
+    """Declares the arguments and starts what they ask for."""
     return LaunchDescription([*launch_arguments.declare(ARGUMENTS), OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, and RViz if it is wanted, from the arguments' values."""
+    """The node, and RViz if requested, from the values of the arguments."""
     values = launch_arguments.values_of(context, ARGUMENTS)
-    named = launch_arguments.topics(values, ARGUMENTS)
+    remapping = launch_arguments.topics(values, ARGUMENTS)
     return [
         *launch_arguments.dds_profile(values),
-        launch_arguments.node(values, ARGUMENTS, named),
-        *launch_arguments.rviz(values, named),
+        launch_arguments.node(values, ARGUMENTS, remapping),
+        *launch_arguments.rviz(values, remapping),
     ]

@@ -1,4 +1,5 @@
-"""A bag, the node and RViz, on the time of the recording. The bag begins when the node is ready.
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a bag into the node, with RViz, in the time of the recording. The bag starts when the node is active.
 
 ros2 launch centertrack_ros replay.launch.py bag:=drive image:=/camera/image_raw camera_info:=/camera/camera_info
 ros2 launch centertrack_ros replay.launch.py bag:=scene cameras:=nuscenes target_frame:=base_link fixed_frame:=odom
@@ -22,34 +23,34 @@ ARGUMENTS = launch_arguments.with_defaults(
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, then what they ask for."""
+    """Declares the arguments and starts what they ask for."""
     return LaunchDescription([*launch_arguments.declare(ARGUMENTS), OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node and RViz, and the player once the node is active."""
+    """The node and RViz at once, the player when the node is active."""
     values = launch_arguments.values_of(context, ARGUMENTS)
-    named = launch_arguments.topics(values, ARGUMENTS)
-    node = launch_arguments.node(values, ARGUMENTS, named)
+    remapping = launch_arguments.topics(values, ARGUMENTS)
+    node = launch_arguments.node(values, ARGUMENTS, remapping)
     ready = OnStateTransition(target_lifecycle_node=node, goal_state="active", entities=[player(values)])
     return [
         *launch_arguments.dds_profile(values),
         RegisterEventHandler(ready),
         node,
-        *launch_arguments.rviz(values, named),
+        *launch_arguments.rviz(values, remapping),
     ]
 
 
 def player(values: Mapping[str, str]) -> ExecuteProcess:
-    """ros2 bag play, which also gives the time on /clock unless the bag does."""
+    """`ros2 bag play`, which also publishes /clock unless clock_rate is 0."""
     command = ["ros2", "bag", "play", values["bag"], "--rate", values["rate"], "--start-offset", values["start_offset"]]
     command += [] if values["clock_rate"] == "0" else ["--clock", values["clock_rate"]]
     command += shlex.split(values["play_arguments"])
-    looped = launch_arguments.is_true(values["loop"])
-    ends = launch_arguments.is_true(values["end_with_bag"]) and not looped
+    loop = launch_arguments.is_true(values["loop"])
+    shut_down = launch_arguments.is_true(values["end_with_bag"]) and not loop
     return ExecuteProcess(
-        cmd=[*command, "--loop"] if looped else command,
+        cmd=[*command, "--loop"] if loop else command,
         name="bag_player",
-        on_exit=Shutdown(reason="the bag has ended") if ends else None,
+        on_exit=Shutdown(reason="the bag has ended") if shut_down else None,
         output="screen",
     )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several cameras around a vehicle, by default the six of nuScenes: one node, one network, one merged view.
 
 ros2 launch centertrack_ros surround.launch.py target_frame:=base_link fixed_frame:=odom
@@ -14,16 +15,16 @@ ARGUMENTS = (*launch_arguments.SURROUND, *launch_arguments.NODE, *launch_argumen
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, then what they ask for."""
+    """Declares the arguments and starts what they ask for."""
     return LaunchDescription([*launch_arguments.declare(ARGUMENTS), OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, and RViz if it is wanted, from the arguments' values."""
+    """The node, and RViz if requested, from the values of the arguments."""
     values = launch_arguments.values_of(context, ARGUMENTS)
-    named = launch_arguments.topics(values, ARGUMENTS)
+    remapping = launch_arguments.topics(values, ARGUMENTS)
     return [
         *launch_arguments.dds_profile(values),
-        launch_arguments.node(values, ARGUMENTS, named),
-        *launch_arguments.rviz(values, named),
+        launch_arguments.node(values, ARGUMENTS, remapping),
+        *launch_arguments.rviz(values, remapping),
     ]

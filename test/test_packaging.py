@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package builds with colcon and with pip, and both put everything where ROS tools and Python look for it."""
 
 import os
@@ -6,7 +7,8 @@ import subprocess
 import sys
 import sysconfig
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -29,6 +31,21 @@ def sources(tmp_path: Path) -> Path:
     """A copy of the package as a user would clone it: builds leave nothing in the checkout."""
     unwanted = shutil.ignore_patterns(".*", "build", "install", "log", "dist", "out", "*.egg-info", "__pycache__")
     return Path(shutil.copytree(ROOT, tmp_path / "src" / "centertrack_ros", ignore=unwanted))
+
+
+def test_the_wheel_holds_the_package_and_nothing_beside_it(sources: Path, tmp_path: Path) -> None:
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    run(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", tmp_path, sources, cwd=tmp_path)
+    [wheel] = tmp_path.glob("*.whl")
+    names = {PurePosixPath(name) for name in zipfile.ZipFile(wheel).namelist()}
+    assert PurePosixPath("centertrack_ros/py.typed") in names  # PEP 561: type checkers read our annotations
+    tops = {name.parts[0] for name in names}
+    version = ElementTree.parse(ROOT / "package.xml").findtext("version")
+    assert tops == {"centertrack_ros", f"centertrack_ros-{version}.dist-info", f"centertrack_ros-{version}.data"}
+    files = {name.relative_to("centertrack_ros") for name in names if name.parts[0] == "centertrack_ros"}
+    assert {name for name in files if name.suffix == ".py"} == {
+        PurePosixPath(path) for path in python_files(ROOT / "centertrack_ros")
+    }
 
 
 def python_files(package: Path) -> set[Path]:
@@ -82,6 +99,7 @@ def test_pip_installs_the_whole_package(sources: Path, tmp_path: Path) -> None:
     package = library / "centertrack_ros"
     assert python_files(package) == python_files(ROOT / "centertrack_ros")
     assert list(package.glob("weights/*.safetensors")), "the embedded weights are missing"
+    assert (package / "py.typed").is_file()
     check_prefix(folder)
     where = run(python, "-c", "import centertrack_ros.tracking as t; print(t.__file__)", cwd=tmp_path)
     assert Path(where.strip()).parent == package / "tracking"

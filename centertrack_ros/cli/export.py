@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file once it agrees with the reference."""
-    from centertrack_ros.network.embedded import weights_path
+    from centertrack_ros.network.registry import weights_path
 
     weights = weights_path(args.weights)
     if args.keep:

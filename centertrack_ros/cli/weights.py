@@ -99,7 +99,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from centertrack_ros.network.zoo import ZOO
+    from centertrack_ros.network.registry import ZOO
 
     if args.name == "list":
         for name, model in ZOO.items():
@@ -107,7 +107,7 @@ def _fetch(args: argparse.Namespace) -> int:
         return 0
     if args.name not in ZOO:
         raise ValueError(f"no official model '{args.name}', expected one of {', '.join(ZOO)}")
-    from centertrack_ros.network.download import fetch
+    from centertrack_ros.network.checkpoints import fetch
 
     output = args.output or Path(f"{args.name}.safetensors")
     fetch(args.name, output)

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.network.embedded import weights_path
+from centertrack_ros.network.registry import weights_path
 
 ENGINES = ("auto", "torch", "torch-compile", "onnxruntime", "openvino", "openvino-bf16")
 _EXPORTED_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}

@@ -1,21 +1,27 @@
-"""What every network of this package is: stems and a backbone that make one feature map, and heads that read it."""
+# SPDX-License-Identifier: Apache-2.0
+"""The base class of all networks: stems and a backbone make one feature map, and heads read it."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class TrackingNetwork(nn.Module):
-    """A CenterTrack network: a subclass makes the features, its heads are children that bear the heads' names.
+    """A CenterTrack network. A subclass computes the features; its heads are child modules under the heads' names.
 
-    Whatever engines and decoding need of a network is `features`, `heads` and `fused`.
+    Engines and decoding use only `features`, `heads` and `fused`.
+
+    Args:
+        head_names: In the official order, hm first.
     """
 
     def __init__(self, head_names: Iterable[str]) -> None:
@@ -28,16 +34,31 @@ class TrackingNetwork(nn.Module):
         return {name: self.get_submodule(name) for name in self._head_names}
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
-        """What the heads read: (B, F, H/4, W/4).
+        """Compute the feature map that the heads read.
 
-        image, previous  (B, 3, H, W) normalised network inputs; H and W multiples of 32, or ValueError
-        prior            (B, 1, H, W) prior heatmap in 0..1
-        A stem takes part only if the network has it and its input is given.
+        A stem takes part only if the network has it and its input is there.
+
+        Args:
+            image: (B, 3, H, W), normalized network input; H and W are multiples of 32.
+            previous: (B, 3, H, W), the previous image, prepared in the same way.
+            prior: (B, 1, H, W), the prior heatmap in 0..1.
+
+        Returns:
+            (B, F, H/4, W/4).
+
+        Raises:
+            ValueError: H or W is not a multiple of 32.
         """
         raise NotImplementedError
 
     def forward(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> dict[str, Tensor]:
-        """Raw dense output of every head, (B, C, H/4, W/4): no sigmoid, no depth transform. Inputs as in `features`."""
+        """Raw dense output of every head, (B, C, H/4, W/4): no sigmoid, no depth transform.
+
+        Args:
+            image: As in `features`.
+            previous: As in `features`.
+            prior: As in `features`.
+        """
         features = self.features(image, previous, prior)
         return {name: head(features) for name, head in self.heads.items()}
 
@@ -47,17 +68,33 @@ class TrackingNetwork(nn.Module):
 
 
 def check_input_size(image: Tensor) -> None:
-    """Raises ValueError unless the last two sizes are multiples of 32, which every down- and up-sampling path needs."""
+    """Check that height and width, the last two sizes, are multiples of 32: every up-sampling path needs that.
+
+    Args:
+        image: (..., H, W).
+
+    Raises:
+        ValueError: They are not.
+    """
     height, width = image.shape[-2:]
     if height % 32 or width % 32 or not height or not width:
         raise ValueError(f"network input must have a height and width that are multiples of 32, got {height}x{width}")
 
 
 def fold_batchnorm(module: Module) -> Module:
-    """Merge every BatchNorm into the convolution before it, in place; for inference. Returns the module.
+    """Merge every BatchNorm into the convolution before it, in place; for inference.
 
-    The pairs are neighbours in an `nn.Sequential`, or what a module's `batchnorm_pairs()` names: (convolution, batch
-    norm) attribute paths relative to it.
+    The pairs are neighbours in an `nn.Sequential`, or what a module's `batchnorm_pairs()` lists: (convolution, batch
+    norm) attribute paths relative to it. A convolution is any module with a `weight` (O, …) and a `bias`.
+
+    Args:
+        module: In evaluation mode.
+
+    Returns:
+        The same module.
+
+    Raises:
+        ValueError: A batch norm has no running statistics.
     """
     for owner in list(module.modules()):
         for conv_name, norm_name in _pairs(owner):
@@ -77,21 +114,23 @@ def _pairs(owner: nn.Module) -> list[tuple[str, str]]:
     names = list(owner._modules)
     return [
         (first, second)
-        for first, second in zip(names, names[1:], strict=False)
+        for first, second in pairwise(names)
         if isinstance(owner[int(first)], nn.Conv2d) and isinstance(owner[int(second)], nn.BatchNorm2d)
     ]
 
 
 def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> None:
-    """Scale and shift a convolution (anything with `weight` (O, …) and `bias`) as the batch norm after it would."""
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("a batch norm without running statistics cannot be folded")
     with torch.no_grad():
-        scale = (norm.running_var + norm.eps).rsqrt()
-        shift = -norm.running_mean * scale
-        if norm.affine:
-            scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
-        weight, bias = conv.weight, conv.bias
-        folded = weight * scale.view(-1, *[1] * (weight.dim() - 1))  # type: ignore[operator]
-        conv.weight = nn.Parameter(folded, requires_grad=False)
-        conv.bias = nn.Parameter(shift if bias is None else bias * scale + shift, requires_grad=False)  # type: ignore
+        weight, bias = fuse_conv_bn_weights(
+            conv.weight,  # type: ignore[arg-type]
+            conv.bias,  # type: ignore[arg-type]
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+    conv.weight = nn.Parameter(weight, requires_grad=False)
+    conv.bias = nn.Parameter(bias, requires_grad=False)

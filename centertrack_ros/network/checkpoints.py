@@ -1,6 +1,7 @@
-"""Weights in files: official CenterTrack checkpoints are read, safetensors with a model profile are read and written.
+# SPDX-License-Identifier: Apache-2.0
+"""Files of weights: reads official CenterTrack checkpoints, reads and writes safetensors with a model profile.
 
-Nothing is dropped silently: what does not fit a model is an error that lists the keys.
+Nothing is dropped silently: a key that does not fit the model is an error that lists the keys.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import pickle
 import re
 import struct
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,25 +20,31 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from centertrack_ros.network.base import TrackingNetwork
 from centertrack_ros.network.classes import known_classes
 from centertrack_ros.network.heads import HEAD_CHANNELS, order_heads
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.network.registry import build
-from centertrack_ros.network.zoo import with_zoo_facts
+from centertrack_ros.network.registry import build, download, with_zoo_facts
 
 SUFFIX = ".safetensors"
 _FORMAT = "centertrack_ros 1"
 _BACKBONE = ("base", "dla_up", "ida_up")
-_LISTED = 40  # keys that an error message names before it says how many more there are
+_MAX_LISTED_KEYS = 40  # an error message names so many keys, then only counts the rest
 
 
 class CheckpointError(ValueError):
-    """A file that is not usable as weights; the message says why and what was expected."""
+    """A file cannot be used as weights; the message says why, and what was expected."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters, the profile of their network, and what else the file held."""
+    """The content of a weights file.
+
+    Attributes:
+        state: Parameter name -> tensor.
+        profile: Describes the network of these parameters.
+        ignored: Names of the entries of the file that are not used, such as an optimizer's state.
+    """
 
     state: dict[str, Tensor]
     profile: ModelProfile
@@ -45,24 +53,50 @@ class Weights:
 
 @dataclass(frozen=True)
 class OfficialCheckpoint:
-    """An official file's parameters with their plain names, and what it held beside them."""
+    """The content of an official checkpoint.
+
+    Attributes:
+        state: Parameter name, without DataParallel's prefix -> tensor.
+        ignored: Names of the other entries of the file.
+    """
 
     state: dict[str, Tensor]
     ignored: tuple[str, ...]
 
 
-def load(path: str | Path) -> tuple[nn.Module, ModelProfile]:
-    """The network in evaluation mode and float32, and its profile, from either kind of file.
+def load(path: str | Path) -> tuple[TrackingNetwork, ModelProfile]:
+    """Load a network and its profile from either kind of file.
 
-    An official checkpoint gets the profile that its keys and its file name tell (`infer_profile`). Raises
-    CheckpointError for every file that is not weights of a known network, FileNotFoundError and the like as `open`.
+    An official checkpoint gets the profile that `infer_profile` reads from its keys and its file name.
+
+    Args:
+        path: A safetensors file of this package or an official checkpoint.
+
+    Returns:
+        The network in evaluation mode and float32, and its profile.
+
+    Raises:
+        CheckpointError: The file does not hold weights of a known network.
+        OSError: The file cannot be read.
     """
     weights = read(path)
     return build_loaded(weights.profile, weights.state, str(path)), weights.profile
 
 
 def read(path: str | Path, name: str | None = None) -> Weights:
-    """What a file of either kind holds; `name` replaces the model's. Raises as `load`, but checks no shapes."""
+    """Read a file of either kind without building its network, so that shapes stay unchecked.
+
+    Args:
+        path: A safetensors file of this package or an official checkpoint.
+        name: Replaces the name of the model.
+
+    Returns:
+        Parameters, profile and the names of unused entries.
+
+    Raises:
+        CheckpointError: The file does not hold weights of a known network.
+        OSError: The file cannot be read.
+    """
     path = Path(path)
     if _is_safetensors(path):
         state, profile = _read_safetensors(path)
@@ -75,9 +109,17 @@ def read(path: str | Path, name: str | None = None) -> Weights:
 def save(
     path: str | Path, weights: nn.Module | Mapping[str, Tensor], profile: ModelProfile, half: bool = False
 ) -> None:
-    """Write a safetensors file with the profile in its metadata; `half` stores float16 (it is read as float32).
+    """Write a safetensors file with the profile in its metadata.
 
-    Raises CheckpointError when the weights do not fit the profile, or do not fit into float16.
+    Args:
+        path: The file to write.
+        weights: A network, or its parameters by name.
+        profile: Describes the network.
+        half: Store float16; `load` gives float32 again.
+
+    Raises:
+        CheckpointError: The weights do not fit the profile, or a value does not fit into float16.
+        OSError: The file cannot be written.
     """
     from safetensors.torch import save as to_bytes
 
@@ -86,12 +128,42 @@ def save(
     if half:
         state = {key: _to_half(key, value) for key, value in state.items()}
     state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    # Not by `save_file`, whose files nobody but their owner may read: a node can be another user.
+    # `safetensors.torch.save_file` makes files that only their owner may read, but the node can run as another user.
     Path(path).write_bytes(to_bytes(state, metadata={"format": _FORMAT, "profile": profile.to_json()}))
 
 
-def build_loaded(profile: ModelProfile, state: Mapping[str, Tensor], where: str) -> nn.Module:
-    """The profile's network with exactly these parameters. Raises CheckpointError that lists every key that differs."""
+def fetch(name: str, output: Path) -> None:
+    """Download an official model, check that it loads, and write it as safetensors.
+
+    Args:
+        name: Key of `registry.ZOO`.
+        output: The file to write; it is written only when everything succeeded.
+
+    Raises:
+        KeyError: The name is not in the zoo.
+        ImportError: gdown is not installed.
+        OSError: The download failed.
+        CheckpointError: The downloaded file is not that model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        network, profile = load(download(name, Path(folder)))
+        save(output, network, profile)
+
+
+def build_loaded(profile: ModelProfile, state: Mapping[str, Tensor], where: str) -> TrackingNetwork:
+    """Build the network of a profile and load exactly these parameters.
+
+    Args:
+        profile: Describes the network.
+        state: Parameter name -> tensor.
+        where: Names the source of the parameters in error messages.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        CheckpointError: Keys or shapes differ; the message lists every one.
+    """
     try:
         network = build(profile)
     except ValueError as error:
@@ -111,14 +183,25 @@ def build_loaded(profile: ModelProfile, state: Mapping[str, Tensor], where: str)
 
 
 def read_official(path: str | Path) -> OfficialCheckpoint:
-    """Read a .pth or .pth.tar file; no code in it is ever run. Raises CheckpointError if it holds no parameters."""
+    """Read a .pth or .pth.tar file. Code in it is never run.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its parameters under their plain names.
+
+    Raises:
+        CheckpointError: The file holds no parameters, or anything but tensors.
+        OSError: The file cannot be read.
+    """
     path = Path(path)
     content = _unpickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        beside = [str(key) for key in content if key != "state_dict"]
+        other_entries = [str(key) for key in content if key != "state_dict"]
         content = content["state_dict"]
     else:
-        beside = []
+        other_entries = []
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(
             f"{path} is not a checkpoint: expected a dictionary of tensors, or one under 'state_dict', "
@@ -127,16 +210,25 @@ def read_official(path: str | Path) -> OfficialCheckpoint:
     plain = {_plain_name(str(key)): value for key, value in content.items()}
     if len(plain) != len(content):
         raise CheckpointError(f"{path}: some parameters are there twice, with and without the prefix 'module.'")
-    # The ImageNet classifier that upstream leaves attached when it trains from an ImageNet start.
+    # The official code leaves the ImageNet classifier attached when it trains from ImageNet weights.
     classifier = [key for key in plain if key.startswith("base.fc.")]
     state = {key: value for key, value in plain.items() if key not in classifier}
-    return OfficialCheckpoint(state, (*beside, *classifier))
+    return OfficialCheckpoint(state, (*other_entries, *classifier))
 
 
 def infer_profile(state: Mapping[str, Tensor], name: str, where: str = "the checkpoint") -> ModelProfile:
-    """Architecture, heads, stems and classes from the parameters' names and shapes; the rest from `network.zoo`.
+    """Infer a profile from the names and shapes of official parameters.
 
-    Raises CheckpointError when the keys are not those of a DLA-34 CenterTrack.
+    Args:
+        state: Parameter name -> tensor; gives architecture, heads, stems and classes.
+        name: Name of the model; gives the facts of `registry.ZOO`.
+        where: Names the source of the parameters in error messages.
+
+    Returns:
+        The profile.
+
+    Raises:
+        CheckpointError: The keys are not those of a DLA-34 CenterTrack.
     """
     architecture = _architecture(state, where)
     convolutions = _head_convolutions(state, where)
@@ -163,32 +255,32 @@ def _architecture(state: Mapping[str, Tensor], where: str) -> str:
     if "base.level5.root.conv.weight" in state and "ida_up.node_1.conv.0.weight" in state:
         return "dla_34_conv"
     expected = build(ModelProfile("", "dla_34", ("",), {"hm": 1})).state_dict()
-    strangers = [key for key in state if key not in expected and key.partition(".")[0] not in ("hm", *HEAD_CHANNELS)]
+    unknown_keys = [key for key in state if key not in expected and key.partition(".")[0] not in ("hm", *HEAD_CHANNELS)]
     missing = [key for key in expected if key not in state and not key.startswith(("hm.", "base.pre_"))]
     raise CheckpointError(
         f"{where} is of another architecture than DLA-34; keys that DLA-34 does not have: "
-        f"{_list(strangers, ', ') or 'none'}; keys that are missing: {_list(missing, ', ')}"
+        f"{_list(unknown_keys, ', ') or 'none'}; keys that are missing: {_list(missing, ', ')}"
     )
 
 
 def _head_convolutions(state: Mapping[str, Tensor], where: str) -> dict[str, list[Tensor]]:
-    """Head -> weights of its convolutions, first to last."""
-    found: dict[str, dict[int, Tensor]] = {}
-    strangers = []
+    """Head name -> weights of its convolutions, first to last."""
+    layers_of: dict[str, dict[int, Tensor]] = {}
+    unknown_keys = []
     for key, value in state.items():
         head, _, rest = key.partition(".")
         if head in _BACKBONE:
             continue
         layer = re.fullmatch(r"(?:(\d+)\.)?(weight|bias)", rest)
         if layer is None or (head != "hm" and head not in HEAD_CHANNELS) or value.dim() not in (1, 4):
-            strangers.append(key)
+            unknown_keys.append(key)
         elif layer[2] == "weight" and value.dim() == 4:
-            found.setdefault(head, {})[int(layer[1] or 0)] = value
-    if strangers:
-        raise CheckpointError(f"{where} has keys that belong to no head of CenterTrack: {_list(strangers, ', ')}")
-    if "hm" not in found:
-        raise CheckpointError(f"{where} has no heatmap head: hm.0.weight is missing, heads found: {sorted(found)}")
-    return {head: [layers[i] for i in sorted(layers)] for head, layers in found.items()}
+            layers_of.setdefault(head, {})[int(layer[1] or 0)] = value
+    if unknown_keys:
+        raise CheckpointError(f"{where} has keys that belong to no head of CenterTrack: {_list(unknown_keys, ', ')}")
+    if "hm" not in layers_of:
+        raise CheckpointError(f"{where} has no heatmap head: hm.0.weight is missing, heads found: {sorted(layers_of)}")
+    return {head: [layers[i] for i in sorted(layers)] for head, layers in layers_of.items()}
 
 
 def _head_options(convolutions: Mapping[str, list[Tensor]]) -> dict[str, int]:
@@ -198,16 +290,16 @@ def _head_options(convolutions: Mapping[str, list[Tensor]]) -> dict[str, int]:
     return {"head_conv": int(hidden[0].shape[0]), "num_head_conv": len(hidden), "head_kernel": int(hidden[0].shape[2])}
 
 
-# The options `--arch generic --backbone dla34 --neck dlaup` make the same network under other names.
-_OTHER_NAMES = {"backbone.": "base.", "neck.dla_up.": "dla_up.", "neck.ida_up.": "ida_up."}
+# The official options `--arch generic --backbone dla34 --neck dlaup` make the same network under other names.
+_GENERIC_PREFIXES = {"backbone.": "base.", "neck.dla_up.": "dla_up.", "neck.ida_up.": "ida_up."}
 
 
 def _plain_name(key: str) -> str:
     if key.startswith("module.") and not key.startswith("module_list"):
         key = key[len("module.") :]
-    for other, ours in _OTHER_NAMES.items():
-        if key.startswith(other):
-            return ours + key[len(other) :]
+    for generic, plain in _GENERIC_PREFIXES.items():
+        if key.startswith(generic):
+            return plain + key[len(generic) :]
     return key
 
 
@@ -216,11 +308,11 @@ def _unpickle(path: Path) -> object:
         raise CheckpointError(f"{path} is empty: expected a checkpoint")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what matters is whether the content is tensors
+            warnings.simplefilter("ignore")  # about pickle protocols; only tensors are read anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # torch raises whatever its unpickler stumbles over
+    except Exception as error:  # torch's unpickler raises many types
         raise CheckpointError(f"{path} is not usable: {_why_unreadable(path, error)}") from None
 
 
@@ -229,16 +321,16 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         start = file.read(2)
     if (start == b"PK" and not zipfile.is_zipfile(path)) or isinstance(error, EOFError):
         return "it is truncated"
-    stranger = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if stranger:
-        return f"it holds Python code or objects ({stranger[1]}), and only tensors are read"
+    unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if unsafe:
+        return f"it holds Python code or objects ({unsafe[1]}), and only tensors are read"
     if isinstance(error, pickle.UnpicklingError) and start[:1] == b"\x80":
         return "it is a pickle that holds Python code or objects, and only tensors are read"
     return "it is truncated, or neither a PyTorch checkpoint nor a safetensors file"
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By its content: a length of 8 bytes, then JSON; a suffix can lie."""
+    """Looks at the content as well, a length of 8 bytes and then JSON: the suffix can be wrong."""
     with path.open("rb") as file:
         head = file.read(9)
     return path.suffix == SUFFIX or (len(head) == 9 and head[8:] == b"{")
@@ -252,7 +344,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelProfile]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except (SafetensorError, struct.error) as error:
         raise CheckpointError(f"{path} is not usable: it is truncated or not a safetensors file ({error})") from None
     if "profile" not in metadata:
@@ -282,5 +374,5 @@ def _describe(content: object) -> str:
 
 
 def _list(items: list[str], separator: str) -> str:
-    more = f"{separator}and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return separator.join(items[:_LISTED]) + more
+    more = f"{separator}and {len(items) - _MAX_LISTED_KEYS} more" if len(items) > _MAX_LISTED_KEYS else ""
+    return separator.join(items[:_MAX_LISTED_KEYS]) + more

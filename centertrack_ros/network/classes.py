@@ -1,4 +1,5 @@
-"""Class names of the data sets that official weights were trained on, in the order of the heatmap's channels."""
+# SPDX-License-Identifier: Apache-2.0
+"""Class names of the datasets that official weights were trained on, in the order of the heatmap's channels."""
 
 from __future__ import annotations
 
@@ -95,6 +96,10 @@ PERSON = ("person",)
 
 
 def known_classes(count: int) -> tuple[str, ...]:
-    """The set of that many classes which official weights have; 'class_0', 'class_1', … where there is none."""
+    """Class names of official weights with `count` classes; 'class_0', 'class_1', … if there are none.
+
+    Args:
+        count: Number of heatmap channels.
+    """
     known = {len(names): names for names in (COCO_CLASSES, NUSCENES_CLASSES, KITTI_CLASSES, PERSON)}
     return known.get(count, tuple(f"class_{i}" for i in range(count)))

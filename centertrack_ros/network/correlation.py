@@ -1,5 +1,8 @@
-"""How things moved, seen beside a detector that stays as it is: where the previous image looks like this one, and where
-tracks were, within a window around every cell, at two to four scales.
+# SPDX-License-Identifier: Apache-2.0
+"""The motion branch beside a detector that stays unchanged.
+
+It reads the local correlation (cost volume) of the image and the previous image, and the prior heatmap, within a window
+around every cell, at two to four scales. Attribute names are keys of the published weights.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (24, 32, 48)  # of what is compared, at strides 4, 8, 16
-CHANNELS = 32  # of the answer
-REACH = 3  # cells to each side that are looked at: 24 px at stride 8, 48 px at stride 16
-SCALE = 1 / 128  # images come in 0..255
-SHARPNESS = 8.0  # factor on cosines before the softmax, to begin with
-FURTHER_STRIDES = (4, 32)  # where images may be compared besides
-FINE_REACH, FINE_KEYS = 1, 8  # at stride 4, where cells are many: 4 px to each side, by so many channels
+WIDTHS = (24, 32, 48)  # channels of the compared features at strides 4, 8, 16
+CHANNELS = 32  # of the branch's output
+SEARCH_RADIUS = 3  # cells to each side: 24 px at stride 8, 48 px at stride 16
+SCALE = 1 / 128  # the input is 0..255
+INVERSE_TEMPERATURE = 8.0  # initial factor on the correlation before the softmax
+FURTHER_STRIDES = (4, 32)  # additional strides at which the images can be compared
+# Stride 4 has many cells: a window of 4 px to each side, and few channels to compare.
+FINE_SEARCH_RADIUS, FINE_KEYS = 1, 8
 
 
 class _Block(nn.Sequential):
@@ -33,7 +37,7 @@ class _Block(nn.Sequential):
 
 
 class _Mix(nn.Sequential):
-    """1x1 and a block: from what was found in the windows to what it means."""
+    """1x1 convolution and a block: combines correlation, prior heatmap and features of one scale."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__(
@@ -45,38 +49,50 @@ class _Mix(nn.Sequential):
 
 
 class _Match(nn.Module):
-    """Where each cell was, within its window: (B, C, h, w) now and before -> (B, `channels`, h, w).
+    """Matches each cell with the previous image, within a window: (B, C, h, w) twice -> (B, `channels`, h, w).
 
-    A softmax over the window of how alike the cells are, and the mean place under it, cells from here in x and y.
-    `keys`: channels by which cells are compared, together with those around them; 0: as they are.
+    The output is a softmax of the correlation over the window, and the mean offset under it, cells in x and y.
+
+    Args:
+        channels: C.
+        search_radius: Cells of the window to each side.
+        keys: Channels to compare, which also see the neighbouring cells; 0 compares all C channels of the cell alone.
     """
 
-    def __init__(self, channels: int, reach: int = REACH, keys: int = 0) -> None:
+    def __init__(self, channels: int, search_radius: int = SEARCH_RADIUS, keys: int = 0) -> None:
         super().__init__()
-        around = [nn.Conv2d(keys, keys, 5, padding=2, groups=keys, bias=False)] if keys else []
+        neighbourhood = [nn.Conv2d(keys, keys, 5, padding=2, groups=keys, bias=False)] if keys else []
         keys = keys or channels
-        # Means are taken off: what all cells have in common would make them all alike.
-        self.key = nn.Sequential(nn.Conv2d(channels, keys, 1, bias=False), *around, nn.BatchNorm2d(keys, affine=False))
-        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
-        self.reach, self.channels = reach, (2 * reach + 1) ** 2 + 2
-        steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        # The batch norm removes the mean: a part that all cells have in common would make them all similar.
+        self.key = nn.Sequential(
+            nn.Conv2d(channels, keys, 1, bias=False), *neighbourhood, nn.BatchNorm2d(keys, affine=False)
+        )
+        self.sharpness = nn.Parameter(torch.tensor(INVERSE_TEMPERATURE))
+        self.search_radius, self.channels = search_radius, (2 * search_radius + 1) ** 2 + 2
+        steps = torch.arange(-search_radius, search_radius + 1, dtype=torch.float32)
         y, x = torch.meshgrid(steps, steps, indexing="ij")
-        self.register_buffer("places", torch.stack([x.flatten(), y.flatten()])[:, :, None, None], persistent=False)
+        self.register_buffer("offsets", torch.stack([x.flatten(), y.flatten()])[:, :, None, None], persistent=False)
 
     def forward(self, now: Tensor, before: Tensor) -> Tensor:
-        shares = torch.softmax(_likeness(self.key(now), self.key(before), self.reach) * self.sharpness, dim=1)
-        return torch.cat([shares * SHARPNESS, F.conv2d(shares, self.get_buffer("places"))], dim=1)
+        scores = correlation(self.key(now), self.key(before), self.search_radius) * self.sharpness
+        weights = torch.softmax(scores, dim=1)
+        return torch.cat([weights * INVERSE_TEMPERATURE, F.conv2d(weights, self.get_buffer("offsets"))], dim=1)
 
 
 class MotionBranch(nn.Module):
-    """(image, previous, prior) -> (B, `channels`, H/4, W/4).
+    """Motion features for the added heads: (image, previous, prior) -> (B, `channels`, H/4, W/4).
 
-    image, previous  (B, 3, H, W) in 0..255; prior (B, 1, H, W) in 0..1. A missing previous image is the image itself, a
-    missing prior heatmap empty.
+    Images are (B, 3, H, W) in 0..255, the prior is (B, 1, H, W) in 0..1. A missing previous image is replaced by the
+    image itself, a missing prior heatmap by zeros.
 
-    further  strides of FURTHER_STRIDES at which the images are compared besides 8 and 16: 4 for small motions, such as
-             those of high frame rates, 32 for large ones, up to 96 px. What they find is added, and 0 until trained
-    Raises ValueError for another stride.
+    Args:
+        previous_image: Whether the branch uses the previous image.
+        prior_heatmap: Whether the branch uses the prior heatmap.
+        further: Strides of `FURTHER_STRIDES` at which the images are compared besides 8 and 16: 4 for small motions at
+            high frame rates, 32 for large ones, up to 96 px. Their contribution is added, and is 0 until trained.
+
+    Raises:
+        ValueError: Another stride.
     """
 
     channels = CHANNELS
@@ -90,67 +106,78 @@ class MotionBranch(nn.Module):
         self.patches = nn.Sequential(nn.Conv2d(3, fine, 4, 4, bias=False), nn.BatchNorm2d(fine), nn.Hardswish())
         self.look8, self.match8 = _Block(fine, middle, 2), _Match(middle)
         self.look16, self.match16 = _Block(middle, coarse, 2), _Match(coarse)
-        window = (2 * REACH + 1) ** 2
+        window = (2 * SEARCH_RADIUS + 1) ** 2
         self.mix16 = _Mix(coarse + 2 * window + 2)
         self.mix8 = _Mix(middle + 2 * window + 2 + CHANNELS)
         self.mix4 = _Mix(fine + window + CHANNELS)
         self.match4 = self.add4 = self.look32 = self.match32 = self.add32 = None
         if 4 in further:
-            self.match4 = _Match(fine, FINE_REACH, FINE_KEYS)
-            self.add4 = _told(self.match4.channels)
+            self.match4 = _Match(fine, FINE_SEARCH_RADIUS, FINE_KEYS)
+            self.add4 = _zero_projection(self.match4.channels)
         if 32 in further:
             self.look32, self.match32 = _Block(coarse, coarse, 2), _Match(coarse)
-            self.add32 = _told(coarse + self.match32.channels)
+            self.add32 = _zero_projection(coarse + self.match32.channels)
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Tensor:
+        """See the class."""
         if previous is None or not self.previous_image:
             previous = image
         if prior is None or not self.prior_heatmap:
             prior = torch.zeros_like(image[:, :1])
-        now4, now8, now16 = self._look(image)
-        before4, before8, before16 = self._look(previous)
+        now4, now8, now16 = self._pyramid(image)
+        before4, before8, before16 = self._pyramid(previous)
         prior4 = F.avg_pool2d(prior, 4)
         prior8 = F.avg_pool2d(prior4, 2)
         prior16 = F.avg_pool2d(prior8, 2)
         x = self.mix16(torch.cat([now16, self.match16(now16, before16), _windows(prior16)], dim=1))
         if self.look32 is not None and self.match32 is not None and self.add32 is not None:
             now32 = self.look32(now16)
-            x = x + _doubled(self.add32(torch.cat([now32, self.match32(now32, self.look32(before16))], dim=1)))
-        x = self.mix8(torch.cat([now8, self.match8(now8, before8), _windows(prior8), _doubled(x)], dim=1))
-        found = self.mix4(torch.cat([now4, _windows(prior4), _doubled(x)], dim=1))
+            x = x + _upsample(self.add32(torch.cat([now32, self.match32(now32, self.look32(before16))], dim=1)))
+        x = self.mix8(torch.cat([now8, self.match8(now8, before8), _windows(prior8), _upsample(x)], dim=1))
+        x = self.mix4(torch.cat([now4, _windows(prior4), _upsample(x)], dim=1))
         if self.match4 is not None and self.add4 is not None:
-            found = found + self.add4(self.match4(now4, before4))
-        return found
+            x = x + self.add4(self.match4(now4, before4))
+        return x
 
-    def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 4, 8 and 16."""
         fine = self.patches(image * SCALE)
         middle = self.look8(fine)
         return fine, middle, self.look16(middle)
 
 
-def _told(channels: int) -> nn.Sequential:
-    """Of so many channels what is added to the branch's own; nothing until it is trained."""
+def _zero_projection(channels: int) -> nn.Sequential:
+    """Projects `channels` to the branch's own; its output is 0 until it is trained."""
     norm = nn.BatchNorm2d(CHANNELS)
     nn.init.zeros_(norm.weight)
     return nn.Sequential(nn.Conv2d(channels, CHANNELS, 1, bias=False), norm)
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _windows(x: Tensor) -> Tensor:
-    """(B, 1, h, w) -> (B, window, h, w): the values around every cell, 0 outside of the map."""
-    size = 2 * REACH + 1
+    """(B, 1, h, w) -> (B, window, h, w): the values around every cell, 0 outside the map."""
+    size = 2 * SEARCH_RADIUS + 1
     picks = torch.eye(size * size, dtype=x.dtype, device=x.device).view(size * size, 1, size, size)
-    return F.conv2d(x, picks, padding=REACH)
+    return F.conv2d(x, picks, padding=SEARCH_RADIUS)
 
 
-def _likeness(now: Tensor, before: Tensor, reach: int) -> Tensor:
-    """(B, C, h, w) twice -> (B, window, h, w): the cosine of each cell now and the cells around it before."""
+def correlation(now: Tensor, before: Tensor, search_radius: int) -> Tensor:
+    """Local correlation (cost volume): the cosine of each cell and the cells around it in the previous image.
+
+    Args:
+        now: (B, C, h, w) features of the image.
+        before: (B, C, h, w) features of the previous image.
+        search_radius: Cells of the window to each side.
+
+    Returns:
+        (B, (2 * search_radius + 1)², h, w), row by row from the top left; 0 outside the map.
+    """
     height, width = now.shape[-2:]
-    now, before = _unit(now), F.pad(_unit(before), (reach,) * 4)
-    steps = range(2 * reach + 1)
+    now, before = _unit(now), F.pad(_unit(before), (search_radius,) * 4)
+    steps = range(2 * search_radius + 1)
     return torch.stack(
         [(now * before[:, :, y : y + height, x : x + width]).sum(dim=1) for y in steps for x in steps], dim=1
     )

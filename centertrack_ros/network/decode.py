@@ -1,7 +1,9 @@
-"""From a network's raw output to peaks: sigmoid, 3x3 maximum, the strongest K, and every head's values there.
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's raw output to peaks: sigmoid, 3x3 maximum, top K, and the values of every head at these cells.
 
-Follows CenterTrack's decoding step by step, ties included. All of it are tensor operations of fixed shape, so that a
-`PeakNetwork` can be exported or compiled as a whole.
+Follows CenterTrack's `lib/model/decode.py` step by step, ties included (paper section 3.1). All steps are tensor
+operations of fixed shape, so that a `PeakNetwork` can be exported or compiled as a whole. The records that come out
+are in `network.peaks`, which needs no torch.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from centertrack_ros.network.base import TrackingNetwork
 from centertrack_ros.network.heads import HEATMAPS, SparseHeads, gather_cells
 from centertrack_ros.network.peaks import Peaks, from_arrays
 
-# What each of COCO's 17 joints is in a mirror: nose, then left and right eyes, ears, shoulders, … swapped.
+# Index of the joint that each of COCO's 17 joints becomes in a mirror: left and right eyes, ears, … are swapped.
 MIRRORED_JOINTS = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-# Heads whose mirrored values take part in the flip test; all others count from the image as it is.
+# The flip test averages these heads; it takes all others from the unmirrored image.
 FLIP_AVERAGED = ("wh", "dep", "dim", "amodel_offset", "hps")
 
 Values = dict[str, Tensor]  # head name -> (B, N, C)
@@ -28,67 +31,87 @@ Reader = Callable[[Tensor], Values]  # flat cells (B, N) -> the heads' raw value
 
 
 def suppress_neighbours(heat: Tensor) -> Tensor:
-    """Keep cells that no neighbour exceeds (equal neighbours all stay), 0 elsewhere; (B, C, h, w) scores in 0..1."""
+    """Set cells to 0 that a neighbour exceeds; of equal neighbours all stay.
+
+    Args:
+        heat: (B, C, h, w) scores in 0..1.
+    """
     return heat * (F.max_pool2d(heat, 3, 1, 1) == heat).to(heat.dtype)
 
 
-def strongest_per_channel(heat: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Scores and flat cells (B, C, K) of the strongest cells of every channel; K = count, or all cells if fewer."""
+def top_k_per_channel(heat: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The strongest cells of every channel.
+
+    Args:
+        heat: (B, C, h, w) scores.
+        count: K; all cells where there are fewer.
+
+    Returns:
+        Scores and flat cells y * w + x, both (B, C, K).
+    """
     flat = heat.flatten(2)
-    return torch.topk(flat, _at_most(count, flat.shape[2]))
+    return torch.topk(flat, _bounded(count, flat.shape[2]))
 
 
-def _at_most(count: int, available: int) -> int:
-    """`min`, but a plain number also where an exporter knows no more of `available` than that it suffices."""
+def _bounded(count: int, available: int) -> int:
+    """Like `min`, but also a plain number where an exporter only knows that `available` suffices."""
     return count if available >= count else available
 
 
-def strongest(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, channels and flat cells (B, K) of the strongest cells over all channels."""
-    scores, cells = strongest_per_channel(heat, count)
+def top_k(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The strongest cells over all channels.
+
+    Args:
+        heat: (B, C, h, w) scores.
+        count: K.
+
+    Returns:
+        Scores, channels and flat cells, each (B, K).
+    """
+    scores, cells = top_k_per_channel(heat, count)
     per_channel = scores.shape[2]
-    # Channel by channel first and then over channels, as the official code does: this decides which of equals stays.
-    best, place = torch.topk(scores.flatten(1), _at_most(count, scores.shape[1] * per_channel))
-    return best, torch.div(place, per_channel, rounding_mode="floor"), cells.flatten(1).gather(1, place)
+    # First per channel and then over channels, as in the official code: this order decides between equal scores.
+    best, index = torch.topk(scores.flatten(1), _bounded(count, scores.shape[1] * per_channel))
+    return best, torch.div(index, per_channel, rounding_mode="floor"), cells.flatten(1).gather(1, index)
 
 
 def _columns_and_rows(cells: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """X and y of flat cells; without `%`, which the ONNX exporter does not know for a width that is not fixed."""
+    """X and y of flat cells. Without `%`: the ONNX exporter does not support it for a dynamic width."""
     rows = torch.div(cells, width, rounding_mode="floor")
     return cells - rows * width, rows
 
 
 def metric_depth(raw: Tensor) -> Tensor:
-    """The depth that a raw output of head 'dep' means."""
-    return 1.0 / (_precise(raw).sigmoid() + 1e-6) - 1.0
+    """Depth from the raw output of head 'dep', 1 / (sigmoid + 1e-6) - 1: any shape, m, before any depth scale."""
+    return 1.0 / (_at_least_float32(raw).sigmoid() + 1e-6) - 1.0
 
 
-def _precise(values: Tensor) -> Tensor:
-    """16-bit values as float32: they rank too coarsely, and 1e-6 is nothing to them."""
+def _at_least_float32(values: Tensor) -> Tensor:
+    """Converts 16-bit values to float32: they rank scores too coarsely and cannot hold 1e-6 beside 1."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _mirrored(name: str, values: Tensor) -> Tensor:
-    """Values (B, N, C) read in the mirrored image, as they would be in the image itself."""
+def _unmirror(name: str, values: Tensor) -> Tensor:
+    """Converts values (B, N, C) of a head from the mirrored image to the image."""
     if name == "amodel_offset":
-        return _turned(values)
+        return _negate_x(values)
     if name == "hps":
-        return _turned(_ordered(values.unflatten(2, (-1, 2)), 2, MIRRORED_JOINTS)).flatten(2)
+        return _negate_x(_reorder(values.unflatten(2, (-1, 2)), 2, MIRRORED_JOINTS)).flatten(2)
     return values
 
 
-def _turned(places: Tensor) -> Tensor:
-    """(…, 2) with x the other way. Without constants or lists of indices, which a CUDA graph cannot copy to the GPU."""
-    return torch.cat([-places[..., :1], places[..., 1:]], dim=-1)
+def _negate_x(offsets: Tensor) -> Tensor:
+    """(…, 2) with negated x. Without constants or index lists, which a CUDA graph cannot copy to the GPU."""
+    return torch.cat([-offsets[..., :1], offsets[..., 1:]], dim=-1)
 
 
-def _ordered(values: Tensor, dim: int, order: Sequence[int]) -> Tensor:
-    return torch.stack([values.select(dim, place) for place in order], dim)
+def _reorder(values: Tensor, dim: int, order: Sequence[int]) -> Tensor:
+    return torch.stack([values.select(dim, index) for index in order], dim)
 
 
 def _merge_flip(direct: Values, mirrored: Values) -> Values:
     return {
-        name: (value + _mirrored(name, mirrored[name])) / 2 if name in FLIP_AVERAGED else value
+        name: (value + _unmirror(name, mirrored[name])) / 2 if name in FLIP_AVERAGED else value
         for name, value in direct.items()
     }
 
@@ -96,33 +119,37 @@ def _merge_flip(direct: Values, mirrored: Values) -> Values:
 def _merge_flipped_heat(heat: Tensor, swap: tuple[int, ...] | None = None) -> Tensor:
     direct, mirrored = heat.chunk(2)
     mirrored = mirrored.flip(3)
-    return (direct + (mirrored if swap is None else _ordered(mirrored, 1, swap))) / 2
+    return (direct + (mirrored if swap is None else _reorder(mirrored, 1, swap))) / 2
 
 
-def decode(
+def decode_peaks(
     heatmaps: Mapping[str, Tensor], reader: Reader, joint_offsets: Reader | None, count: int, mirror: Reader | None
 ) -> dict[str, Tensor]:
-    """Peaks as tensors, for a batch.
+    """Decode a batch into peaks as tensors.
 
-    heatmaps       'hm' and, for pose models, 'hm_hp': scores in 0..1, (B, C, h, w)
-    reader         reads the other heads' raw values; `mirror` reads them in the mirrored image (flip test), or None
-    joint_offsets  reads the one head that refines joints; None: half a cell is added
+    Args:
+        heatmaps: 'hm' and, for pose models, 'hm_hp': scores in 0..1, (B, C, h, w).
+        reader: Reads the raw values of the other heads.
+        joint_offsets: Reads the one head that refines joints; None adds half a cell.
+        count: K.
+        mirror: Reads the other heads in the mirrored image (flip test), or None.
 
-    Returns scores, class_ids (B, K), cells (B, K, 2), 'value.<head>' (B, K, C) and for pose models
-    joint_scores (B, J, K) and joint_points (B, J, K, 2).
+    Returns:
+        scores and class_ids (B, K), cells (B, K, 2), 'value.<head>' (B, K, C), and for pose models joint_scores
+        (B, J, K) and joint_points (B, J, K, 2), output-grid px.
     """
     heat = heatmaps["hm"]
     width = heat.shape[3]
-    scores, class_ids, cells = strongest(suppress_neighbours(heat), count)
+    scores, class_ids, cells = top_k(suppress_neighbours(heat), count)
     values = _with_depth(reader(cells))
     x, y = _columns_and_rows(cells, width)
     if mirror is not None:
         values = _merge_flip(values, _with_depth(mirror(y * width + (width - 1 - x))))
-    found = {"scores": scores, "class_ids": class_ids, "cells": torch.stack((x, y), -1)}
-    found.update({f"value.{name}": value for name, value in values.items()})
+    outputs = {"scores": scores, "class_ids": class_ids, "cells": torch.stack((x, y), -1)}
+    outputs.update({f"value.{name}": value for name, value in values.items()})
     if "hm_hp" in heatmaps:
-        found["joint_scores"], found["joint_points"] = _decode_joints(heatmaps["hm_hp"], joint_offsets, count)
-    return found
+        outputs["joint_scores"], outputs["joint_points"] = _decode_joints(heatmaps["hm_hp"], joint_offsets, count)
+    return outputs
 
 
 def _with_depth(values: Values) -> Values:
@@ -131,65 +158,83 @@ def _with_depth(values: Values) -> Values:
 
 def _decode_joints(heat: Tensor, offsets: Reader | None, count: int) -> tuple[Tensor, Tensor]:
     batch, joints, _, width = heat.shape
-    scores, cells = strongest_per_channel(suppress_neighbours(heat), count)
+    scores, cells = top_k_per_channel(suppress_neighbours(heat), count)
     points = torch.stack(_columns_and_rows(cells, width), -1).to(heat.dtype)
     if offsets is None:
         return scores, points + 0.5
-    (read,) = offsets(cells.view(batch, -1)).values()
-    return scores, points + read.view(batch, joints, -1, 2)
+    (refinement,) = offsets(cells.view(batch, -1)).values()
+    return scores, points + refinement.view(batch, joints, -1, 2)
 
 
 class PeakNetwork(nn.Module):
     """A network together with its decoding: images in, K peaks out.
 
-    network    has `features` and `heads` as `network.base.TrackingNetwork`
-    count      K
-    flip_test  run the mirrored images too and average (twice the time), as the official option does
-    dense      evaluate every head everywhere instead of at the peaks only; the same numbers, slower
+    Copies the weights of its sparse heads when it is constructed: later training does not change them.
 
-    Takes its sparse heads' weights from the network when it is made: later training does not reach them.
+    Args:
+        network: The network to run.
+        count: K.
+        flip_test: Run the mirrored images too and average (twice the time), as the official `--flip_test`.
+        dense: Evaluate every head at every cell instead of at the peaks only; the same numbers, slower.
     """
 
-    def __init__(self, network: nn.Module, count: int = 100, flip_test: bool = False, dense: bool = False) -> None:
+    def __init__(
+        self, network: TrackingNetwork, count: int = 100, flip_test: bool = False, dense: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.count = count
         self.flip_test = flip_test
-        heads: Mapping[str, nn.Module] = network.heads  # type: ignore[assignment]
+        heads = network.heads
         self._heatmaps = [name for name in HEATMAPS if name in heads]
-        self._read = [name for name in heads if name not in (*HEATMAPS, "hp_offset")]
+        self._value_heads = [name for name in heads if name not in (*HEATMAPS, "hp_offset")]
         refine = next((name for name in ("hp_offset", "reg") if name in heads), None)
         self._refine = refine if "hm_hp" in heads else None
-        self._sparse = None if dense else SparseHeads({name: heads[name] for name in self._read})
+        self._sparse = None if dense else SparseHeads({name: heads[name] for name in self._value_heads})
         self._sparse_refine = None
         if not dense and self._refine is not None:
             self._sparse_refine = SparseHeads({self._refine: heads[self._refine]})
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> dict[str, Tensor]:
-        """Inputs as in `TrackingNetwork.features`; the result is that of `decode`."""
-        inputs: list[Tensor | None] = [image, previous, prior]
+        """Run the network and decode.
+
+        Args:
+            image: As in `TrackingNetwork.features`.
+            previous: As in `TrackingNetwork.features`.
+            prior: As in `TrackingNetwork.features`.
+
+        Returns:
+            The tensors of `decode_peaks`.
+        """
         if self.flip_test:
-            inputs = [None if x is None else torch.cat((x, x.flip(3))) for x in inputs]
-        features = self.network.features(*inputs)  # type: ignore[operator]
-        heads: Mapping[str, nn.Module] = self.network.heads  # type: ignore[assignment]
-        heatmaps = {name: _precise(heads[name](features)).sigmoid() for name in self._heatmaps}
+            image = _with_mirrored(image)
+            previous = None if previous is None else _with_mirrored(previous)
+            prior = None if prior is None else _with_mirrored(prior)
+        features = self.network.features(image, previous, prior)
+        heads = self.network.heads
+        heatmaps = {name: _at_least_float32(heads[name](features)).sigmoid() for name in self._heatmaps}
         direct, mirrored = features, None
         if self.flip_test:
             direct, mirrored = features.chunk(2)
             heatmaps = _merge_flipped_heatmaps(heatmaps)
-        return decode(
+        return decode_peaks(
             heatmaps,
-            self._reader(direct, self._read, self._sparse),
+            self._reader(direct, self._value_heads, self._sparse),
             None if self._refine is None else self._reader(direct, [self._refine], self._sparse_refine),
             self.count,
-            None if mirrored is None else self._reader(mirrored, self._read, self._sparse),
+            None if mirrored is None else self._reader(mirrored, self._value_heads, self._sparse),
         )
 
     def _reader(self, features: Tensor, names: list[str], sparse: SparseHeads | None) -> Reader:
         if sparse is not None:
             return lambda cells: sparse(features, cells)
-        heads: Mapping[str, nn.Module] = self.network.heads  # type: ignore[assignment]
+        heads = self.network.heads
         return lambda cells: {name: gather_cells(heads[name](features), cells) for name in names}
+
+
+def _with_mirrored(images: Tensor) -> Tensor:
+    """(B, C, H, W) -> (2 B, C, H, W): the images, then the mirrored images."""
+    return torch.cat((images, images.flip(3)))
 
 
 def _merge_flipped_heatmaps(heatmaps: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -198,9 +243,15 @@ def _merge_flipped_heatmaps(heatmaps: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def extract_peaks(raw: Mapping[str, Tensor], count: int = 100, flip_test: bool = False) -> list[Peaks]:
-    """Peaks of a network's raw dense output (`TrackingNetwork.forward`), one per image.
+    """Decode a network's raw dense output (`TrackingNetwork.forward`).
 
-    raw  head name -> (B, C, h, w); with `flip_test` the second half of the batch belongs to the mirrored images
+    Args:
+        raw: Head name -> (B, C, h, w).
+        count: K.
+        flip_test: The second half of the batch belongs to the mirrored images.
+
+    Returns:
+        One record per image.
     """
     heatmaps = {name: raw[name].sigmoid() for name in HEATMAPS if name in raw}
     dense = {name: value for name, value in raw.items() if name not in (*HEATMAPS, "hp_offset")}
@@ -214,16 +265,24 @@ def extract_peaks(raw: Mapping[str, Tensor], count: int = 100, flip_test: bool =
     refine = next((name for name in ("hp_offset", "reg") if name in raw), None)
     offsets = None if refine is None else _dense_reader({refine: raw[refine]})
     grid = (heatmaps["hm"].shape[2], heatmaps["hm"].shape[3])
-    return to_peaks(decode(heatmaps, _dense_reader(dense), offsets, count, mirror), grid)
+    return to_peaks(decode_peaks(heatmaps, _dense_reader(dense), offsets, count, mirror), grid)
 
 
 def _dense_reader(maps: Mapping[str, Tensor]) -> Reader:
     return lambda cells: {name: gather_cells(value, cells) for name, value in maps.items()}
 
 
-def to_peaks(found: Mapping[str, Any], grid: tuple[int, int]) -> list[Peaks]:
-    """The result of `decode` as records, one per image; tensors on any device, or arrays from another runtime."""
-    return from_arrays({name: _array(value) for name, value in found.items()}, grid)
+def to_peaks(outputs: Mapping[str, Any], grid: tuple[int, int]) -> list[Peaks]:
+    """Convert the result of `decode_peaks` to records.
+
+    Args:
+        outputs: Tensors on any device, or arrays from another runtime.
+        grid: (height, width) of the output grid.
+
+    Returns:
+        One record per image.
+    """
+    return from_arrays({name: _array(value) for name, value in outputs.items()}, grid)
 
 
 def _array(value: Any) -> NDArray[Any]:

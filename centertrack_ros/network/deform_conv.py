@@ -1,4 +1,9 @@
-"""Modulated deformable convolution (DCNv2, arXiv 1811.11168): the one place of the network that plain PyTorch lacks."""
+# SPDX-License-Identifier: Apache-2.0
+"""Modulated deformable convolution (DCNv2, arXiv 1811.11168), which PyTorch itself does not have.
+
+It is written here because torchvision is an optional dependency, its kernel misses CUDA graphs, and exporters need one
+operator. On GPUs with torchvision, its kernel is used where that is possible.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +26,26 @@ def deform_conv2d(
     padding: int = 1,
     dilation: int = 1,
 ) -> Tensor:
-    """A convolution whose T = kh * kw taps are moved by `offset` and weighted by `mask` at every output pixel.
+    """Convolve with T = kh * kw taps that are moved by `offset` and weighted by `mask` at every output pixel.
 
-    x       (B, C, H, W)
-    offset  (B, 2 T, Ho, Wo) px; channels 2 t and 2 t + 1 are dy and dx of tap t (row-major), as in DCNv2 and in ONNX
-    mask    (B, T, Ho, Wo), already between 0 and 1
-    weight  (O, C, kh, kw); bias (O,) or None
+    Values between pixels are bilinear; outside the image everything is 0. Works under autograd with respect to all five
+    tensors, whose types can differ, as they do under autocast.
 
-    Returns (B, O, Ho, Wo) in x's type. Values between pixels are bilinear; outside of the image everything is 0. Works
-    under autograd with respect to all five tensors, whose types may differ, as they do under autocast. Raises
-    ValueError when the shapes do not fit together.
+    Args:
+        x: (B, C, H, W).
+        offset: (B, 2 T, Ho, Wo) px; channels 2 t and 2 t + 1 are dy and dx of tap t (row-major), as in DCNv2 and ONNX.
+        mask: (B, T, Ho, Wo) in 0..1.
+        weight: (O, C, kh, kw).
+        bias: (O,) or None.
+        stride: Px.
+        padding: Px.
+        dilation: Px.
+
+    Returns:
+        (B, O, Ho, Wo) in x's type.
+
+    Raises:
+        ValueError: The shapes do not fit together.
     """
     batch, channels, height, width = x.shape
     _, in_channels, kernel_h, kernel_w = weight.shape
@@ -61,8 +76,8 @@ def operator(
     padding: int,
     dilation: int,
 ) -> Tensor:
-    """`deform_conv2d` as one operator, which exporters see as a whole; picks the form that suits the device."""
-    # Parameters are float32 under autocast, too, where the gathering's memory would be a batch's.
+    """`deform_conv2d` as one operator that exporters keep whole; chooses the form that suits the device."""
+    # Parameters stay float32 under autocast, where `by_gather` would need the memory of a whole batch.
     form = _form(x.device, weight.dtype == torch.float32)
     return form(x, offset, mask, weight, bias, stride, padding, dilation)
 
@@ -73,34 +88,37 @@ def _(x, offset, mask, weight, bias, stride, padding, dilation):  # type: ignore
     return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:5])
     ctx.geometry = inputs[5:]
 
 
 def _gradients(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    """By autograd through a form: the samples are taken again instead of being kept, nine times the input."""
+    """By autograd through a form, which samples again: stored samples need nine times the input's memory."""
     with torch.enable_grad():
         inputs = [
             None if tensor is None else tensor.detach().requires_grad_(needed)
             for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
         ]
-        # Sums of many small gradients need more than 16 bits; each arrives in its tensor's own type nevertheless.
+        # Sums of many small gradients need more than 16 bits; autograd converts each to the type of its tensor.
         output = _form(gradient.device, True)(*map(_wide, inputs), *ctx.geometry)
-    wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    found = iter(torch.autograd.grad(output, wanted, gradient.to(output.dtype)))
-    return (*(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs), *[None] * 3)
+    requested = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
+    gradients = iter(torch.autograd.grad(output, requested, gradient.to(output.dtype)))
+    return (
+        *(next(gradients) if tensor is not None and tensor.requires_grad else None for tensor in inputs),
+        *[None] * 3,
+    )
 
 
-operator.register_autograd(_gradients, setup_context=_keep)
+operator.register_autograd(_gradients, setup_context=_save_inputs)
 
 
 def _form(device: torch.device, in_float32: bool) -> Callable[..., Tensor]:
-    """The fastest form there; torchvision's kernel only where float32 is wanted."""
+    """The fastest form on the device; torchvision's kernel only for float32."""
     if device.type == "cpu":
         return by_bags
-    # That kernel is always started on the default stream (pytorch/vision issue 9513), behind the back of a CUDA graph
-    # that is recorded on another one.
+    # That kernel always runs on the default stream (pytorch/vision issue 9513): a CUDA graph that records another stream
+    # misses it.
     usable = in_float32 and device.type == "cuda" and _torchvision_kernel() is not None
     if usable and torch.cuda.current_stream(device) == torch.cuda.default_stream(device):
         return by_kernel
@@ -108,13 +126,13 @@ def _form(device: torch.device, in_float32: bool) -> Callable[..., Tensor]:
 
 
 def _wide(tensor: Tensor | None) -> Tensor | None:
-    """16-bit values as float32."""
+    """Converts 16-bit values to float32."""
     return None if tensor is None else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @functools.cache
 def _torchvision_kernel() -> Any:
-    """Torchvision's deform_conv2d if it is installed and of this torch, else None."""
+    """Torchvision's deform_conv2d if it is installed for this torch, else None."""
     try:
         from torchvision.ops import deform_conv2d as kernel  # type: ignore[import-not-found,unused-ignore]
     except Exception:  # a build for another torch fails in many ways
@@ -123,8 +141,8 @@ def _torchvision_kernel() -> Any:
 
 
 def by_kernel(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, *geometry: int) -> Tensor:
-    """The form for GPUs where torchvision is. Arguments as `deform_conv2d`, unchecked."""
-    # It computes coordinates in the data's type, and knows of one type only.
+    """The form for GPUs with torchvision. Arguments as `deform_conv2d`, unchecked."""
+    # The kernel computes coordinates in the type of the data, and all tensors must have one type.
     values, moved, modulation, weight, bias = map(_wide, (x, offset, mask, weight, bias))  # type: ignore[assignment]
     pairs = [(number, number) for number in geometry]
     return _torchvision_kernel()(values, moved, weight, bias, *pairs, modulation).to(x.dtype)
@@ -140,7 +158,7 @@ def by_bags(
     padding: int,
     dilation: int,
 ) -> Tensor:
-    """The form for CPUs without a compiler. Arguments as `deform_conv2d`, unchecked; has gradients of its own."""
+    """The form for CPUs without a compiler. Arguments as `deform_conv2d`, unchecked; differentiable by itself."""
     out_channels, channels, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
     batch, out_h, out_w = x.shape[0], *offset.shape[-2:]
@@ -154,12 +172,12 @@ def by_bags(
     def at(pixels: slice) -> Tensor:
         """Output values (n, O) of some of the B * Ho * Wo pixels."""
         part = slice(pixels.start * taps, pixels.stop * taps)
-        # One bag is one tap of one output pixel: the weighted sum of its four corners, read in one pass.
+        # One bag is one tap of one output pixel: the weighted sum of its four corners, in one pass.
         columns = F.embedding_bag(rows[part], table, mode="sum", per_sample_weights=row_weights[part])
         return _product(columns.view(1, -1, 1, taps * channels), flat_weight, bias).reshape(-1, out_channels)
 
     count = batch * out_h * out_w
-    # Tiles pay on the CPU; autograd would keep all of them.
+    # Tiles are faster on the CPU, but autograd would keep all of them.
     step = _TILE if x.device.type == "cpu" and not torch.is_grad_enabled() else count
     tiles = [at(slice(first, min(first + step, count))) for first in range(0, count, step)]
     return torch.cat(tiles).view(batch, out_h, out_w, out_channels).permute(0, 3, 1, 2)
@@ -175,7 +193,7 @@ def by_gather(
     padding: int,
     dilation: int,
 ) -> Tensor:
-    """The form for compilers, which fuse coordinates, reading and weights. Arguments as `deform_conv2d`, unchecked."""
+    """The form for compilers, which fuse coordinates and gather. Arguments as `deform_conv2d`, unchecked."""
     out_channels, channels, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
     batch, out_h, out_w = x.shape[0], *offset.shape[-2:]
@@ -192,15 +210,15 @@ def by_gather(
 def _product(columns: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(B, h, w, T) columns times (O, T, 1, 1) weights: (B, h, w, O).
 
-    As a 1x1 convolution and not as a matrix product: much faster with the CPU libraries that torch uses. In the
-    columns' type, also where that is not the parameters' or not autocast's.
+    A 1x1 convolution, because it is much faster than a matrix product with the CPU libraries of torch. The result has
+    the type of the columns, even if the parameters or autocast have another.
     """
     kind = columns.dtype
     bias = None if bias is None else bias.to(kind)
     return F.conv2d(columns.permute(0, 3, 1, 2), weight.to(kind), bias).permute(0, 2, 3, 1).to(kind)
 
 
-# Pixels per tile, small enough for their columns (9 * C values each) to stay in the cache.
+# Pixels per tile, so that their columns (9 * C values each) stay in the cache.
 _TILE = 2048
 
 
@@ -217,7 +235,7 @@ def _corners(
     height, width = size
     batch, _, out_h, out_w = offset.shape
     taps = kernel[0] * kernel[1]
-    # Coordinates need more than 16-bit floats, whatever the features are.
+    # Coordinates need more than 16 bits, even if the features have 16.
     real = torch.promote_types(offset.dtype, torch.float32)
     device = offset.device
     moved = offset.to(real).view(batch, taps, 2, out_h, out_w).permute(0, 3, 4, 1, 2)
@@ -225,7 +243,7 @@ def _corners(
     tap_x = torch.arange(kernel[1], device=device, dtype=real).mul_(dilation).repeat(kernel[0])
     pixel_y = torch.arange(out_h, device=device, dtype=real).mul_(stride).sub_(padding)
     pixel_x = torch.arange(out_w, device=device, dtype=real).mul_(stride).sub_(padding)
-    # A sample two pixels outside counts nothing already; the clamp keeps absurd offsets within the integers.
+    # A sample two pixels outside has weight 0 already; the clamp keeps extreme offsets within the integers.
     y = (moved[..., 0] + (pixel_y[:, None, None] + tap_y)).clamp(-2, height + 1)
     x = (moved[..., 1] + (pixel_x[:, None] + tap_x)).clamp(-2, width + 1)
     top, left = y.detach().floor(), x.detach().floor()
@@ -266,7 +284,7 @@ class DeformConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.conv_offset_mask = nn.Conv2d(in_channels, 27, 3, padding=1)
-        # A fresh layer is half an ordinary convolution: no offset, every mask sigmoid(0).
+        # An untrained layer is half an ordinary convolution: no offset, every mask is sigmoid(0).
         bound = (9 * in_channels) ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.conv_offset_mask.weight)

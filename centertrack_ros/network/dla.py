@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLA-34 with iterative deep aggregation (arXiv 1707.06484), as CenterTrack uses it; official parameter names."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from centertrack_ros.network.deform_conv import DeformConv
 from centertrack_ros.network.heads import make_head
 
 CHANNELS = (16, 32, 64, 128, 256, 512)  # of levels 0..5, at strides 1..32
-FEATURES = 64  # channels at stride 4, which the heads read
+FEATURES = 64  # channels of the map at stride 4 that the heads read
 
 NodeFactory = Callable[[int, int], nn.Module]
 
@@ -38,16 +39,18 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
 
     def batchnorm_pairs(self) -> Iterator[tuple[str, str]]:
+        """For `fold_batchnorm`."""
         yield "conv1", "bn1"
         yield "conv2", "bn2"
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """(B, Cin, H, W) and a residual of the output's shape -> (B, Cout, H / stride, W / stride)."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + residual)
 
 
 class Root(nn.Module):
-    """Joins the outputs of a tree's children by a 1x1 convolution."""
+    """Joins the outputs of a tree's children by a 1x1 convolution (aggregation node of arXiv 1707.06484)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -55,17 +58,27 @@ class Root(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def batchnorm_pairs(self) -> Iterator[tuple[str, str]]:
+        """For `fold_batchnorm`."""
         yield "conv", "bn"
 
     def forward(self, *children: Tensor) -> Tensor:
+        """Maps of one size -> (B, Cout, H, W)."""
         return F.relu(self.bn(self.conv(torch.cat(children, 1))))
 
 
 class Tree(nn.Module):
-    """Aggregation node of `depth` levels.
+    """Hierarchical aggregation of `depth` levels.
 
-    With two levels the sub-trees ignore the residual that is made here, so `project` is dead weight there; it is kept
-    because every official checkpoint has it.
+    With two levels the sub-trees do not use the residual that is computed here, so `project` has no effect there; it
+    exists because every official checkpoint has its weights.
+
+    Args:
+        depth: Levels of the tree, 1 or 2.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Of the first convolution.
+        level_root: Whether the root also reads the (pooled) input.
+        root_channels: Channels that the root reads; 0 takes twice `out_channels`.
     """
 
     def __init__(
@@ -98,10 +111,11 @@ class Tree(nn.Module):
             self.project = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
             )
-            # A deeper tree has these weights in the official files and never asks them: they get no gradient.
+            # A deeper tree has these weights in the official files but never uses them: they get no gradient.
             self.project.requires_grad_(depth == 1)
 
     def forward(self, x: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H / stride, W / stride); the root also reads `children`."""
         bottom = self.downsample(x)
         if self.level_root:
             children = (*children, bottom)
@@ -114,7 +128,7 @@ class Tree(nn.Module):
 
 
 class Backbone(nn.Module):
-    """DLA-34 with CenterTrack's stems; the features of all six levels."""
+    """DLA-34 with CenterTrack's stems; gives the features of all six levels, finest first."""
 
     def __init__(self, previous_image: bool, prior_heatmap: bool) -> None:
         super().__init__()
@@ -132,6 +146,7 @@ class Backbone(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> list[Tensor]:
+        """Inputs as in `TrackingNetwork.features` -> maps at strides 1, 2, 4, 8, 16, 32."""
         x = self.base_layer(image)
         if self.pre_img_layer is not None and previous is not None:
             x = x + self.pre_img_layer(previous)
@@ -153,9 +168,11 @@ class DeformNode(nn.Module):
         self.conv = DeformConv(in_channels, out_channels)
 
     def batchnorm_pairs(self) -> Iterator[tuple[str, str]]:
+        """For `fold_batchnorm`."""
         yield "conv", "actf.0"
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H, W)."""
         return self.actf(self.conv(x))
 
 
@@ -167,6 +184,7 @@ class ConvNode(nn.Module):
         self.conv = _conv_block(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H, W)."""
         return self.conv(x)
 
 
@@ -179,7 +197,7 @@ def _bilinear(kernel: int) -> Tensor:
 
 
 class IterativeAggregation(nn.Module):
-    """Brings maps of different strides to the first one's, one after the other (IDAUp)."""
+    """Up-samples maps of different strides to the first map's stride, one after the other (IDAUp)."""
 
     def __init__(self, out_channels: int, channels: Sequence[int], factors: Sequence[int], node: NodeFactory) -> None:
         super().__init__()
@@ -196,7 +214,14 @@ class IterativeAggregation(nn.Module):
             self.add_module(f"node_{i}", node(out_channels, out_channels))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Finest map first; every map joined with those before it, all at the finest stride (the first unchanged)."""
+        """Aggregate the maps.
+
+        Args:
+            maps: Finest first.
+
+        Returns:
+            Each map aggregated with those before it, all at the finest stride; the first one unchanged.
+        """
         joined = [maps[0]]
         for i in range(1, self.steps + 1):
             raised = self.get_submodule(f"up_{i}")(self.get_submodule(f"proj_{i}")(maps[i]))
@@ -205,7 +230,7 @@ class IterativeAggregation(nn.Module):
 
 
 class DeepAggregation(nn.Module):
-    """DLAUp over the maps at strides 4, 8, 16, 32: one joined map at each of these strides, finest first."""
+    """DLAUp over the maps at strides 4, 8, 16, 32: one aggregated map at each of these strides, finest first."""
 
     def __init__(self, node: NodeFactory) -> None:
         super().__init__()
@@ -214,6 +239,7 @@ class DeepAggregation(nn.Module):
         self.ida_2 = IterativeAggregation(64, (64, 128, 128, 128), (1, 2, 2, 2), node)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """See the class."""
         stride4, stride8, stride16, stride32 = maps
         deep16 = self.ida_0((stride16, stride32))
         deep8 = self.ida_1((stride8, *deep16))
@@ -222,10 +248,14 @@ class DeepAggregation(nn.Module):
 
 
 class DLA34(TrackingNetwork):
-    """The network of every official CenterTrack checkpoint, or (`deformable=False`) its variant with plain nodes.
+    """The network of every official CenterTrack checkpoint, or its variant with plain convolutions.
 
-    heads         head name -> channels, hm first
-    head_options  `head_conv`, `num_head_conv`, `head_kernel` of `heads.make_head`
+    Args:
+        heads: Head name -> channels, hm first.
+        previous_image: Whether there is a stem for the previous image.
+        prior_heatmap: Whether there is a stem for the prior heatmap.
+        deformable: Whether the up-sampling nodes are deformable convolutions (official 'dla_34') or 1x1 ones.
+        head_options: `head_conv`, `num_head_conv`, `head_kernel` of `heads.make_head`.
     """
 
     def __init__(
@@ -246,6 +276,7 @@ class DLA34(TrackingNetwork):
             self.add_module(name, make_head(name, FEATURES, channels, **head_options))
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
+        """See `TrackingNetwork.features`."""
         check_input_size(image)
         levels = self.base(image, previous, prior)
         return self.ida_up(self.dla_up(levels[2:])[:3])[-1]

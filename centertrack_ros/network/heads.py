@@ -1,4 +1,5 @@
-"""The heads that read the feature map: dense, or only at the cells where something was found."""
+# SPDX-License-Identifier: Apache-2.0
+"""The heads that read the feature map: dense, or only at the cells of the peaks."""
 
 from __future__ import annotations
 
@@ -8,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Channels of every head that CenterTrack knows; those of 'hm' are the classes.
+# Channels of every head of CenterTrack; 'hm' has one per class.
 HEAD_CHANNELS = {
     "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2, "hps": 34, "hm_hp": 17,
     "hp_offset": 2, "ltrb": 4, "ltrb_amodal": 4, "nuscenes_att": 8, "velocity": 3,
 }  # fmt: skip
 HEAD_ORDER = ("hm", *HEAD_CHANNELS)
 HEATMAPS = ("hm", "hm_hp")
-PRIOR_BIAS = -4.6  # of a heatmap's last layer: sigmoid gives 0.01, the share of positives (focal loss paper, 4.1)
+# Bias of a heatmap's last layer: its sigmoid is 0.01, the initial share of positives (arXiv 1708.02002, section 4.1).
+PRIOR_BIAS = -4.6
 
 
 def make_head(
@@ -27,10 +29,16 @@ def make_head(
     head_kernel: int = 3,
     hidden: Sequence[int] | None = None,
 ) -> nn.Sequential:
-    """A head as in the official checkpoints: a k x k convolution, 1x1 convolutions between ReLUs, and a last 1x1.
+    """Make a head as in the official checkpoints: a k x k convolution, 1x1 convolutions, ReLUs between, a last 1x1.
 
-    `num_head_conv` counts the hidden convolutions ('reg' always has one), each `head_conv` channels wide; `head_conv` 0
-    is a single 1x1 convolution. `hidden` gives the widths one by one instead.
+    Args:
+        name: Of the head.
+        in_channels: Channels of the feature map.
+        out_channels: Channels of the head's output.
+        head_conv: Channels of each hidden convolution; 0 makes the head a single 1x1 convolution.
+        num_head_conv: Number of hidden convolutions; 'reg' always has one.
+        head_kernel: Kernel of the first hidden convolution, k.
+        hidden: Channels of the hidden convolutions one by one; replaces `head_conv` and `num_head_conv`.
     """
     if hidden is None:
         hidden = [head_conv] * (1 if name == "reg" else num_head_conv) if head_conv > 0 else []
@@ -50,18 +58,35 @@ def make_head(
 
 
 def gather_cells(dense: Tensor, index: Tensor) -> Tensor:
-    """Values of a dense map (B, C, h, w) at flat cells `index` (B, N) = y * w + x: (B, N, C)."""
+    """Read a dense map at some cells.
+
+    Args:
+        dense: (B, C, h, w).
+        index: (B, N), flat cells y * w + x.
+
+    Returns:
+        (B, N, C).
+    """
     flat = dense.flatten(2)
     return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
 
 def gather_patches(features: Tensor, index: Tensor, kernel: int) -> Tensor:
-    """The kernel x kernel neighbourhoods of cells `index` (B, N), 0 outside of the map: (B, N, kernel * kernel * F)."""
+    """Read the neighbourhood of some cells; the map is padded with 0.
+
+    Args:
+        features: (B, F, h, w).
+        index: (B, N), flat cells y * w + x.
+        kernel: Width and height of the neighbourhood, odd.
+
+    Returns:
+        (B, N, kernel * kernel * F).
+    """
     batch, channels, height, width = features.shape
-    reach = torch.arange(kernel, device=index.device) - kernel // 2
+    offsets = torch.arange(kernel, device=index.device) - kernel // 2
     row = torch.div(index, width, rounding_mode="floor")
-    y = row[..., None, None] + reach[:, None]
-    x = (index - row * width)[..., None, None] + reach
+    y = row[..., None, None] + offsets[:, None]
+    x = (index - row * width)[..., None, None] + offsets
     inside = ((y >= 0) & (y < height)) & ((x >= 0) & (x < width))
     first = torch.arange(batch, device=index.device)[:, None, None, None] * (height * width)
     rows = y.clamp(0, height - 1) * width + x.clamp(0, width - 1) + first
@@ -71,12 +96,14 @@ def gather_patches(features: Tensor, index: Tensor, kernel: int) -> Tensor:
 
 
 class SparseHeads(nn.Module):
-    """Several heads evaluated at N cells only: exact, and a third fewer operations for the whole network.
+    """Evaluates several heads at N cells only: exact, and a third fewer operations for the whole network.
 
-    The first convolutions of all heads become one matrix product over the cells' patches, where a head is a chain of
-    one k x k convolution, pointwise convolutions and element-wise functions. Another head is run on each patch as on a
-    small image, if it states `patch_kernel` (its first layer has this kernel, all others are pointwise), else on the
-    whole map.
+    For heads that are one k x k convolution, pointwise convolutions and element-wise functions, the first convolutions
+    become one matrix product over the patches of the cells. Any other head runs on each patch as on a small image if it
+    has a `patch_kernel` (its first layer has this kernel, all others are pointwise), else on the whole map.
+
+    Args:
+        heads: Head name -> module. Their weights are copied: later training does not change them.
     """
 
     def __init__(self, heads: Mapping[str, nn.Module]) -> None:
@@ -104,7 +131,15 @@ class SparseHeads(nn.Module):
                 self._tails[name] = nn.Sequential(*[_pointwise(layer) for layer in heads[name][1:]])  # type: ignore[index]
 
     def forward(self, features: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """Features (B, F, h, w), index (B, N) flat cells -> head name -> raw values (B, N, C)."""
+        """Evaluate all heads at some cells.
+
+        Args:
+            features: (B, F, h, w).
+            index: (B, N), flat cells y * w + x.
+
+        Returns:
+            Head name -> raw values (B, N, C).
+        """
         values = {name: gather_cells(head(features), index) for name, head in self._dense.items()}
         for name, head in self._patched.items():
             values[name] = _on_patches(head, features, index)
@@ -117,7 +152,7 @@ class SparseHeads(nn.Module):
 
 
 def _on_patches(head: nn.Module, features: Tensor, index: Tensor) -> Tensor:
-    """The head run on the (k, k) image around every cell, of which only the middle counts: (B, N, C)."""
+    """Runs the head on the (k, k) patch around every cell and keeps the middle: (B, N, C)."""
     kernel = int(head.patch_kernel)  # type: ignore[arg-type]
     patches = gather_patches(features, index, kernel).view(-1, kernel, kernel, features.shape[1])
     middle = head(patches.permute(0, 3, 1, 2))[:, :, kernel // 2, kernel // 2]
@@ -148,9 +183,9 @@ def _is_pointwise(layer: nn.Module) -> bool:
 
 
 def _pointwise(layer: nn.Module) -> nn.Module:
-    """The same layer for values (…, C) instead of maps (B, C, h, w)."""
+    """The same layer, but for values (…, C) instead of maps (B, C, h, w)."""
     if not isinstance(layer, nn.Conv2d):
-        return type(layer)()  # not in place: the values are a view of all heads' hidden layer
+        return type(layer)()  # not in place: the values are a view of the hidden layer of all heads
     linear = nn.Linear(layer.in_channels, layer.out_channels, device=layer.weight.device, dtype=layer.weight.dtype)
     with torch.no_grad():
         linear.weight.copy_(layer.weight.flatten(1))
@@ -159,6 +194,10 @@ def _pointwise(layer: nn.Module) -> nn.Module:
 
 
 def order_heads(heads: Mapping[str, int] | Sequence[str]) -> list[str]:
-    """Head names in the official order, unknown ones after them by name."""
+    """Sort head names: known ones in the official order, then the others by name.
+
+    Args:
+        heads: Head names.
+    """
     known = [name for name in HEAD_ORDER if name in heads]
     return known + sorted(set(heads) - set(known))

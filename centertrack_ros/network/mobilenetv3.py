@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """A light CenterNet on MobileNetV3 with CenterTrack's two extra stems and a displacement head.
 
 The detector is the published COCO network of github.com/610265158/mobilenetv3_centernet (2.0 M parameters), laid out as
-its TensorFlow graph is, with TensorFlow's padding and up-sampling; `network.tfjs` fills it from that graph. The stems
-and every further head start such that they change nothing: their contribution is exactly 0 until they are trained.
+its TensorFlow graph is, with TensorFlow's padding and up-sampling; `tools.tfjs` copies that graph's weights. The stems
+and all further heads change nothing at first: their contribution is exactly 0 until they are trained.
 """
 
 from __future__ import annotations
@@ -21,15 +22,24 @@ from centertrack_ros.network.heads import HEATMAPS, PRIOR_BIAS, make_head
 FEATURE_CHANNELS = 128
 DETECTION_HEADS = ("hm", "ltrb")  # the two heads of the published network
 
-# The published graph holds the 1/6 of its hard swish and hard sigmoid as float16. One is only 0.02 % off, but 28 follow
-# each other, and its outputs are to be met to 0.001.
+# The published graph stores the 1/6 of its hard swish and hard sigmoid as float16. The error is only 0.02 %, but 28 of
+# them follow each other, and the outputs must agree with the graph to 0.001.
 SIXTH = 0.1666259765625
 ACTIVATION_SCALE = 6.0 * SIXTH
 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """One inverted residual. `expanded` None: no expansion; `squeezed` None: no squeeze-and-excitation."""
+    """The shape of one inverted residual.
+
+    Attributes:
+        kernel: Of the depthwise convolution.
+        stride: Of the depthwise convolution.
+        expanded: Channels of the expansion; None: no expansion.
+        out: Channels of the output.
+        activation: Key of `_ACTIVATIONS`.
+        squeezed: Channels inside the squeeze-and-excitation; None: there is none.
+    """
 
     kernel: int
     stride: int
@@ -58,13 +68,13 @@ BLOCKS = (
 )
 STEM_CHANNELS = 16
 LAST_CHANNELS = 480
-# Where the neck takes its maps: the expansions of blocks 3 and 5 (strides 4 and 8), the output of block 11 (stride 16).
+# The neck reads the expansions of blocks 3 and 5 (strides 4 and 8) and the output of block 11 (stride 16).
 LATERAL_EXPANSIONS = (3, 5)
 LATERAL_OUTPUT = 11
 
 
 def hard_swish(x: Tensor) -> Tensor:
-    """The graph's hard swish, see `ACTIVATION_SCALE`."""
+    """Hard swish with the constant of the published graph, see `ACTIVATION_SCALE`."""
     return F.hardswish(x) * ACTIVATION_SCALE
 
 
@@ -77,9 +87,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class ConvLayer(nn.Module):
-    """Convolution padded as TensorFlow's SAME, then BatchNorm if there is one, then an activation.
+    """Convolution padded as TensorFlow's SAME, then a BatchNorm if there is one, then an activation.
 
-    At stride 2 and an even input SAME puts the odd pixel of padding at the right and at the bottom.
+    At stride 2 and an even input, SAME puts the odd pixel of padding at the right and at the bottom.
     """
 
     def __init__(
@@ -108,6 +118,7 @@ class ConvLayer(nn.Module):
         self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride))."""
         if self.margins is not None:
             x = F.pad(x, self.margins)
         return _ACTIVATIONS[self.activation](self.norm(self.conv(x)))
@@ -118,24 +129,25 @@ class ConvLayer(nn.Module):
 
 
 class Separable(nn.Module):
-    """Depthwise convolution without bias, then 1x1; linear throughout, as the graph's neck and detection heads are.
+    """Depthwise convolution without bias, then 1x1, without activations, as in the graph's neck and detection heads.
 
-    Reads the first `channels_in` channels of what it is given.
+    Reads the first `channels_in` channels of its input.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, batch_norm: bool = False) -> None:
         super().__init__()
         self.channels_in = channels_in
-        self.patch_kernel = kernel  # as a head it can be run on patches of this size, see `SparseHeads`
+        self.patch_kernel = kernel  # `SparseHeads` can evaluate it on patches of this size
         self.depthwise = ConvLayer(channels_in, channels_in, kernel, groups=channels_in, bias=False)
         self.pointwise = ConvLayer(channels_in, channels_out, batch_norm=batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, at least Cin, H, W) -> (B, Cout, H, W)."""
         return self.pointwise(self.depthwise(x[:, : self.channels_in]))
 
 
 class ConditionedHeatmap(Separable):
-    """The published heatmap head, and what the branch adds to it: 0 until it is trained."""
+    """The published heatmap head plus a correction from the motion branch, which is 0 until it is trained."""
 
     def __init__(self, channels_in: int, added: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3)
@@ -144,11 +156,12 @@ class ConditionedHeatmap(Separable):
         nn.init.zeros_(self.correction.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin + added, H, W) -> logits (B, Cout, H, W)."""
         return super().forward(x) + self.correction(x[:, self.channels_in :])
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from the global mean; `gate` is 'hard_sigmoid' (backbone) or 'sigmoid' (neck, no bias there)."""
+    """Channel gates from the global mean; `gate` is 'hard_sigmoid' (backbone) or 'sigmoid' (neck, without bias)."""
 
     def __init__(self, channels: int, squeezed: int, gate: str = "hard_sigmoid", batch_norm: bool = False) -> None:
         super().__init__()
@@ -157,6 +170,7 @@ class SqueezeExcite(nn.Module):
         self.expand = ConvLayer(squeezed, channels, bias=gate == "hard_sigmoid")
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
         gates = self.expand(self.reduce(x.mean(dim=(2, 3), keepdim=True)))
         if self.gate == "sigmoid":
             return x * torch.sigmoid(gates)
@@ -165,7 +179,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV3's block; returns (output, expansion), the second for the neck."""
+    """MobileNetV3's block (arXiv 1905.02244); gives (output, expansion), the second for the neck."""
 
     def __init__(self, channels_in: int, shape: BlockShape, batch_norm: bool) -> None:
         super().__init__()
@@ -181,6 +195,7 @@ class InvertedResidual(nn.Module):
         self.residual = shape.stride == 1 and channels_in == shape.out
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, Cin, H, W) -> output and expansion; see the class."""
         expansion = x if self.expand is None else self.expand(x)
         inner = self.depthwise(expansion)
         if self.squeeze is not None:
@@ -190,10 +205,17 @@ class InvertedResidual(nn.Module):
 
 
 def upsample_twice(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, 2H, 2W): TensorFlow's bilinear with align_corners=False, half_pixel_centers=False.
+    """Up-sample like TensorFlow's bilinear resize with align_corners=False and half_pixel_centers=False.
 
-    Output 2i is input i and output 2i + 1 the mean of inputs i and i + 1, the last one repeated at the border. With one
-    repeated row and column that is the corner-aligned interpolation to 2n + 1, less its last row and column.
+    Output 2i is input i, and output 2i + 1 is the mean of inputs i and i + 1, with the last input repeated at the
+    border. With one repeated row and column this is the corner-aligned interpolation to 2n + 1, without its last row
+    and column.
+
+    Args:
+        x: (B, C, H, W).
+
+    Returns:
+        (B, C, 2H, 2W).
     """
     height, width = x.shape[-2:]
     padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
@@ -202,7 +224,7 @@ def upsample_twice(x: Tensor) -> Tensor:
 
 
 class Lateral(nn.Module):
-    """A backbone map on its way into the neck: 1x1 + ReLU, then a separable 5x5."""
+    """Lateral connection from the backbone to the neck: 1x1 + ReLU, then a separable 5x5."""
 
     def __init__(self, channels_in: int, middle: int, channels_out: int, batch_norm: bool) -> None:
         super().__init__()
@@ -210,6 +232,7 @@ class Lateral(nn.Module):
         self.spread = Separable(middle, channels_out, 5, batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H, W)."""
         return self.spread(self.reduce(x))
 
 
@@ -222,6 +245,7 @@ class Upsample(nn.Module):
         self.wide = Separable(channels_in, channels_out, 5, batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, 2H, 2W)."""
         return upsample_twice(self.narrow(x) + self.wide(x))
 
 
@@ -239,6 +263,7 @@ class Neck(nn.Module):
         self.attention = SqueezeExcite(FEATURE_CHANNELS, 32, "sigmoid", batch_norm)
 
     def forward(self, stride4: Tensor, stride8: Tensor, stride16: Tensor, stride32: Tensor) -> Tensor:
+        """See the class."""
         x = F.relu(torch.cat([self.lateral16(stride16), self.up32(stride32)], dim=1))
         x = F.relu(torch.cat([self.lateral8(stride8), self.up16(x)], dim=1))
         x = F.relu(torch.cat([self.lateral4(stride4), self.up8(x)], dim=1))
@@ -248,7 +273,7 @@ class Neck(nn.Module):
 class Stem(nn.Module):
     """An extra input of CenterTrack: convolution, BatchNorm whose scale starts at 0, hard swish.
 
-    Hard swish, not ReLU: its slope at 0 is 1/2, so that the zero scale still receives a gradient.
+    Hard swish instead of ReLU: its slope at 0 is 1/2, so that the scale of 0 receives a gradient.
     """
 
     def __init__(self, channels_in: int, kernel: int) -> None:
@@ -257,29 +282,38 @@ class Stem(nn.Module):
         nn.init.zeros_(self.layer.norm.weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, 16, H / 2, W / 2)."""
         return self.layer(x)
 
     def adds_nothing(self) -> bool:
-        """Whether the answer is 0 for every input; of a stem whose batch norm is folded."""
+        """Whether the output is 0 for every input; for a stem whose batch norm is folded."""
         return not any(bool(parameter.any()) for parameter in self.layer.conv.parameters())
 
 
 class MobileNetV3CenterNet(TrackingNetwork):
-    """CenterTrack heads at stride 4 from one RGB image (0..255, not normalised), and optionally its two extra inputs.
+    """CenterTrack heads at stride 4 from one RGB image (0..255, not normalized), and optionally the two extra inputs.
 
-    heads        head name -> channels, hm first
-    head_conv    channels inside an added head, whose form is that of the official ones
-    hidden       added head -> channels of its hidden convolutions one by one, where one of `head_conv` is too little. A
-                 head is asked at few cells only, so that a bigger one costs little
-    motion       False: CenterTrack's stems add the two extra inputs to the trunk's first layer. True: a branch of their
-                 own looks at them, for the added heads only; published heads answer as without it, whatever it learns
-    motion_strides  further strides at which the branch compares the images, see `MotionBranch`
-    conditioned_heatmap  the branch corrects the heatmap, too
-    coordinates  added heads are told where a cell lies, see `coordinates`: for a camera whose height and pitch belong
-                 to the model, places in the image say how far away things on the ground are
-    stem_kernel  kernel of the two extra stems
-    batch_norm   True: a BatchNorm after the convolutions of backbone and neck, for training from nothing; False (the
-                 published weights): they are folded into the convolutions
+    Args:
+        heads: Head name -> channels, hm first. 'hm' and 'ltrb' have the published form; all others are added heads,
+            which have the form of the official ones.
+        previous_image: Whether the network uses the previous image.
+        prior_heatmap: Whether the network uses the prior heatmap.
+        head_conv: Channels of the hidden convolution of an added head.
+        hidden: Added head -> channels of its hidden convolutions one by one, instead of one of `head_conv`. A head is
+            evaluated at few cells only, so that a larger one costs little.
+        stem_kernel: Kernel of the two extra stems.
+        batch_norm: True: a BatchNorm after the convolutions of backbone and neck, for training from scratch. False (the
+            published weights): they are folded into the convolutions.
+        motion: False: CenterTrack's stems add the two extra inputs to the first layer. True: a separate branch
+            (`MotionBranch`) reads them, for the added heads only, so that training it does not change the published
+            heads.
+        motion_strides: Further strides at which the branch compares the images, see `MotionBranch`.
+        conditioned_heatmap: The branch also corrects the heatmap.
+        coordinates: Added heads also read the position of a cell, see `coordinates`. For a camera whose height and
+            pitch belong to the model, the position in the image shows the distance of objects on the ground.
+
+    Raises:
+        TypeError: `hidden` names a head that is not an added one.
     """
 
     def __init__(
@@ -319,9 +353,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
             self.add_module(name, _head(name, added, channels, wide, conditioned_heatmap and motion))
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
-        """What the heads read, (B, 128 and those of the branch and of `coordinates`, H/4, W/4); inputs as in
-        `TrackingNetwork.features`.
-        """
+        """See `TrackingNetwork.features`; F is 128 and the channels of the motion branch and of `coordinates`."""
         check_input_size(image)
         x = self.stem(image)
         if self.previous_stem is not None and previous is not None:
@@ -343,9 +375,9 @@ class MobileNetV3CenterNet(TrackingNetwork):
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def fused(self) -> MobileNetV3CenterNet:
-        """A copy for inference: batch norms, and `ACTIVATION_SCALE`, go into convolutions; the same numbers to 1e-5.
+        """A copy for inference: batch norms and `ACTIVATION_SCALE` are merged into convolutions; equal to 1e-5.
 
-        A stem that adds exactly 0, as an untrained one does, is left out.
+        The copy has no stem that adds exactly 0, as an untrained one does.
         """
         twin = super().fused()
         assert isinstance(twin, MobileNetV3CenterNet)
@@ -365,7 +397,14 @@ class MobileNetV3CenterNet(TrackingNetwork):
 
 
 def coordinates(features: Tensor) -> Tensor:
-    """(B, 2, h, w): how far each cell of a map lies to the right of the map's middle and below it, in 32 cells."""
+    """Coordinates of the cells of a map from the map's center, to the right and down, in units of 32 cells.
+
+    Args:
+        features: (B, C, h, w).
+
+    Returns:
+        (B, 2, h, w).
+    """
     height, width = features.shape[-2:]
     x = (torch.arange(width, device=features.device, dtype=features.dtype) + 0.5 - width / 2) / 32
     y = (torch.arange(height, device=features.device, dtype=features.dtype) + 0.5 - height / 2) / 32
@@ -374,7 +413,7 @@ def coordinates(features: Tensor) -> Tensor:
 
 
 def _head(name: str, added: int, channels: int, hidden: Sequence[int], conditioned: bool) -> nn.Module:
-    """The published form for its two heads, the official CenterTrack one, giving 0 until trained, for any other."""
+    """Published form for 'hm' and 'ltrb'; official CenterTrack form for any other, whose output is 0 until trained."""
     if name not in DETECTION_HEADS:
         head = make_head(name, FEATURE_CHANNELS + added, channels, hidden=hidden)
         if name not in HEATMAPS:
@@ -390,7 +429,7 @@ def _head(name: str, added: int, channels: int, hidden: Sequence[int], condition
 
 
 def _absorb_scales(block: InvertedResidual) -> None:
-    """Move `ACTIVATION_SCALE` from the block's activations and gates into the weights after them."""
+    """Moves `ACTIVATION_SCALE` from the block's activations and gates into the weights after them."""
     project = block.project.conv.weight
     if block.expand is not None and block.expand.activation == "hard_swish":
         block.expand.activation = "unit_hard_swish"

@@ -1,4 +1,8 @@
-"""What leaves a network: the K strongest heatmap peaks and the regressed values at them."""
+# SPDX-License-Identifier: Apache-2.0
+"""The record between network and tracking: the strongest peaks of the heatmap, with the head values at them.
+
+Needs no torch, so that engines of exported files start without it; `network.decode` makes these records from tensors.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,29 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class JointPeaks:
-    """The strongest K peaks of each joint J in `hm_hp`; output-grid px, `hp_offset` already added."""
+    """The strongest K peaks of each joint J in `hm_hp`.
 
-    scores: NDArray[np.float32]  # (J, K)
-    points: NDArray[np.float32]  # (J, K, 2)
+    Attributes:
+        scores: (J, K) in 0..1.
+        points: (J, K, 2), output-grid px, `hp_offset` already added.
+    """
+
+    scores: NDArray[np.float32]
+    points: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The network's answer for one image, strongest first; the boundary between engine and tracking.
+    """The network's output for one image, strongest first; the boundary between engine and tracking.
 
-    scores     (K,) float32 in 0..1
-    class_ids  (K,) int64, 0-based heatmap channel
-    cells      (K, 2) int64, (x, y) of the peak on the output grid
-    values     head name -> (K, C) float32 at the peak for every head but hm, hm_hp and hp_offset; raw, except that
-               'dep' is already metric, 1 / (sigmoid + 1e-6) - 1, before any depth scale
-    joints     only for pose models
-    grid       (height, width) of the output grid
+    Attributes:
+        scores: (K,) float32 in 0..1.
+        class_ids: (K,) int64, 0-based heatmap channel.
+        cells: (K, 2) int64, (x, y) of the peak on the output grid.
+        values: Head name -> (K, C) float32 at the peak, for every head but hm, hm_hp and hp_offset. Raw values, except
+            that 'dep' is metric already, 1 / (sigmoid + 1e-6) - 1, before any depth scale.
+        grid: (height, width) of the output grid.
+        joints: Only for pose models.
     """
 
     scores: NDArray[np.float32]
@@ -40,7 +50,15 @@ class Peaks:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], grid: tuple[int, int]) -> list[Peaks]:
-    """What `network.decode.decode` gives for a batch, as arrays from any runtime: one record per image."""
+    """Split the outputs of a batch into records.
+
+    Args:
+        arrays: The outputs of `network.decode.decode_peaks` by name, as arrays from any runtime.
+        grid: (height, width) of the output grid.
+
+    Returns:
+        One record per image.
+    """
     heads = [name for name in arrays if name.startswith("value.")]
     count = len(arrays["scores"])
     joints: list[JointPeaks | None] = [None] * count

@@ -1,16 +1,17 @@
-"""What must travel with a set of weights: one small record, stored in the weights' own file."""
+# SPDX-License-Identifier: Apache-2.0
+"""The model profile: a small record that is stored in the file of the weights and travels with them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
 
-# The normalisation of every official checkpoint (BGR order, after division by 255).
+# Normalization of every official checkpoint (BGR order, after division by 255).
 OFFICIAL_MEAN = (0.40789654, 0.44719302, 0.47026115)
 OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
-VELOCITY_PARTS = 6  # channels of a velocity head that tells m since the previous image and m/s
+VELOCITY_PARTS = 6  # channels of a velocity head with two parts: m since the previous image, and m/s
 
 ASSOCIATION_POINTS = ("official", "box")
 RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
@@ -18,12 +19,13 @@ RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores in 0..1 as the official options state them; `resolved` gives the ones in force.
+    """Scores in 0..1 as in the official options; `resolved` gives the effective ones.
 
-    track  a track goes on with a detection above this
-    out    a detection below this is not decoded
-    pre    a tracklet above this is drawn into the prior heatmap
-    new    an unmatched detection above this starts a track
+    Attributes:
+        track: A detection above this continues a track.
+        out: A detection below this is not decoded.
+        pre: A tracklet above this is drawn into the prior heatmap.
+        new: An unmatched detection above this starts a track.
     """
 
     track: float = 0.3
@@ -32,38 +34,45 @@ class Thresholds:
     new: float = 0.3
 
     def resolved(self) -> Thresholds:
-        """`track` is a floor under the other three, as in the official code."""
+        """The effective thresholds: `track` is the minimum of the other three, as in the official code."""
         return Thresholds(self.track, max(self.track, self.out), max(self.track, self.pre), max(self.track, self.new))
 
 
 @dataclass(frozen=True)
 class ModelProfile:
-    """Facts that belong to the weights and to nothing else.
+    """The properties of a set of weights.
 
-    name            what a user calls the model
-    architecture    key into `network.build`: 'dla_34', 'mobilenetv3_centernet', …
-    classes         class names in the order of the heatmap's channels
-    heads           head name -> channels, in the official order (hm first)
-    previous_image, prior_heatmap   whether the network has these stems
-    input_height, input_width       nominal network input, px; multiples of 32
-    resize          'fixed' (official: uniform scale by the longer side into exactly that input), 'keep_aspect' (the
-                    longer side of the input is kept, the shorter follows the image, rounded up to 32),
-                    'keep_resolution', 'fix_short'
-    mean, std       of pixel * pixel_scale, in the channel order of `color_order`
-    color_order     'bgr' or 'rgb': the order in which the network wants its channels
-    pixel_scale     factor from 0..255 before the mean is subtracted (1/255 for official weights)
-    thresholds      the scores that these weights were evaluated with
-    trained_focal_length  px at network input size that depths belong to; None: no depth head, or unknown
-    association_point  what moves by the displacement: 'official' (the peak's cell, with 3D heads the amodal centre) or
-                    'box' (the box's middle, where the targets of training lie)
-    velocity_per_frame  True: the velocity head tells metres since the previous image, from which the tracker makes m/s;
-                    with 6 channels in two parts that add up, metres since the previous image and m/s, of which the
-                    second is for what cannot be seen to move. False (official): m/s, at which a network can only guess
-                    that is not told its frame rate
-    trained_tracking  False while the tracking head is untrained (its displacement says nothing)
-    max_detections  K of the top-K
-    head_options    {'head_conv': 256, 'num_head_conv': 1, …}: what the architecture needs beside `heads`
-    licence, source  of the weights
+    Attributes:
+        name: Name of the model.
+        architecture: Key of `registry.ARCHITECTURES`: 'dla_34', 'mobilenetv3_centernet', …
+        classes: Class names in the order of the heatmap's channels.
+        heads: Head name -> channels, in the official order (hm first).
+        previous_image: Whether the network has a stem for the previous image.
+        prior_heatmap: Whether the network has a stem for the prior heatmap.
+        input_height: Nominal height of the network input, px, a multiple of 32.
+        input_width: Nominal width of the network input, px, a multiple of 32.
+        resize: How an image is scaled into the input, see `geometry.affine.place`: 'fixed' (official), 'keep_aspect',
+            'keep_resolution' or 'fix_short'.
+        mean: Of pixel * pixel_scale, in the channel order of `color_order`.
+        std: Of pixel * pixel_scale, in the channel order of `color_order`.
+        color_order: Channel order of the network input, 'bgr' or 'rgb'.
+        pixel_scale: Factor on pixel values 0..255 before the mean is subtracted (1/255 for official weights).
+        thresholds: The scores with which these weights were evaluated.
+        trained_focal_length: Focal length at network input size that depths belong to, px; None: no depth head, or
+            unknown.
+        association_point: The point that the displacement moves: 'official' (the peak's cell, with 3D heads the amodal
+            center) or 'box' (the center of the box, where the training targets lie).
+        velocity_per_frame: Unit of the velocity head. True: metres since the previous image, which the tracker converts
+            to m/s; with 6 channels, the sum of a part in metres since the previous image and a part in m/s for objects
+            whose motion is not visible. False (official): m/s.
+        trained_tracking: False while the tracking head is untrained and its displacements are meaningless.
+        max_detections: K of the top K.
+        head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
+        licence: Of the weights.
+        source: Of the weights.
+
+    Raises:
+        ValueError: Fields that do not fit together.
     """
 
     name: str
@@ -89,7 +98,7 @@ class ModelProfile:
     licence: str = "unknown"
     source: str = "unknown"
 
-    down_ratio = 4  # input px per output-grid cell; the same for every CenterTrack network
+    down_ratio: ClassVar[int] = 4  # input px per output-grid cell, the same for every CenterTrack network
 
     def __post_init__(self) -> None:
         if "hm" not in self.heads:
@@ -126,7 +135,14 @@ class ModelProfile:
 
     @classmethod
     def from_json(cls, text: str) -> ModelProfile:
-        """The inverse of `to_json`. Raises ValueError naming any key that is unknown or missing."""
+        """The inverse of `to_json`.
+
+        Args:
+            text: JSON of one profile.
+
+        Raises:
+            ValueError: A key is unknown or missing; the message names it. Or a field has an invalid value.
+        """
         raw = json.loads(text)
         known = set(cls.__dataclass_fields__)
         if unknown := sorted(set(raw) - known):
@@ -139,3 +155,15 @@ class ModelProfile:
             return cls(**raw)
         except TypeError as error:
             raise ValueError(f"model profile is incomplete: {error}") from None
+
+    def with_input_size(self, width: int, height: int) -> ModelProfile:
+        """The same profile for exactly this network input, with resize 'fixed'.
+
+        Args:
+            width: Px, a multiple of 32.
+            height: Px, a multiple of 32.
+
+        Raises:
+            ValueError: A size that is not a multiple of 32.
+        """
+        return replace(self, input_width=width, input_height=height, resize="fixed")

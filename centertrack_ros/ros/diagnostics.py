@@ -1,4 +1,5 @@
-"""The node's health on /diagnostics. OK; WARN: it works, but look at it; ERROR: it does not work."""
+# SPDX-License-Identifier: Apache-2.0
+"""The node's health on /diagnostics: OK; WARN, it works with a limitation; ERROR, it does not work."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -16,13 +17,20 @@ from centertrack_ros.ros.parameters import DiagnosticsParameters
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 HARDWARE_ID = "centertrack_ros"
-# From here on a message is cut into so many packets that a socket's usual buffer cannot hold them.
+# A larger message is split into more packets than the default buffer of a socket holds.
 LARGE_IMAGE_BYTES = 500_000
 
 
 @dataclass(frozen=True)
 class Health:
-    """One status: the node's as a whole has no name."""
+    """One status.
+
+    Attributes:
+        level: OK, WARN or ERROR.
+        text: the message.
+        values: further values by key.
+        name: the camera; '' for the node as a whole.
+    """
 
     level: bytes
     text: str
@@ -34,28 +42,29 @@ class Diagnostics:
     """Publishes one status for the node and one for each camera."""
 
     def __init__(self, node: Node, limits: Callable[[], DiagnosticsParameters]) -> None:
+        """Creates the publisher; `limits` gives the parameters in force."""
         self._limits = limits
-        self._reporter = _reporter(node, limits().period_s)
-        self._seen: dict[str, _Seen] = {}
+        self._publisher = _publisher(node, limits().period_s)
+        self._previous: dict[str, _Snapshot] = {}  # by camera
 
     def publish(self, node: Health, cameras: Iterable[CameraPipeline]) -> None:
-        """No cameras while the node is not active."""
-        self._reporter.publish([node, *(self._camera(camera) for camera in cameras)])
+        """Publishes the status of the node and of its cameras, of which there are none while it is not active."""
+        self._publisher.publish([node, *(self._camera(camera) for camera in cameras)])
 
     def _camera(self, camera: CameraPipeline) -> Health:
         stream, now = camera.input, time.monotonic()
         counts = stream.counts
-        seen = _Seen(now, counts.received, counts.processed, counts.dropped, counts.untransformed)
-        before = self._seen.get(stream.name) or seen
-        if before.received > seen.received:  # activated anew
-            before = _Seen(before.time, 0, 0, 0, 0)
-        self._seen[stream.name] = seen
-        elapsed = max(now - before.time, 1e-3)
+        current = _Snapshot(now, counts.received, counts.processed, counts.untransformed)
+        previous = self._previous.get(stream.name) or current
+        if previous.received > current.received:  # the node was activated again and counts from 0
+            previous = _Snapshot(previous.time, 0, 0, 0)
+        self._previous[stream.name] = current
+        elapsed = max(now - previous.time, 1e-3)
         age = None if stream.last_arrival is None else now - stream.last_arrival
-        rate = (seen.processed - before.processed) / elapsed
+        rate = (current.processed - previous.processed) / elapsed
         values = {
             "image topic": stream.image_topic,
-            "input rate (Hz)": f"{(seen.received - before.received) / elapsed:.1f}",
+            "input rate (Hz)": f"{(current.received - previous.received) / elapsed:.1f}",
             "output rate (Hz)": f"{rate:.1f}",
             "image age (s)": "never" if age is None else f"{age:.2f}",
             "pipeline latency (ms)": f"{camera.stages.get('latency', 0.0):.1f}",
@@ -69,16 +78,23 @@ class Diagnostics:
             "images lost on their way (%)": f"{100 * stream.loss.part:.0f}",
             "camera_info": stream.calibration.problem or "good",
         }
-        level, text = self._judge(camera, age, rate, seen.untransformed - before.untransformed)
+        level, text = self._level(camera, age, rate, current.untransformed - previous.untransformed)
         return Health(level, text or f"{rate:.1f} images per second", values, stream.name or "camera")
 
-    def _judge(self, camera: CameraPipeline, age: float | None, rate: float, failures: int) -> tuple[bytes, str]:
-        """The worst first; no text when all is well."""
+    def _level(self, camera: CameraPipeline, age: float | None, rate: float, failures: int) -> tuple[bytes, str]:
+        """Level and message of a camera by its most serious problem; '' without one.
+
+        Args:
+            camera: The camera.
+            age: of its last image, s; None: there was none.
+            rate: processed images per second.
+            failures: images without a transform since the last status.
+        """
         stream, limits, latency = camera.input, self._limits(), camera.stages.get("latency", 0.0)
         if age is None or age > limits.max_age_s:
             return ERROR, stream.waiting_for()
         if camera.transform_error or failures:
-            return (WARN if rate else ERROR), f"no transform: {camera.transform_error or 'now and then'}"
+            return (WARN if rate else ERROR), f"no transform: {camera.transform_error or 'for some images'}"
         if latency > limits.max_latency_ms:
             return WARN, f"results are {latency:.0f} ms old"
         if rate < limits.min_rate_hz:
@@ -94,6 +110,7 @@ class Diagnostics:
 
 
 def _remedy(image_bytes: int) -> str:
+    """What to do about images that get lost, as the end of a sentence; '' for small images."""
     if image_bytes < LARGE_IMAGE_BYTES:
         return ""
     return (
@@ -103,18 +120,17 @@ def _remedy(image_bytes: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Snapshot:
     """A camera's counts at a time, s on the monotonic clock."""
 
     time: float
     received: int
     processed: int
-    dropped: int
     untransformed: int
 
 
 def memory_of_device(device: str) -> dict[str, str]:
-    """What the process holds on the GPU, for `values`; nothing when there is none in use."""
+    """GPU memory that this process uses, for `Health.values`; empty unless the device is a GPU in use."""
     torch = sys.modules.get("torch")
     if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
         return {}
@@ -126,16 +142,23 @@ def memory_of_device(device: str) -> dict[str, str]:
     }
 
 
-def _reporter(node: Node, period: float) -> Any:
+class _Publisher(Protocol):
+    def publish(self, healths: Sequence[Health]) -> None:
+        """Publishes these as one message."""
+
+
+def _publisher(node: Node, period: float) -> _Publisher:
     """diagnostic_updater where it is installed, else a publisher of our own."""
     try:
         from diagnostic_updater import Updater
     except ImportError:
-        return _Publisher(node)
-    return _WithUpdater(node, Updater, period)
+        return _PlainPublisher(node)
+    return _UpdaterPublisher(node, Updater, period)
 
 
-class _Publisher:
+class _PlainPublisher:
+    """Publishes DiagnosticArray messages itself."""
+
     def __init__(self, node: Node) -> None:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
@@ -152,12 +175,12 @@ class _Publisher:
         self._publisher.publish(message)
 
 
-class _WithUpdater:
-    """Gives diagnostic_updater a task for each status; it names them "node: task"."""
+class _UpdaterPublisher:
+    """Adds a task to diagnostic_updater for each status; it names them "node: task"."""
 
     def __init__(self, node: Node, updater: Any, period: float) -> None:
         self._updater = updater(node, period)
-        self._updater.timer.cancel()  # with use_sim_time and no /clock it would stand still
+        self._updater.timer.cancel()  # its clock may be /clock, which may not run
         self._updater.setHardwareID(HARDWARE_ID)
         self._healths: dict[str, Health] = {}
 

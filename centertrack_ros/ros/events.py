@@ -1,4 +1,5 @@
-"""How a process started by another tells it what happens: one JSON object a line on its standard output."""
+# SPDX-License-Identifier: Apache-2.0
+"""Events that a child process reports to its parent: one JSON object a line on the child's standard output."""
 
 from __future__ import annotations
 
@@ -7,16 +8,20 @@ import sys
 from typing import Any
 
 
-def emit(event: str, **facts: Any) -> None:
-    """Writes `{"event": …, …}` and flushes, so that the parent sees it at once."""
-    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
+def emit(event: str, **fields: Any) -> None:
+    """Writes `{"event": event, **fields}` as one line and flushes, so that the parent reads it at once."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()
 
 
 def parse(line: str) -> dict[str, Any] | None:
-    """What `emit` wrote; None for a line that is something else, such as a log line."""
+    """Reads a line that `emit` wrote.
+
+    Returns:
+        The event with its fields; None for any other line, such as a log line.
+    """
     try:
-        found = json.loads(line)
+        content = json.loads(line)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "event" in found else None
+    return content if isinstance(content, dict) and "event" in content else None

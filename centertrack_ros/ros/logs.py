@@ -1,4 +1,5 @@
-"""What the node logs: trouble that repeats with every frame now and again with a count, and what other parts log."""
+# SPDX-License-Identifier: Apache-2.0
+"""The node's log: limits the rate of repeated lines, and forwards what the ROS-free parts of the package log."""
 
 from __future__ import annotations
 
@@ -6,60 +7,88 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
-_MAX_KEPT = 200
+_MAX_LINES = 200  # different lines that are remembered
+_MAX_LENGTH = 600  # characters of a line
+
+
+class Logger(Protocol):
+    """What this module needs of an rclpy logger."""
+
+    def info(self, message: str, /) -> object:
+        """Logs at level INFO."""
+
+    def warning(self, message: str, /) -> object:
+        """Logs at level WARN."""
+
+    def error(self, message: str, /) -> object:
+        """Logs at level ERROR."""
 
 
 class ThrottledLog:
-    """Lets the same sentence (numbers aside) through once in `period()` seconds, and tells how many were held back."""
+    """Logs a line that repeats only once per period, with the number of repetitions that were left out.
 
-    def __init__(self, logger: Any, period: Callable[[], float]) -> None:
+    Lines that differ in numbers alone count as the same line.
+
+    Attributes:
+        last_text: the newest line, logged or not.
+        last_error: the newest error line, logged or not.
+    """
+
+    def __init__(self, logger: Logger, period: Callable[[], float]) -> None:
+        """Logs to `logger`; `period` returns the current period, s."""
         self._logger = logger
         self._period = period
-        # Apart: what is wrong with a thousand messages must not hide an error.
+        # Line -> (time of the last output, repetitions since). Separate tables: many warnings must not hide an error.
         self._warnings: dict[str, tuple[float, int]] = {}
         self._errors: dict[str, tuple[float, int]] = {}
         self.last_text = self.last_error = ""
 
     def info(self, text: str) -> None:
+        """Logs at level INFO, always."""
         self._logger.info(_one_line(text))
 
     def warning(self, text: str) -> None:
-        if line := self._let_through(text, self._warnings):
+        """Logs at level WARN, at most once per period."""
+        if line := self._throttle(text, self._warnings):
             self._logger.warning(line)
 
     def error(self, text: str) -> None:
-        line = self._let_through(text, self._errors)
+        """Logs at level ERROR, at most once per period."""
+        line = self._throttle(text, self._errors)
         self.last_error = self.last_text
         if line:
             self._logger.error(line)
 
-    def _let_through(self, text: str, said: dict[str, tuple[float, int]]) -> str:
+    def _throttle(self, text: str, logged: dict[str, tuple[float, int]]) -> str:
+        """The line to log; '' if it has to wait for the end of the period."""
         text = self.last_text = _one_line(text)
         now, key = time.monotonic(), re.sub(r"\d+", "#", text)
-        last, held_back = said.get(key, (0.0, 0))
+        last, repetitions = logged.get(key, (0.0, 0))
         if last and now - last < self._period():
-            said[key] = (last, held_back + 1)
+            logged[key] = (last, repetitions + 1)
             return ""
-        if len(said) >= _MAX_KEPT:  # endless variety is itself a repetition
-            if now - max(time_ for time_, _ in said.values()) < self._period():
+        if len(logged) >= _MAX_LINES:  # ever new lines, such as names from broken messages, are throttled as well
+            if now - max(time_ for time_, _ in logged.values()) < self._period():
                 return ""
-            said.clear()
-        said[key] = (now, 0)
-        return f"{text} ({held_back} more like this)" if held_back else text
+            logged.clear()
+        logged[key] = (now, 0)
+        return f"{text} ({repetitions} more like this)" if repetitions else text
 
 
-class Forward(logging.Handler):
-    """Sends what the parts of this package that know nothing of ROS log to a node's logger."""
+class ForwardingHandler(logging.Handler):
+    """Forwards what the ROS-free parts of this package log (module `logging`) to the logger of a node."""
 
-    def __init__(self, logger: Any) -> None:
+    def __init__(self, logger: Logger) -> None:
+        """Forwards to `logger` once `install` is called."""
         super().__init__(logging.INFO)
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Forwards one record with its severity."""
         text = _one_line(record.getMessage())
-        # rclpy wants a line of code of its own for each severity.
+        # rclpy binds a severity to the line of code that logs: each severity needs a line of its own.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -67,13 +96,13 @@ class Forward(logging.Handler):
         else:
             self._logger.info(text)
 
-    def begin(self) -> None:
-        """From now on, for the whole process."""
+    def install(self) -> None:
+        """Starts forwarding, for the whole process."""
         package = logging.getLogger("centertrack_ros")
         package.setLevel(logging.INFO)
         package.addHandler(self)
 
 
 def _one_line(text: str) -> str:
-    """Without what a terminal would obey: parts of the text may come from a message of anybody."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:600])
+    """The text as one printable line: parts of it may come from foreign messages and hold terminal commands."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:_MAX_LENGTH])

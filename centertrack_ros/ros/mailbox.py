@@ -1,4 +1,5 @@
-"""Where images wait for the network: one place per camera, so that nothing can queue up."""
+# SPDX-License-Identifier: Apache-2.0
+"""Hands images from the executor's thread to the network's: one place per camera, so that nothing can queue up."""
 
 from __future__ import annotations
 
@@ -11,41 +12,47 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Key, Item]):
-    """Keeps the newest item of each key; an older one that nobody has taken yet makes room for it."""
+    """Keeps the newest item of each key. A newer item replaces one that was not taken yet."""
 
     def __init__(self) -> None:
         self._waiting: dict[Key, Item] = {}
-        self._arrival = threading.Condition()
+        self._changed = threading.Condition()
 
     def put(self, key: Key, item: Item) -> bool:
-        """True if an older item was given up for this one."""
-        with self._arrival:
+        """Stores an item.
+
+        Returns:
+            Whether it replaced an older one, which is lost.
+        """
+        with self._changed:
             replaced = key in self._waiting
             self._waiting[key] = item
-            self._arrival.notify()
+            self._changed.notify()
         return replaced
 
     def take(self, timeout: float) -> dict[Key, Item]:
-        """All that waits, as soon as there is something; empty after `timeout` s, or when `wake` was called."""
-        with self._arrival:
+        """Removes and returns all items; waits up to `timeout` s for the first, or until `wake` is called."""
+        with self._changed:
             if not self._waiting:
-                self._arrival.wait(timeout)
+                self._changed.wait(timeout)
             taken, self._waiting = self._waiting, {}
         return taken
 
     def wake(self) -> None:
-        with self._arrival:
-            self._arrival.notify_all()
+        """Lets a waiting `take` return at once."""
+        with self._changed:
+            self._changed.notify_all()
 
 
 class Worker(Generic[Key, Item]):
-    """A thread that hands what waits in a mailbox to `process`, all cameras at a time."""
+    """A thread that passes the items of a mailbox to `process`, those of all cameras in one call."""
 
     def __init__(self, mailbox: Mailbox[Key, Item], process: Callable[[dict[Key, Item]], None]) -> None:
+        """Starts the thread."""
         self._mailbox = mailbox
         self._process = process
         self._running = True
-        # A daemon: a network in the middle of a frame must not hold up the end of the process.
+        # A daemon thread: a network in the middle of a frame must not delay the end of the process.
         self._thread = threading.Thread(target=self._run, name="centertrack_worker", daemon=True)
         self._thread.start()
 
@@ -55,7 +62,11 @@ class Worker(Generic[Key, Item]):
                 self._process(waiting)
 
     def stop(self, timeout: float) -> bool:
-        """Ends after the frame in work. False if that takes longer than `timeout` s."""
+        """Ends the thread after the current call of `process`.
+
+        Returns:
+            False if that takes longer than `timeout` s; the thread then ends later, by itself.
+        """
         self._running = False
         self._mailbox.wake()
         self._thread.join(timeout)

@@ -1,4 +1,5 @@
-"""The executable centertrack_node: one process around the node, which ends with 0 on SIGINT and SIGTERM."""
+# SPDX-License-Identifier: Apache-2.0
+"""The executable centertrack_node: runs the node in a process that ends with exit code 0 on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,18 +9,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-# A process that was told to end does so within this time, whatever a network or a driver is doing.
+# After a signal the process ends within this time, even while the network or a driver blocks.
 _GRACE_S = 1.5
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the node until it is told to end. Returns the process's exit code."""
-    # A stop while it imports or starts is a stop, not an error. rclpy's own handlers, once there, call this one too,
-    # which must not end the process then: a DDS participant that vanishes leaves its shared memory behind (64 MB with
-    # config/fastdds.xml), and its peers believe in it for many seconds.
+    """Runs the node until SIGINT or SIGTERM.
+
+    Args:
+        arguments: command line with the program's name; None: that of the process.
+
+    Returns:
+        The exit code: 0; 1 for a missing package or a bad parameter, with the reason on standard error.
+    """
+    # A signal during imports or start-up ends the process without an error. Later rclpy's handlers call this handler
+    # too, which must not end the process then: without an orderly shutdown the DDS participant leaves its shared memory
+    # behind (64 MB with config/fastdds.xml), and its peers take many seconds to notice.
     stage = "importing"
 
     def on_signal(*_: object) -> None:
@@ -30,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    # The network's threads wait for each other asleep: spinning, they would take the cores from everybody else.
+    # Idle threads of the network sleep: with active waiting they would take the cores from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     try:
         import rclpy
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
-        from centertrack_ros.ros.logs import Forward
+        from centertrack_ros.ros.logs import ForwardingHandler
         from centertrack_ros.ros.node import CenterTrackNode
     except ImportError as error:
         print(
@@ -46,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    _keep_large_blocks()
+    _tune_malloc()
     executor = node = None
     try:
         stage = "starting"
@@ -54,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threading.Thread(target=_end_in_time, args=(rclpy.ok,), daemon=True).start()
         executor = SingleThreadedExecutor()
         node = CenterTrackNode()
-        Forward(node.get_logger()).begin()
+        ForwardingHandler(node.get_logger()).install()
         executor.add_node(node)
         node.autostart()
         install_signal_handlers(SignalHandlerOptions.ALL)
@@ -78,15 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _end_in_time(alive: object) -> None:
-    while alive():  # type: ignore[operator]
+def _end_in_time(alive: Callable[[], bool]) -> None:
+    """Ends the process by force, `_GRACE_S` after `alive` has returned False."""
+    while alive():
         time.sleep(0.1)
     time.sleep(_GRACE_S)
     os._exit(0)
 
 
-def _keep_large_blocks() -> None:
-    """Lets malloc keep image-sized blocks (glibc): from the kernel they come back with every page to be cleared."""
+def _tune_malloc() -> None:
+    """Lets malloc (glibc) reuse image-sized blocks: the kernel would clear every page of a new one."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plays a bag's topics through DDS at the rate of their recording, as a process of its own.
 
     python -m centertrack_ros.ros.player BAG [--rate 2] [--loop 0] [--clock 50] [--remap /camera/image:=/front/image]
 
-Each message is due at a point of time fixed at the start, so delays never add up. With --events it tells its parent
-what it publishes (`centertrack_ros.ros.events`); with --lockstep the parent answers each image by a line when the next
-may follow.
+The due time of each message is fixed at the start, so delays never add up. With --events it reports to its parent what
+it publishes (`centertrack_ros.ros.events`). With --lockstep it waits after each image for a line on its standard input.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import heapq
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,39 @@ from centertrack_ros.ros.topics import header_stamp_ns, message_class, publisher
 
 CLOCK_TOPIC, CLOCK_TYPE = "/clock", "rosgraph_msgs/msg/Clock"
 SECOND = 1_000_000_000
+# A publisher knows its subscriber a moment before a best-effort subscriber knows the publisher, and what is published
+# in between is lost.
+_DISCOVERY_S = 0.3
 
 
 class BagPlayer:
-    """Publishes the records of an open bag from `node`.
+    """Publishes the records of an open bag.
 
-    topics  which ones, None: all; remap: name in the bag -> name to publish on
-    clock   Hz of a /clock of its own, in place of the bag's; 0: the bag's, if it has one
+    Attributes:
+        publishers: the publisher of each topic of the bag, by its name in the bag.
     """
 
     def __init__(
-        self, node: Node, reader: BagReader, topics: Sequence[str] | None, remap: dict[str, str], clock: float = 0.0
+        self,
+        node: Node,
+        reader: BagReader,
+        topics: Sequence[str] | None,
+        remap: Mapping[str, str],
+        clock: float = 0.0,
     ) -> None:
+        """Creates the publishers.
+
+        Args:
+            node: the node that publishes.
+            reader: the open bag.
+            topics: topics of the bag to play; None: all.
+            remap: name in the bag -> name to publish on.
+            clock: rate of a generated /clock, Hz, which replaces the bag's; 0: the bag's, if it has one.
+
+        Raises:
+            DataError: the bag has no such topic.
+            ImportError: the package of a message type is not installed.
+        """
         names = list(reader.topics) if topics is None else [reader.require(name).name for name in topics]
         self._names = [name for name in names if not (clock and name == CLOCK_TOPIC)]
         self._reader, self._clock, self._paused = reader, clock, 0.0
@@ -54,36 +75,50 @@ class BagPlayer:
             self.publishers[CLOCK_TOPIC] = node.create_publisher(Clock, CLOCK_TOPIC, publisher_qos(()))
 
     def wait_for_subscribers(self, topics: Sequence[str], timeout: float) -> None:
-        """Returns once each of these topics of the bag has a subscriber. Raises TimeoutError naming those without."""
-        until = time.monotonic() + timeout
+        """Returns once each of these topics has a subscriber.
+
+        Args:
+            topics: names in the bag.
+            timeout: s.
+
+        Raises:
+            TimeoutError: a topic has none after `timeout`; the text names it.
+        """
+        deadline = time.monotonic() + timeout
         while missing := [name for name in topics if not self.publishers[name].get_subscription_count()]:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 names = ", ".join(self.publishers[name].topic_name for name in missing)
                 raise TimeoutError(f"nobody subscribed to {names} within {timeout:g} s")
             time.sleep(0.02)
+        if topics:
+            time.sleep(_DISCOVERY_S)
 
     def play(self, rate: float = 1.0) -> Iterator[tuple[Record, int, float]]:
-        """Publishes one pass; yields each record with the system's time of publication, ns, and how late that was, s.
+        """Publishes all records once; `pause` between two of them delays the rest.
 
-        `pause` in between sets the time of the following records back.
+        Args:
+            rate: speed as a factor; 1 is the speed of the recording.
+
+        Yields:
+            The record that was published, the system time of its publication, ns, and its delay, s.
         """
         start, self._paused = time.monotonic() + 0.05, 0.0
         for record in self._schedule():
             due = start + self._paused + (record.time_ns - self._reader.start_ns) / SECOND / rate
             if (wait := due - time.monotonic()) > 0:
                 time.sleep(wait)
-            wall_ns, late = time.time_ns(), time.monotonic() - due
+            wall_ns, delay = time.time_ns(), time.monotonic() - due
             self.publishers[record.topic].publish(record.data)
-            yield record, wall_ns, late
+            yield record, wall_ns, delay
 
-    def pause(self, until: Callable[[], object]) -> None:
-        """Stands still as long as `until` takes."""
-        begun = time.monotonic()
-        until()
-        self._paused += time.monotonic() - begun
+    def pause(self, wait: Callable[[], object]) -> None:
+        """Calls `wait`; the duration of the call delays the rest of the records."""
+        start = time.monotonic()
+        wait()
+        self._paused += time.monotonic() - start
 
     def flush(self, timeout: float = 2.0) -> None:
-        """Waits until reliable subscribers have everything."""
+        """Waits until reliable subscribers have received everything, for each topic up to `timeout` s."""
         for publisher in self.publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=timeout))
 
@@ -99,6 +134,7 @@ def _time_of(record: Record) -> int:
 
 
 def _ticks(start_ns: int, end_ns: int, rate: float) -> Iterator[Record]:
+    """Messages for /clock from `start_ns` to `end_ns` at `rate` Hz."""
     index, tick = 0, start_ns
     while tick <= end_ns:
         message = message_types().types[CLOCK_TYPE](clock=time_message(tick))
@@ -108,16 +144,16 @@ def _ticks(start_ns: int, end_ns: int, rate: float) -> Iterator[Record]:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="player", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="player", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bag", type=Path)
-    parser.add_argument("--topics", nargs="+", help="only these; all of the bag otherwise")
+    parser.add_argument("--topics", nargs="+", help="play these only; default: all of the bag")
     parser.add_argument("--remap", nargs="+", default=[], metavar="FROM:=TO")
-    parser.add_argument("--rate", type=float, default=1.0, help="1 is the speed of the recording")
-    parser.add_argument("--loop", type=int, default=1, help="how often the bag is played; 0: for ever")
-    parser.add_argument("--clock", type=float, default=0.0, help="Hz of a /clock of its own instead of the bag's")
-    parser.add_argument("--wait-for", nargs="+", default=[], metavar="TOPIC", help="play once these have subscribers")
-    parser.add_argument("--timeout", type=float, default=30.0, help="s to wait for those")
-    parser.add_argument("--events", action="store_true", help="tell a parent process what is published")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed; 1 is that of the recording")
+    parser.add_argument("--loop", type=int, default=1, help="how many times to play the bag; 0: without end")
+    parser.add_argument("--clock", type=float, default=0.0, help="rate in Hz of a generated /clock; 0: the bag's")
+    parser.add_argument("--wait-for", nargs="+", default=[], metavar="TOPIC", help="start once these have subscribers")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for those")
+    parser.add_argument("--events", action="store_true", help="report published images to the parent process")
     parser.add_argument("--lockstep", action="store_true", help="after each image, wait for a line on standard input")
     args = parser.parse_args(argv)
     if not args.rate > 0:
@@ -133,10 +169,10 @@ def _run(args: argparse.Namespace, node: Node) -> None:
     with BagReader(args.bag) as reader:
         player = BagPlayer(node, reader, args.topics, dict(pair.split(":=", 1) for pair in args.remap), args.clock)
         player.wait_for_subscribers([reader.require(name).name for name in args.wait_for], args.timeout)
-        latest, passes = 0.0, 0
+        longest_delay, passes = 0.0, 0
         while args.loop == 0 or passes < args.loop:
-            for record, wall_ns, late in player.play(args.rate):
-                latest = max(latest, late)
+            for record, wall_ns, delay in player.play(args.rate):
+                longest_delay = max(longest_delay, delay)
                 if record.type not in (IMAGE_TYPE, COMPRESSED_TYPE):
                     continue
                 if args.events:
@@ -147,10 +183,15 @@ def _run(args: argparse.Namespace, node: Node) -> None:
             passes += 1
         player.flush()
         if args.events:
-            emit("finished", passes=passes, latest_ms=1e3 * latest)
+            emit("finished", passes=passes, longest_delay_ms=1e3 * longest_delay)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Plays a bag as the command line says.
+
+    Returns:
+        The exit code: 0; 1 after an error, which is on standard error; 130 after Ctrl-C.
+    """
     args = _arguments(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)

@@ -1,4 +1,5 @@
-"""Topics known by the name of their message type only: its class, the QoS to use, the stamp in the serialised bytes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Topics whose message type is known by name only: the message class, the QoS to use, the stamp in the raw bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ DEPTH = 100
 
 
 def message_class(type_name: str) -> Any:
-    """The Python class of 'sensor_msgs/msg/Image'. Raises ImportError when its package is not installed."""
+    """The Python class of a message type.
+
+    Args:
+        type_name: such as 'sensor_msgs/msg/Image'.
+
+    Raises:
+        ImportError: its package is not installed.
+    """
     package, _, name = type_name.split("/")
     try:
         return getattr(importlib.import_module(f"{package}.msg"), name)
@@ -24,13 +32,17 @@ def message_class(type_name: str) -> Any:
 
 
 def publisher_qos(recorded: tuple[Any, ...]) -> QoSProfile:
-    """What a player offers: reliable, which suits every subscriber; latched where the recorded publisher was."""
+    """The QoS with which a player publishes: reliable, which suits every subscriber.
+
+    Args:
+        recorded: QoS profiles of the recorded publishers; transient local if one of them was.
+    """
     latched = any(qos.durability.name == "TRANSIENT_LOCAL" for qos in recorded)
     return _profile(ReliabilityPolicy.RELIABLE, latched)
 
 
 def subscriber_qos(node: Node, topic: str) -> QoSProfile:
-    """What a recorder asks for: the most that all publishers of the topic offer."""
+    """The QoS with which a recorder subscribes: the strictest that all present publishers of the topic offer."""
     offered = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
     reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
     latched = bool(offered) and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)

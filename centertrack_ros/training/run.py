@@ -23,9 +23,8 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.network.registry import build
+from centertrack_ros.network.registry import build, weights_path
 from centertrack_ros.training import sources
 from centertrack_ros.training.augmentation import NONE
 from centertrack_ros.training.feature_cache import RememberedSamples, padded

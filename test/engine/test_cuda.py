@@ -16,8 +16,8 @@ from centertrack_ros.engine import verification
 from centertrack_ros.engine.cuda_engine import CudaEngine
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.network import checkpoints, deform_conv
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.network.registry import weights_path
 from support.network_reference import seeded_network
 
 cv2 = pytest.importorskip("cv2")

@@ -12,9 +12,8 @@ from centertrack_ros.cli.main import main
 from centertrack_ros.engine import load_engine, verification
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.network.registry import build
+from centertrack_ros.network.registry import build, weights_path
 from support.network_reference import seeded_network
 
 pytest.importorskip("onnxscript")
@@ -150,7 +149,7 @@ def test_the_command_writes_a_checked_file(tmp_path, capsys, format_, name) -> N
 )
 def test_what_cannot_be_exported_is_one_line(tmp_path, monkeypatch, capsys, arguments, complaint) -> None:
     monkeypatch.chdir(tmp_path)
-    from centertrack_ros.network.embedded import weights_path
+    from centertrack_ros.network.registry import weights_path
 
     assert main(["export", str(weights_path("mobilenetv3-coco")), *arguments]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()

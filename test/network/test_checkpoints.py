@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights in files: what is read, what is refused and how, and the command that does it."""
 
 import json
@@ -12,9 +13,9 @@ import torch
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.engine import load_engine
-from centertrack_ros.network import checkpoints, download
+from centertrack_ros.network import checkpoints
 from centertrack_ros.network.checkpoints import CheckpointError
-from centertrack_ros.network.zoo import ZOO
+from centertrack_ros.network.registry import ZOO
 from support.network_reference import read, seeded_network, seeded_state
 
 EXPECTED = {
@@ -235,6 +236,6 @@ def test_fetching_without_gdown_says_what_to_install(monkeypatch, capsys, tmp_pa
     """The download itself needs Google Drive and is run by no test; this is all of `fetch` that can be without it."""
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(ImportError, match="needs gdown: pip install"):
-        download.fetch("coco_tracking", tmp_path / "out.safetensors")
+        checkpoints.fetch("coco_tracking", tmp_path / "out.safetensors")
     assert main(["weights", "fetch", "coco_tracking", str(tmp_path / "out.safetensors")]) == 1
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out.safetensors").exists()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded network: the published graph's answers, TensorFlow's padding, untrained parts that add nothing."""
 
 import json
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 
 from centertrack_ros.engine.loading import load_engine
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import SparseHeads, gather_cells
 from centertrack_ros.network.mobilenetv3 import ConvLayer, MobileNetV3CenterNet, coordinates, upsample_twice
+from centertrack_ros.network.registry import weights_path
 
 REFERENCE = Path(__file__).parents[1] / "data" / "centernet_tfjs"
 FRAMES = ("pedestrians_512x512", "street_512x320")

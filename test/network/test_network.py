@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLA-34: official names, official numbers, and heads that may be read at the peaks only."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Peaks of heatmaps: which cells, in which order, and what the flip test averages."""
 
 import numpy as np
@@ -8,11 +9,11 @@ from hypothesis import strategies as st
 
 from centertrack_ros.network.decode import (
     MIRRORED_JOINTS,
-    decode,
+    decode_peaks,
     extract_peaks,
     metric_depth,
-    strongest,
     suppress_neighbours,
+    top_k,
 )
 from support.network_reference import DATA
 
@@ -20,7 +21,7 @@ from support.network_reference import DATA
 def test_peaks_are_the_official_ones() -> None:
     reference = np.load(DATA / "network" / "decode.npz")
     heat = torch.from_numpy(reference["in_hm"])
-    found = decode({"hm": heat}, lambda cells: {}, None, reference["out_scores"].shape[1], None)
+    found = decode_peaks({"hm": heat}, lambda cells: {}, None, reference["out_scores"].shape[1], None)
     np.testing.assert_array_equal(found["scores"], reference["out_scores"])
     np.testing.assert_array_equal(found["class_ids"], reference["out_clses"])
     np.testing.assert_array_equal(found["cells"], reference["out_cts"])
@@ -42,7 +43,7 @@ def test_a_cell_survives_when_no_neighbour_exceeds_it(seed: int, channels: int, 
 def test_the_strongest_cells_come_first(seed: int, channels: int, height: int, width: int, count: int) -> None:
     heat = torch.from_numpy(np.random.default_rng(seed).permutation(channels * height * width).astype(np.float32))
     heat = heat.view(1, channels, height, width)
-    scores, class_ids, cells = strongest(heat, count)
+    scores, class_ids, cells = top_k(heat, count)
     # At most `count` of a channel can be among the best `count`: nothing is lost by looking channel by channel.
     expected = heat.flatten().sort(descending=True).values[: min(count, heat.numel())]
     assert torch.equal(scores[0, : len(expected)], expected)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """centertrack.launch.py with real processes: images on the topics that were asked for come back as detections.
 
 On a ROS installation `colcon test` runs it; by hand: launch_test test/ros/test_centertrack_launch.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tutorial's commands, as they stand on the page, on a small bag."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thousands of spoilt messages: the node says what is wrong with them, forgets them, and answers the good ones.
 
 `make fuzz` runs the long version and prints the figures; CENTERTRACK_FUZZ_SEED=… asks for other messages.
@@ -136,7 +137,7 @@ class Attack:
             stamp = self._clock.tick()
             self._images[name].publish(self._good(name, stamp))
             try:
-                return probe.answer(topic, stamp, timeout=3.0)
+                return probe.wait_for_message(topic, stamp, timeout=3.0)
             except AssertionError:
                 return None
 

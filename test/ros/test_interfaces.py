@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The message definitions: those of vision_msgs are the world's, ours say what they promise."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Launch files, RViz configurations and files for deployment say what the node is, and are installed."""
 
 from __future__ import annotations

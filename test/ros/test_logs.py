@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trouble that repeats fills no log, and hides no other trouble."""
 
 from __future__ import annotations

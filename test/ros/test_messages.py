@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What consumers of the messages rely on: one header, one id, names, boxes with extents, covariance along the ray."""
 
 from __future__ import annotations

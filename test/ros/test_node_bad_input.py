@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever comes on the image topic costs one clear log line at most, and the next good image is tracked as before."""
 
 from __future__ import annotations
@@ -23,17 +24,11 @@ from support.ros_harness import (
     Process,
     camera_info_message,
     compressed_message,
-    demo_frames,
     image_message,
     start_node,
     stop_node,
     wait_until,
 )
-
-
-@pytest.fixture(scope="module")
-def frames() -> list[np.ndarray]:
-    return demo_frames(8)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +59,7 @@ def track(probe, frames, clock) -> Callable[..., set[str]]:
     def run(frame: np.ndarray = frames[0], topic: str = "output/detections_2d") -> set[str]:
         stamp = clock.tick()
         probe.images.publish(image_message(frame, stamp))
-        return {d.id for d in probe.answer(topic, stamp).detections}
+        return {d.id for d in probe.wait_for_message(topic, stamp).detections}
 
     return run
 
@@ -131,7 +126,7 @@ def test_a_corrupt_jpeg(name: str, squeezed, frames) -> None:
     assert "/squeezed/input/image/compressed" in node.wait_for_line(words, start)
     stamp = clock.tick()
     probe.compressed.publish(compressed_message(good, stamp))
-    assert len(probe.answer("output/detections_2d", stamp).detections) >= 3
+    assert len(probe.wait_for_message("output/detections_2d", stamp).detections) >= 3
     assert len(node.logged("skipped", start)) == 1, node.lines[start:]
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images come far faster than the network can follow: nothing queues, the newest is answered, each is counted."""
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def test_a_flood_is_answered_with_the_newest_image_and_each_other_one_is_counted
         probe.images.publish(message)
         time.sleep(0.01)
     at_the_end = len(answers())
-    probe.answer("output/detections_2d", sent[-1])
+    probe.wait_for_message("output/detections_2d", sent[-1])
     stamps = answers()
     assert len(stamps) - at_the_end <= UNDER_WAY
     assert stamps == sorted(set(stamps)) and set(stamps) <= set(sent)
@@ -85,6 +86,6 @@ def test_after_a_flood_one_image_at_a_time_is_answered_each(node, probe) -> None
     for _ in range(5):
         stamp = clock.tick()
         probe.images.publish(image_message(picture, stamp))
-        probe.answer("output/detections_2d", stamp)
+        probe.wait_for_message("output/detections_2d", stamp)
     after = counts(probe)
     assert after["processed"] == before["processed"] + 5 and after["dropped"] == before["dropped"]

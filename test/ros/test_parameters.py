@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Declarations, presets, documentation and launch files say the same."""
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import yaml
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
+from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config
 from centertrack_ros.tracking.config import TrackerConfig
 
@@ -70,7 +72,7 @@ def test_presets_hold_known_parameters_of_the_right_type(path: Path) -> None:
 
 
 def test_there_is_a_preset_for_every_official_model() -> None:
-    from centertrack_ros.network.zoo import ZOO
+    from centertrack_ros.network.registry import ZOO
 
     for name in OFFICIAL:
         weights = values_in(ROOT / "config" / f"{name}.yaml")["model.weights"]
@@ -92,7 +94,7 @@ def test_the_documented_table_is_the_declarations() -> None:
 def test_motion_auto_follows_the_model() -> None:
     values = {s.name: s.default for s in SPECS}
     for trained, motion in ((True, "network"), (False, "kalman")):
-        profile = ModelProfile(name="x", architecture="dla34", classes=("car",), heads={}, trained_tracking=trained)
+        profile = ModelProfile(name="x", architecture="dla_34", classes=("car",), heads={}, trained_tracking=trained)
         assert tracker_config(values).resolved(profile).motion == motion
     assert tracker_config(values).track_threshold is None
     assert tracker_config({**values, "tracker.track_threshold": 0.25}).track_threshold == 0.25

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publisher, subscriber and node die by SIGKILL in mid stream and come back: the others go on without any help."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Half a minute of what `make soak` does for long: a looped clip and a driver that stops, resizes, jumps in time."""
 
 from __future__ import annotations

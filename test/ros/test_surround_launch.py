@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """surround.launch.py with real processes: every camera is on its topics, regular or not.
 
 On a ROS installation `colcon test` runs it; by hand: launch_test test/ros/test_surround_launch.py

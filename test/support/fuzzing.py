@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages as no camera would send them: good ones, spoilt in every field by a generator with a seed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What processes take of the machine's memory."""
 
 import os

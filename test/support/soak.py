@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Plays the demo clip in a loop into a node of two cameras, and watches its memory, its answers and its ids.
 
     tools/run python test/support/soak.py [--minutes 10] [--rate 10] [-- NODE PARAMETERS such as model.threads:=1]

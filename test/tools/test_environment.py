@@ -132,7 +132,9 @@ def test_a_fit_python_is_found_behind_an_unfit_one(
     assert environment.find_python(need_rclpy=False)["executable"] == fit.name
 
 
-def test_a_missing_compiler_is_reported(environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(
+    environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(environment.SetupError, match=r"apt-get install g\+\+"):

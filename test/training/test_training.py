@@ -19,10 +19,9 @@ from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import read_image
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.embedded import weights_path
 from centertrack_ros.network.heads import gather_cells
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.network.registry import build
+from centertrack_ros.network.registry import build, weights_path
 from centertrack_ros.training.annotations import read_coco_video, read_yolo, size_of
 from centertrack_ros.training.augmentation import (
     NONE,

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from centertrack_ros.engine.loading import load_engine
-from centertrack_ros.network import checkpoints, embedded
+from centertrack_ros.network import checkpoints, registry
 from centertrack_ros.tracking.pipeline import Tracker
 from experiments.caching_engine import RememberingEngine
 from experiments.paper_rows import judge, track
 
 ROOT = Path(__file__).resolve().parents[2]
-CARDS = (embedded.FOLDER / "README.md").read_text(encoding="utf-8")
+CARDS = (registry.WEIGHTS_FOLDER / "README.md").read_text(encoding="utf-8")
 FRAME = Path(__file__).parents[1] / "data" / "centernet_tfjs" / "street_512x320.png"
 
 
@@ -33,9 +33,9 @@ def row(name: str, title: str) -> list[str]:
     return [cell.strip() for cell in found[1].split("|")]
 
 
-@pytest.mark.parametrize("name", embedded.names())
+@pytest.mark.parametrize("name", registry.embedded_models())
 def test_the_card_says_what_the_file_is(name) -> None:
-    path = embedded.weights_path(name)
+    path = registry.weights_path(name)
     network, profile = checkpoints.load(path)
     facts = {key: row(name, key)[0] for key in ("file", "network", "input", "heads", "training", "licence")}
     assert f"`{path.name}`" in facts["file"] and f"{path.stat().st_size / 1e6:.1f} MB" in facts["file"]
@@ -50,7 +50,7 @@ def test_the_card_says_what_the_file_is(name) -> None:
 def test_the_tracker_on_coco_detects_what_the_detector_does_to_the_bit() -> None:
     pixels = torch.from_numpy(cv2.imread(str(FRAME))[:, :, ::-1].copy()).float().permute(2, 0, 1)[None]
     detector, tracker = (
-        checkpoints.load(embedded.weights_path(n))[0] for n in ("mobilenetv3-coco", "mobilenetv3-coco-track")
+        checkpoints.load(registry.weights_path(n))[0] for n in ("mobilenetv3-coco", "mobilenetv3-coco-track")
     )
     with torch.inference_mode():
         was, now = detector(pixels), tracker(pixels, pixels.roll(8, 3), torch.rand(1, 1, *pixels.shape[2:]))

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ROS tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from support.ros_harness import demo_frames, own_messages_built
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[NDArray[np.uint8]]:
+    """The first twelve images of the demo clip; nobody writes into them."""
+    return demo_frames(12)
+
+
+@pytest.fixture(scope="session")
+def own_messages() -> bool:
+    """Whether centertrack_ros.msg is installed: without it there are no TrackArray and no FrameTiming."""
+    return own_messages_built()
