@@ -25,6 +25,7 @@ from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks, from_arrays
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.types import (
     Frame,

@@ -134,11 +134,11 @@ def _write_static_tf(writer: BagWriter, cameras: Mapping[str, VideoSequence], ti
     fixed = [name for name, one in cameras.items() if all(frame.pose is None for frame in one)]
     transforms = [_transform(types, time_message(time_ns), "base_link", f"{name}_optical", pose) for name in fixed]
     if transforms:
-        writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", (_latched(),))
+        writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", (latched(),))
         writer.write("/tf_static", _tf(types, transforms), time_ns)
 
 
-def _latched() -> Any:
+def latched() -> Any:
     """The QoS of a topic whose last message late subscribers get."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 

@@ -148,6 +148,15 @@ class Replay:
             if not summary.images:
                 yield summary
 
+    def output_topics(self, cameras: Sequence[str]) -> list[str]:
+        """All topics of the results of cameras with these names."""
+        output, messages = self._parameters.output, ResultMessages(self._engine.profile.classes, self._types)
+        folders = [f"{NODE}/output/{camera}".rstrip("/") for camera in cameras]
+        topics = [f"{folder}/{topic}" for folder in folders for topic in (*messages.topics(output), LABEL_INFO)]
+        if replace(self._parameters.session, cameras=tuple(cameras)).merges:
+            topics += [f"{NODE}/output/{topic}" for topic in messages.topics(output, merged=True)]
+        return topics
+
     def _cameras(self, reader: BagReader, topics: Sequence[str], summary: Summary) -> dict[str, _Camera]:
         """Image topic -> camera."""
         chosen = [reader.require(name) for name in topics] or self._image_topics(reader)

@@ -125,7 +125,10 @@ class TrackingSession:
             self.reset(f"cameras are {'merged' if config.merges else 'tracked apart'} now")
 
     def reset(self, reason: str) -> None:
-        """Ends all tracks before the next frame of each camera; ids go on counting.
+        """Ends all tracks before the next frame of each camera, and starts ids at 1 again.
+
+        A reset that a frame itself causes (a gap, a jump back, another size) does the same for its camera, but ids go
+        on counting there, so that no id stands for two objects unless a user has asked for it.
 
         Args:
             reason: In words, for the results of those frames.
@@ -176,7 +179,7 @@ class TrackingSession:
     def _apply_requested_reset(camera: _CameraState) -> None:
         reason, camera.requested_reset = camera.requested_reset, ""
         if reason and camera.tracks.stamp is not None:
-            camera.tracks, camera.stamps = camera.tracks.without_tracks(), StampRules()
+            camera.tracks, camera.stamps = TrackState(), StampRules()
             camera.unreported_reset = camera.unreported_reset or reason
 
     def _track(

@@ -67,6 +67,7 @@ class LiveComparison(LiveRun):
     options: PlaybackOptions = field(default_factory=PlaybackOptions)
     cameras: tuple[CameraTopics, ...] = ()
     outputs: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
     expected: Counter[tuple[str, int]] = field(default_factory=Counter)
     sent: Counter[tuple[str, int]] = field(default_factory=Counter)
     reported: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -92,11 +93,11 @@ class LiveComparison(LiveRun):
     def _recorder_arguments(self) -> list[str]:
         arguments = super()._recorder_arguments()
         first, last = arguments.index("--topics"), arguments.index("--timeout")
-        topics = [f"{camera.output}/{output}" for camera in self.cameras for output in self.outputs]
-        return [*arguments[: first + 1], *topics, *arguments[last:]]
+        return [*arguments[: first + 1], *self.outputs, *arguments[last:]]
 
     def _player_arguments(self) -> list[str]:
         topics = sorted({topic for camera in self.cameras for topic in (camera.image, camera.info) if topic})
+        topics += self.transforms
         clock = ["/clock"] if self.has_clock and not self.options.clock else []
         words = ["--topics", *topics, *clock, "--wait-for", *topics, "--rate", str(self.rate), "--events"]
         words += ["--loop", str(self.options.passes), "--clock", str(self.options.clock)]
@@ -175,6 +176,9 @@ def compare_with_live_node(
     with BagReader(bag) as reader:
         has_clock, cameras = "/clock" in reader.topics, _cameras(reader, topics)
         total = options.passes * sum(reader.topics[camera.image].count for camera in cameras)
+        transforms = tuple(
+            name for name in ("/tf", "/tf_static") if name in reader.topics and parameters["output.target_frame"]
+        )
     once = _count_results(target, cameras)
     expected: Counter[tuple[str, int]] = Counter({key: count * options.passes for key, count in once.items()})
     folder = target.with_name(f"{target.name}-live")
@@ -187,7 +191,8 @@ def compare_with_live_node(
     source = SimpleNamespace(path=bag, length=total, topic=SimpleNamespace(type="", name=""), info_topic=None)
     live = LiveComparison(
         source, options.rate, has_clock, params, folder,
-        options=options, cameras=cameras, outputs=replay.outputs, expected=expected,
+        options=options, cameras=cameras, expected=expected,
+        outputs=tuple(replay.output_topics([camera.name for camera in cameras])), transforms=transforms,
     )  # fmt: skip
     live.play()
     dropped = max(0, sum(expected.values()) - sum(live.reported.values()))

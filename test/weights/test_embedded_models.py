@@ -10,6 +10,7 @@ import torch
 
 from centertrack_ros.engine.loading import load_engine
 from centertrack_ros.network import checkpoints, registry
+from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
 from experiments.caching_engine import RememberingEngine
 from experiments.paper_rows import judge, track

@@ -66,6 +66,10 @@ class SurroundTracker:
         """Another configuration from the next step on; what is remembered stays."""
         self.rig = replace(self.rig, config=config)
 
+    def restart(self) -> None:
+        """Forgets all objects; ids start at 1 again."""
+        self.state = SurroundState.empty(len(self.rig.cameras))
+
     def reset(self) -> None:
         """Forgets all objects; their ids are not given again."""
         self.state = SurroundState.empty(len(self.rig.cameras), self.state.next_id)

@@ -28,8 +28,8 @@ class MergedView:
         self._pending_reset = ""
 
     def reset(self, reason: str) -> None:
-        """Forgets all objects; their ids are not used again."""
-        self._tracker.reset()
+        """Forgets all objects; ids start at 1 again."""
+        self._tracker.restart()
         if self._tracks:
             self._newest, self._tracks, self._pending_reset = None, {}, reason
 
