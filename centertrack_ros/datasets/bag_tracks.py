@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracks in bags: vision_msgs detections in 2D and 3D, of a tracker or of the truth, as sequences; and back.
 
 Topics that end in `detections_2d` and `detections_3d` under the same name belong together:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings with their truth as rosbag2: pictures, camera_info, tf and detections, as a robot would have recorded
 them.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """COCO-style video annotations, the format that CenterTrack's training and its converters use.
 
 A COCO document whose images carry `video_id`, `frame_id` (from 1), perhaps `calib` (3 x 4), and whose annotations carry

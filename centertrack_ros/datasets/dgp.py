@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scenes in the format of TRI's Dataset Governance Policy, as DDAD and the data of github.com/TRI-ML/dgp have it.
 
 A scene is a folder with `scene_HASH.json` (samples of data from several sensors), `calibration/`, `ontology/`, and by

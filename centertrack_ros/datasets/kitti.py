@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KITTI: label and result files of the tracking benchmark, calibration files, folders of tracking and raw recordings.
 
 A line is `frame id type truncation occlusion alpha left top right bottom height width length x y z rotation_y [score]`
@@ -18,6 +19,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empt
 from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_files import image_size
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
 RATE = 10.0  # frames per s of every KITTI recording
@@ -216,7 +218,9 @@ def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Vi
 
 
 def _recording(truth: VideoSequence, images: list[Path], calibration: Path | None, number: int = 2) -> VideoSequence:
-    size = _picture_size(images[0]) if images else IMAGE_SIZE
+    size = image_size(images[0]) if images else IMAGE_SIZE
+    if size is None:
+        raise DataError(images[0], "not an image that can be read")
     camera = read_calibration(calibration, size, number) if calibration else None
     known = {frame.index: frame for frame in truth}
     if not images:
@@ -230,12 +234,3 @@ def _recording(truth: VideoSequence, images: list[Path], calibration: Path | Non
         frames.append(replace(frame, image=path, camera=camera))
     length = max(truth.length, frames[-1].index + 1)
     return replace(truth, frames=tuple(frames), length=length, image_size=size)
-
-
-def _picture_size(path: Path) -> tuple[int, int]:
-    import cv2
-
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise DataError(path, "not a picture that can be read")
-    return picture.shape[0], picture.shape[1]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MOTChallenge text files and folders: MOT15, MOT16, MOT17, MOT20 (https://motchallenge.net/instructions).
 
 A line of a result or detection file is `frame, id, left, top, width, height, score, x, y, z`; frames count from 1.

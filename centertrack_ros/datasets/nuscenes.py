@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nuScenes: recordings as sequences of one camera each, from the database or from a single file; tracking result files.
 
 The database is read by nuscenes-devkit. `sample_info.json` is the form of MMDetection3D's info files: `data_list` of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a dataset reader gives: a recording as a sequence of frames, each with what is known of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of numbers in text files, read so that an error names the file and the line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sensor_msgs/CameraInfo into the `Camera` of an image: which matrix, at which size, and whether it can be trusted.
 
 Sources: the comments of sensor_msgs/CameraInfo.msg (K and D belong to the raw image, P to the rectified one; binning

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every reader of files raises."""
 
 from __future__ import annotations

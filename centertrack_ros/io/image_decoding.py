@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sensor_msgs/Image and CompressedImage into the one form that the tracker takes: BGR, 8 bits, (H, W, 3).
 
 Encodings are those of sensor_msgs/image_encodings.hpp. Plain `bgr8` is a view of the message's own memory; the others
@@ -13,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_end_marker, read_header
 
 # A header may claim any size; no camera sends more than this, and a decoder must not be asked for it.
 MAX_PIXELS = 100_000_000
@@ -99,15 +102,9 @@ def compressed_to_bgr(message: Any) -> BGR:
     what = f"compressed image (format '{message.format[:40]}', {len(raw)} bytes)"
     if not raw:
         raise ImageError(f"{what} is empty; expected a JPEG or PNG file")
-    if raw.startswith(b"\xff\xd8"):
-        width, height = _jpeg_size(raw, what)
-        least = width * height // _JPEG_PIXELS_PER_BYTE
-    elif raw.startswith(b"\x89PNG\r\n\x1a\n"):
-        width, height = _png_size(raw, what)
-        _check_png(raw, what)
-        least = width * height * _png_bits(raw) // (8 * _PNG_RATIO)
-    else:
+    if not raw.startswith((JPEG_SIGNATURE, PNG_SIGNATURE)):
         raise ImageError(f"{what} starts with {raw[:4].hex(' ')}; expected a JPEG (ff d8) or PNG (89 50 4e 47) file")
+    width, height, least = _check_file(raw, what)
     _check_size(width, height, what)
     if len(raw) < least:  # decoding would take seconds, and the memory of the size that is claimed
         raise ImageError(f"{what} is corrupt: {width}x{height} px by its header; expected at least {least} bytes then")
@@ -151,32 +148,24 @@ def _check_size(width: int, height: int, what: str) -> None:
         raise ImageError(f"{what} is too large: {width}x{height} px; expected at most {MAX_PIXELS // 10**6} megapixels")
 
 
-def _jpeg_size(raw: bytes, what: str) -> tuple[int, int]:
-    """(width, height) of the frame header (ITU T.81, B.2.2); also checks that the file runs to its end marker."""
-    at, size = 2, None
-    while at + 4 <= len(raw) and raw[at] == 0xFF:
-        marker, length = raw[at + 1], int.from_bytes(raw[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(raw):
-            size = int.from_bytes(raw[at + 7 : at + 9], "big"), int.from_bytes(raw[at + 5 : at + 7], "big")
-        at += 2 + length
-        if marker == 0xDA:  # scan: entropy-coded data follow, in which FF D9 cannot occur
-            break
-    else:
-        raise ImageError(f"{what} is a corrupt JPEG: its header breaks off at byte {min(at, len(raw))}")
-    if size is None:
-        raise ImageError(f"{what} is a corrupt JPEG: no frame header before the first scan")
-    if raw.find(b"\xff\xd9", at) < 0:
-        raise ImageError(f"{what} is a truncated JPEG: the end marker (ff d9) is missing")
-    return size
-
-
-def _png_size(raw: bytes, what: str) -> tuple[int, int]:
-    if raw[12:16] != b"IHDR" or b"IEND" not in raw[-64:]:
-        raise ImageError(f"{what} is a truncated or corrupt PNG: it lacks its first (IHDR) or last (IEND) chunk")
-    return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
+def _check_file(raw: bytes, what: str) -> tuple[int, int, int]:
+    """(width, height, least number of bytes that the format needs for them); checks that the file is complete."""
+    is_jpeg = raw.startswith(JPEG_SIGNATURE)
+    try:
+        header = read_header(raw)
+    except ValueError:
+        if is_jpeg:
+            raise ImageError(f"{what} is a corrupt JPEG: its header breaks off, or is malformed") from None
+        raise ImageError(f"{what} is a truncated or corrupt PNG: its header is malformed") from None
+    pixels = header.width * header.height
+    if is_jpeg:
+        if not has_end_marker(raw, header):
+            raise ImageError(f"{what} is a truncated JPEG: the end marker (ff d9) is missing")
+        return header.width, header.height, pixels // _JPEG_PIXELS_PER_BYTE
+    if b"IEND" not in raw[-64:]:
+        raise ImageError(f"{what} is a truncated or corrupt PNG: it lacks its last chunk (IEND)")
+    _check_png(raw, what)
+    return header.width, header.height, pixels * _png_bits(raw) // (8 * _PNG_RATIO)
 
 
 def _png_bits(raw: bytes) -> int:

@@ -22,6 +22,8 @@ def load_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(path, "no such file") from None
+    except IsADirectoryError:
+        raise DataError(path, "is a folder, expected a JSON file") from None
     except UnicodeDecodeError as error:
         raise DataError(path, f"not a text file (byte {error.start})") from None
     except json.JSONDecodeError as error:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """rosbag2 recordings, sqlite3 and mcap, read and written without a ROS installation (by the `rosbags` library)."""
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class BagReader:
         return self.topics[topic]
 
     def listing(self) -> str:
-        """The topics for a message to the user: 'name (type, count)', …"""
+        """The topics for a message to the user, each as 'name (type, count)'."""
         items = (f"{topic.name} ({topic.type}, {topic.count})" for topic in self.topics.values())
         return ", ".join(items) or "no topics at all"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a user has to track in, as frames: a video, a folder of images, one image, a bag, a camera, a stream."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
+from centertrack_ros.io.image_files import read_image
 from centertrack_ros.io.rosbag import BagReader, Topic, is_bag, stamp_ns
 from centertrack_ros.types import Frame
 
@@ -179,25 +181,14 @@ class ImageSource:
     def __iter__(self) -> Iterator[Frame]:
         read = 0
         for index, file in enumerate(self.files):
-            image = read_image(file)
+            image = read_image(file, apply_orientation=False)
             if image is None:
-                _LOG.warning("%s: not an image that OpenCV can read; left out", file)
+                _LOG.warning("%s: not a complete image that OpenCV can read; left out", file)
                 continue
             read += 1
             yield Frame(image, index / self.rate, self.camera_of(*image.shape[:2]))
         if not read:
             raise ValueError(f"{self.path}: not one image here can be read")
-
-
-def read_image(file: Path) -> NDArray[np.uint8] | None:
-    """BGR uint8 (H, W, 3), EXIF orientation ignored as intrinsics belong to the sensor's; None if it cannot be read."""
-    data = np.fromfile(file, np.uint8)
-    if not data.size:
-        return None
-    try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # type: ignore[return-value]
-    except cv2.error:
-        return None
 
 
 def _images_in(folder: Path) -> list[Path]:

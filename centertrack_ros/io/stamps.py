@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stamps of messages as numbers, and what the gaps between them tell of messages that were lost."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any
+import itertools
 
 # Fewer images than this, or a pause that is longer, tell nothing about images that got lost on their way.
 MIN_STAMPS, MAX_STEP_S = 20, 2.0
@@ -29,6 +31,7 @@ class Loss:
         self._stamps: deque[float] = deque(maxlen=count)
 
     def add(self, stamp: float) -> None:
+        """Adds the stamp of an image that arrived, s."""
         if (
             self._stamps and not self._stamps[-1] < stamp < self._stamps[-1] + MAX_STEP_S
         ):  # another recording, or a pause
@@ -41,6 +44,6 @@ class Loss:
         stamps = list(self._stamps)
         if len(stamps) < MIN_STAMPS:
             return 0.0
-        steps = sorted(after - before for before, after in zip(stamps, stamps[1:], strict=False))
+        steps = sorted(after - before for before, after in itertools.pairwise(stamps))
         expected = (stamps[-1] - stamps[0]) / steps[len(steps) // 8]
         return max(0.0, 1.0 - len(steps) / expected)

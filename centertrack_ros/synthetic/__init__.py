@@ -1,4 +1,5 @@
-"""A synthetic street with full truth: `Street(StreetConfig(seed=1))` gives `StreetFrame`s."""
+# SPDX-License-Identifier: Apache-2.0
+"""A synthetic street with complete ground truth: `Street(StreetConfig(seed=1))` gives `StreetFrame`s."""
 
 from centertrack_ros.synthetic.actors import CLASSES
 from centertrack_ros.synthetic.annotations import StreetFrame

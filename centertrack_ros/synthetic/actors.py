@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The road users: meshes of cars, trucks, buses, pedestrians and cyclists with drawn sizes, shapes and paint."""
 
 from __future__ import annotations
@@ -39,10 +40,14 @@ SKIN = np.array([(0.95, 0.78, 0.67), (0.85, 0.65, 0.5), (0.62, 0.44, 0.32), (0.4
 
 @dataclass(frozen=True)
 class Part:
-    """A rigid piece of a road user; limbs swing about the y axis through `pivot` (m) by `swing` rad times sin(phase +
-    offset).
+    """A rigid piece of a road user; limbs swing about the y axis by `swing` times sin(phase + `offset`).
 
-    rider  the piece is the person on a bicycle
+    Attributes:
+        mesh: In the road user's frame, m.
+        pivot: Point of the axis, m.
+        swing: Amplitude, rad; 0 for what does not move.
+        offset: Of the phase, rad.
+        rider: The piece is the person on a bicycle.
     """
 
     mesh: Mesh
@@ -94,8 +99,9 @@ class Model:
 
     @cached_property
     def fill(self) -> NDArray[np.float64]:
-        """(5,) share of the outline's convex hull that the road user covers, seen from bearings 0 to pi (either side
-        alike).
+        """(5,) share of the outline's convex hull that the road user covers, seen from bearings 0 to pi.
+
+        Both sides look alike.
         """
         points = np.concatenate([part.posed(1.0) for part in self.parts])
         triangles = np.concatenate([p.mesh.triangles + n for p, n in zip(self.parts, self._starts, strict=True)])
@@ -383,13 +389,13 @@ def _person(rng: np.random.Generator, height: float, seated: bool) -> tuple[list
         ]
         limbs.append(Part(merge(leg), (0.0, y, hip), 0.48, phase))
         arm_y = side * hw * 1.4
-        arm = [
+        arm_and_hand = [
             cylinder(
                 (0, arm_y, shoulder - 0.03), (0.06, arm_y, hip - 0.02), (0.055 * scale, 0.04 * scale), top, 6, tex.CLOTH
             ),
             ellipsoid((0.065, arm_y, hip - 0.07), (0.045, 0.035, 0.06), skin, 3, 6, tex.PAINT),
         ]
-        limbs.append(Part(merge(arm), (0.0, arm_y, shoulder - 0.05), 0.38, phase + np.pi))
+        limbs.append(Part(merge(arm_and_hand), (0.0, arm_y, shoulder - 0.05), 0.38, phase + np.pi))
     return body, limbs
 
 

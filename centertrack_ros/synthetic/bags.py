@@ -1,4 +1,5 @@
-"""Streets as rosbag2, one per street, with images, camera_info, tf and the truth as other recordings have them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Streets as rosbag2, one bag a street, with images, camera_info, tf and the ground truth."""
 
 from __future__ import annotations
 
@@ -19,10 +20,16 @@ from centertrack_ros.synthetic.config import StreetConfig
 from centertrack_ros.synthetic.street import Street
 
 
-def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, VideoSequence]:
-    """Camera name -> its recording, in lower case; the images are written to `folder`. Raises OSError.
+def render_sequences(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, VideoSequence]:
+    """Renders a street; the images are written to `folder`.
 
-    The truth is of the road users that a detector may be asked to find, those that are seen well enough.
+    The ground truth holds the road users that a detector may be asked to find: those that are seen well enough.
+
+    Returns:
+        Camera name in lower case -> its sequence.
+
+    Raises:
+        OSError: An image cannot be written.
     """
     frames: dict[str, list[AnnotatedFrame]] = {}
     for frame in Street(config):
@@ -30,7 +37,7 @@ def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict
         path = folder / camera / f"{frame.index:06d}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, frame.image, JPEG_QUALITY)
-        frames.setdefault(camera, []).append(_truth(frame, path))
+        frames.setdefault(camera, []).append(_ground_truth(frame, path))
     size = (config.height, config.width)
     return {
         camera: VideoSequence(camera, tuple(CLASSES), tuple(one), 0, config.frames, config.rate, size)
@@ -38,7 +45,7 @@ def recordings(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict
     }
 
 
-def _truth(frame: StreetFrame, path: Path) -> AnnotatedFrame:
+def _ground_truth(frame: StreetFrame, path: Path) -> AnnotatedFrame:
     tracks = frame.tracks.select(np.flatnonzero(frame.clear()))
     if not frame.has_3d:
         tracks = replace(tracks, detections=replace(tracks.detections, locations=None, dimensions=None))
@@ -52,10 +59,23 @@ def write_street_bags(
     storage: str = "mcap",
     progress: Callable[[int], None] = lambda images: None,
 ) -> list[Path]:
-    """Render each street into a bag `folder`/LOOK_SEED; returns the bags.
+    """Renders each street into a bag `folder`/LOOK_SEED.
 
-    progress  is told the number of images so far
-    Topics and tf are those of `bag_export.write_bag`; each camera's pose is in `map`. Raises FileExistsError, OSError.
+    Topics and tf are those of `bag_writer.write_bag`; each camera's pose is in `map`.
+
+    Args:
+        folder: Where the bags go.
+        configs: The streets.
+        suffix: '.jpg' or '.png': how the images are compressed.
+        storage: 'mcap' or 'sqlite3'.
+        progress: Called with the number of images so far.
+
+    Returns:
+        The bags.
+
+    Raises:
+        FileExistsError: There is a bag of that name.
+        OSError: A file cannot be written.
     """
     written, images = [], 0
     for config in configs:
@@ -63,7 +83,7 @@ def write_street_bags(
         if target.exists():
             raise FileExistsError(f"{target}: exists already, a bag is not overwritten")
         with tempfile.TemporaryDirectory() as scratch:
-            images += write_bag(target, recordings(config, Path(scratch), suffix), storage=storage)
+            images += write_bag(target, render_sequences(config, Path(scratch), suffix), storage=storage)
         progress(images)
         written.append(target)
     return written

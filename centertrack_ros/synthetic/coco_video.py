@@ -1,4 +1,5 @@
-"""Streets on disk: images and one annotation file in the form that the official CenterTrack trains on.
+# SPDX-License-Identifier: Apache-2.0
+"""Streets on disk: images and one annotation file in the format that the official CenterTrack trains on.
 
 COCO's JSON with `videos`, `images[].video_id, frame_id, calib` and `annotations[].track_id, dim, depth, alpha, …`.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,48 +36,61 @@ def write_streets(
     progress: Callable[[int], None] = lambda frames: None,
     jobs: int = 1,
 ) -> Path:
-    """Render every street into `folder`/images and describe all of them in `folder`/annotations.json, whose path is
-    returned.
+    """Renders every street into `folder`/images and annotates all of them in `folder`/annotations.json.
 
-    suffix  '.jpg' (quality 92) or '.png';  progress  is told the number of images so far
-    jobs    processes that render, each a whole street at a time; the files do not depend on it. A script that asks for
-            several needs `if __name__ == "__main__":`, since each process imports it.
-    Each camera of a rig is a video of its own; a road user keeps its track_id in all of them. Raises ValueError for
-    another suffix or jobs below 1, OSError when an image cannot be written, BrokenProcessPool when a process is killed.
+    Each camera of a rig is a video of its own; a road user keeps its track_id in all of them.
+
+    Args:
+        folder: Where to write; it is made.
+        configs: The streets.
+        suffix: '.jpg' (quality 92) or '.png'.
+        progress: Called with the number of images so far.
+        jobs: Processes that render, each a whole street at a time; the files do not depend on it. A script that asks
+            for several needs `if __name__ == "__main__":`, since each process imports it.
+
+    Returns:
+        The path of the annotation file.
+
+    Raises:
+        ValueError: Another suffix, or jobs below 1.
+        OSError: An image cannot be written.
+        BrokenProcessPool: A process was killed.
     """
     if suffix not in (".jpg", ".png"):
         raise ValueError(f"street: images can be written as .jpg or .png, not '{suffix}'")
     if jobs < 1:
         raise ValueError(f"street: jobs must be at least 1, got {jobs}")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    book = _Book()
-    with closing(_all_pictures(folder, configs, suffix, jobs)) as pictures:
-        for picture in pictures:
-            book.add(picture)
-            progress(len(book.images))
+    writer = AnnotationWriter()
+    with closing(_render_streets(folder, configs, suffix, jobs)) as entries:
+        for entry in entries:
+            writer.add(entry)
+            progress(len(writer.images))
     path = folder / ANNOTATIONS
-    path.write_text(json.dumps(book.document()), encoding="utf-8")
+    path.write_text(json.dumps(writer.document()), encoding="utf-8")
     return path
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """What is told about an image that has been written, without numbers; its `video_id` is the video's name."""
+class _ImageEntry:
+    """An image that has been written and its annotations, without numbers; its `video_id` is the video's name."""
 
     image: dict[str, Any]
     annotations: list[dict[str, Any]]
 
 
-def _all_pictures(folder: Path, configs: Iterable[StreetConfig], suffix: str, jobs: int) -> Iterator[_Picture]:
-    """Every street's pictures, in the order of the streets."""
+def _render_streets(
+    folder: Path, configs: Iterable[StreetConfig], suffix: str, jobs: int
+) -> Generator[_ImageEntry, None, None]:
+    """Renders every street; the images come in the order of the streets."""
     if jobs == 1:
         for config in configs:
-            yield from _pictures(folder, config, suffix)
+            yield from _render_street(folder, config, suffix)
         return
     # Spawned: a forked process would wait for ever for OpenCV's threads.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
         try:
-            waiting = deque(pool.submit(_in_worker, folder, config, suffix) for config in configs)
+            waiting = deque(pool.submit(_render_in_worker, folder, config, suffix) for config in configs)
             while waiting:
                 yield from waiting.popleft().result()
         finally:
@@ -88,12 +102,12 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _in_worker(folder: Path, config: StreetConfig, suffix: str) -> list[_Picture]:
-    return list(_pictures(folder, config, suffix))
+def _render_in_worker(folder: Path, config: StreetConfig, suffix: str) -> list[_ImageEntry]:
+    return list(_render_street(folder, config, suffix))
 
 
-def _pictures(folder: Path, config: StreetConfig, suffix: str) -> Iterator[_Picture]:
-    """Write a street's images one by one, and tell of each."""
+def _render_street(folder: Path, config: StreetConfig, suffix: str) -> Iterator[_ImageEntry]:
+    """Writes a street's images one by one."""
     for frame in Street(config):
         video = f"{config.name}_{frame.camera_name}"
         name = f"{video}/{frame.index + 1:06d}{suffix}"
@@ -111,27 +125,27 @@ def _pictures(folder: Path, config: StreetConfig, suffix: str) -> Iterator[_Pict
             "stamp": frame.stamp,
             "pose": frame.pose.tolist(),
         }
-        yield _Picture(image, [annotation(frame, row) for row in range(len(frame.tracks))])
+        yield _ImageEntry(image, [annotation(frame, row) for row in range(len(frame.tracks))])
 
 
-class _Book:
-    """The annotation file to be; numbers videos, images and annotations from 1 on."""
+class AnnotationWriter:
+    """Collects the annotation file; numbers videos, images and annotations from 1 on."""
 
     def __init__(self) -> None:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.videos: dict[str, int] = {}
 
-    def add(self, picture: _Picture) -> None:
-        """Note what is told about an image."""
-        video_id = self.videos.setdefault(picture.image["video_id"], len(self.videos) + 1)
+    def add(self, entry: _ImageEntry) -> None:
+        """Adds an image with its annotations."""
+        video_id = self.videos.setdefault(entry.image["video_id"], len(self.videos) + 1)
         image_id = len(self.images) + 1
-        self.images.append({"id": image_id, **picture.image, "video_id": video_id})
-        for entry in picture.annotations:
-            self.annotations.append({"id": len(self.annotations) + 1, "image_id": image_id, **entry})
+        self.images.append({"id": image_id, **entry.image, "video_id": video_id})
+        for annotation_ in entry.annotations:
+            self.annotations.append({"id": len(self.annotations) + 1, "image_id": image_id, **annotation_})
 
     def document(self) -> dict[str, Any]:
-        """The whole file."""
+        """The whole annotation file."""
         return {
             "videos": [{"id": number, "file_name": name} for name, number in self.videos.items()],
             "categories": [{"id": number + 1, "name": name} for number, name in enumerate(CLASSES)],
@@ -141,11 +155,11 @@ class _Book:
 
 
 def annotation(frame: StreetFrame, row: int) -> dict[str, Any]:
-    """One road user as an annotation without its numbers; those that are hardly to be seen are marked as a crowd."""
-    found, tracks = frame.tracks.detections, frame.tracks
-    x1, y1, x2, y2 = found.boxes[row].tolist()
+    """One road user as an annotation without its numbers; those that can hardly be seen are marked as a crowd."""
+    detections, tracks = frame.tracks.detections, frame.tracks
+    x1, y1, x2, y2 = detections.boxes[row].tolist()
     entry: dict[str, Any] = {
-        "category_id": int(found.class_ids[row]) + 1,
+        "category_id": int(detections.class_ids[row]) + 1,
         "track_id": int(tracks.ids[row]),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": (x2 - x1) * (y2 - y1),
@@ -161,16 +175,18 @@ def annotation(frame: StreetFrame, row: int) -> dict[str, Any]:
         if np.isfinite(rx1):
             entry[key] = [rx1, ry1, rx2 - rx1, ry2 - ry1]
     if frame.has_3d:
-        assert found.dimensions is not None and found.depths is not None and found.locations is not None
-        assert found.alphas is not None and found.rotations_y is not None and found.velocities is not None
-        assert found.amodal_centers is not None
+        assert detections.dimensions is not None and detections.depths is not None and detections.locations is not None
+        assert (
+            detections.alphas is not None and detections.rotations_y is not None and detections.velocities is not None
+        )
+        assert detections.amodal_centers is not None
         entry |= {
-            "dim": found.dimensions[row].tolist(),
-            "depth": float(found.depths[row]),
-            "alpha": float(found.alphas[row]),
-            "rotation_y": float(found.rotations_y[row]),
-            "location": found.locations[row].tolist(),
-            "amodel_center": found.amodal_centers[row].tolist(),
-            "velocity": found.velocities[row].tolist(),
+            "dim": detections.dimensions[row].tolist(),
+            "depth": float(detections.depths[row]),
+            "alpha": float(detections.alphas[row]),
+            "rotation_y": float(detections.rotations_y[row]),
+            "location": detections.locations[row].tolist(),
+            "amodel_center": detections.amodal_centers[row].tolist(),
+            "velocity": detections.velocities[row].tolist(),
         }
     return entry

@@ -1,4 +1,5 @@
-"""What a user may choose about a street; everything else is drawn from the seed."""
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a street; everything else is drawn from the seed."""
 
 from __future__ import annotations
 
@@ -15,11 +16,14 @@ USUAL_FOCAL = 0.791
 
 @dataclass(frozen=True)
 class Mount:
-    """A camera on the vehicle: `position` (x forward, y left, z up) m from the ground under its middle, `yaw` rad to
-    the left.
+    """A camera on the vehicle.
 
-    focal  focal length in image widths
-    pitch  rad, positive looks down
+    Attributes:
+        name: Of the camera.
+        position: x forward, y left, z up, m from the ground under the vehicle's middle.
+        yaw: rad to the left.
+        focal: Focal length in image widths.
+        pitch: rad, positive looks down.
     """
 
     name: str
@@ -50,18 +54,20 @@ RIGS: dict[str, tuple[Mount, ...]] = {
 class StreetConfig:
     """One sequence of the synthetic street.
 
-    seed       decides on everything that is drawn at random
-    frames     number of time steps;  rate  of them, Hz
-    width, height   px of each image
-    rig        'front' or 'six' (drive only)
-    scenario   'drive': cameras on a vehicle in traffic; 'fixed': a camera on a mast that watches a square full of
-        people
-    look       'train', 'val', 'test': disjoint sets of textures and of road users' shapes
-    density    factor on the number of road users
-    exposure   motion blur: seconds that the shutter is open, 0 for none
-    supersampling   pixels rendered per image pixel and axis
-    focal      focal length in image widths of the front camera or mast; None takes the mount's own
-    max_distance    m, road users farther than this are not drawn
+    Attributes:
+        seed: Decides on everything that is drawn at random.
+        frames: Number of time steps.
+        rate: Time steps per second, Hz.
+        width: Of each image, px.
+        height: Of each image, px.
+        rig: 'front' or 'six' (drive only).
+        scenario: 'drive': cameras on a vehicle in traffic; 'fixed': a camera on a pole beside a square full of people.
+        look: 'train', 'val', 'test': disjoint sets of textures and of road users' shapes.
+        density: Factor on the number of road users.
+        exposure: Motion blur: how long the shutter is open, s; 0 for none.
+        supersampling: Pixels rendered per image pixel and axis.
+        focal: Focal length in image widths of the front camera or the pole's; None takes the mount's own.
+        max_distance: Road users farther than this are not drawn, m.
     """
 
     seed: int = 0

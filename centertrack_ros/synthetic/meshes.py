@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Triangle meshes in plain NumPy: the pieces that road users and scenery are put together from.
 
 Axes are those of REP 103: x forward, y left, z up, metres.
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Vector = Sequence[float] | NDArray[np.floating]
+Vectors = Sequence[Vector] | NDArray[np.floating]
 Region = tuple[float, float, float, float]  # u0, v0, u1, v1 in a texture
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 
@@ -32,9 +35,13 @@ class Mesh:
     texcoords: Array
     triangles: NDArray[np.int64]
 
-    def moved(self, offset: Sequence[float] = (0, 0, 0), yaw: float = 0.0, scale: Sequence[float] = (1, 1, 1)) -> Mesh:
-        """The mesh scaled per axis (all factors positive), then turned by `yaw` rad about z, then shifted by
-        `offset` m.
+    def moved(self, offset: Vector = (0, 0, 0), yaw: float = 0.0, scale: Vector = (1, 1, 1)) -> Mesh:
+        """The mesh scaled per axis, then turned about z, then shifted.
+
+        Args:
+            offset: The shift, m.
+            yaw: The turn, rad.
+            scale: The factors, all positive.
         """
         cos, sin = np.cos(yaw), np.sin(yaw)
         turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
@@ -42,10 +49,6 @@ class Mesh:
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
         positions = (self.positions * np.asarray(scale, float)) @ turn + np.asarray(offset, float)
         return Mesh(positions, normals, self.colors, self.texcoords, self.triangles)
-
-    def tinted(self, color: Sequence[float]) -> Mesh:
-        """The mesh with its colours multiplied by `color` (3,)."""
-        return Mesh(self.positions, self.normals, self.colors * np.append(color, 1.0), self.texcoords, self.triangles)
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -60,7 +63,7 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
-def polygon(points: Sequence[Sequence[float]], color: Sequence[float], texcoords: Array | None = None) -> Mesh:
+def polygon(points: Vectors, color: Vector, texcoords: Array | None = None) -> Mesh:
     """A flat convex polygon of K corners (K, 3), counter-clockwise seen from its front; `texcoords` (K, 2)."""
     corners = np.array(points, float)
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners[:3].tolist()
@@ -81,18 +84,18 @@ def _fan(count: int) -> NDArray[np.int64]:
     return np.array([[0, i, i + 1] for i in range(1, count - 1)])
 
 
-def quad(points: Sequence[Sequence[float]], color: Sequence[float], region: Region = WHOLE) -> Mesh:
+def quad(points: Vectors, color: Vector, region: Region = WHOLE) -> Mesh:
     """A flat quadrilateral (4, 3), counter-clockwise from its lower left corner, carrying `region` of the texture."""
     u0, v0, u1, v1 = region
     return polygon(points, color, np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1]]))
 
 
 def box(
-    low: Sequence[float],
-    high: Sequence[float],
-    color: Sequence[float],
+    low: Vector,
+    high: Vector,
+    color: Vector,
     region: Region = WHOLE,
-    top: Sequence[float] | None = None,
+    top: Vector | None = None,
 ) -> Mesh:
     """An axis-aligned box without its floor; `top` is the roof's own colour."""
     (x0, y0, z0), (x1, y1, z1) = low, high
@@ -106,9 +109,7 @@ def box(
     return merge(sides)
 
 
-def frustum(
-    low: tuple[Array, float], high: tuple[Array, float], colors: Sequence[Sequence[float]], regions: Sequence[Region]
-) -> Mesh:
+def frustum(low: tuple[Array, float], high: tuple[Array, float], colors: Vectors, regions: Sequence[Region]) -> Mesh:
     """A box that narrows upwards: the greenhouse of a car, a torso.
 
     low, high  (rectangle as x0, y0, x1, y1, height z) of floor and roof
@@ -123,12 +124,12 @@ def frustum(
 
 
 def extrusion(
-    profile: Sequence[tuple[float, float]],
+    profile: Vectors,
     half_width: float,
-    colors: Sequence[Sequence[float]],
-    side: Sequence[float],
+    colors: Vectors,
+    side: Vector,
     region: Region = WHOLE,
-    inset: Sequence[float] | None = None,
+    inset: Vector | None = None,
 ) -> Mesh:
     """A convex side view (K points x, z, counter-clockwise seen from the right, i.e. from -y) drawn out to both sides.
 
@@ -152,14 +153,14 @@ def extrusion(
 
 
 def cylinder(
-    start: Sequence[float],
-    end: Sequence[float],
+    start: Vector,
+    end: Vector,
     radii: tuple[float, float],
-    color: Sequence[float],
+    color: Vector,
     segments: int = 8,
     region: Region = WHOLE,
     cap: Region | None = None,
-    cap_color: Sequence[float] | None = None,
+    cap_color: Vector | None = None,
 ) -> Mesh:
     """A (truncated) cone from `start` to `end` (m), smooth-shaded; `cap` textures both ends, None leaves them open."""
     a, b = np.asarray(start, float), np.asarray(end, float)
@@ -194,9 +195,9 @@ def cylinder(
 
 
 def ellipsoid(
-    center: Sequence[float],
-    radii: Sequence[float],
-    color: Sequence[float],
+    center: Vector,
+    radii: Vector,
+    color: Vector,
     rings: int = 5,
     segments: int = 8,
     region: Region = WHOLE,
@@ -229,7 +230,7 @@ def ellipsoid(
     return Mesh(positions, normals, colors, np.stack([u.ravel(), v.ravel()], 1), triangles)
 
 
-def ribbon(left: Array, right: Array, color: Sequence[float], metres: tuple[float, float], lengths: Array) -> Mesh:
+def ribbon(left: Array, right: Array, color: Vector, metres: tuple[float, float], lengths: Array) -> Mesh:
     """A strip on the ground between two polylines (K, 3), its texture repeating every `metres` (across, along).
 
     lengths  (K,) m along the strip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of meshes by Panda3D's software rasteriser: no screen, no GPU, the same bytes on every run."""
 
 from __future__ import annotations
@@ -49,8 +50,12 @@ def _pipe() -> Any:
 
 @dataclass(frozen=True)
 class Light:
-    """A sun and the sky's light: `direction` (3,) points from the sun into the scene; colours (3,) in 0..1 and
-    above.
+    """A sun and the sky's light.
+
+    Attributes:
+        direction: (3,) points from the sun into the scene.
+        sun: (3,) its colour, RGB, 0..1 and above.
+        ambient: (3,) the sky's colour, RGB, 0..1 and above.
     """
 
     direction: NDArray[np.float64]
@@ -61,7 +66,8 @@ class Light:
 class Renderer:
     """Two off-screen views of one scene: colours (`supersampling` times the image size) and object numbers.
 
-    Nodes are opaque handles; transforms are in the world frame, m (REP 103). `Renderer.lent` gives one for a while.
+    Nodes are opaque handles; transforms are in the world frame, m (REP 103).
+    `Renderer.acquire` lends one for a `with` statement.
     """
 
     # By size, empty. Panda3D never frees the pixels of a software buffer, 3 MB at 512x288: a buffer is used again.
@@ -69,7 +75,7 @@ class Renderer:
 
     @classmethod
     @contextmanager
-    def lent(cls, width: int, height: int, supersampling: float = 1.25) -> Iterator[Renderer]:
+    def acquire(cls, width: int, height: int, supersampling: float = 1.25) -> Iterator[Renderer]:
         """An empty renderer of this size, until the `with` ends."""
         idle = cls._idle.setdefault((width, height, supersampling), [])
         renderer = idle.pop() if idle else cls(width, height, supersampling)
@@ -249,10 +255,17 @@ class Renderer:
         sky: Any = None,
         ids: bool = True,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32] | None]:
-        """Image (H, W, 3) BGR and labels (H, W) int32 as a camera sees them whose optical axes are the columns of
-        `rotation`.
+        """Renders what a camera sees.
 
-        rotation  (3, 3) optical to world;  position (3,) m;  focal px at image width
+        Args:
+            rotation: (3, 3) optical to world.
+            position: (3,) m, in the world.
+            focal: Focal length, px of the image.
+            sky: A handle that follows the camera.
+            ids: Whether to render the object image as well.
+
+        Returns:
+            Image (H, W, 3) BGR uint8, and object image (H, W) int32 or None.
         """
         core = _panda()
         width, height = self.size
@@ -272,8 +285,8 @@ class Renderer:
         fine = self._pixels(self._views[0][1])
         if self._fine != self.size:
             shrink = cv2.INTER_AREA if self._fine[0] >= 2 * width else cv2.INTER_LINEAR
-            fine = cv2.resize(fine, self.size, interpolation=shrink)
-        image = cv2.cvtColor(cv2.flip(fine, 0), cv2.COLOR_BGRA2BGR)
+            fine = np.asarray(cv2.resize(fine, self.size, interpolation=shrink), np.uint8)
+        image = np.asarray(cv2.cvtColor(cv2.flip(fine, 0), cv2.COLOR_BGRA2BGR), np.uint8)
         if not ids:
             return image, None
         raw = self._pixels(self._views[1][1])[::-1]
@@ -294,7 +307,7 @@ class Renderer:
         self._textures.clear()
         self._ranged.clear()
         self._stashed.clear()
-        if gsg := self._views[0][0].getGsg():  # there is none before the first picture
+        if gsg := self._views[0][0].getGsg():  # there is none before the first image
             gsg.getPreparedObjects().releaseAll()
         for kind in self._cached_kinds:
             kind.garbageCollect()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The course of the street: a bent main road, straight cross roads, and how wide everything is."""
 
 from __future__ import annotations

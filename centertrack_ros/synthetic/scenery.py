@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that does not move: ground, markings, houses, trees, lamps, the sky."""
 
 from __future__ import annotations
@@ -214,12 +215,12 @@ def _house(
     base = 3.6 if shop else 0.0
     tiles = max(1, round(length / 7.5))
     region = (0.0, 0.0, float(tiles), max(1, round((height - base) / 3.1)) / 2)
-    place = {"offset": (center[0], center[1], 0.0), "yaw": yaw}
+    offset = (float(center[0]), float(center[1]), 0.0)
     walls = box((-length / 2, -depth / 2, base), (length / 2, depth / 2, height), tint, region)
-    stage.solid(walls.moved(**place), "facade", facade, station)
+    stage.solid(walls.moved(offset, yaw), "facade", facade, station)
     if shop:
         ground = box((-length / 2, -depth / 2, 0), (length / 2, depth / 2, base), (1, 1, 1), (0, 0, float(tiles), 1))
-        stage.solid(ground.moved(**place), "shop", stage.kind("shop", 12), station)
+        stage.solid(ground.moved(offset, yaw), "shop", stage.kind("shop", 12), station)
     roof = rng.uniform(0.25, 0.6) * np.array([1.0, rng.uniform(0.6, 1), rng.uniform(0.5, 1)])
     if height < 14 and rng.random() < 0.6:
         ridge, top = rng.uniform(1.5, 3.5), height
@@ -234,15 +235,15 @@ def _house(
                 quad([d, a, e, e], tint),
             ]
         )
-        stage.solid(gable.moved(**place), "roof", 2, station)
+        stage.solid(gable.moved(offset, yaw), "roof", 2, station)
     else:
         rim = box(
             (-length / 2 - 0.25, -depth / 2 - 0.25, height - 0.5),
             (length / 2 + 0.25, depth / 2 + 0.25, height + 0.25),
             roof,
         )
-        stage.solid(rim.moved(**place), "roof", 2, station)
-    stage.casts.append(box((-length / 2, -depth / 2, 0), (length / 2, depth / 2, height), (0, 0, 0)).moved(**place))
+        stage.solid(rim.moved(offset, yaw), "roof", 2, station)
+    stage.casts.append(box((-length / 2, -depth / 2, 0), (length / 2, depth / 2, height), (0, 0, 0)).moved(offset, yaw))
 
 
 def _houses(stage: _Stage, road: Road, length: float, clear: tuple[Array, float] | None) -> None:
@@ -277,7 +278,12 @@ def _houses(stage: _Stage, road: Road, length: float, clear: tuple[Array, float]
                     (hedge,), _ = road.at(np.array([middle]), np.array([side * (setback + 0.3)]))
                     stage.solid(low.moved((*hedge, 0), float(heading)), "foliage", stage.kind("foliage", 6), middle)
             station += wide + (float(rng.uniform(0, 6)) if rng.random() < 0.5 else 0.0)
-    for station in road.crossings:  # along the cross roads
+    _cross_road_houses(stage, road, tall, clear)
+
+
+def _cross_road_houses(stage: _Stage, road: Road, tall: float, clear: tuple[Array, float] | None) -> None:
+    rng = stage.rng
+    for station in road.crossings:
         (point,), (heading,) = road.at(np.array([station]))
         for way in (-1, 1):
             bearing = heading + way * np.pi / 2
@@ -421,8 +427,19 @@ def build(
     weather: Weather,
     clear: tuple[Array, float] | None = None,
 ) -> Any:
-    """Set up ground, houses, trees, sky and light; returns the sky's handle. `clear` (centre (2,) m, radius m) stays
-    empty.
+    """Sets up ground, houses, trees, sky and light.
+
+    Args:
+        renderer: Where they go.
+        road: Its course.
+        rng: Draws the scenery.
+        look: Which set of textures.
+        length: Up to which station of the road there is scenery, m.
+        weather: Sun, clouds and time of day.
+        clear: Centre (2,) m and radius m of a circle that stays empty.
+
+    Returns:
+        The sky's handle.
     """
     renderer.light(weather.light)
     sky = _sky(renderer, look, rng, weather)
@@ -440,8 +457,9 @@ def build(
 
 
 def flattened(mesh: Mesh, sun: Array) -> Mesh:
-    """The shadow of convex pieces on the ground: each lit face, thrown along `sun` (3,); covers the shadow exactly
-    once.
+    """The shadow of convex pieces on the ground: each lit face, projected along `sun` (3,).
+
+    It covers each point of the shadow exactly once.
     """
     shadow = mesh.positions.copy()
     shadow[:, :2] -= shadow[:, 2:] * (sun[:2] / sun[2])

@@ -1,4 +1,5 @@
-"""The synthetic street: a sequence of images with everything that is true of them."""
+# SPDX-License-Identifier: Apache-2.0
+"""The synthetic street: a sequence of images with their complete ground truth."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.synthetic import scenery
 from centertrack_ros.synthetic.actors import CYCLIST, PEDESTRIAN, Model, pool
-from centertrack_ros.synthetic.annotations import Cast, StreetFrame, Visible, detections, label_of, visible
+from centertrack_ros.synthetic.annotations import (
+    ActorLabels,
+    StreetFrame,
+    VisibleActors,
+    detections,
+    label_actors,
+    label_of,
+)
 from centertrack_ros.synthetic.config import LOOKS, RIGS, Mount, StreetConfig, optical_rotation
 from centertrack_ros.synthetic.meshes import box
 from centertrack_ros.synthetic.renderer import Renderer
@@ -29,8 +37,14 @@ VARIANTS = 6
 
 
 @dataclass
-class _Memory:
-    """What one camera saw of each road user in the previous frame: centres, frames in a row, first stamp."""
+class _History:
+    """What one camera saw of each road user in the previous frame.
+
+    Attributes:
+        centers: Road user -> (2,) px, middle of its visible pixels.
+        hits: Road user -> number of frames in a row.
+        births: Road user -> stamp of its first frame, s.
+    """
 
     centers: dict[int, NDArray[np.float32]]
     hits: dict[int, int]
@@ -49,15 +63,15 @@ class _Body:
 class Street:
     """One drawn street; iterating over it gives `StreetFrame`s, camera by camera for each time step.
 
-    Equal configurations give equal bytes. Each iteration starts anew.
+    Equal configurations give equal bytes. Each iteration starts from the first frame.
     """
 
     def __init__(self, config: StreetConfig) -> None:
         self.config = config
 
     def __iter__(self) -> Iterator[StreetFrame]:
-        with Renderer.lent(self.config.width, self.config.height, self.config.supersampling) as renderer:
-            yield from _Play(self.config, renderer).frames()
+        with Renderer.acquire(self.config.width, self.config.height, self.config.supersampling) as renderer:
+            yield from Scene(self.config, renderer).frames()
 
     @property
     def cameras(self) -> dict[str, Camera]:
@@ -66,10 +80,15 @@ class Street:
 
 
 @dataclass(frozen=True)
-class _Mast:
-    """A camera on a mast, `height` m above the ground, `distance` m from the middle of a square of `radius` m.
+class _PoleCamera:
+    """A camera on a pole at the side of a square.
 
-    tilt   share of the angle down to that middle by which it looks down
+    Attributes:
+        height: Above the ground, m.
+        radius: Of the square, m.
+        distance: From the middle of the square, m.
+        tilt: Share of the angle down to that middle by which the camera looks down.
+        focal: Focal length in image widths.
     """
 
     height: float
@@ -79,10 +98,10 @@ class _Mast:
     focal: float
 
 
-def _mast(config: StreetConfig) -> _Mast:
+def _pole_camera(config: StreetConfig) -> _PoleCamera:
     rng = config.rng(5)
     radius = float(rng.uniform(5, 13))
-    return _Mast(
+    return _PoleCamera(
         float(rng.uniform(1.8, 6.5)),
         radius,
         radius + float(rng.uniform(2, 7)),
@@ -93,11 +112,11 @@ def _mast(config: StreetConfig) -> _Mast:
 
 def _mounts(config: StreetConfig) -> tuple[Mount, ...]:
     if config.scenario == "fixed":
-        mast = _mast(config)
-        pitch = float(np.arctan2(mast.height - 1.0, mast.distance)) * mast.tilt
+        pole = _pole_camera(config)
+        pitch = float(np.arctan2(pole.height - 1.0, pole.distance)) * pole.tilt
         return (
             Mount(
-                "CAM_MAST", (0.0, 0.0, mast.height), 0.0, mast.focal if config.focal is None else config.focal, pitch
+                "CAM_MAST", (0.0, 0.0, pole.height), 0.0, pole.focal if config.focal is None else config.focal, pitch
             ),
         )
     if config.rig == "front" and config.focal is not None:
@@ -111,8 +130,8 @@ def _camera(config: StreetConfig, mount: Mount) -> Camera:
     return Camera(config.width, config.height, projection)
 
 
-class _Play:
-    """One performance of a street."""
+class Scene:
+    """One simulation of a street: its road users and scenery in a renderer, from the first to the last frame."""
 
     def __init__(self, config: StreetConfig, renderer: Renderer) -> None:
         self.config, self.renderer = config, renderer
@@ -125,7 +144,10 @@ class _Play:
         length = 160.0 if self.fixed else 260.0 + 15.0 * seconds
         road = make_road(config.rng(1), length)
         self.weather = scenery.make_weather(config.rng(2))
-        self.mast, clear = self._square(road) if self.fixed else (None, None)
+        self.pole: tuple[Array, float] | None = None
+        clear: tuple[Array, float] | None = None
+        if self.fixed:
+            self.pole, clear = self._square(road)
         self.traffic = (
             make_square(road, config.rng(3), lengths, config.density, tuple(clear[0]), clear[1])
             if clear is not None
@@ -134,7 +156,7 @@ class _Play:
         self.sky = scenery.build(renderer, road, config.rng(4), look, length, self.weather, clear)
         self.mounts = _mounts(config)
         self.cameras = {mount.name: _camera(config, mount) for mount in self.mounts}
-        self.memory = {mount.name: _Memory({}, {}, {}) for mount in self.mounts}
+        self._histories = {mount.name: _History({}, {}, {}) for mount in self.mounts}
         self._shadows = renderer.shadows(self.weather.sun)
         self._atlas = actor_atlas(look)
         self._bodies: dict[int, _Body] = {}
@@ -142,10 +164,10 @@ class _Play:
         self._sensor = _Sensor(config, self.weather.dusk)
 
     def _square(self, road: Any) -> tuple[tuple[Array, float], tuple[Array, float]]:
-        """Where the mast stands (point, yaw), and the circle (centre, radius m) that houses leave free."""
+        """Where the pole stands (point, yaw), and the circle (centre, radius m) that houses leave free."""
         rng = self.config.rng(6)
-        mast = _mast(self.config)
-        radius = mast.radius
+        pole = _pole_camera(self.config)
+        radius = pole.radius
         station, side = float(rng.uniform(10, 60)), float(rng.choice([-1, 1]))
         (center,), (heading,) = road.at(np.array([station]), np.array([side * (road.kerb + road.sidewalk + radius)]))
         yaw = (
@@ -153,10 +175,11 @@ class _Play:
             if rng.random() < 0.6
             else float(rng.uniform(-3.1, 3.1))
         )
-        foot = center - np.array([np.cos(yaw), np.sin(yaw)]) * mast.distance
+        foot = center - np.array([np.cos(yaw), np.sin(yaw)]) * pole.distance
         return (foot, yaw), (center, radius + 8)
 
     def frames(self) -> Iterator[StreetFrame]:
+        """Simulates the street and renders each camera at each time step."""
         config = self.config
         for index in range(config.frames):
             if index:
@@ -167,8 +190,8 @@ class _Play:
 
     def pose(self, mount: Mount, shake: Array, later: float = 0.0) -> Array:
         """(4, 4) optical to world of a mount, `later` s after the current instant."""
-        if self.mast is not None:
-            (x, y), yaw = self.mast
+        if self.pole is not None:
+            (x, y), yaw = self.pole
         else:
             x, y = self.traffic.positions[0] + self.traffic.velocities[0] * later
             yaw = self.traffic.yaws[0]
@@ -179,19 +202,19 @@ class _Play:
         pose[:3, 3] = x + cos * px - sin * py, y + sin * px + cos * py, pz
         return pose
 
-    def _cast(self, pose: Array, half_view: float) -> Cast:
+    def _visible_actors(self, pose: Array, half_view: float) -> VisibleActors:
         """The road users that the camera may see; `half_view` is half the image's width over the focal length."""
         traffic = self.traffic
         offset = traffic.positions - pose[:2, 3]
         ahead = offset @ pose[:2, 2]
         beside = np.abs(offset @ pose[:2, 0])
-        # Long vehicles and shadows reach into the picture from outside.
+        # Long vehicles and shadows reach into the image from outside.
         within = beside < np.maximum(ahead, 0.0) * half_view + 10.0
         near = (np.hypot(*offset.T) < self.config.max_distance) & (ahead > -8.0) & within
         near[0] = False
         rows = np.flatnonzero(near)
         models = [self.models[c][m] for c, m in zip(traffic.class_ids[rows], traffic.models[rows], strict=True)]
-        return Cast(
+        return VisibleActors(
             rows,
             traffic.class_ids[rows],
             models,
@@ -226,13 +249,19 @@ class _Play:
             self._bodies[actor] = _Body(whole, tuple(limbs), shadow)
         return self._bodies[actor]
 
-    def _arrange(self, cast: Cast, later: float) -> None:
-        shown = set(cast.actors.tolist())
+    def _arrange(self, actors: VisibleActors, later: float) -> None:
+        shown = set(actors.ids.tolist())
         for actor, body in self._bodies.items():
             self.renderer.show(body.whole, actor in shown)
             self.renderer.show(body.shadow, actor in shown)
         for actor, model, position, yaw, velocity, gait in zip(
-            cast.actors.tolist(), cast.models, cast.positions, cast.yaws, cast.velocities, cast.gaits, strict=True
+            actors.ids.tolist(),
+            actors.models,
+            actors.positions,
+            actors.yaws,
+            actors.velocities,
+            actors.gaits,
+            strict=True,
         ):
             body = self._body(actor, model)
             stance = (*(position + velocity * later).tolist(), float(yaw), float(gait))
@@ -245,16 +274,16 @@ class _Play:
             for node, part in body.limbs:
                 self.renderer.swing(node, part.pivot, part.angle(gait))
 
-    def _picture(self, cast: Cast, mount: Mount, shake: Array) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def _render(self, actors: VisibleActors, mount: Mount, shake: Array) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         focal = self.cameras[mount.name].projection[0, 0]
         total: NDArray[np.float32] | None = None
         if self.config.exposure:
             for later in (np.arange(BLUR_SAMPLES) / (BLUR_SAMPLES - 1) - 0.5) * self.config.exposure:
                 pose = self.pose(mount, shake, later)
-                self._arrange(cast, later)
+                self._arrange(actors, later)
                 image, _ = self.renderer.render(pose[:3, :3], pose[:3, 3], focal, self.sky, ids=False)
                 total = image.astype(np.float32) if total is None else total + image
-        self._arrange(cast, 0.0)
+        self._arrange(actors, 0.0)
         pose = self.pose(mount, shake)
         image, labels = self.renderer.render(pose[:3, :3], pose[:3, 3], focal, self.sky)
         assert labels is not None
@@ -262,11 +291,11 @@ class _Play:
 
     def _frame(self, index: int, mount: Mount, shake: Array) -> StreetFrame:
         config, camera, pose = self.config, self.cameras[mount.name], self.pose(mount, shake)
-        cast = self._cast(pose, camera.width / 2 / camera.projection[0, 0])
-        image, labels = self._picture(cast, mount, shake)
-        shown = visible(labels, cast, camera, pose, cast.class_ids == CYCLIST)
+        actors = self._visible_actors(pose, camera.width / 2 / camera.projection[0, 0])
+        image, labels = self._render(actors, mount, shake)
+        shown = label_actors(labels, actors, camera, pose, actors.class_ids == CYCLIST)
         stamp = index / config.rate
-        tracks = self._remember(mount.name, shown, camera, pose, stamp)
+        tracks = self._track(mount.name, shown, camera, pose, stamp)
         return StreetFrame(
             index,
             stamp,
@@ -283,17 +312,17 @@ class _Play:
             has_3d=not self.fixed,
         )
 
-    def _remember(self, name: str, shown: Visible, camera: Camera, pose: Array, stamp: float) -> Tracks:
-        memory, actors = self.memory[name], shown.cast.actors.tolist()
+    def _track(self, name: str, shown: ActorLabels, camera: Camera, pose: Array, stamp: float) -> Tracks:
+        history, actors = self._histories[name], shown.actors.ids.tolist()
         centers = (shown.boxes[:, :2] + shown.boxes[:, 2:]) / 2
-        before = np.array([memory.centers.get(a, c) for a, c in zip(actors, centers, strict=True)], np.float32).reshape(
-            -1, 2
-        )
-        hits = {a: memory.hits.get(a, 0) + 1 for a in actors}
-        births = {**memory.births, **{a: stamp for a in actors if a not in memory.births}}
-        self.memory[name] = _Memory(dict(zip(actors, centers, strict=True)), hits, births)
+        before = np.array(
+            [history.centers.get(a, c) for a, c in zip(actors, centers, strict=True)], np.float32
+        ).reshape(-1, 2)
+        hits = {a: history.hits.get(a, 0) + 1 for a in actors}
+        births = {**history.births, **{a: stamp for a in actors if a not in history.births}}
+        self._histories[name] = _History(dict(zip(actors, centers, strict=True)), hits, births)
         return Tracks(
-            detections(shown, camera, pose, before - centers),
+            detections(shown, camera, pose, (before - centers).astype(np.float32)),
             np.array(actors, np.int64),
             np.ones(len(actors), np.int64),
             np.array([hits[a] for a in actors], np.int64),
@@ -317,8 +346,8 @@ class _Sensor:
         self._config = config
 
     def expose(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        """The image as the sensor gives it."""
+        """Applies the response curve and the noise of frame `index` to a rendered image."""
         y, x = self._config.rng(10_000 + index).integers(0, 64, 2)
         height, width = image.shape[:2]
         noise = self._noise[y : y + height, x : x + width]
-        return cv2.add(cv2.LUT(image, self._curve), noise, dtype=cv2.CV_8U)
+        return np.asarray(cv2.add(cv2.LUT(image, self._curve), noise, dtype=cv2.CV_8U), np.uint8)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Textures drawn from random numbers: nothing is read from disk, so the street carries no one's licence."""
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def noise(
         big = cv2.resize(padded, scale, interpolation=cv2.INTER_CUBIC)
         y, x = (big.shape[0] - height) // 2, (big.shape[1] - width) // 2
         total += big[y : y + height, x : x + width] / (i + 1)
-    return total / len(octaves)
+    return np.asarray(total / len(octaves), np.float32)
 
 
 # Plaster, brick, sandstone, concrete: BGR.
@@ -57,8 +58,14 @@ def _clip(image: NDArray[np.floating]) -> Image:
 def surface(
     rng: np.random.Generator, color: tuple[float, float, float], contrast: float, grain: float, size: int = 128
 ) -> Image:
-    """A mottled surface (asphalt, grass, plaster): `color` BGR 0..255, `contrast` of patches and `grain` of pixels
-    in levels.
+    """A mottled surface: asphalt, grass, plaster.
+
+    Args:
+        rng: Draws the patches.
+        color: BGR 0..255.
+        contrast: Of patches, in levels.
+        grain: Of pixels, in levels.
+        size: Of each side, px.
     """
     patches = noise(rng, (size, size), (3, 8, 24))[..., None] * contrast
     speck = rng.standard_normal((size, size, 1)) * grain
@@ -249,8 +256,11 @@ def actor_atlas(seed: int, size: int = 256) -> Image:
 
 @lru_cache(maxsize=256)
 def material(kind: str, seed: int) -> Image:
-    """A repeating texture of `kind`: 'asphalt', 'grass', 'paving', 'facade', 'shop', 'foliage', 'bark', 'plain',
-    'roof'.
+    """A repeating texture.
+
+    Args:
+        kind: 'asphalt', 'grass', 'paving', 'facade', 'shop', 'foliage', 'bark', 'plain' or 'roof'.
+        seed: Decides on everything that is drawn at random.
     """
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
     if kind == "asphalt":

@@ -1,8 +1,10 @@
-"""Who moves where: road users on their paths, keeping their distance and stopping at red lights."""
+# SPDX-License-Identifier: Apache-2.0
+"""The motion of road users along their paths: they keep their distance and stop at red lights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ class Traffic:
     """The state of N road users; paths are the main road or straight lines of their own.
 
     class_ids, models (N,) int; lane (N,) int: those of one lane follow each other, NO_LANE is free
-    progress (N,) m along the direction of travel;  speed, wish (N,) m/s;  length (N,) m
+    progress (N,) m along the direction of travel;  speed, desired_speed (N,) m/s;  length (N,) m
     lateral (N,) m to the left of the path's own direction;  sway (N, 3) amplitude m, rate rad/s, phase
     on_road (N,) bool: the path is the main road, travelled in `direction` (+1, -1)
     origin (N, 2), bearing (N,): start and heading of the straight paths
@@ -39,7 +41,7 @@ class Traffic:
     lane: NDArray[np.int64]
     progress: Array
     speed: Array
-    wish: Array
+    desired_speed: Array
     length: Array
     lateral: Array
     sway: Array
@@ -56,7 +58,7 @@ class Traffic:
     def __post_init__(self) -> None:
         self.positions, self.yaws = self._pose()
         self.velocities = np.zeros_like(self.positions)
-        self._settle()
+        self._update_velocities()
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -72,7 +74,7 @@ class Traffic:
         yaw = np.where(self.on_road, heading, self.bearing) + self.parked_yaw
         return position, yaw
 
-    def _settle(self) -> None:
+    def _update_velocities(self) -> None:
         """Velocities (N, 2) m/s of the current instant, from a step of a millisecond."""
         before = self.positions
         keep = self.progress, self.clock
@@ -92,17 +94,21 @@ class Traffic:
         for _ in range(count):
             self._step(seconds / count)
         self.positions, self.yaws = self._pose()
-        self._settle()
+        self._update_velocities()
 
     def _step(self, dt: float) -> None:
         gap, closing = self._gaps()
-        wish = np.maximum(self.wish, 0.1)
-        desired = 2.0 + self.speed * 1.3 + self.speed * closing / (2 * np.sqrt(1.5 * 2.0))
-        push = 1.5 * (1 - (self.speed / wish) ** 4 - (np.maximum(desired, 0.5) / np.maximum(gap, 0.3)) ** 2)
-        push = np.where(self.wish > 0, np.clip(push, -7.0, 2.0), 0.0)
-        walking = (self.class_ids == PEDESTRIAN) & (self.wish > 0)
-        push = np.where(walking, np.clip((np.where(gap < 1.0, 0.0, self.wish) - self.speed) / 0.4, -4, 3), push)
-        speed = np.maximum(self.speed + push * dt, 0.0)
+        desired_speed = np.maximum(self.desired_speed, 0.1)
+        desired_gap = 2.0 + self.speed * 1.3 + self.speed * closing / (2 * np.sqrt(1.5 * 2.0))
+        acceleration = 1.5 * (
+            1 - (self.speed / desired_speed) ** 4 - (np.maximum(desired_gap, 0.5) / np.maximum(gap, 0.3)) ** 2
+        )
+        acceleration = np.where(self.desired_speed > 0, np.clip(acceleration, -7.0, 2.0), 0.0)
+        walking = (self.class_ids == PEDESTRIAN) & (self.desired_speed > 0)
+        acceleration = np.where(
+            walking, np.clip((np.where(gap < 1.0, 0.0, self.desired_speed) - self.speed) / 0.4, -4, 3), acceleration
+        )
+        speed = np.maximum(self.speed + acceleration * dt, 0.0)
         self.progress = self.progress + (self.speed + speed) / 2 * dt
         self.speed = speed
         stride = np.where(self.class_ids == CYCLIST, 0.9, 0.72)
@@ -129,12 +135,13 @@ class Traffic:
 
 
 class _Roster:
-    """Collects road users one by one; `traffic` makes the arrays."""
+    """Collects road users one by one; `traffic` builds the arrays."""
 
     def __init__(self, road: Road, rng: np.random.Generator) -> None:
-        self.road, self.rng, self.rows = road, rng, []  # type: ignore[var-annotated]
+        self.road, self.rng = road, rng
+        self.rows: list[dict[str, Any]] = []
 
-    def add(self, class_id: int, model: int, length: float, **values: object) -> None:
+    def add(self, class_id: int, model: int, length: float, **values: Any) -> None:
         self.rows.append(
             {
                 "class_ids": class_id,
@@ -143,7 +150,7 @@ class _Roster:
                 "lane": NO_LANE,
                 "progress": 0.0,
                 "speed": 0.0,
-                "wish": 0.0,
+                "desired_speed": 0.0,
                 "lateral": 0.0,
                 "sway": (0.0, 0.0, 0.0),
                 "on_road": True,
@@ -183,7 +190,7 @@ def _queue(
     start: float,
     end: float,
     keep_clear: float | None,
-    **values: object,
+    **values: Any,
 ) -> None:
     """Fill a lane from `start` to `end` (progress, m) with vehicles, leaving room for the ego at `keep_clear`."""
     rng, at = roster.rng, start + roster.rng.uniform(0, spacing)
@@ -192,9 +199,16 @@ def _queue(
         model = int(rng.integers(len(lengths[class_id])))
         length = float(lengths[class_id][model])
         if keep_clear is None or abs(at - keep_clear) > 9 + length / 2:
-            wish = pace * float(rng.uniform(0.75, 1.2))
+            desired_speed = pace * float(rng.uniform(0.75, 1.2))
             roster.add(
-                class_id, model, length, progress=at, speed=wish * 0.8, wish=wish, sway=_sway(rng, 0.15), **values
+                class_id,
+                model,
+                length,
+                progress=at,
+                speed=desired_speed * 0.8,
+                desired_speed=desired_speed,
+                sway=_sway(rng, 0.15),
+                **values,
             )
         at += length + 4 + float(rng.exponential(spacing))
 
@@ -237,7 +251,16 @@ def _sidewalks(roster: _Roster, lengths: list[Array], end: float, count: float) 
                 "lateral": side * way * (walk + 0.7 * i),
                 "direction": way,
             }
-            roster.add(PEDESTRIAN, model, 0.5, speed=pace, wish=pace, sway=_sway(rng, 0.25), parked_yaw=turned, **place)
+            roster.add(
+                PEDESTRIAN,
+                model,
+                0.5,
+                speed=pace,
+                desired_speed=pace,
+                sway=_sway(rng, 0.25),
+                parked_yaw=turned,
+                **place,
+            )
 
 
 def _cross_roads(roster: _Roster, lengths: list[Array], pace: float, spacing: float, walkers: float) -> None:
@@ -247,7 +270,7 @@ def _cross_roads(roster: _Roster, lengths: list[Array], pace: float, spacing: fl
         stop = road.kerb + 5.0
         for way in (-1, 1):
             bearing = float(heading + np.pi / 2 * way)
-            lane = {
+            lane: dict[str, Any] = {
                 "lane": 100 + 2 * k + (way > 0),
                 "on_road": False,
                 "origin": tuple(point),
@@ -260,7 +283,7 @@ def _cross_roads(roster: _Roster, lengths: list[Array], pace: float, spacing: fl
         for side in (-1, 1):  # zebra crossings over the main road
             (at,), _ = road.at(np.array([station + side * (road.cross_half + 1.8)]))
             for _ in range(rng.poisson(walkers)):
-                way = float(rng.choice([-1, 1]))
+                direction = float(rng.choice([-1, 1]))
                 pace_on_foot = float(np.clip(rng.normal(1.35, 0.2), 0.8, 2.0))
                 roster.add(
                     PEDESTRIAN,
@@ -268,10 +291,10 @@ def _cross_roads(roster: _Roster, lengths: list[Array], pace: float, spacing: fl
                     0.5,
                     progress=-road.kerb - rng.uniform(0.3, 9),
                     speed=pace_on_foot,
-                    wish=pace_on_foot,
+                    desired_speed=pace_on_foot,
                     on_road=False,
                     origin=tuple(at),
-                    bearing=float(heading + np.pi / 2 * way),
+                    bearing=float(heading + np.pi / 2 * direction),
                     lateral=float(rng.uniform(-1.2, 1.2)),
                     stops=(-road.kerb - 0.1,),
                     stop_phase=1,
@@ -291,7 +314,7 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
         stops = np.sort(way * lights - road.cross_half - 5.0)
         for lane in range(road.lanes):
             lateral = -(lane + 0.5) * road.lane
-            values = {
+            values: dict[str, Any] = {
                 "lane": lane + (10 if way < 0 else 0),
                 "lateral": lateral,
                 "direction": way,
@@ -299,13 +322,13 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
             }
             ego = way > 0 and lane == ego_lane
             if ego:
-                wish = pace * float(rng.uniform(0.8, 1.15))
+                desired_speed = pace * float(rng.uniform(0.8, 1.15))
                 roster.add(
                     CAR,
                     0,
                     4.6,
-                    speed=wish * float(rng.choice([0.0, 0.7, 0.9, 1.0])),
-                    wish=wish,
+                    speed=desired_speed * float(rng.choice([0.0, 0.7, 0.9, 1.0])),
+                    desired_speed=desired_speed,
                     sway=_sway(rng, 0.2),
                     **values,
                 )
@@ -314,7 +337,7 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
             if density > 0:
                 _queue(roster, lengths, pace, spacing, *span, 0.0 if ego else None, **values)
         for _ in range(rng.poisson(density * 2.5)):
-            wish = float(np.clip(rng.normal(4.5, 1), 2.5, 7))
+            desired_speed = float(np.clip(rng.normal(4.5, 1), 2.5, 7))
             model = int(rng.integers(len(lengths[CYCLIST])))
             at = float(rng.uniform(-40, min(end, 140))) * way
             roster.add(
@@ -323,8 +346,8 @@ def make_drive(road: Road, rng: np.random.Generator, lengths: list[Array], densi
                 1.8,
                 lane=(30 if way > 0 else 31),
                 progress=at,
-                speed=wish,
-                wish=wish,
+                speed=desired_speed,
+                desired_speed=desired_speed,
                 direction=way,
                 lateral=-(road.lanes * road.lane + road.cycle / 2),
                 sway=_sway(rng, 0.1),
@@ -346,7 +369,7 @@ def make_square(
     center: tuple[float, float],
     radius: float,
 ) -> Traffic:
-    """People walking over a square around `center` m, and the traffic behind them; road user 0 stands for the mast."""
+    """People walking over a square around `center` m, and the traffic behind them; road user 0 stands for the pole."""
     roster = _Roster(road, rng)
     roster.add(CAR, 0, 0.1, progress=-140.0)
     for _ in range(max(3, rng.poisson(rng.uniform(6, 32) * density))):
@@ -364,7 +387,7 @@ def make_square(
                 lateral=0.7 * i,
                 progress=float(rng.uniform(-0.3, 0.3)),
                 speed=pace,
-                wish=pace,
+                desired_speed=pace,
                 sway=_sway(rng, 0.5),
             )
     for _ in range(rng.poisson(1.5 * density)):
@@ -378,7 +401,7 @@ def make_square(
             origin=tuple(start),
             bearing=float(rng.uniform(-3.1, 3.1)),
             speed=pace,
-            wish=pace,
+            desired_speed=pace,
             sway=_sway(rng, 0.4),
         )
     for way in (1.0, -1.0):

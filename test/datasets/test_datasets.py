@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dataset readers and result writers: what is written is read again, what is wrong is named."""
 
 import json
@@ -188,10 +189,10 @@ def test_missing_folders_are_named(tmp_path):
     for read in (mot.read_sequence, kitti.read_raw):
         with pytest.raises(DataError, match="none"):
             read(tmp_path / "none")
-    with pytest.raises(DataError, match="neither image_02/0001 nor label_02/0001.txt"):
+    with pytest.raises(DataError, match=r"neither image_02/0001 nor label_02/0001\.txt"):
         kitti.read_tracking(tmp_path, "0001")
     (tmp_path / "seqinfo.ini").write_text("seqLength=5\n")
-    with pytest.raises(DataError, match="seqinfo.ini"):
+    with pytest.raises(DataError, match=r"seqinfo\.ini"):
         mot.read_sequence(tmp_path)
 
 
@@ -203,5 +204,5 @@ def test_frames_without_pose_cannot_be_written_for_nuscenes():
 
 def test_the_database_of_nuscenes_must_be_there(tmp_path: Path):
     pytest.importorskip("nuscenes")
-    with pytest.raises(DataError, match="no nuScenes database v1.0-mini"):
+    with pytest.raises(DataError, match=r"no nuScenes database v1\.0-mini"):
         nuscenes.read_database(tmp_path)

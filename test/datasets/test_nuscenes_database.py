@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nuScenes database, in small: the devkit reads it, recordings come out of it, submissions are judged by it."""
 
 import json
@@ -170,7 +171,7 @@ def test_a_scene_becomes_a_bag(database, tmp_path):
 
 
 def test_what_is_missing_is_named(database):
-    with pytest.raises(DataError, match="v1.0-mini has no scene 'scene-9999'"):
+    with pytest.raises(DataError, match=r"v1\.0-mini has no scene 'scene-9999'"):
         nuscenes.read_database(database, scenes=["scene-9999"])
     (database / "v1.0-mini" / "sample_data.json").unlink()
     with pytest.raises(DataError, match="not a complete nuScenes database"):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A CameraInfo becomes the camera of the image that came with it, or a sentence about why it cannot."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every encoding that a driver sends arrives as the same BGR picture; every broken message is named, not crashed on."""
 
 from __future__ import annotations

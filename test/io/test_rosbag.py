@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags: what is written is read back the same; what is broken says so."""
 
 from __future__ import annotations

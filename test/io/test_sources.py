@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources: the same pictures come out of a video, a folder and a bag; what cannot be read is named."""
 
 from __future__ import annotations

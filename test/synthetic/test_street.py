@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The synthetic street: its truth holds against its own pictures."""
 
 import gc
@@ -15,6 +16,8 @@ import pytest
 from support.memory import resident_mb
 
 pytest.importorskip("panda3d", reason="the street needs Panda3D")
+
+import itertools
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.bag_tracks import read_tracks
@@ -82,7 +85,7 @@ def test_every_class_has_plausible_sizes():
 
 
 def test_a_label_comes_back_from_the_object_image():
-    with Renderer.lent(48, 32) as renderer:
+    with Renderer.acquire(48, 32) as renderer:
         for label in (1, 2, 127, 149, 150, 151, 299, 300, 1000, 4000):
             node = renderer.add(box((5, -0.5, -0.5), (6, 0.5, 0.5), (1, 1, 1)), label=label)
             _, labels = renderer.render(optical_rotation(0.0), np.zeros(3), 40.0)
@@ -92,7 +95,7 @@ def test_a_label_comes_back_from_the_object_image():
 
 def test_the_picture_is_that_of_the_camera_in_the_truth():
     """A small box at a known place appears where `projection` puts it."""
-    with Renderer.lent(320, 192) as renderer:
+    with Renderer.acquire(320, 192) as renderer:
         renderer.add(box((9.9, -2.1, 0.9), (10.1, -1.9, 1.1), (1, 1, 1)), label=7)
         rotation, position = optical_rotation(0.2, 0.05), np.array([1.0, 0.5, 1.4])
         _, labels = renderer.render(rotation, position, 250.0)
@@ -103,11 +106,11 @@ def test_the_picture_is_that_of_the_camera_in_the_truth():
 
 
 def test_renderers_are_used_again_one_for_each_street_that_is_drawn_at_a_time():
-    with Renderer.lent(64, 48) as one, Renderer.lent(64, 48) as other:
+    with Renderer.acquire(64, 48) as one, Renderer.acquire(64, 48) as other:
         assert one is not other
         one.add(box((5, -0.5, -0.5), (6, 0.5, 0.5), (1, 1, 1)), label=1)
         assert other.render(optical_rotation(0.0), np.zeros(3), 40.0)[1].max() == 0
-    with Renderer.lent(64, 48) as again:
+    with Renderer.acquire(64, 48) as again:
         assert again in (one, other)
         assert again.render(optical_rotation(0.0), np.zeros(3), 40.0)[1].max() == 0
 
@@ -170,7 +173,7 @@ def test_an_object_alone_in_view_is_fully_visible():
 def test_velocity_is_the_difference_of_positions():
     frames = list(Street(replace(SMALL, rate=30.0, frames=6)))
     compared = 0
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in itertools.pairwise(frames):
         for track, place in zip(after.tracks.ids, world(after), strict=True):
             row = np.flatnonzero(before.tracks.ids == track)
             if len(row):
@@ -188,7 +191,7 @@ def world(frame):
 
 def test_ids_persist_and_displacements_lead_to_the_previous_frame(drive):
     kept = 0
-    for before, after in zip(drive, drive[1:], strict=False):
+    for before, after in itertools.pairwise(drive):
         assert len(set(after.tracks.ids)) == len(after.tracks.ids) and np.all(after.tracks.ids >= 1)
         for row, (track, hits) in enumerate(zip(after.tracks.ids, after.tracks.hits, strict=True)):
             old = np.flatnonzero(before.tracks.ids == track)

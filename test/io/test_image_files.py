@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files: sizes by their headers agree with what is read, and an incomplete file is no image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from centertrack_ros.io.image_files import image_size, read_image, write_image
+from centertrack_ros.io.image_headers import is_complete_jpeg, read_header
+from centertrack_ros.io.sources import IMAGE_SUFFIXES
+
+NOISE = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_the_size_by_the_header_is_that_of_the_image(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    assert cv2.imwrite(str(path), NOISE[..., 0] if suffix == ".pgm" else NOISE)
+    assert image_size(path) == (60, 90)
+    image = read_image(path)
+    assert image is not None
+    assert image.shape == (60, 90, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_swaps_the_size_as_it_turns_the_image(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    Image.fromarray(NOISE).save(path, exif=exif)
+    upright, stored = read_image(path), read_image(path, apply_orientation=False)
+    assert upright is not None
+    assert stored is not None
+    assert image_size(path) == upright.shape[:2] == ((90, 60) if orientation > 4 else (60, 90))
+    assert stored.shape[:2] == (60, 90)
+
+
+def test_a_missing_file_and_text_are_no_images(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "empty.png").touch()
+    for name in ("missing.jpg", "text.jpg", "empty.png"):
+        assert image_size(tmp_path / name) is None
+        assert read_image(tmp_path / name) is None
+    with pytest.raises(OSError, match="could not be written"):
+        write_image(tmp_path / "no_such_folder" / "a.png", NOISE)
+
+
+@pytest.mark.parametrize("options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]], ids=["baseline", "progressive"])
+@given(share=st.floats(0.0, 1.0))
+def test_a_jpeg_is_complete_only_with_its_end_marker(options: list[int], share: float) -> None:
+    """Also with a thumbnail, a complete JPEG, in its header, and with zeros appended."""
+    raw = cv2.imencode(".jpg", NOISE, options)[1].tobytes()
+    thumbnail = cv2.imencode(".jpg", NOISE[:8, :8])[1].tobytes()
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    whole = raw[:2] + segment + raw[2:]
+    assert is_complete_jpeg(whole)
+    assert is_complete_jpeg(whole + b"\0" * 100)
+    assert not is_complete_jpeg(whole[: int(share * (len(whole) - 1))])
+
+
+@given(
+    start=st.sampled_from([b"", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"]), rest=st.binary(max_size=400)
+)
+def test_any_bytes_have_a_header_or_are_refused(start: bytes, rest: bytes) -> None:
+    try:
+        header = read_header(start + rest)
+    except ValueError:
+        return
+    assert header.width >= 0
+    assert header.height >= 0
