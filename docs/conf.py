@@ -9,7 +9,12 @@ DOCS = Path(__file__).resolve().parent
 ROOT = next((folder for folder in DOCS.parents if (folder / "centertrack_ros" / "__init__.py").is_file()), DOCS.parent)
 sys.path[:0] = [str(ROOT), str(DOCS / "_extensions")]
 
+from sphinx.ext.autodoc.mock import _MockObject  # noqa: E402
+
 from centertrack_ros import __version__  # noqa: E402
+
+# Unions of two replaced message types (`Image | CompressedImage`) are evaluated when a module is imported.
+_MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self
 
 project = "centertrack_ros"
 author = "centertrack_ros maintainers"
@@ -41,6 +46,7 @@ autodoc_default_options = {"members": True, "ignore-module-all": True, "show-inh
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = True
+napoleon_use_ivar = True
 
 # ROS 2 and what only some parts import. They are always replaced, so that every machine builds the same pages.
 autodoc_mock_imports = [

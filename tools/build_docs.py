@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ def build(target: Path) -> int:
     Returns:
         The exit status of Sphinx: 0 if there was no warning.
     """
+    shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # generated: pages of modules that are gone would stay
     python_path = os.pathsep.join([str(packages()), str(ROOT), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-j", "2", "-q", "-W", "--keep-going"]
     return subprocess.call([*command, str(ROOT / "docs"), str(target)], env={**os.environ, "PYTHONPATH": python_path})
