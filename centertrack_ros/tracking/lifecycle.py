@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.tracking.association import (
+    COSTS,
     METHODS,
     Assignment,
     Gate,
     confirm_by_public,
-    distance_costs,
     in_stages,
-    overlap_costs,
 )
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.motion import kalman_begin, kalman_correct, kalman_predict, kalman_state
@@ -89,7 +88,7 @@ def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: floa
         centers = centers + tracks.image_velocities * np.float32(step)
     if config.motion == "kalman" and tracks.kalman_means is not None:
         centers = tracks.kalman_means[:, :2]
-    costs = (distance_costs if config.cost == "distance" else overlap_costs)(
+    costs = COSTS[config.cost](
         predicted,
         detections.boxes,
         detections.class_ids,
