@@ -70,11 +70,11 @@ def milliseconds(call: Callable[[], Any], device: str, repeats: int, wall_clock:
 
 def network_ms(engine: TorchEngine, size: tuple[int, int], batch: int, repeats: int) -> float:
     """Of the network with its decoding, for a batch of scenes that lie on the device."""
-    images = [engine.prepare(verification.scene(size, i), IDENTITY, size) for i in range(batch)]
-    before = [engine.prepare(verification.scene(size, 50 + i), IDENTITY, size) for i in range(batch)]
+    images = [engine.prepare(verification.make_test_image(size, i), IDENTITY, size) for i in range(batch)]
+    before = [engine.prepare(verification.make_test_image(size, 50 + i), IDENTITY, size) for i in range(batch)]
     with torch.inference_mode():
         inputs = (engine._batch(images), engine._batch(before), engine._prior_heatmaps([PRIOR] * batch, size))
-        return milliseconds(lambda: engine._network(*inputs), engine.device.type, repeats)
+        return milliseconds(lambda: engine._network(*inputs), torch.device(engine.device).type, repeats)
 
 
 def on_cuda(weights: Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def on_cuda(weights: Path) -> dict[str, Any]:
 
 def frame_ms(engine: TorchEngine, repeats: int) -> float:
     """Of one camera picture through `prepare` and `infer`, by the wall clock."""
-    profile, picture = engine.profile, verification.scene(CAMERA, 0)
+    profile, picture = engine.profile, verification.make_test_image(CAMERA, 0)
     placement = place(CAMERA, (profile.input_height, profile.input_width), profile.resize)
     last = engine.prepare(picture, placement.to_input, placement.input_size)
 
@@ -103,7 +103,7 @@ def frame_ms(engine: TorchEngine, repeats: int) -> float:
         engine.infer([image], [last], [PRIOR])
         last = image
 
-    return milliseconds(frame, engine.device.type, repeats, wall_clock=True)
+    return milliseconds(frame, torch.device(engine.device).type, repeats, wall_clock=True)
 
 
 def models() -> dict[str, Callable[[], tuple[Any, Any]]]:
@@ -121,7 +121,7 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
     for name, make in models().items():
         network, profile = make()
         size = (profile.input_height, profile.input_width)
-        truth = verification.answers(TorchEngine(network, profile), size)
+        truth = verification.run_reference(TorchEngine(network, profile), size)
         entry: dict[str, Any] = {"size": f"{size[1]}x{size[0]}"}
         if name == DLA:
             official = TorchEngine(*make(), device, dense=True, fuse=False)
@@ -138,7 +138,7 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
 def _engine_figures(
     engine: CudaEngine, truth: list[Any], size: tuple[int, int], batches: Sequence[int], repeats: int
 ) -> dict[str, Any]:
-    device = engine.device.type
+    device = torch.device(engine.device).type
     graphed: Any = engine._network
     figures: dict[str, Any] = {"graphs": {}, "eager": {}}
     if device == "cuda":
@@ -150,7 +150,7 @@ def _engine_figures(
             figures[way][str(batch)] = ms if graphed._usable == (way == "graphs") else None  # not possible here
     figures["memory_mb"] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
     figures["frame_ms"] = frame_ms(engine, repeats)
-    agreement = verification.compare(truth, verification.answers(engine, size))
+    agreement = verification.compare(truth, verification.run_reference(engine, size))
     figures["same_peaks_percent"] = 100 * agreement.overlap
     figures["score_error"] = agreement.score_error
     return figures

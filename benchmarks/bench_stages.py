@@ -40,6 +40,7 @@ class MovingObjects:
     """Answers with `count` clear peaks that drift, one in ten missing in each frame, and weak ones up to K = 100."""
 
     name = "moving objects"
+    device = "cpu"
 
     def __init__(self, count: int) -> None:
         most = max(100, count)

@@ -114,7 +114,7 @@ def main() -> None:
         if command == "answers":
             from centertrack_ros.engine import verification
 
-            found = [verification.answers(engine, size, 1, seed)[0] for seed in (1, 2, 3)]  # type: ignore[arg-type]
+            found = [verification.run_reference(engine, size, 1, seed)[0] for seed in (1, 2, 3)]  # type: ignore[arg-type]
             Path(argument).write_bytes(pickle.dumps(found))
             print(json.dumps({}), flush=True)
             continue

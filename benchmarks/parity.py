@@ -59,7 +59,7 @@ class RecordingEngine:
     """An engine that also keeps what went into the network, what came out, and the raw maps of every head."""
 
     def __init__(self, engine: TorchEngine, network: torch.nn.Module, flip_test: bool) -> None:
-        self.engine, self.profile, self.name = engine, engine.profile, engine.name
+        self.engine, self.profile, self.name, self.device = engine, engine.profile, engine.name, engine.device
         self._network, self._flip = network, flip_test
         self.image: Any = None
         self.previous_is_image = False

@@ -50,6 +50,7 @@ class ReferencePath:
     """An engine (`engine.base.Engine`) that does nothing for speed."""
 
     name = "reference"
+    device = "cpu"
 
     def __init__(self, network: nn.Module, profile: ModelProfile) -> None:
         self.profile = profile

@@ -49,6 +49,10 @@ class RememberingEngine:
     def name(self) -> str:
         return self.engine.name
 
+    @property
+    def device(self) -> str:
+        return self.engine.device
+
     def of_single_images(self) -> RememberingEngine:
         """The same engine with the same memory, as a detector that knows nothing of other images."""
         return self._twin(RememberingEngine(self.engine, detection_only=True))

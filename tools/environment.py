@@ -34,7 +34,6 @@ SYSTEM_MODULES = {
     "opencv-python-headless": "cv2",
     "PyYAML": "yaml",
     "scipy": "scipy",
-    "transforms3d": "transforms3d",
     "pytest": "pytest",
 }
 COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs"]  # not on PyPI

@@ -1,17 +1,25 @@
-"""The published MobileNetV3 CenterNet, a TensorFlow.js graph, as this project's own module.
+# SPDX-License-Identifier: Apache-2.0
+"""Imports the published MobileNetV3 CenterNet, a TensorFlow.js graph model, as a safetensors file with a model profile.
 
-The graph is walked from its input along its structure: each convolution is found by what feeds it, its shape, stride,
-padding and activation, and copied. Anything that does not fit is an error that says where.
+    python -m tools.tfjs MODEL.json OUTPUT.safetensors [--half] [--name NAME] [--classes A,B] …
+
+The importer walks the graph from its input: it identifies each convolution by its input, shape, stride, padding and
+activation, and copies its weights. A part that does not fit is an error that names it.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from centertrack_ros.cli.weights import add_profile_arguments, changed_profile
+from centertrack_ros.network import checkpoints
 from centertrack_ros.network.classes import COCO_CLASSES
 from centertrack_ros.network.mobilenetv3 import (
     LATERAL_EXPANSIONS,
@@ -25,17 +33,24 @@ from centertrack_ros.network.mobilenetv3 import (
     Upsample,
 )
 from centertrack_ros.network.profile import ModelProfile, Thresholds
-from tools.tfjs_graph import FoundConvolution, Graph, GraphError, GraphWalk, Node, read_graph
+from tools.tfjs_graph import Graph, GraphConvolution, GraphError, GraphWalk, Node, read_graph
 
 
 def import_centernet(json_path: str | Path) -> tuple[MobileNetV3CenterNet, ModelProfile]:
-    """The published COCO CenterNet as a module with untrained stems and displacement head, and its profile.
+    """Import the published COCO CenterNet; stems and displacement head are untrained, with a fixed seed.
 
-    `hm` gives logits (the graph's sigmoid is left out) and `ltrb` the box sides from the peak's cell in output-grid px,
-    signed (-left, -top, +right, +bottom), where the graph gives distances in input px. The seed of what is untrained is
-    fixed.
+    `hm` gives logits, without the sigmoid of the graph. `ltrb` gives the box sides from the peak's cell in output-grid
+    px, signed (-left, -top, +right, +bottom), where the graph gives distances in input px.
 
-    Raises what `read_graph` raises, and GraphError naming the first place where the graph differs from that network.
+    Args:
+        json_path: The model's .json; its weight files are beside it.
+
+    Returns:
+        The network in evaluation mode, and its profile.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        GraphError: The file is no graph model, or differs from that network; the message names the first difference.
     """
     graph = read_graph(json_path)
     profile = coco_profile()
@@ -70,14 +85,14 @@ def coco_profile() -> ModelProfile:
 
 
 class _Importer:
-    """Follows graph and module side by side: methods take the feeding node, give back the one to read on from."""
+    """Walks through graph and module in parallel: methods take the input node and return the output node."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.walk = GraphWalk(graph, SIXTH)
 
     def fill(self, module: MobileNetV3CenterNet) -> None:
-        """Copy all weights of the detector. Raises GraphError where the two differ."""
+        """Copies all weights of the detector. Raises GraphError where graph and module differ."""
         x = self.layer(self.graph.sole("Placeholder").name, module.stem, "stem")
         laterals: list[str] = []
         for index, block in enumerate(module.blocks):
@@ -158,7 +173,7 @@ class _Importer:
         return product.name
 
     def separable(self, x: str, separable: Separable, label: str) -> str:
-        """Depthwise, then 1x1; of several such pairs fed by `x`, the one whose shapes fit."""
+        """Depthwise, then 1x1; of several such pairs after `x`, the one whose shapes fit."""
         depthwise = [found for found in self.walk.fed_by(x) if _misfit(found, separable.depthwise) is None]
         pairs = [
             (first, second)
@@ -173,9 +188,9 @@ class _Importer:
         return pairs[0][1].output
 
     def layer(self, x: str, layer: ConvLayer, label: str) -> str:
-        found = self.walk.fed_by(x)
-        misfits = [_misfit(candidate, layer) for candidate in found]
-        fitting = [candidate for candidate, misfit in zip(found, misfits, strict=True) if misfit is None]
+        candidates = self.walk.fed_by(x)
+        misfits = [_misfit(candidate, layer) for candidate in candidates]
+        fitting = [candidate for candidate, misfit in zip(candidates, misfits, strict=True) if misfit is None]
         if len(fitting) != 1:
             reasons = "; ".join(misfit for misfit in misfits if misfit is not None)
             raise self.error(f"{label}: expected one fitting convolution after '{x}', found {len(fitting)}. {reasons}")
@@ -193,24 +208,55 @@ class _Importer:
         return GraphError(f"{self.graph.path}: not the MobileNetV3 CenterNet graph: {text}")
 
 
-def _misfit(found: FoundConvolution, layer: ConvLayer) -> str | None:
+def _misfit(convolution: GraphConvolution, layer: ConvLayer) -> str | None:
     """Why a convolution of the graph cannot be this layer; None if it can."""
     conv = layer.conv
-    facts: tuple[tuple[str, object, object], ...] = (
-        ("kernel", found.weight.shape, tuple(conv.weight.shape)),
-        ("depthwise", found.depthwise, conv.groups > 1),
-        ("stride", found.stride, conv.stride[0]),
-        ("bias", found.bias is not None, conv.bias is not None),
-        ("activation", found.activation, layer.activation),
-        ("SAME padding", found.padding == "SAME" or found.weight.shape[2:] == (1, 1), True),
+    properties: tuple[tuple[str, object, object], ...] = (
+        ("kernel", convolution.weight.shape, tuple(conv.weight.shape)),
+        ("depthwise", convolution.depthwise, conv.groups > 1),
+        ("stride", convolution.stride, conv.stride[0]),
+        ("bias", convolution.bias is not None, conv.bias is not None),
+        ("activation", convolution.activation, layer.activation),
+        ("SAME padding", convolution.padding == "SAME" or convolution.weight.shape[2:] == (1, 1), True),
     )
-    for what, is_, should in facts:
-        if is_ != should:
-            return f"'{found.name}' has {what} {is_}, expected {should}"
+    for name, actual, expected in properties:
+        if actual != expected:
+            return f"'{convolution.name}' has {name} {actual}, expected {expected}"
     return None
 
 
-def _copy(found: FoundConvolution, layer: ConvLayer) -> None:
-    layer.conv.weight.copy_(torch.from_numpy(np.ascontiguousarray(found.weight)))
-    if layer.conv.bias is not None and found.bias is not None:
-        layer.conv.bias.copy_(torch.from_numpy(np.ascontiguousarray(found.bias)))
+def _copy(convolution: GraphConvolution, layer: ConvLayer) -> None:
+    layer.conv.weight.copy_(torch.from_numpy(np.ascontiguousarray(convolution.weight)))
+    if layer.conv.bias is not None and convolution.bias is not None:
+        layer.conv.bias.copy_(torch.from_numpy(np.ascontiguousarray(convolution.bias)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; None: those of the process.
+
+    Returns:
+        The exit status: 0, or 1 after one line on standard error.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.tfjs", description="Import a MobileNetV3 CenterNet from a TensorFlow.js graph model."
+    )
+    parser.add_argument("input", type=Path, help="the model's .json; its weight files are beside it")
+    parser.add_argument("output", type=Path, help="the safetensors file to write")
+    add_profile_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        network, profile = import_centernet(args.input)
+        profile = changed_profile(replace(profile, name=args.name or profile.name), args)
+        checkpoints.save(args.output, network, profile, half=args.half)
+    except (ValueError, OSError) as error:
+        print(f"tools.tfjs: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,5 @@
-"""TensorFlow.js graph models: reading one, and finding the convolutions in it. Nothing of TensorFlow is needed or run.
+# SPDX-License-Identifier: Apache-2.0
+"""Reads TensorFlow.js graph models and finds the convolutions in them, without TensorFlow.
 
 Formats: https://github.com/tensorflow/tfjs/blob/master/tfjs-converter (model.json: topology and weights manifest).
 """
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _STORED_TYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "bool": "u1"}
 _CONVOLUTIONS = {"Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"}
@@ -23,12 +26,19 @@ _NORMS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 
 
 class GraphError(ValueError):
-    """The file is not the graph it should be."""
+    """The file is not the expected graph."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation; `inputs` are names of other nodes without control edges, output numbers cut off."""
+    """One operation of the graph.
+
+    Attributes:
+        name: Of the node.
+        op: TensorFlow operation.
+        inputs: Names of other nodes, without control edges and output numbers.
+        attributes: As in the file.
+    """
 
     name: str
     op: str
@@ -51,7 +61,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A TensorFlow.js graph model: its nodes by name, its constants as float32 or integers, who reads what."""
+    """A TensorFlow.js graph model.
+
+    Attributes:
+        path: The model's .json.
+        nodes: Node by name.
+        constants: Constant by name, float32 or integers.
+        consumers: Node name -> nodes that read it.
+    """
 
     path: Path
     nodes: dict[str, Node]
@@ -59,7 +76,14 @@ class Graph:
     consumers: dict[str, list[Node]]
 
     def sole(self, op: str) -> Node:
-        """The one node of that kind. Raises GraphError for none or several."""
+        """The only node of this operation.
+
+        Args:
+            op: TensorFlow operation.
+
+        Raises:
+            GraphError: There is none, or several.
+        """
         found = [node for node in self.nodes.values() if node.op == op]
         if len(found) != 1:
             raise GraphError(f"{self.path}: expected one {op} in the graph, found {len(found)}")
@@ -67,10 +91,17 @@ class Graph:
 
 
 def read_graph(json_path: str | Path) -> Graph:
-    """Read model.json and the weight files that its manifest names, which lie beside it.
+    """Read a model's .json and the weight files of its manifest, which are beside it.
 
-    Raises FileNotFoundError for a missing file, GraphError for one that is not a TensorFlow.js graph model or is
-    truncated or too long.
+    Args:
+        json_path: The model's .json.
+
+    Returns:
+        The graph.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        GraphError: The file is no TensorFlow.js graph model, or a weight file has the wrong length.
     """
     path = Path(json_path)
     try:
@@ -142,10 +173,18 @@ def _dequantized(values: NDArray[Any], kind: str, quantization: dict[str, Any]) 
 
 
 @dataclass(frozen=True)
-class FoundConvolution:
-    """A convolution with what belongs to it (bias, BatchNorm, ReLU, hard swish) folded in, PyTorch's weight layout.
+class GraphConvolution:
+    """A convolution of the graph together with its bias, BatchNorm and activation, in PyTorch's weight layout.
 
-    weight (out, in / groups, k, k), bias (out,) or None; `output` is the node to read on from.
+    Attributes:
+        name: Of the node.
+        weight: (out, in / groups, k, k), with the BatchNorm folded in.
+        bias: (out,) or None.
+        depthwise: Whether it is depthwise.
+        stride: Px.
+        padding: 'SAME' or 'VALID'.
+        activation: 'relu', 'hard_swish' or 'none'.
+        output: Name of the last node.
     """
 
     name: str
@@ -159,21 +198,26 @@ class FoundConvolution:
 
 
 class GraphWalk:
-    """Finds the convolutions of a graph by what feeds them; `sixth` is the 1/6 that its hard swish must have."""
+    """Finds the convolutions of a graph by their inputs.
+
+    Args:
+        graph: The graph.
+        sixth: The constant 1/6 that its hard swish must have.
+    """
 
     def __init__(self, graph: Graph, sixth: float) -> None:
         self.graph = graph
         self.sixth = sixth
 
-    def fed_by(self, source: str) -> list[FoundConvolution]:
+    def fed_by(self, source: str) -> list[GraphConvolution]:
         """Every convolution that reads the node `source`."""
         nodes = self.graph.consumers.get(source, ())
         return [self._convolution(node) for node in nodes if node.op in _CONVOLUTIONS and node.inputs[0] == source]
 
     def after(self, source: str, op: str) -> Node | None:
-        """The node of kind `op` that reads `source`; None when there is not exactly one."""
-        found = [node for node in self.graph.consumers.get(source, ()) if node.op == op]
-        return found[0] if len(found) == 1 else None
+        """The node of operation `op` that reads `source`; None if there is not exactly one."""
+        nodes = [node for node in self.graph.consumers.get(source, ()) if node.op == op]
+        return nodes[0] if len(nodes) == 1 else None
 
     def constant(self, node: Node, position: int) -> NDArray[Any]:
         """The constant at an input of `node`. Raises GraphError if there is none."""
@@ -187,7 +231,7 @@ class GraphWalk:
         scalars = [self.graph.constants[name] for name in node.inputs if name in self.graph.constants]
         return float(scalars[0]) if len(scalars) == 1 and scalars[0].ndim == 0 else None
 
-    def _convolution(self, node: Node) -> FoundConvolution:
+    def _convolution(self, node: Node) -> GraphConvolution:
         depthwise = "Depthwise" in node.op
         kernel = self.constant(node, 1)  # HWIO, depthwise HWCM
         if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1] or (depthwise and kernel.shape[3] != 1):
@@ -203,25 +247,24 @@ class GraphWalk:
         weight, bias, output = self._with_following_affine(weight, bias, node.name)
         activation, output = ("relu", output) if "Relu" in fused else self._activation(output)
         padding = node.string("padding")
-        return FoundConvolution(node.name, weight, bias, depthwise, strides[1], padding, activation, output)
+        return GraphConvolution(node.name, weight, bias, depthwise, strides[1], padding, activation, output)
 
     def unsupported(self, node: Node, what: str) -> GraphError:
-        """The error for a node that no reader here understands."""
+        """The error for a node that this module cannot read."""
         return GraphError(f"{self.graph.path}: {node.op} '{node.name}' has {what}, which is not supported")
 
     def _with_following_affine(
         self, weight: NDArray[Any], bias: NDArray[Any] | None, output: str
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, str]:
-        """Fold the BatchNorm and the bias that follow a bare convolution into it."""
+        """Folds a BatchNorm and a bias after the convolution into it."""
         while len(self.graph.consumers.get(output, ())) == 1:
             node = self.graph.consumers[output][0]
             if node.op == "BiasAdd":
                 bias = self.constant(node, 1) + (0 if bias is None else bias)
             elif node.op in _NORMS:
                 gamma, beta, mean, variance = (self.constant(node, position) for position in range(1, 5))
-                scale = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", {}).get("f", 1e-4)))
-                weight = weight * scale[:, None, None, None]
-                bias = beta + scale * ((0 if bias is None else bias) - mean)
+                epsilon = float(node.attributes.get("epsilon", {}).get("f", 1e-4))
+                weight, bias = _fold_batchnorm(weight, bias, (gamma, beta, mean, variance), epsilon)
             else:
                 break
             output = node.name
@@ -255,3 +298,20 @@ class GraphWalk:
         scale = self.scalar_beside(node)
         if scale is None or abs(scale - self.sixth) > 1e-7:
             raise GraphError(f"{self.graph.path}: '{node.name}' multiplies by {scale}, expected {self.sixth}, its 1/6")
+
+
+def _fold_batchnorm(
+    weight: NDArray[Any], bias: NDArray[Any] | None, norm: tuple[NDArray[Any], ...], epsilon: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of a convolution followed by a BatchNorm of (gamma, beta, mean, variance)."""
+    gamma, beta, mean, variance = (torch.from_numpy(np.ascontiguousarray(value)) for value in norm)
+    fused_weight, fused_bias = fuse_conv_bn_weights(
+        torch.from_numpy(np.ascontiguousarray(weight)),
+        None if bias is None else torch.from_numpy(np.ascontiguousarray(bias)),
+        mean,
+        variance,
+        epsilon,
+        gamma,
+        beta,
+    )
+    return fused_weight.detach().numpy(), fused_bias.detach().numpy()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from centertrack_ros.cli._arguments import SIZE, network_size
 from centertrack_ros.engine.base import Engine
@@ -53,11 +53,9 @@ def load(args: argparse.Namespace) -> Engine:
     """
     from centertrack_ros.engine import load_engine
 
-    engine = load_engine(args.weights, engine=args.engine, device=args.device, threads=args.threads)
-    if args.input_size:
-        width, height = args.input_size
-        engine.profile = replace(engine.profile, input_width=width, input_height=height, resize="fixed")
-    return engine
+    return load_engine(
+        args.weights, engine=args.engine, device=args.device, threads=args.threads, input_size=args.input_size
+    )
 
 
 def tracker_config(args: argparse.Namespace) -> TrackerConfig:

@@ -77,10 +77,11 @@ def run(args: argparse.Namespace) -> int:
 def _keep(weights: Path, flip_test: bool) -> int:
     """Exports for this machine, and prints which engine 'auto' takes."""
     from centertrack_ros.engine import selection
+    from centertrack_ros.engine.registry import EngineOptions
 
     try:
-        entry = selection.kept_or_built(weights, flip_test, "f32", None)
-    except selection.EngineUnavailable as error:
+        entry = selection.find_or_export(weights, EngineOptions(flip_test=flip_test), "f32")
+    except selection.EngineUnavailableError as error:
         raise ValueError(str(error)) from None
     for name, result in sorted(entry.manifest["engines"].items(), key=lambda item: item[1].get("ms", float("inf"))):
         parts = [f"{result['ms']:.1f} ms"] if "ms" in result else []
@@ -122,7 +123,7 @@ def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile,
     sizes = [shape.size] if shape.size else [(128, 160), (profile.input_height, profile.input_width)]
     batch = shape.batch or 2
     found = [
-        verification.compare(verification.answers(reference, size, batch), verification.answers(engine, size, batch))
+        verification.compare(verification.run_reference(reference, size, batch), verification.run_reference(engine, size, batch))
         for size in sizes
     ]
     if wrong := [agreement for agreement in found if not agreement.exact]:

@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.replay.parameters import load_parameters
 
     parameters = load_parameters(args.params_file, args.assignments)
+    if args.results and parameters.output.target_frame:
+        raise ValueError("--results needs boxes in the frames of the cameras: leave output.target_frame empty for it")
     targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
-from centertrack_ros.geometry.rotations import quaternion_to_matrix
+from centertrack_ros.geometry.transform import quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 
@@ -183,7 +183,7 @@ def _message_3d(
     size: NDArray[Any],
     turn: float,
 ) -> Any:
-    from centertrack_ros.geometry.rotations import box_quaternions
+    from centertrack_ros.geometry.transform import box_quaternions
 
     height, width, length = (float(value) for value in size)
     x, y, z = (float(value) for value in place)

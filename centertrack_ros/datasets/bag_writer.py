@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets.bag_tracks import detection_messages
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.geometry.rotations import matrix_to_quaternion
+from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 

@@ -20,7 +20,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, trac
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import projected_boxes
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.geometry.rotations import quaternion_to_matrix
+from centertrack_ros.geometry.transform import quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 

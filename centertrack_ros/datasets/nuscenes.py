@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.geometry.rotations import box_quaternions, matrix_to_quaternion, multiply, quaternion_to_matrix
+from centertrack_ros.geometry.transform import (
+    box_quaternions,
+    matrix_to_quaternion,
+    multiply_quaternions,
+    quaternion_to_matrix,
+)
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.attributes import attribute
@@ -262,7 +267,7 @@ def global_boxes(frame: AnnotatedFrame, classes: tuple[str, ...], prefix: str = 
         [np.zeros(len(tracks)), detections.dimensions[:, 0] / 2, np.zeros(len(tracks))], 1
     )
     places = centers @ frame.pose[:3, :3].T + frame.pose[:3, 3]
-    turns = multiply(matrix_to_quaternion(frame.pose[:3, :3]), box_quaternions(detections.rotations_y))
+    turns = multiply_quaternions(matrix_to_quaternion(frame.pose[:3, :3]), box_quaternions(detections.rotations_y))
     speeds = (
         np.zeros((len(tracks), 3)) if detections.velocities is None else detections.velocities @ frame.pose[:3, :3].T
     )

@@ -1,4 +1,5 @@
-"""How a network is run; `load_engine` is the way in."""
+# SPDX-License-Identifier: Apache-2.0
+"""Engines, which run networks; `load_engine` makes one."""
 
 from __future__ import annotations
 

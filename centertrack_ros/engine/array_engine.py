@@ -1,4 +1,5 @@
-"""What engines that run exported files share: arrays in, arrays out, and no need of torch."""
+# SPDX-License-Identifier: Apache-2.0
+"""The base class of engines that run exported files: arrays in, arrays out, without torch."""
 
 from __future__ import annotations
 
@@ -8,24 +9,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine.base import check_batch
 from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.network.peaks import Peaks, from_arrays
 from centertrack_ros.network.profile import ModelProfile
 
-INPUTS = ("image", "previous_image", "prior_heatmap")  # of every exported file, as far as its network has them
+# Inputs of every exported file; a network without a stem lacks its input.
+INPUTS = ("image", "previous_image", "prior_heatmap")
 
 
 class ArrayEngine:
-    """Implements `engine.base.Engine` on top of `_run`; network inputs are float32 arrays (1, 3, h, w)."""
+    """Implements `engine.base.Engine` on top of `_run`; network inputs are float32 arrays (1, 3, h, w).
+
+    Args:
+        profile: Of the model, with the requested input size.
+        inputs: Those of `INPUTS` that the file has.
+    """
 
     name: str
     device = "cpu"
 
     def __init__(self, profile: ModelProfile, inputs: Sequence[str]) -> None:
-        self.profile = profile
+        self._profile = profile
         self._inputs = frozenset(inputs)
         self._table = normalisation_table(profile)
+
+    @property
+    def profile(self) -> ModelProfile:
+        """See `Engine.profile`."""
+        return self._profile
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
         """The graph's outputs by name."""
@@ -35,25 +48,20 @@ class ArrayEngine:
         self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]
     ) -> NDArray[np.float32]:
         """See `Engine.prepare`."""
-        return warp_to_planes(image, affine, size, self._table, self.profile.color_order)[None]
+        return warp_to_planes(image, affine, size, self._table, self._profile.color_order)[None]
 
     def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
-        """See `Engine.infer`; CPU tensors of the torch engine are taken too. Raises ValueError as that does."""
-        if not len(images) == len(previous) == len(priors):
-            raise ValueError(f"{len(images)} images with {len(previous)} previous images and {len(priors)} priors")
-        if not images:
+        """See `Engine.infer`; accepts CPU tensors of the torch engine too."""
+        size = check_batch(images, previous, priors)
+        if size is None:
             return []
-        sizes = {tuple(array.shape[-2:]) for array in (*images, *previous)}
-        if len(sizes) != 1:
-            raise ValueError(f"all inputs of one batch, previous ones too, must be of one size, got {sorted(sizes)}")
-        (size,) = sizes
         if size[0] % 32 or size[1] % 32:
             raise ValueError(
                 f"network input must have a height and width that are multiples of 32, got {size[0]}x{size[1]}"
             )
-        found = self._run(self._feeds(images, previous, priors, size))
-        ratio = self.profile.down_ratio
-        return from_arrays(found, (size[0] // ratio, size[1] // ratio))
+        outputs = self._run(self._feeds(images, previous, priors, size))
+        ratio = self._profile.down_ratio
+        return from_arrays(outputs, (size[0] // ratio, size[1] // ratio))
 
     def _feeds(
         self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]], size: tuple[int, int]

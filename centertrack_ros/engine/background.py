@@ -1,4 +1,5 @@
-"""Answers at once by torch, while a faster engine is made ready beside it."""
+# SPDX-License-Identifier: Apache-2.0
+"""Runs torch at once, while a thread prepares a faster engine."""
 
 from __future__ import annotations
 
@@ -18,19 +19,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class BackgroundEngine:
-    """Implements `engine.base.Engine` by one that is there, until a better one is.
+    """Implements `engine.base.Engine` by an available engine until a better one is ready.
 
-    first  answers meanwhile; the better one must take inputs that it has prepared, as engines of exported files take
-           torch's
-    make   called in a thread of its own: gives the better engine, or None, having said why there is none
+    The better engine runs once for every input size that has occurred before it takes over. If it fails before that,
+    the log says so in one line and the first engine stays.
 
-    The better engine has answered once for every input size that has been asked for before it takes over. Whatever
-    happens to it while it is made is a line in the log, and the first goes on.
+    Args:
+        first: Runs meanwhile. The better one must accept inputs that it has prepared, as engines of exported files
+            accept those of torch.
+        make: Called in its own thread; gives the better engine, or None after it has logged why there is none.
     """
 
     def __init__(self, first: Engine, make: Callable[[], Engine | None]) -> None:
         self._engine = first
-        self.name, self.device = first.name, str(getattr(first, "device", "cpu"))  # of the one that answers now
         self._make: Callable[[], Engine | None] | None = make
         self._sizes: list[tuple[int, int]] = []
         self._thread = threading.Thread(target=self._replace, name="centertrack_export", daemon=True)
@@ -38,11 +39,18 @@ class BackgroundEngine:
 
     @property
     def profile(self) -> ModelProfile:
+        """See `Engine.profile`."""
         return self._engine.profile
 
-    @profile.setter
-    def profile(self, profile: ModelProfile) -> None:
-        self._engine.profile = profile
+    @property
+    def name(self) -> str:
+        """Of the engine that runs now."""
+        return self._engine.name
+
+    @property
+    def device(self) -> str:
+        """Of the engine that runs now."""
+        return self._engine.device
 
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Any:
         """See `Engine.prepare`."""
@@ -55,7 +63,14 @@ class BackgroundEngine:
         return self._engine.infer(images, previous, priors)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until it is settled which engine stays, at most `timeout` s. Returns whether it is."""
+        """Wait until it is decided which engine stays.
+
+        Args:
+            timeout: Longest wait, s; None: no limit.
+
+        Returns:
+            Whether it is decided.
+        """
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -67,18 +82,16 @@ class BackgroundEngine:
             if better is None:
                 return
             self._warm_up(better)
-        except Exception as error:  # of a runtime, of the file system, of the weights
-            _LOG.warning("%s goes on: %s", before, " ".join(str(error).split())[:400] or type(error).__name__)
+        except Exception as error:  # from a runtime, the file system or the weights
+            _LOG.warning("%s continues: %s", before, " ".join(str(error).split())[:400] or type(error).__name__)
             return
         finally:
-            self._make = None  # and what it holds
-        better.profile = self._engine.profile
+            self._make = None  # frees the objects that it holds
         self._engine = better
-        self.name, self.device = better.name, str(getattr(better, "device", "cpu"))
-        _LOG.info("from now on %s answers instead of %s", better.name, before)
+        _LOG.info("%s runs from now on instead of %s", better.name, before)
 
     def _warm_up(self, engine: Engine) -> None:
         from centertrack_ros.engine import verification
 
         for size in self._sizes:
-            verification.answers(engine, size)
+            verification.run_reference(engine, size)

@@ -1,4 +1,5 @@
-"""How a network is run: the one small interface that every engine has."""
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of every engine: how a network runs."""
 
 from __future__ import annotations
 
@@ -15,23 +16,75 @@ from centertrack_ros.network.profile import ModelProfile
 class Engine(Protocol):
     """Runs one network on batches of camera images.
 
-    A network input is opaque to callers: the engine makes it with `prepare` and keeps it where it is fastest (host
-    memory or device), the tracker only hands it back as the next frame's `previous`.
+    A network input is opaque to callers: the engine makes it with `prepare` and stores it where it is fastest (host
+    memory or device). The tracker only passes it back as `previous` with the next frame.
     """
 
-    profile: ModelProfile
-    name: str  # 'torch', 'onnxruntime', …: for logs and diagnostics
+    @property
+    def profile(self) -> ModelProfile:
+        """The model's profile; it does not change. `load_engine` takes another input size."""
+
+    @property
+    def name(self) -> str:
+        """'torch', 'onnxruntime', …: for logs and diagnostics."""
+
+    @property
+    def device(self) -> str:
+        """'cpu', 'cuda', 'cuda:1', …: where the network runs."""
 
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Any:
-        """Warp and normalise one BGR image (H, W, 3) into a network input.
+        """Warp and normalize one image into a network input.
 
-        `affine` (2, 3) maps image px to input px; `size` is (height, width) of the input. The image may be
-        a read-only view of a message: it is not kept and not written to.
+        Args:
+            image: BGR, (H, W, 3). It can be a read-only view of a message: the engine does not keep or change it.
+            affine: (2, 3), image px -> input px.
+            size: (height, width) of the input, px.
+
+        Returns:
+            The network input, opaque.
+
+        Raises:
+            ValueError: `image` is not such an image.
         """
 
     def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
-        """One forward pass over a batch of prepared inputs of equal size; one `Peaks` per image, in order.
+        """Run the network once on a batch.
 
-        priors  per image (M, 3) integers: x, y, radius in input px of each tracklet's Gaussian in the prior heatmap
-                (`geometry.gaussian.render` draws them); (0, 3) for an empty one.
+        Args:
+            images: Prepared inputs of equal size.
+            previous: The prepared inputs of the previous frames, one per image.
+            priors: Per image (M, 3): x, y, radius in input px of each tracklet's Gaussian in the prior heatmap, which
+                `geometry.gaussian.render` draws; (0, 3) for an empty one.
+
+        Returns:
+            One record per image, in order.
+
+        Raises:
+            ValueError: Numbers or sizes of the inputs differ.
         """
+
+
+def check_batch(
+    images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]
+) -> tuple[int, int] | None:
+    """Check the inputs of `Engine.infer`.
+
+    Args:
+        images: Prepared inputs with a `shape` (..., h, w).
+        previous: As `images`.
+        priors: One per image.
+
+    Returns:
+        (height, width) of all inputs, px; None for an empty batch.
+
+    Raises:
+        ValueError: Numbers or sizes of the inputs differ.
+    """
+    if not len(images) == len(previous) == len(priors):
+        raise ValueError(f"{len(images)} images with {len(previous)} previous images and {len(priors)} priors")
+    if not images:
+        return None
+    sizes = {tuple(array.shape[-2:]) for array in (*images, *previous)}
+    if len(sizes) != 1:
+        raise ValueError(f"all inputs of one batch, previous ones too, must be of one size, got {sorted(sizes)}")
+    return sizes.pop()

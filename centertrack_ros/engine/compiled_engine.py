@@ -1,4 +1,5 @@
-"""The torch engine with its network compiled by Inductor: needs a C++ compiler (CPU) or Triton (CUDA)."""
+# SPDX-License-Identifier: Apache-2.0
+"""The torch engine with a network that Inductor compiles: needs a C++ compiler (CPU) or Triton (CUDA)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Compiled(nn.Module):
-    """A network that is compiled for each input shape when it comes, and run as it is where that cannot be done."""
+    """Compiles a network for each input shape when it first occurs, and runs it uncompiled if that is not possible."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -23,14 +24,15 @@ class Compiled(nn.Module):
         self._compiled: Callable[..., Any] | None = _compile(network)
 
     def forward(self, *inputs: Tensor | None) -> Mapping[str, Tensor]:
+        """See `PeakNetwork.forward`."""
         if self._compiled is not None:
             try:
-                # Freezing lays the weights out once instead of at every call.
+                # Freezing arranges the weights in memory once instead of at every call.
                 with torch._inductor.config.patch(freezing=True):
                     return self._compiled(*inputs)
             except torch.cuda.OutOfMemoryError:
                 raise
-            except Exception as error:  # a missing compiler has a type of its own in each place
+            except Exception as error:  # a missing compiler raises another type on each platform
                 self._compiled = None
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
                 _LOG.warning("torch.compile is not possible here, the network runs uncompiled: %s", reason)
@@ -39,7 +41,7 @@ class Compiled(nn.Module):
 
 def _compile(network: nn.Module) -> Callable[..., Any]:
     compiled = torch.compile(network, dynamic=False)
-    return lambda *inputs: compiled(*inputs)  # not a module, which would be registered a second time
+    return lambda *inputs: compiled(*inputs)  # a function: a module would be registered a second time
 
 
 class CompiledEngine(TorchEngine):
@@ -51,4 +53,4 @@ class CompiledEngine(TorchEngine):
         import torch._inductor.config  # noqa: F401 (torch does not import it by itself)
 
         super().__init__(*args, **options)
-        self._network = Compiled(self._network)  # type: ignore[assignment]
+        self._network = Compiled(self._network)

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks with their decoding as files for other runtimes: ONNX, OpenVINO, torch.export, TensorRT.
 
-A file holds everything from normalised images to the K strongest peaks and what the heads say there; its inputs are
-'image' and, as far as the network has these stems, 'previous_image' and 'prior_heatmap'; its outputs have the names
-that `network.decode.decode` gives. The model's profile is in the file's metadata.
+A file holds everything from normalized images to the K strongest peaks and the head values there. Its inputs are
+'image' and, if the network has these stems, 'previous_image' and 'prior_heatmap'; its outputs have the names of
+`network.decode.decode_peaks`. The model's profile is in the file's metadata.
 """
 
 from __future__ import annotations
@@ -26,67 +27,89 @@ from centertrack_ros.engine.array_engine import INPUTS, ArrayEngine
 from centertrack_ros.engine.onnx_engine import PROFILE_KEY
 from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS, runtime
 from centertrack_ros.network import deform_conv
+from centertrack_ros.network.base import TrackingNetwork
 from centertrack_ros.network.decode import PeakNetwork
 from centertrack_ros.network.profile import ModelProfile
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "tensorrt": ".engine"}
 _OUTPUTS_KEY = "outputs"
 OPSET = 20  # DeformConv came with 19
-_MOST_CELLS = 128  # limit of a dynamic input's sides, in units of 32 px
-_LARGEST_BATCH = 64
+_MAX_CELLS = 128  # largest side of a dynamic input, in units of 32 px
+_MAX_BATCH = 64
 
 
 @dataclass(frozen=True)
 class InputShape:
-    """Of an exported file's images: batch and (height, width) px; None where a file is to take any."""
+    """The input shape of an exported file.
+
+    Attributes:
+        batch: Images per batch; None: any number.
+        size: (height, width) px; None: any multiples of 32.
+    """
 
     batch: int | None = None
     size: tuple[int, int] | None = None
 
 
-class _Named(nn.Module):
-    """A PeakNetwork whose answers are a tuple; `tell` is given their names when it runs."""
+class _TupleOutput(nn.Module):
+    """A PeakNetwork whose outputs are a tuple; calls `report_names` with their names when it runs."""
 
-    def __init__(self, network: PeakNetwork, tell: Callable[[list[str]], None]) -> None:
+    def __init__(self, network: PeakNetwork, report_names: Callable[[list[str]], None]) -> None:
         super().__init__()
         self.network = network
-        self.tell = tell  # not a list of its own: torch.export undoes what tracing does to attributes
+        self.report_names = report_names  # a function: torch.export undoes changes of attributes during tracing
 
     def forward(self, image: Tensor, previous_image: Tensor | None, prior_heatmap: Tensor | None) -> tuple[Tensor, ...]:
-        found = self.network(image, previous_image, prior_heatmap)
-        self.tell(list(found))
-        return tuple(found.values())
+        outputs = self.network(image, previous_image, prior_heatmap)
+        self.report_names(list(outputs))
+        return tuple(outputs.values())
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A network as a graph of torch operators, with the names of its outputs."""
+    """A network as a graph of torch operators.
 
-    program: Any  # torch.export.ExportedProgram
+    Attributes:
+        program: A torch.export.ExportedProgram.
+        outputs: Names of its outputs.
+        profile: Of the model.
+    """
+
+    program: Any
     outputs: list[str]
     profile: ModelProfile
 
 
 def trace(
-    network: nn.Module,
+    network: TrackingNetwork,
     profile: ModelProfile,
     shape: InputShape = InputShape(),
     flip_test: bool = False,
     shuffle: bool = False,
     dense: bool = False,
 ) -> Traced:
-    """The fused network with its decoding and sparse heads as a graph, on the CPU and in float32.
+    """Trace the fused network with its decoding and sparse heads, on the CPU and in float32.
 
-    dense    evaluate every head everywhere, for comparison
-    shuffle  write transposed convolutions as convolutions and pixel shuffles: much faster in OpenVINO with bfloat16
+    Args:
+        network: The network.
+        profile: Of the model.
+        shape: Of the input images.
+        flip_test: Average with the mirrored image.
+        shuffle: Replace transposed convolutions by convolutions and pixel shuffles: much faster in OpenVINO with
+            bfloat16.
+        dense: Evaluate every head at every cell, for comparison.
 
-    Raises ValueError for an input size that is not a multiple of 32.
+    Returns:
+        The graph.
+
+    Raises:
+        ValueError: The input size is not a multiple of 32.
     """
-    fused = network.fused().cpu()  # type: ignore[operator]
+    fused = network.fused().cpu()
     if shuffle:
         shuffle_upsampling(fused)
-    told: list[list[str]] = []
-    peaks = _Named(PeakNetwork(fused, profile.max_detections, flip_test, dense), told.append).eval()
+    names: list[list[str]] = []
+    peaks = _TupleOutput(PeakNetwork(fused, profile.max_detections, flip_test, dense), names.append).eval()
     height, width = shape.size or (128, 160)
     if height % 32 or width % 32:
         raise ValueError(f"the input size must be multiples of 32, got {height}x{width}")
@@ -97,18 +120,26 @@ def trace(
     )
     dynamic: dict[int, Any] = {}
     if shape.batch is None:
-        dynamic[0] = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+        dynamic[0] = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     if shape.size is None:
         for axis, name in ((2, "rows"), (3, "columns")):
-            dynamic[axis] = 32 * torch.export.Dim(name, min=2, max=_MOST_CELLS)
+            dynamic[axis] = 32 * torch.export.Dim(name, min=2, max=_MAX_CELLS)
     shapes = tuple(None if example is None else dynamic for example in examples)
     with torch.no_grad(), _quiet():
         program = torch.export.export(peaks, examples, dynamic_shapes=shapes, strict=False)
-    return Traced(program, told[-1], profile)
+    return Traced(program, names[-1], profile)
 
 
 def to_onnx(traced: Traced, path: Path) -> None:
-    """Write an .onnx file. Raises ImportError without onnx and onnxscript."""
+    """Write an .onnx file.
+
+    Args:
+        traced: The graph.
+        path: The file to write.
+
+    Raises:
+        ImportError: onnx or onnxscript is not installed.
+    """
     import onnx
 
     with torch.no_grad(), _quiet():
@@ -125,8 +156,8 @@ def to_onnx(traced: Traced, path: Path) -> None:
     assert exported is not None
     model = exported.model_proto
     used = {name for node in model.graph.node for name in node.input}
-    for given in [given for given in model.graph.input if given.name not in used]:
-        model.graph.input.remove(given)  # the stem that would read it is untrained and adds nothing
+    for unused in [node for node in model.graph.input if node.name not in used]:
+        model.graph.input.remove(unused)  # its stem is untrained and adds nothing
     onnx.helper.set_model_props(model, {PROFILE_KEY: traced.profile.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
@@ -134,7 +165,7 @@ def to_onnx(traced: Traced, path: Path) -> None:
 
 def _inputs(profile: ModelProfile) -> list[str]:
     present = (True, profile.previous_image, profile.prior_heatmap)
-    return [name for name, here in zip(INPUTS, present, strict=True) if here]
+    return [name for name, there in zip(INPUTS, present, strict=True) if there]
 
 
 def _deform_conv_translation() -> Any:
@@ -153,7 +184,15 @@ def _deform_conv_translation() -> Any:
 
 
 def to_openvino(onnx_path: Path, path: Path) -> None:
-    """Write an .xml file and its .bin from an .onnx file. Raises ImportError without openvino."""
+    """Write an .xml file and its .bin from an .onnx file.
+
+    Args:
+        onnx_path: A file of `to_onnx`.
+        path: The .xml file to write.
+
+    Raises:
+        ImportError: openvino is not installed.
+    """
     import onnx
 
     openvino = runtime()
@@ -170,7 +209,7 @@ def to_openvino(onnx_path: Path, path: Path) -> None:
 
 
 def _openvino_deform_conv(context: Any) -> Any:
-    """OpenVINO's ONNX reader does not know DeformConv, but OpenVINO has the operation."""
+    """Translates DeformConv, which OpenVINO has but its ONNX reader does not know."""
     from openvino import opset8, opset13
 
     x, weight, offset, bias, mask = (context.get_input(i) for i in range(5))
@@ -191,7 +230,12 @@ def _openvino_deform_conv(context: Any) -> Any:
 
 
 def to_torch_export(traced: Traced, path: Path) -> None:
-    """Write a .pt2 file for `torch.export.load`; the profile and the names of its outputs are extra files in it."""
+    """Write a .pt2 file for `torch.export.load`, with the profile and the output names as extra files in it.
+
+    Args:
+        traced: The graph.
+        path: The file to write.
+    """
     torch.export.save(
         traced.program,
         path,
@@ -200,7 +244,18 @@ def to_torch_export(traced: Traced, path: Path) -> None:
 
 
 def to_tensorrt(onnx_path: Path, path: Path, shape: InputShape, half: bool = True) -> None:
-    """Build an engine for this machine's GPU. Raises ImportError without tensorrt, ValueError if it cannot be built."""
+    """Build a TensorRT engine for this machine's GPU.
+
+    Args:
+        onnx_path: A file of `to_onnx`.
+        path: The file to write.
+        shape: Batch and size, both fixed.
+        half: Allow float16.
+
+    Raises:
+        ImportError: tensorrt is not installed.
+        ValueError: The engine cannot be built.
+    """
     try:
         import tensorrt  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -231,7 +286,7 @@ class _Shuffle(nn.Module):
         kernel = up.weight.detach()[:, 0]  # (C, 2 f, 2 f)
         channels = kernel.shape[0]
         weight = torch.zeros(channels, factor, factor, 3, 3)
-        # Output f y + r is made of inputs y - 1, y, y + 1: each through one element of the kernel, or none.
+        # Output f y + r depends on inputs y - 1, y, y + 1, each through one element of the kernel or none.
         for r in range(factor):
             for row in (-1, 0, 1):
                 for c in range(factor):
@@ -243,11 +298,16 @@ class _Shuffle(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, f H, f W)."""
         return F.pixel_shuffle(F.conv2d(x, self.get_buffer("weight"), padding=1, groups=self.channels), self.factor)
 
 
 def shuffle_upsampling(network: nn.Module) -> None:
-    """Replace, in place, every transposed convolution that can be one by a convolution and a pixel shuffle."""
+    """Replace transposed convolutions by a convolution and a pixel shuffle where that is possible, in place.
+
+    Args:
+        network: Changed in place.
+    """
     for owner in list(network.modules()):
         for name, child in list(owner.named_children()):
             if isinstance(child, nn.ConvTranspose2d) and _can_shuffle(child):
@@ -264,7 +324,7 @@ def _can_shuffle(up: nn.ConvTranspose2d) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's progress lines and its warnings about torch's own code."""
+    """Suppresses the exporter's progress lines and its warnings about torch's own code."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]
     try:
@@ -279,7 +339,11 @@ def _quiet() -> Iterator[None]:
 
 
 class ExportedProgramEngine(ArrayEngine):
-    """Runs a .pt2 file that `to_torch_export` wrote, by torch on the CPU."""
+    """Runs a .pt2 file of `to_torch_export`, by torch on the CPU.
+
+    Args:
+        path: The file.
+    """
 
     name = "torch-export"
 
@@ -292,7 +356,7 @@ class ExportedProgramEngine(ArrayEngine):
         super().__init__(profile, _inputs(profile))
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
-        given = [torch.from_numpy(feeds[name]) if name in feeds else None for name in INPUTS]
+        inputs = [torch.from_numpy(feeds[name]) if name in feeds else None for name in INPUTS]
         with torch.no_grad():
-            answers = self._program(*given)
-        return {name: value.numpy() for name, value in zip(self._outputs, answers, strict=True)}
+            outputs = self._program(*inputs)
+        return {name: value.numpy() for name, value in zip(self._outputs, outputs, strict=True)}

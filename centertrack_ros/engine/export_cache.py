@@ -1,8 +1,9 @@
-"""Where exported networks are kept, and when a kept one may be used.
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of exported networks, and when a cached export is valid.
 
-A network that was exported for this machine lies in a folder of its own: beside the weights as
-`<weights>.engines/<key>/`, or, where that cannot be written, in `$XDG_CACHE_HOME/centertrack_ros/<key>/`. The key is a
-hash of all that the answer depends on; `manifest.json` in the folder states it in words, and a hash of each file.
+Each export has its own folder: beside the weights as `<weights>.engines/<hash>/`, or, where that cannot be written, in
+`$XDG_CACHE_HOME/centertrack_ros/<hash>/`. The hash is that of the cache key, which holds everything that the export
+depends on; `manifest.json` in the folder states the cache key ('facts') and a hash of each file.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import Any
 from centertrack_ros import __version__
 
 MANIFEST = "manifest.json"
-_HALF_S = 3600.0  # what has not been finished by then never will be
+_UNFINISHED_S = 3600.0  # age after which an unfinished export is abandoned
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
-# What a CPU can do that decides which code a runtime makes.
+# Features of a CPU that decide which code a runtime generates.
 _CPU_FLAGS = (
     "sse4_2",
     "avx",
@@ -43,18 +44,24 @@ _CPU_FLAGS = (
 )
 
 
-class StaleEntry(ValueError):
-    """A kept engine that may not be used; the message says why."""
+class StaleEntryError(ValueError):
+    """A cached export is not valid; the message says why."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One kept export: its folder and what its manifest says."""
+class CachedExport:
+    """One cached export.
+
+    Attributes:
+        folder: Holds its files.
+        manifest: Content of its `manifest.json`.
+    """
 
     folder: Path
     manifest: dict[str, Any]
 
     def path(self, name: str) -> Path:
+        """The file of this name."""
         return self.folder / name
 
 
@@ -69,14 +76,18 @@ def content_hash(path: Path) -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of this package, of the code that defines networks, of what exports and runs them; 'absent' if not installed."""
-    found = {"centertrack_ros": __version__, "network": _source_digest()}
+    """Versions of this package, of the code that defines networks, and of the packages that export and run them.
+
+    Returns:
+        Name -> version, 'absent' if it is not installed.
+    """
+    installed = {"centertrack_ros": __version__, "network": _source_digest()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def _source_digest() -> str:
@@ -87,7 +98,7 @@ def _source_digest() -> str:
 
 @cache
 def cpu() -> dict[str, str]:
-    """The processor's name and those of its abilities that matter."""
+    """The processor's 'name' and its relevant 'flags'."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:
@@ -102,136 +113,173 @@ def cpu() -> dict[str, str]:
     return {"name": lines.get("model name", platform.machine()), "flags": flags}
 
 
-def facts(weights: Path, flip_test: bool = False, variant: str = "f32") -> dict[str, Any]:
-    """All that an export for this machine depends on."""
+def cache_key(weights: Path, flip_test: bool = False, variant: str = "f32") -> dict[str, Any]:
+    """Everything that an export for this machine depends on.
+
+    Args:
+        weights: The file; its content counts.
+        flip_test: Whether the export averages with the mirrored image.
+        variant: 'f32' or 'bf16'.
+    """
     options = {"flip_test": flip_test, "variant": variant}
     return {"weights": content_hash(weights), "options": options, "versions": versions(), "cpu": cpu()}
 
 
-def key(wanted: dict[str, Any]) -> str:
-    """A name for these facts."""
-    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:20]
+def _folder_name(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def places(weights: Path) -> list[Path]:
-    """Folders in which exports of these weights are kept, best first."""
+def _cache_folders(weights: Path) -> list[Path]:
+    """Folders in which exports of these weights can be, the preferred one first."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return [weights.with_name(f"{weights.stem}.engines"), Path(home) / "centertrack_ros"]
 
 
-def find(weights: Path, flip_test: bool = False, variant: str = "f32") -> tuple[Entry | None, list[str]]:
-    """(the kept export of these weights for this machine or None, a line for everything kept that is not usable)."""
-    wanted = facts(weights, flip_test, variant)
-    name = key(wanted)
-    complaints: list[str] = []
-    for place in places(weights):
-        folder = place / name
+def find(weights: Path, flip_test: bool = False, variant: str = "f32") -> tuple[CachedExport | None, list[str]]:
+    """Find the cached export of these weights for this machine.
+
+    Args:
+        weights: The file.
+        flip_test: See `cache_key`.
+        variant: See `cache_key`.
+
+    Returns:
+        The export, or None, and a warning for every cached export that is not valid.
+    """
+    key = cache_key(weights, flip_test, variant)
+    warnings: list[str] = []
+    for parent in _cache_folders(weights):
+        folder = parent / _folder_name(key)
         if folder.is_dir():
             try:
-                return read(folder, wanted), complaints
-            except StaleEntry as error:
-                complaints.append(f"kept engine {folder} is not used: {error}")
-        elif place.name.endswith(".engines") and (others := _others(place, wanted)):
-            complaints.append(f"kept engine {others[0][0]} is not used: {others[0][1]}")
-    return None, complaints
+                return read(folder, key), warnings
+            except StaleEntryError as error:
+                warnings.append(f"cached engine {folder} is not used: {error}")
+        elif parent.name.endswith(".engines") and (others := _others(parent, key)):
+            warnings.append(f"cached engine {others[0][0]} is not used: {others[0][1]}")
+    return None, warnings
 
 
-def _others(place: Path, wanted: dict[str, Any]) -> list[tuple[Path, str]]:
-    """Exports of the same kind under other keys, newest first, and what is different about them."""
-    found = []
-    for manifest in sorted(place.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
+def _others(parent: Path, key: dict[str, Any]) -> list[tuple[Path, str]]:
+    """Exports with the same options under other keys, newest first, and their difference."""
+    others = []
+    for manifest in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            kept = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
+            cached = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if kept.get("options") == wanted["options"]:
-            found.append((manifest.parent, difference(kept, wanted)))
-    return found
+        if cached.get("options") == key["options"]:
+            others.append((manifest.parent, _difference(cached, key)))
+    return others
 
 
-def read(folder: Path, wanted: dict[str, Any]) -> Entry:
-    """The export in a folder. Raises StaleEntry if it is of other facts, or damaged."""
+def read(folder: Path, key: dict[str, Any]) -> CachedExport:
+    """Read the export in a folder.
+
+    Args:
+        folder: Of one export.
+        key: The requested cache key.
+
+    Raises:
+        StaleEntryError: It has another key, or is damaged.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        kept, files = dict(manifest["facts"]), dict(manifest["files"])
+        cached, files = dict(manifest["facts"]), dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StaleEntry(f"its manifest cannot be read ({type(error).__name__})") from None
-    if kept != wanted:
-        raise StaleEntry(difference(kept, wanted))
+        raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
+    if cached != key:
+        raise StaleEntryError(_difference(cached, key))
     for name, digest in files.items():
         try:
             damaged = content_hash(folder / name) != digest
         except OSError:
             damaged = True
         if damaged:
-            raise StaleEntry(f"{name} is damaged or missing")
-    return Entry(folder, manifest)
+            raise StaleEntryError(f"{name} is damaged or missing")
+    return CachedExport(folder, manifest)
 
 
-def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """In words, the first difference between the facts of a kept export and those that are wanted."""
-    if kept.get("weights") != wanted["weights"]:
+def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
+    """The first difference between two cache keys, as a clause."""
+    if cached.get("weights") != requested["weights"]:
         return "it was made from other weights"
-    for name, version in wanted["versions"].items():
-        if (old := kept.get("versions", {}).get(name)) != version:
+    for name, version in requested["versions"].items():
+        if (old := cached.get("versions", {}).get(name)) != version:
             return f"it was made with {name} {old}, here is {version}"
-    if kept.get("cpu") != wanted["cpu"]:
-        return f"it was made for another CPU ({kept.get('cpu', {}).get('name')}), here is {wanted['cpu']['name']}"
+    if cached.get("cpu") != requested["cpu"]:
+        return f"it was made for another CPU ({cached.get('cpu', {}).get('name')}), here is {requested['cpu']['name']}"
     return "it was made for other options"
 
 
 @contextmanager
-def writing(weights: Path, wanted: dict[str, Any]) -> Iterator[Path]:
-    """A fresh folder to fill; it becomes the kept export as a whole when the block ends well, or vanishes.
+def writing(weights: Path, key: dict[str, Any]) -> Iterator[Path]:
+    """Context manager: gives a new folder to fill. After success it becomes the cached export, else it is removed.
 
-    Raises OSError when none of the places can be written.
+    Args:
+        weights: The file.
+        key: Of `cache_key`.
+
+    Raises:
+        OSError: None of the cache folders can be written.
     """
-    target, fresh = _fresh_folder(weights, key(wanted))
+    target, temporary = _temporary_folder(weights, _folder_name(key))
     try:
-        yield fresh
-        fresh.chmod(0o755)  # a temporary folder is its owner's alone
+        yield temporary
+        temporary.chmod(0o755)  # only the owner can read a temporary folder
         if target.exists():
             shutil.rmtree(target, ignore_errors=True)
-        os.replace(fresh, target)
+        os.replace(temporary, target)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fresh_folder(weights: Path, name: str) -> tuple[Path, Path]:
+def _temporary_folder(weights: Path, name: str) -> tuple[Path, Path]:
+    """The final folder of an export, and a temporary folder beside it."""
     problem: OSError | None = None
-    for place in places(weights):
+    for parent in _cache_folders(weights):
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            _remove_halves(place)
-            return place / name, Path(tempfile.mkdtemp(prefix=f".{name}.", dir=place))
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_unfinished(parent)
+            return parent / name, Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
         except OSError as error:
             problem = error
     assert problem is not None
     raise problem
 
 
-def _remove_halves(place: Path) -> None:
-    """Folders that were never finished: who filled them was killed, or the machine went off."""
-    for folder in place.glob(".*"):
+def _remove_unfinished(parent: Path) -> None:
+    """Removes temporary folders of processes that were killed."""
+    for folder in parent.glob(".*"):
         with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _HALF_S:
+            if time.time() - folder.stat().st_mtime > _UNFINISHED_S:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def seal(folder: Path, wanted: dict[str, Any], content: dict[str, Any]) -> None:
-    """Write the manifest of a filled folder: its facts, the hashes of its files, and `content`."""
+def write_manifest(folder: Path, key: dict[str, Any], content: dict[str, Any]) -> None:
+    """Write the manifest of a filled folder: cache key, hashes of the files, and further content.
+
+    Args:
+        folder: Of `writing`.
+        key: Of `cache_key`.
+        content: Further entries of the manifest.
+    """
     files = {path.name: content_hash(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-    manifest = {"facts": wanted, "files": files, **content}
+    manifest = {"facts": key, "files": files, **content}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def prune(entry: Entry) -> None:
-    """Remove what `entry` replaces: exports of the same weights and options for the same CPU under other keys."""
-    wanted = entry.manifest["facts"]
-    for folder, _ in _others(entry.folder.parent, wanted):
+def prune(cached: CachedExport) -> None:
+    """Remove older exports of the same weights and options for the same CPU.
+
+    Args:
+        cached: The export that replaces them.
+    """
+    key = cached.manifest["facts"]
+    for folder, _ in _others(cached.folder.parent, key):
         try:
-            kept = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
+            other = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
         except (OSError, ValueError, KeyError):
             continue
-        if folder != entry.folder and kept.get("weights") == wanted["weights"] and kept.get("cpu") == wanted["cpu"]:
+        if folder != cached.folder and other.get("weights") == key["weights"] and other.get("cpu") == key["cpu"]:
             shutil.rmtree(folder, ignore_errors=True)

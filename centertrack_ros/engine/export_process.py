@@ -1,9 +1,10 @@
-"""Makes the export of some weights for this machine, checks it, and keeps it; a process of its own.
+# SPDX-License-Identifier: Apache-2.0
+"""Exports weights for this machine, checks the result, and caches it; runs as a separate process.
 
     python -m centertrack_ros.engine.export_process WEIGHTS [--variant bf16] [--flip-test] [--threads N] [--attached]
 
-The last line on standard output is the folder. Tracing a network takes a gigabyte and can end a process; here it ends
-this one only, and what was needed for it is given back.
+The last line on standard output is the folder. To trace a network takes a gigabyte of memory and can crash a process:
+here only this process ends, and its memory is free again.
 """
 
 from __future__ import annotations
@@ -13,26 +14,40 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from centertrack_ros.engine import export_cache, verification
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.engine.openvino_engine import STREAMS, OpenVinoEngine
+from centertrack_ros.engine.registry import DEFAULT_ENGINE, EngineEntry, EngineOptions, exported_engines
+from centertrack_ros.network.peaks import Peaks
 
 VARIANTS = ("f32", "bf16")
-OPENVINO = {"openvino", "openvino-bf16"}
-_CLEARLY = 0.95  # of the time: what is not beyond noise is not worth a second compiled network
-_NICENESS = 5  # a third of the time of what is in its way
+_SMALL = (128, 160)  # (height, width) px of a quick check
+_SIGNIFICANT = 0.95  # ratio of times: a gain within the noise is not worth a second compiled network
+_NICENESS = 5  # other processes get three times as much of a CPU
 
 
-def build(
+def export_weights(
     weights: Path, flip_test: bool = False, variant: str = "f32", threads: int | None = None
-) -> export_cache.Entry:
-    """The kept export of these weights with the manifest's 'engines': name -> ms, error, and why it is not to be used.
+) -> export_cache.CachedExport:
+    """Export weights for this machine, check and measure every engine, and cache the result.
 
-    Raises ValueError for unusable weights, OSError when nothing can be kept, ImportError without onnx and onnxscript.
+    Args:
+        weights: The file.
+        flip_test: Whether the export averages with the mirrored image.
+        variant: 'f32' or 'bf16'.
+        threads: CPU threads; None: as many as cores.
+
+    Returns:
+        The cached export. The manifest's 'engines' holds per engine its time ('ms'), its 'agreement' with the
+        reference, and the 'problem' if it cannot be used.
+
+    Raises:
+        ValueError: The weights are not usable.
+        OSError: The export cannot be written.
+        ImportError: onnx or onnxscript is not installed.
     """
     import torch
 
@@ -42,73 +57,77 @@ def build(
 
     torch.manual_seed(0)
     network, profile = checkpoints.load(weights)
-    wanted = export_cache.facts(weights, flip_test, variant)
-    with export_cache.writing(weights, wanted) as folder:
+    key = export_cache.cache_key(weights, flip_test, variant)
+    with export_cache.writing(weights, key) as folder:
         traced = export.trace(network, profile, flip_test=flip_test, shuffle=variant == "bf16")
         export.to_onnx(traced, folder / "model.onnx")
         reference = TorchEngine(network, profile, flip_test=flip_test, dense=True, fuse=False, threads=threads)
-        small, size = (128, 160), (profile.input_height, profile.input_width)
-        expected = [verification.answers(reference, small, 2), verification.answers(reference, size, 1, seed=9)]
-        engines: dict[str, Engine] = {"torch": TorchEngine(network, profile, flip_test=flip_test, threads=threads)}
+        size = (profile.input_height, profile.input_width)
+        expected = _run_both(reference, size)
+        options = EngineOptions(threads=threads)
+        engines: dict[str, Engine] = {
+            DEFAULT_ENGINE: TorchEngine(network, profile, flip_test=flip_test, threads=threads)
+        }
         results: dict[str, dict[str, Any]] = {}
-        for name, make in _makers(folder, variant, threads).items():
+        for entry in exported_engines(variant):
             try:
-                engine = make()
-                got = [verification.answers(engine, small, 2), verification.answers(engine, size, 1, seed=9)]
+                engine = _convert_and_open(entry, folder, options)
+                predicted = _run_both(engine, size)
             except (ImportError, ValueError) as error:
-                results[name] = {"problem": " ".join(str(error).split())}
+                results[entry.name] = {"problem": " ".join(str(error).split())}
                 continue
-            worst = min(
-                (verification.compare(a, b) for a, b in zip(expected, got, strict=True)), key=lambda a: a.overlap
-            )
-            results[name] = {"agreement": str(worst)}
+            agreements = [verification.compare(a, b) for a, b in zip(expected, predicted, strict=True)]
+            worst = min(agreements, key=lambda agreement: agreement.overlap)
+            results[entry.name] = {"agreement": str(worst)}
             if variant == "f32" and not worst.exact:
-                results[name]["problem"] = f"its answer is not the reference's: {worst}"
+                results[entry.name]["problem"] = f"its output differs from the reference: {worst}"
                 continue
-            engines[name] = engine
-        for name, ms in verification.milliseconds(engines, size).items():
+            engines[entry.name] = engine
+        for name, ms in verification.measure_latency(engines, size).items():
             results.setdefault(name, {})["ms"] = round(ms, 2)
-        for name in results.keys() & OPENVINO & engines.keys():
-            results[name].update(_many(engines[name], _openvino(folder, threads, variant, STREAMS), size))
-        export_cache.seal(folder, wanted, {"profile": profile.to_json(), "engines": results})
-    entry, complaints = export_cache.find(weights, flip_test, variant)
-    if entry is None:
-        raise OSError("; ".join(complaints) or "the export vanished")
-    export_cache.prune(entry)
-    return entry
+        for entry in exported_engines(variant):
+            if entry.name in engines and entry.export is not None and entry.export.streams > 1:
+                results[entry.name].update(_measure_streams(entry, engines[entry.name], folder, options, size))
+        export_cache.write_manifest(folder, key, {"profile": profile.to_json(), "engines": results})
+    cached, warnings = export_cache.find(weights, flip_test, variant)
+    if cached is None:
+        raise OSError("; ".join(warnings) or "the export vanished")
+    export_cache.prune(cached)
+    return cached
 
 
-def _makers(folder: Path, variant: str, threads: int | None) -> dict[str, Callable[[], Engine]]:
-    from centertrack_ros.engine import export
-    from centertrack_ros.engine.onnx_engine import OnnxEngine
-
-    def openvino() -> Engine:
-        export.to_openvino(folder / "model.onnx", folder / "model.xml")
-        return _openvino(folder, threads, variant)
-
-    if variant != "f32":
-        return {f"openvino-{variant}": openvino}
-    return {"openvino": openvino, "onnxruntime": lambda: OnnxEngine(folder / "model.onnx", threads=threads)}
+def _run_both(engine: Engine, size: tuple[int, int]) -> list[list[Peaks]]:
+    """Peaks of a small batch and of one image of the model's nominal size."""
+    return [verification.run_reference(engine, _SMALL, 2), verification.run_reference(engine, size, 1, seed=9)]
 
 
-def _openvino(folder: Path, threads: int | None, variant: str, streams: int = 1) -> OpenVinoEngine:
-    return OpenVinoEngine(folder / "model.xml", threads, variant, streams=streams)
+def _convert_and_open(entry: EngineEntry, folder: Path, options: EngineOptions) -> Engine:
+    assert entry.export is not None
+    path = folder / entry.export.file
+    if entry.export.convert is not None and not path.exists():
+        entry.export.convert(folder / "model.onnx", path)
+    return entry.open(path, options)
 
 
-def _many(in_turns: Engine, in_streams: Engine, size: tuple[int, int]) -> dict[str, Any]:
-    """How several images are best run: ms of an image one after the other and in streams, and which it shall be."""
-    ms = verification.milliseconds({"turns": in_turns, "streams": in_streams}, size, rounds=2, count=STREAMS)
-    per_image = {name: round(value / STREAMS, 2) for name, value in ms.items()}
-    return {"many_ms": per_image, "streams": STREAMS if ms["streams"] < _CLEARLY * ms["turns"] else 1}
+def _measure_streams(
+    entry: EngineEntry, sequential: Engine, folder: Path, options: EngineOptions, size: tuple[int, int]
+) -> dict[str, Any]:
+    """The time of one image of a batch, ms, one after the other and in streams, and the better number of streams."""
+    assert entry.export is not None
+    streams = entry.export.streams
+    parallel = entry.open(folder / entry.export.file, replace(options, streams=streams))
+    ms = verification.measure_latency({"turns": sequential, "streams": parallel}, size, rounds=2, count=streams)
+    per_image = {name: round(value / streams, 2) for name, value in ms.items()}
+    return {"many_ms": per_image, "streams": streams if ms["streams"] < _SIGNIFICANT * ms["turns"] else 1}
 
 
 def _attach() -> None:
-    """From now on the process is in nobody's way, and ends, leaving nothing behind, when its standard input does."""
+    """Lowers the priority of this process, and ends it, without leftovers, when its standard input closes."""
     os.nice(_NICENESS)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("whoever wanted the export is gone"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("the process that requested the export is gone"))
 
     def wait() -> None:
-        while os.read(0, 1):  # not through sys.stdin, whose lock a process that is forked meanwhile would wait for
+        while os.read(0, 1):  # not through sys.stdin: a forked process would wait for its lock
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -116,21 +135,22 @@ def _attach() -> None:
 
 
 def main() -> int:
+    """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, default="f32")
     parser.add_argument("--flip-test", action="store_true")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--attached", action="store_true", help="give way to others, and end with standard input")
+    parser.add_argument("--attached", action="store_true", help="run with low priority, and end with standard input")
     args = parser.parse_args()
     if args.attached:
         _attach()
     try:
-        entry = build(args.weights, args.flip_test, args.variant, args.threads)
+        cached = export_weights(args.weights, args.flip_test, args.variant, args.threads)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(" ".join(str(error).split())[:400] or type(error).__name__, file=sys.stderr)
         return 1
-    print(entry.folder)
+    print(cached.folder)
     return 0
 
 

@@ -1,4 +1,5 @@
-"""Exported networks run by ONNX Runtime."""
+# SPDX-License-Identifier: Apache-2.0
+"""Runs exported networks by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,51 +11,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.engine.array_engine import ArrayEngine
+from centertrack_ros.engine.registry import DEFAULT_OPTIONS, EngineOptions
 from centertrack_ros.network.profile import ModelProfile
 
-PROFILE_KEY = "profile"  # of the ONNX file's metadata
+PROFILE_KEY = "profile"  # in the metadata of the ONNX file
 
 
 class OnnxEngine(ArrayEngine):
-    """Runs an .onnx file that `centertrack export` wrote, in float32.
+    """Runs an .onnx file of `centertrack export`, in float32.
 
-    device  'cpu', or 'cuda' where an onnxruntime with CUDA is installed
+    Args:
+        path: The file.
+        options: Device ('cpu', or 'cuda' with an onnxruntime that has CUDA), threads and input size.
 
-    Raises ImportError without onnxruntime, ValueError for a file that is not such an export or that it cannot run.
+    Raises:
+        ImportError: onnxruntime is not installed.
+        ValueError: The file is no such export, or ONNX Runtime cannot run it.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
+        session_options = onnxruntime.SessionOptions()
+        session_options.log_severity_level = 3
+        session_options.intra_op_num_threads = options.threads or 0
+        session_options.inter_op_num_threads = 1
         providers = ["CPUExecutionProvider"]
-        if device.startswith("cuda"):
+        if options.device.startswith("cuda"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # of a type of onnxruntime's own for each status
+            self._session = onnxruntime.InferenceSession(str(path), session_options, providers=providers)
+        except Exception as error:  # onnxruntime has one type per status
             raise ValueError(f"onnxruntime cannot run {path}: {_first_line(error)}") from None
         stored = self._session.get_modelmeta().custom_metadata_map
         if PROFILE_KEY not in stored:
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
-        self.device = device
+        self.device = options.device
         self._outputs = [output.name for output in self._session.get_outputs()]
-        profile = ModelProfile.from_json(stored[PROFILE_KEY])
-        super().__init__(profile, [given.name for given in self._session.get_inputs()])
+        profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY]))
+        super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
         try:
-            answers = self._session.run(self._outputs, dict(feeds))
+            outputs = self._session.run(self._outputs, dict(feeds))
         except Exception as error:
             raise ValueError(f"onnxruntime: {_first_line(error)}") from None
-        return dict(zip(self._outputs, answers, strict=True))
+        return dict(zip(self._outputs, outputs, strict=True))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a camera image to a network input: one affine warp and one table look-up per pixel.
 
-The warp is `cv2.warpAffine` with bilinear interpolation, to the last bit, as in the official code; but OpenCV 5
-does four channels in half the time of three (OpenCV 4 in the same), and where every input px lies exactly on an image
-px nothing is to be interpolated.
+The warp equals `cv2.warpAffine` with bilinear interpolation to the last bit, as in the official code. It is faster in
+two cases: OpenCV 5 warps four channels in half the time of three (OpenCV 4 in the same time), and where every input px
+lies exactly on an image px there is nothing to interpolate.
 """
 
 from __future__ import annotations
@@ -16,14 +17,28 @@ from centertrack_ros.network.profile import ModelProfile
 
 
 def normalisation_table(profile: ModelProfile) -> NDArray[np.float32]:
-    """(1, 256, 3) float32: what each of the 256 pixel values becomes, per channel in the profile's colour order."""
+    """Look-up table of the normalization.
+
+    Args:
+        profile: Gives mean, std and pixel scale.
+
+    Returns:
+        (1, 256, 3) float32: the normalized value of each pixel value, per channel in the profile's colour order.
+    """
     mean, std = (np.asarray(values, np.float32).astype(np.float64) for values in (profile.mean, profile.std))
     values = np.arange(256, dtype=np.float64)[:, None] * profile.pixel_scale
     return ((values - mean) / std).astype(np.float32)[None]
 
 
 def check_image(image: Any) -> None:
-    """Raises ValueError unless `image` is a BGR image: uint8 (H, W, 3) with at least one pixel."""
+    """Check that an image is a BGR image: uint8 (H, W, 3) with at least one pixel.
+
+    Args:
+        image: The image.
+
+    Raises:
+        ValueError: It is not.
+    """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"expected a BGR image as a uint8 array (height, width, 3), got {got}")
@@ -31,12 +46,12 @@ def check_image(image: Any) -> None:
         raise ValueError(f"the image has no pixels: {image.shape[1]}x{image.shape[0]}")
 
 
-# Image px per input px above which adding a fourth channel to the image costs more than it saves.
-_MOST_SHRUNK = 8
+# Image px per input px above which a fourth channel costs more than it saves.
+_MAX_REDUCTION = 8
 
 
 def _warp(image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The image as the network sees it, (h, w, 3), or (h, w, 4) with a channel that means nothing; black outside."""
+    """Warps the image into the input: (h, w, 3), or (h, w, 4) with an unused channel; black outside the image."""
     import cv2
 
     check_image(image)
@@ -44,13 +59,13 @@ def _warp(image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int
     affine = np.asarray(affine, np.float64)
     if _lies_on_pixels(cv2.invertAffineTransform(affine)):
         return cv2.warpAffine(image, affine, target, flags=cv2.INTER_NEAREST)  # type: ignore[return-value]
-    if image.shape[0] * image.shape[1] <= _MOST_SHRUNK * size[0] * size[1]:
+    if image.shape[0] * image.shape[1] <= _MAX_REDUCTION * size[0] * size[1]:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)  # type: ignore[assignment]
     return cv2.warpAffine(image, affine, target, flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _lies_on_pixels(to_image: Any) -> bool:
-    """Whether this (2, 3) map, input px -> image px, takes whole px to whole px, as for 1600x900 in 800x448."""
+    """Whether this (2, 3) map, input px -> image px, maps whole px to whole px, as for 1600x900 in 800x448."""
     return bool(np.abs(to_image - np.rint(to_image)).max() < 1e-9)
 
 
@@ -61,10 +76,20 @@ def warp_and_normalise(
     table: NDArray[np.float32],
     color_order: str = "bgr",
 ) -> NDArray[np.float32]:
-    """The network's input as (h, w, 3) float32 in `color_order`; `size` = (h, w).
+    """Make the network input as an image. Outside the image it is black before normalization, as officially.
 
-    `affine` (2, 3) maps image px to input px; outside of the image the input is black before normalisation, as in the
-    official code. `table` is `normalisation_table(profile)`. Raises ValueError for what is not a BGR image.
+    Args:
+        image: BGR uint8 (H, W, 3).
+        affine: (2, 3), image px -> input px.
+        size: (h, w) of the input, px.
+        table: Of `normalisation_table`.
+        color_order: Of the input, 'bgr' or 'rgb'.
+
+    Returns:
+        (h, w, 3) float32.
+
+    Raises:
+        ValueError: `image` is not a BGR image.
     """
     import cv2
 
@@ -84,7 +109,21 @@ def warp_to_planes(
     table: NDArray[np.float32],
     color_order: str = "bgr",
 ) -> NDArray[np.float32]:
-    """As `warp_and_normalise`, but one plane after the other: (3, h, w). Splitting bytes costs less than floats."""
+    """As `warp_and_normalise`, but (3, h, w): to split bytes into planes is cheaper than to split floats.
+
+    Args:
+        image: BGR uint8 (H, W, 3).
+        affine: (2, 3), image px -> input px.
+        size: (h, w) of the input, px.
+        table: Of `normalisation_table`.
+        color_order: Of the input, 'bgr' or 'rgb'.
+
+    Returns:
+        (3, h, w) float32.
+
+    Raises:
+        ValueError: `image` is not a BGR image.
+    """
     import cv2
 
     planes = cv2.split(_warp(image, affine, size))[:3]

@@ -1,4 +1,5 @@
-"""Which engine runs some weights on this CPU: the fastest that is present and says what the reference says."""
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses the engine for some weights on this CPU: the fastest available one whose output equals the reference."""
 
 from __future__ import annotations
 
@@ -8,166 +9,183 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from centertrack_ros.engine import export_cache
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.engine.onnx_engine import OnnxEngine
-from centertrack_ros.engine.openvino_engine import OpenVinoEngine
+from centertrack_ros.engine.registry import (
+    DEFAULT_ENGINE,
+    ENGINES,
+    EngineEntry,
+    EngineOptions,
+    exported_engines,
+    is_installed,
+)
 
 _LOG = logging.getLogger(__name__)
-# Engines that run an exported file: name -> variant of the export.
-EXPORTED = {"openvino": "f32", "onnxruntime": "f32", "openvino-bf16": "bf16"}
-_MODULES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "openvino-bf16": "openvino"}
 _EXPORTERS = ("onnx", "onnxscript")
-_BUILD_LIMIT_S = 900.0
+_EXPORT_TIMEOUT_S = 900.0
 
 
-class EngineUnavailable(RuntimeError):
-    """An engine that was asked for by name, and cannot run these weights here; the message says why."""
+class EngineUnavailableError(RuntimeError):
+    """A requested engine cannot run these weights here; the message says why."""
 
 
-class NotExported(Exception):
-    """An export could be made, but is not there and was not to be made."""
+class NotExportedError(Exception):
+    """There is no export yet; it could be made, but the caller did not allow it."""
 
 
-def fastest(weights: Path, flip_test: bool, threads: int | None, build: bool = True) -> Engine | None:
-    """The fastest exported engine that is checked and faster than torch; None, and one line that says why, if none is.
+def select_fastest(weights: Path, options: EngineOptions, build: bool = True) -> Engine | None:
+    """Open the fastest exported engine that passed its check and is faster than torch.
 
-    Makes the export if there is none yet, which takes a while; without `build` raises NotExported instead.
+    Args:
+        weights: The file.
+        options: How the engine runs.
+        build: Whether to export if there is no export yet, which takes half a minute.
+
+    Returns:
+        The engine, or None, after one line in the log that says why there is none.
+
+    Raises:
+        NotExportedError: There is no export, and `build` is False.
     """
-    present = [name for name in EXPORTED if EXPORTED[name] == "f32" and _is_installed(_MODULES[name])]
-    if not present:
+    available = [entry for entry in exported_engines("f32") if not entry.unavailable_reason()]
+    if not available:
         _LOG.info("engine auto: torch, neither openvino nor onnxruntime is installed")
         return None
     try:
-        entry = kept_or_built(weights, flip_test, "f32", threads, build)
-    except EngineUnavailable as error:
+        cached = find_or_export(weights, options, "f32", build)
+    except EngineUnavailableError as error:
         _LOG.warning("engine auto: torch, because %s", error)
         return None
-    results = entry.manifest["engines"]
+    results = cached.manifest["engines"]
     usable = {name: result["ms"] for name, result in results.items() if "ms" in result and "problem" not in result}
     for name in sorted(usable, key=usable.__getitem__):
-        others = ", ".join(f"{other} {ms:.1f} ms" for other, ms in sorted(usable.items(), key=lambda i: i[1]))
-        if name == "torch":
-            _LOG.info("engine auto: torch, the fastest here (%s)", others)
+        times = ", ".join(f"{other} {ms:.1f} ms" for other, ms in sorted(usable.items(), key=lambda i: i[1]))
+        if name == DEFAULT_ENGINE:
+            _LOG.info("engine auto: torch, the fastest here (%s)", times)
             return None
         try:
-            engine = _open(name, entry, threads)
-        except (ImportError, ValueError, RuntimeError) as error:
+            engine = _open(ENGINES[name], cached, options)
+        except (ImportError, ValueError, RuntimeError, KeyError) as error:
             _LOG.warning("engine %s is not used: %s", name, _one_line(error))
             continue
-        _LOG.info("engine auto: %s, the fastest here when it was exported (%s) and checked", name, others)
+        _LOG.info("engine auto: %s, the fastest here when it was exported (%s) and checked", name, times)
         return engine
     return None
 
 
-def named(name: str, weights: Path, flip_test: bool, threads: int | None, build: bool = True) -> Engine:
-    """The engine of this name. Raises EngineUnavailable with one sentence when it cannot run these weights here.
+def select_by_name(name: str, weights: Path, options: EngineOptions, build: bool = True) -> Engine:
+    """Open the exported engine of this name.
 
-    build  as in `fastest`
+    Args:
+        name: Key of `registry.ENGINES`, of an engine that runs exported files.
+        weights: The file.
+        options: How the engine runs.
+        build: Whether to export if there is no export yet.
+
+    Raises:
+        EngineUnavailableError: It cannot run these weights here.
+        NotExportedError: There is no export, and `build` is False.
     """
-    if not _is_installed(_MODULES[name]):
-        raise EngineUnavailable(f"engine {name} needs {_MODULES[name]}, which is not installed")
-    entry = kept_or_built(weights, flip_test, EXPORTED[name], threads, build)
-    result = entry.manifest["engines"].get(name, {})
+    entry = ENGINES[name]
+    if reason := entry.unavailable_reason():
+        raise EngineUnavailableError(reason)
+    assert entry.export is not None
+    cached = find_or_export(weights, options, entry.export.variant, build)
+    result = cached.manifest["engines"].get(name, {})
     if "problem" in result:
-        raise EngineUnavailable(f"engine {name} cannot run {weights.name}: {result['problem']}")
+        raise EngineUnavailableError(f"engine {name} cannot run {weights.name}: {result['problem']}")
     try:
-        return _open(name, entry, threads)
+        return _open(entry, cached, options)
     except (ImportError, ValueError, RuntimeError) as error:
-        raise EngineUnavailable(f"engine {name} cannot run {weights.name}: {_one_line(error)}") from None
+        raise EngineUnavailableError(f"engine {name} cannot run {weights.name}: {_one_line(error)}") from None
 
 
-def _open(name: str, entry: export_cache.Entry, threads: int | None) -> Engine:
-    if name == "onnxruntime":
-        return OnnxEngine(entry.path("model.onnx"), threads=threads)
-    compiled = entry.folder / "compiled"
-    keep = compiled if os.access(entry.folder, os.W_OK) else None
-    streams = entry.manifest["engines"].get(name, {}).get("streams", 1)
-    return OpenVinoEngine(entry.path("model.xml"), threads, EXPORTED[name], keep, streams)
+def _open(entry: EngineEntry, cached: export_cache.CachedExport, options: EngineOptions) -> Engine:
+    assert entry.export is not None
+    compiled = cached.folder / "compiled" if os.access(cached.folder, os.W_OK) else None
+    streams = cached.manifest["engines"].get(entry.name, {}).get("streams", 1)
+    return entry.open(cached.path(entry.export.file), replace(options, compiled=compiled, streams=streams))
 
 
-def kept_or_built(
-    weights: Path, flip_test: bool, variant: str, threads: int | None, build: bool = True
-) -> export_cache.Entry:
-    """The export of these weights for this machine.
+def find_or_export(
+    weights: Path, options: EngineOptions, variant: str, build: bool = True
+) -> export_cache.CachedExport:
+    """Find the export of these weights for this machine, or make it.
 
-    Raises EngineUnavailable when there is none and none can be made, CheckpointError for unusable weights, and without
-    `build` NotExported, silently, when one could be made.
+    Args:
+        weights: The file.
+        options: Flip test and threads matter.
+        variant: 'f32' or 'bf16'.
+        build: Whether to make it.
+
+    Raises:
+        EngineUnavailableError: There is none, and none can be made.
+        CheckpointError: The weights are not usable.
+        NotExportedError: There is none, it could be made, but `build` is False. Nothing is logged then.
     """
-    entry, complaints = export_cache.find(weights, flip_test, variant)
-    missing = [name for name in _EXPORTERS if not _is_installed(name)] if entry is None else []
-    if entry is None and not missing and not build:
-        raise NotExported  # what is wrong with what is kept is said when it is made again
-    for complaint in complaints:
-        _LOG.warning("%s", complaint)
-    if entry is not None:
-        return entry
+    cached, warnings = export_cache.find(weights, options.flip_test, variant)
+    missing = [name for name in _EXPORTERS if not is_installed(name)] if cached is None else []
+    if cached is None and not missing and not build:
+        raise NotExportedError  # the warnings come when it is exported again
+    for warning in warnings:
+        _LOG.warning("%s", warning)
+    if cached is not None:
+        return cached
     if missing:
-        raise EngineUnavailable(f"nothing is exported yet, and {' and '.join(missing)} for that is not installed")
-    with _one_builder(weights):
-        entry, _ = export_cache.find(weights, flip_test, variant)  # another process may have been faster
-        return entry or _build(weights, flip_test, variant, threads)
+        raise EngineUnavailableError(f"nothing is exported yet, and {' and '.join(missing)} for that is not installed")
+    with _export_lock(weights):
+        cached, _ = export_cache.find(weights, options.flip_test, variant)  # another process can have been faster
+        return cached or _export(weights, options, variant)
 
 
-def _build(weights: Path, flip_test: bool, variant: str, threads: int | None) -> export_cache.Entry:
+def _export(weights: Path, options: EngineOptions, variant: str) -> export_cache.CachedExport:
     from centertrack_ros.network import checkpoints
 
-    checkpoints.load(weights)  # what is wrong with the weights is not for the export to say
+    checkpoints.load(weights)  # unusable weights are an error of their own, not of the export
     _LOG.warning("exporting %s for this machine, once; this takes half a minute", weights.name)
-    command = [
-        sys.executable,
-        "-m",
-        "centertrack_ros.engine.export_process",
-        str(weights),
-        "--variant",
-        variant,
-        "--attached",
-    ]
-    command += ["--flip-test"] if flip_test else []
-    command += ["--threads", str(threads)] if threads else []
+    command = [sys.executable, "-m", "centertrack_ros.engine.export_process", str(weights)]
+    command += ["--variant", variant, "--attached"]
+    command += ["--flip-test"] if options.flip_test else []
+    command += ["--threads", str(options.threads)] if options.threads else []
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    # The builder ends when its standard input does: with this process, however that ends.
-    ours, kept_open = os.pipe()
+    # The process ends when its standard input closes: together with this process, for whatever reason that ends.
+    read_end, write_end = os.pipe()
     try:
         done = subprocess.run(
-            command, stdin=ours, capture_output=True, text=True, timeout=_BUILD_LIMIT_S, env=environment
+            command, stdin=read_end, capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, env=environment
         )
     except subprocess.TimeoutExpired:
-        raise EngineUnavailable(f"the export of {weights.name} took longer than {_BUILD_LIMIT_S:.0f} s") from None
+        raise EngineUnavailableError(
+            f"the export of {weights.name} took longer than {_EXPORT_TIMEOUT_S:.0f} s"
+        ) from None
     finally:
-        os.close(ours)
-        os.close(kept_open)
+        os.close(read_end)
+        os.close(write_end)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         if done.returncode < 0:
             lines = [f"it was ended by signal {-done.returncode}"]  # the kernel's, when memory runs out
-        raise EngineUnavailable(f"the export of {weights.name} failed: {(lines or ['it did not say why'])[-1][:400]}")
-    entry, complaints = export_cache.find(weights, flip_test, variant)
-    if entry is None:
-        raise EngineUnavailable("; ".join(complaints) or f"the export of {weights.name} was not kept")
-    return entry
+        raise EngineUnavailableError(
+            f"the export of {weights.name} failed: {(lines or ['it did not say why'])[-1][:400]}"
+        )
+    cached, warnings = export_cache.find(weights, options.flip_test, variant)
+    if cached is None:
+        raise EngineUnavailableError("; ".join(warnings) or f"the export of {weights.name} was not cached")
+    return cached
 
 
 @contextmanager
-def _one_builder(weights: Path) -> Iterator[None]:
+def _export_lock(weights: Path) -> Iterator[None]:
     """Lets one process at a time export the same weights; the others wait for it."""
     import fcntl
 
     with weights.open("rb") as file:  # a lock on the weights themselves leaves no file behind
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _is_installed(name: str) -> bool:
-    from importlib.util import find_spec
-
-    try:
-        return find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _one_line(error: Exception) -> str:

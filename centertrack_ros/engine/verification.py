@@ -1,4 +1,5 @@
-"""Whether an engine says what the reference says, and how long it takes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the output of an engine equals the reference, and how long the engine takes."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.peaks import Peaks
 
-# Float32 differs by the order of sums; what is beyond these is another result.
+# Float32 results differ by the order of sums; larger differences are another result.
 SCORE_TOLERANCE = 5e-4
 VALUE_TOLERANCE = 5e-3
 _IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -20,11 +21,12 @@ _IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two engines' peaks of the same images differ.
+    """The differences of two engines' peaks of the same images.
 
-    overlap       share of the clear peaks (above the weakest by the tolerance) of the first that the second has too
-    score_error   largest difference of scores, of peaks that both have
-    value_error   largest difference of any head's value there, relative to 1 or its size
+    Attributes:
+        overlap: Share of the reference's clear peaks (above the weakest by the tolerance) that the other engine has.
+        score_error: Largest difference of scores, over common peaks.
+        value_error: Largest difference of any head's value, over common peaks, relative to max(1, its size).
     """
 
     overlap: float
@@ -33,7 +35,7 @@ class Agreement:
 
     @property
     def exact(self) -> bool:
-        """Whether it is the same result but for rounding in float32."""
+        """Whether both results are equal but for rounding in float32."""
         return self.overlap == 1.0 and self.score_error < SCORE_TOLERANCE and self.value_error < VALUE_TOLERANCE
 
     def __str__(self) -> str:
@@ -43,25 +45,43 @@ class Agreement:
         )
 
 
-def scene(size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
-    """A BGR picture with structure at every scale, the same for every call: rectangles over smooth noise."""
+def make_test_image(size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    """Make a deterministic image with structure at every scale: rectangles over smooth noise.
+
+    Args:
+        size: (height, width) px.
+        seed: Of the random numbers.
+
+    Returns:
+        BGR, (height, width, 3).
+    """
     import cv2
 
     rng = np.random.default_rng(seed)
     height, width = size
     coarse = rng.integers(0, 256, (max(2, height // 32), max(2, width // 32), 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(12):
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         end = (x + int(rng.integers(8, width // 2)), y + int(rng.integers(8, height // 2)))
-        cv2.rectangle(picture, (x, y), end, [int(value) for value in rng.integers(0, 256, 3)], -1)
-    return np.asarray(picture, np.uint8)
+        cv2.rectangle(image, (x, y), end, [int(value) for value in rng.integers(0, 256, 3)], -1)
+    return np.asarray(image, np.uint8)
 
 
-def answers(engine: Engine, size: tuple[int, int], batch: int = 1, seed: int = 0) -> list[Peaks]:
-    """The engine's peaks of `batch` scenes, each with another previous image and some tracklets in the prior."""
-    images = [engine.prepare(scene(size, seed + i), _IDENTITY, size) for i in range(batch)]
-    previous = [engine.prepare(scene(size, seed + batch + i), _IDENTITY, size) for i in range(batch)]
+def run_reference(engine: Engine, size: tuple[int, int], batch: int = 1, seed: int = 0) -> list[Peaks]:
+    """Run an engine on the reference input: test images, other previous images, and some tracklets in the prior.
+
+    Args:
+        engine: Any engine.
+        size: (height, width) of the network input, px.
+        batch: Number of images.
+        seed: Of the random numbers.
+
+    Returns:
+        One record per image.
+    """
+    images = [engine.prepare(make_test_image(size, seed + i), _IDENTITY, size) for i in range(batch)]
+    previous = [engine.prepare(make_test_image(size, seed + batch + i), _IDENTITY, size) for i in range(batch)]
     rng = np.random.default_rng(seed)
     priors = [
         np.stack([rng.integers(0, size[1], 6), rng.integers(0, size[0], 6), rng.integers(2, 20, 6)], axis=1).astype(
@@ -72,9 +92,17 @@ def answers(engine: Engine, size: tuple[int, int], batch: int = 1, seed: int = 0
     return engine.infer(images, previous, priors)
 
 
-def compare(reference: list[Peaks], got: list[Peaks]) -> Agreement:
-    """The worst agreement over a batch."""
-    pairs = [_compare(first, second) for first, second in zip(reference, got, strict=True)]
+def compare(reference: list[Peaks], predicted: list[Peaks]) -> Agreement:
+    """Compare the peaks of two engines.
+
+    Args:
+        reference: One record per image.
+        predicted: Of the same images.
+
+    Returns:
+        The worst agreement over the batch.
+    """
+    pairs = [_compare(first, second) for first, second in zip(reference, predicted, strict=True)]
     return Agreement(
         min(pair.overlap for pair in pairs),
         max(pair.score_error for pair in pairs),
@@ -82,55 +110,64 @@ def compare(reference: list[Peaks], got: list[Peaks]) -> Agreement:
     )
 
 
-def _compare(reference: Peaks, got: Peaks) -> Agreement:
-    places = {place: i for i, place in enumerate(_places(got))}
+def _compare(reference: Peaks, predicted: Peaks) -> Agreement:
+    rows = {key: i for i, key in enumerate(_keys(predicted))}
     clear = reference.scores > reference.scores.min() + SCORE_TOLERANCE
-    both = [(i, places[place]) for i, place in enumerate(_places(reference)) if place in places]
-    first, second = (np.array([pair[side] for pair in both], np.int64) for side in (0, 1))
+    common = [(i, rows[key]) for i, key in enumerate(_keys(reference)) if key in rows]
+    first, second = (np.array([pair[side] for pair in common], np.int64) for side in (0, 1))
     missing = [
-        i for i in np.flatnonzero(clear) if i not in set(first.tolist()) and not _is_tied(reference, int(i), got)
+        i for i in np.flatnonzero(clear) if i not in set(first.tolist()) and not _is_tied(reference, int(i), predicted)
     ]
-    found = int(clear.sum()) - len(missing)
-    overlap = found / max(1, int(clear.sum())) if clear.any() else float(len(both) > 0)
-    if not both:
+    overlap = (int(clear.sum()) - len(missing)) / max(1, int(clear.sum())) if clear.any() else float(len(common) > 0)
+    if not common:
         return Agreement(overlap, 1.0, float("inf"))
-    score_error = float(np.abs(reference.scores[first] - got.scores[second]).max())
-    errors = [_value_error(reference.values, got.values, name, first, second) for name in reference.values]
-    if reference.joints is not None and got.joints is not None:
-        errors.append(float(np.abs(np.sort(reference.joints.scores) - np.sort(got.joints.scores)).max()))
+    score_error = float(np.abs(reference.scores[first] - predicted.scores[second]).max())
+    errors = [_value_error(reference.values, predicted.values, name, first, second) for name in reference.values]
+    if reference.joints is not None and predicted.joints is not None:
+        errors.append(float(np.abs(np.sort(reference.joints.scores) - np.sort(predicted.joints.scores)).max()))
     return Agreement(overlap, score_error, max(errors, default=0.0))
 
 
-def _is_tied(reference: Peaks, index: int, got: Peaks) -> bool:
-    """Whether a neighbour of a peak that is not in `got` stands for it: rounding decides which of equals stays."""
-    near = np.abs(got.cells - reference.cells[index]).max(axis=1) <= 1
-    same = near & (got.class_ids == reference.class_ids[index])
-    return bool((np.abs(got.scores[same] - reference.scores[index]) < SCORE_TOLERANCE).any())
+def _is_tied(reference: Peaks, index: int, predicted: Peaks) -> bool:
+    """Whether a neighbour replaces a peak that is not in `predicted`: rounding decides between equal neighbours."""
+    near = np.abs(predicted.cells - reference.cells[index]).max(axis=1) <= 1
+    same = near & (predicted.class_ids == reference.class_ids[index])
+    return bool((np.abs(predicted.scores[same] - reference.scores[index]) < SCORE_TOLERANCE).any())
 
 
-def _places(peaks: Peaks) -> list[tuple[int, int, int]]:
-    rows = zip(peaks.class_ids.tolist(), peaks.cells.tolist(), strict=True)
-    return [(class_id, x, y) for class_id, (x, y) in rows]
+def _keys(peaks: Peaks) -> list[tuple[int, int, int]]:
+    cells = zip(peaks.class_ids.tolist(), peaks.cells.tolist(), strict=True)
+    return [(class_id, x, y) for class_id, (x, y) in cells]
 
 
 def _value_error(
     reference: Mapping[str, NDArray[np.float32]],
-    got: Mapping[str, NDArray[np.float32]],
+    predicted: Mapping[str, NDArray[np.float32]],
     name: str,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
 ) -> float:
-    expected, found = reference[name][first], got[name][second]
-    return float((np.abs(expected - found) / np.maximum(1.0, np.abs(expected))).max(initial=0.0))
+    expected, other = reference[name][first], predicted[name][second]
+    return float((np.abs(expected - other) / np.maximum(1.0, np.abs(expected))).max(initial=0.0))
 
 
-def milliseconds(
+def measure_latency(
     engines: Mapping[str, Engine], size: tuple[int, int], rounds: int = 3, count: int = 1
 ) -> dict[str, float]:
-    """The shortest time of `count` images in each engine, which are asked in turns: neighbours disturb them alike."""
+    """Measure engines in turn, so that other load on the machine affects all of them equally.
+
+    Args:
+        engines: By name.
+        size: (height, width) of the network input, px.
+        rounds: Measurements of each engine.
+        count: Images per batch.
+
+    Returns:
+        Name -> shortest time of one batch, ms.
+    """
     inputs = {}
     for name, engine in engines.items():
-        image = engine.prepare(scene(size, 0), _IDENTITY, size)
+        image = engine.prepare(make_test_image(size, 0), _IDENTITY, size)
         inputs[name] = ([image] * count, [image] * count, [np.zeros((0, 3), np.int64)] * count)
         engine.infer(*inputs[name])
     best = dict.fromkeys(engines, float("inf"))

@@ -1,1 +1,2 @@
-"""Image transforms, cameras, rotations and boxes. Knows nothing of networks or ROS."""
+# SPDX-License-Identifier: Apache-2.0
+"""Image transforms, cameras, rotations and boxes. No dependency on networks or ROS."""

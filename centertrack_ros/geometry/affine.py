@@ -1,4 +1,8 @@
-"""The affine maps between image, network input and output grid, as the official checkpoints were trained with."""
+# SPDX-License-Identifier: Apache-2.0
+"""The affine maps between image, network input and output grid, as in the training of the official checkpoints.
+
+Source: `lib/utils/image.py` and `lib/detector.py` of github.com/xingyizhou/CenterTrack.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,15 @@ FIX_SHORT_STRIDE = 64  # the official code rounds the long side of 'fix_short' u
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the network input and on the output grid. The arrays are read-only and shared.
+    """The position of an image in the network input and on the output grid. The arrays are read-only and shared.
 
-    image_size   (height, width) px of the image
-    input_size   (height, width) px of the network input
-    grid_size    (height, width) of the output grid
-    to_input     (2, 3) float64: image px -> input px
-    to_grid      (2, 3) float64: image px -> output-grid px
-    from_grid    (2, 3) float32: output-grid px -> image px
+    Attributes:
+        image_size: (height, width) px of the image.
+        input_size: (height, width) px of the network input.
+        grid_size: (height, width) of the output grid.
+        to_input: (2, 3) float64, image px -> input px.
+        to_grid: (2, 3) float64, image px -> output-grid px.
+        from_grid: (2, 3) float32, output-grid px -> image px.
     """
 
     image_size: tuple[int, int]
@@ -50,12 +55,20 @@ def centered_affine(
     rotation: float = 0.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> NDArray[np.float64]:
-    """(2, 3) map with one scale that sends `span` source px to the target's width and `center` to the target's centre.
+    """Map that scales `span` source px to the target's width and moves `center` to the target's center.
 
-    center    (x, y) source px;  target  (height, width) px;  inverse: target px -> source px
-    span      source px across the target's width; a pair (x, y) matters only to `shift`
-    rotation  degrees by which the source is turned;  shift  (x, y) of the centre as parts of the span
-    Solved from three float32 points like the official code, so that even its rounding is the same.
+    Solved from three float32 points as in the official code (`get_affine_transform`), so that rounding is the same too.
+
+    Args:
+        center: (x, y), source px.
+        span: Source px across the target's width; a pair (x, y) matters only for `shift`.
+        target: (height, width), px.
+        inverse: Return the map target px -> source px.
+        rotation: Rotation of the source, degrees.
+        shift: (x, y) of the center as fractions of the span.
+
+    Returns:
+        (2, 3), source px -> target px.
     """
     import cv2
 
@@ -72,7 +85,7 @@ def centered_affine(
 
 
 def _three_points(center: NDArray[np.floating], direction: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(3, 2): a centre, the point in `direction` from it, and that one's right-angled third."""
+    """(3, 2): a center, the point in `direction` from it, and a third one at a right angle."""
     points = np.zeros((3, 2), np.float32)
     points[0] = center
     points[1] = center + direction
@@ -85,15 +98,28 @@ def _three_points(center: NDArray[np.floating], direction: NDArray[np.floating])
 def place(
     image_size: tuple[int, int], nominal_size: tuple[int, int], resize: str = "fixed", down_ratio: int = 4
 ) -> Placement:
-    """How an image of `image_size` (height, width) goes into a network whose nominal input is `nominal_size`.
+    """Place an image in the network input.
 
-    resize   'fixed'            exactly the nominal size; the image's longer side spans the input's WIDTH, so that a
-                                portrait image in a wide input is cropped at top and bottom (official)
-             'keep_aspect'      the longer side of the nominal size spans the image's longer side, the other side
-                                follows the image, rounded up to 32: nothing is cropped
-             'keep_resolution'  one input px per image px, padded to the next multiple of 32 (official `--keep_res`)
-             'fix_short'        the shorter side of the nominal size spans the image's shorter side (official)
-    Raises ValueError for an empty image or an unknown mode.
+    Modes of `resize`:
+
+    - 'fixed' (official): exactly the nominal size. The image's longer side spans the input's WIDTH, so that a portrait
+      image in a wide input is cropped at top and bottom.
+    - 'keep_aspect': the longer side of the nominal size spans the image's longer side, the other side follows the
+      image, rounded up to 32. Nothing is cropped.
+    - 'keep_resolution' (official `--keep_res`): one input px per image px, padded to the next multiple of 32.
+    - 'fix_short' (official): the shorter side of the nominal size spans the image's shorter side.
+
+    Args:
+        image_size: (height, width) px of the image.
+        nominal_size: (height, width) px of the model's nominal input.
+        resize: The mode.
+        down_ratio: Input px per output-grid cell.
+
+    Returns:
+        The placement; equal arguments share one.
+
+    Raises:
+        ValueError: The image is empty, or the mode is unknown.
     """
     height, width = image_size
     if height <= 0 or width <= 0:
@@ -129,12 +155,27 @@ def _fix_short(height: int, width: int, short: int) -> tuple[int, int]:
 
 
 def invert(affine: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(2, 3) inverse of a (2, 3) affine map."""
+    """Invert an affine map.
+
+    Args:
+        affine: (2, 3).
+
+    Returns:
+        (2, 3).
+    """
     linear = np.linalg.inv(np.asarray(affine, np.float64)[:, :2])
     return np.hstack([linear, -linear @ np.asarray(affine, np.float64)[:, 2:]])
 
 
 def transform(affine: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Points (..., 2) through a (2, 3) map; the result has the wider type of both."""
-    flat = points.reshape(-1, 2)  # as a plain matrix: many small products would each pay for their own call
+    """Apply an affine map to points.
+
+    Args:
+        affine: (2, 3).
+        points: (..., 2).
+
+    Returns:
+        (..., 2), in the wider type of both.
+    """
+    flat = points.reshape(-1, 2)  # one matrix product instead of many small ones
     return (flat @ affine[:, :2].T + affine[:, 2]).reshape(points.shape)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera that took an image: projection, distortion and the size that they refer to."""
 
 from __future__ import annotations
@@ -7,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# The official code's stand-in for an unknown camera, px.
+# The official code assumes this focal length for an unknown camera, px.
 OFFICIAL_FOCAL_LENGTH = 1200.0
 
 UNDISTORT_STEPS = 5
 
-# model -> numbers of coefficients that it may have
+# Model -> allowed numbers of coefficients.
 DISTORTION_MODELS = {
     "none": (0,),
     "plumb_bob": (0, 4, 5),
@@ -25,12 +26,16 @@ DISTORTION_MODELS = {
 class Camera:
     """A pinhole camera in its optical frame (x right, y down, z forward; REP 103).
 
-    width, height   size in px of the image that `projection` belongs to
-    projection      (3, 4) float64, px: pixel ~ projection @ (X, Y, Z, 1); last column 0 but for rectified stereo
-    distortion_model  'none', 'plumb_bob', 'rational_polynomial' or 'equidistant'; of the image as it arrives
-    distortion      coefficients in the order of sensor_msgs/CameraInfo; empty when there are none
+    Attributes:
+        width: Width of the image that `projection` belongs to, px.
+        height: Height of that image, px.
+        projection: (3, 4) float64, px: pixel ~ projection @ (X, Y, Z, 1); the last column is 0 except for rectified
+            stereo.
+        distortion_model: 'none', 'plumb_bob', 'rational_polynomial' or 'equidistant'; of the raw image.
+        distortion: Coefficients in the order of sensor_msgs/CameraInfo; empty without distortion.
 
-    Raises ValueError when a value cannot belong to a camera (NaN, zero focal length, wrong shape or coefficient count).
+    Raises:
+        ValueError: A value is impossible for a camera (NaN, zero focal length, wrong shape or coefficient count).
     """
 
     width: int
@@ -76,9 +81,16 @@ class Camera:
         focal: float | tuple[float, float] = OFFICIAL_FOCAL_LENGTH,
         center: tuple[float, float] | None = None,
     ) -> Camera:
-        """A camera from its focal length, px (one, or fx and fy); the principal point is the centre unless given.
+        """Make a camera from its focal length; the default is the one of the official code for an unknown camera.
 
-        Without a focal length this is the camera that the official code assumes when it knows none.
+        Args:
+            width: Px.
+            height: Px.
+            focal: Focal length, px: one number, or fx and fy.
+            center: Principal point, px; None: the center of the image.
+
+        Raises:
+            ValueError: A value is impossible for a camera.
         """
         fx, fy = (focal, focal) if np.isscalar(focal) else focal  # type: ignore[misc]
         cx, cy = (width / 2, height / 2) if center is None else center
@@ -88,7 +100,18 @@ class Camera:
     def from_matrix(
         cls, width: int, height: int, matrix: ArrayLike, distortion_model: str = "none", distortion: ArrayLike = ()
     ) -> Camera:
-        """A camera from K (3, 3) or P (3, 4), px, flat or not, with the distortion of the image as it arrives."""
+        """Make a camera from a camera matrix.
+
+        Args:
+            width: Px.
+            height: Px.
+            matrix: K (3, 3) or P (3, 4), px; can be flat.
+            distortion_model: Of the raw image.
+            distortion: Coefficients.
+
+        Raises:
+            ValueError: A value is impossible for a camera.
+        """
         values = np.asarray(matrix, np.float64)
         if values.size not in (9, 12):
             raise ValueError(f"camera: matrix must hold 9 (K) or 12 (P) numbers, got {values.size}")
@@ -109,26 +132,44 @@ class Camera:
 
     @property
     def is_distorted(self) -> bool:
+        """Whether the raw image has distortion."""
         return bool(np.any(self.distortion != 0))
 
     def scaled_to(self, width: int, height: int) -> Camera:
-        """The same camera for its image resized to `width` x `height` (binning, a driver's own resize)."""
+        """The same camera for a resized image (binning, a resize in the driver).
+
+        Args:
+            width: New width, px.
+            height: New height, px.
+        """
         if (width, height) == (self.width, self.height):
             return self
         scale = np.array([[width / self.width], [height / self.height], [1.0]])
         return replace(self, width=width, height=height, projection=self.projection * scale)
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Points (N, 3), m, optical frame -> (N, 2) px of the undistorted image; those behind it mean nothing."""
+        """Project points into the undistorted image.
+
+        Args:
+            points: (N, 3), m, optical frame. Points behind the camera give meaningless pixels.
+
+        Returns:
+            (N, 2) px.
+        """
         values = np.asarray(points, np.float64)
         pixels = values @ self.projection[:, :3].T + self.projection[:, 3]
         return pixels[:, :2] / pixels[:, 2:]
 
     def unproject(self, pixels: NDArray[np.floating], depths: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Px (N, 2) of the undistorted image and depths (N,), m -> points (N, 3); the inverse of `project`.
+        """The inverse of `project`.
 
-        `depths` is the third coordinate of projection @ (X, Y, Z, 1), as the official depth head gives it: with a
-        translation in the last row of P it differs from Z by that.
+        Args:
+            pixels: (N, 2) px of the undistorted image.
+            depths: (N,) m: the third coordinate of projection @ (X, Y, Z, 1), as the official depth head predicts it. A
+                translation in the last row of P is its difference from Z.
+
+        Returns:
+            (N, 3) m, optical frame.
         """
         p = self.projection
         uv, depth = np.asarray(pixels, np.float64), np.asarray(depths, np.float64)
@@ -139,7 +180,14 @@ class Camera:
         return np.concatenate([xy, z[:, None]], axis=1)
 
     def undistort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Px (N, 2) of the image as it arrives -> px of the ideal image with the same projection."""
+        """Remove the distortion.
+
+        Args:
+            pixels: (N, 2) px of the raw image.
+
+        Returns:
+            (N, 2) px of the undistorted image with the same projection.
+        """
         values = np.asarray(pixels, np.float64).reshape(-1, 2)
         if not self.is_distorted or not len(values):
             return values.copy()
@@ -148,12 +196,19 @@ class Camera:
         k = np.ascontiguousarray(self.matrix)
         undistort = cv2.fisheye.undistortPoints if self.distortion_model == "equidistant" else cv2.undistortPoints
         ideal = np.asarray(undistort(values[:, None], k, self.distortion, P=k), np.float64)[:, 0]
-        for _ in range(UNDISTORT_STEPS):  # OpenCV stops at a few hundredths of a px where the distortion is strong
+        for _ in range(UNDISTORT_STEPS):  # OpenCV leaves some hundredths of a px where the distortion is strong
             ideal += values - self.distort(ideal)
         return ideal
 
     def distort(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Px (N, 2) of the ideal image -> px of the image as it arrives; the inverse of `undistort`."""
+        """The inverse of `undistort`.
+
+        Args:
+            pixels: (N, 2) px of the undistorted image.
+
+        Returns:
+            (N, 2) px of the raw image.
+        """
         values = np.asarray(pixels, np.float64).reshape(-1, 2)
         if not self.is_distorted or not len(values):
             return values.copy()

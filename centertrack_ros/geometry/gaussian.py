@@ -1,4 +1,5 @@
-"""The Gaussians of heatmaps: their radius for a box, and drawing them."""
+# SPDX-License-Identifier: Apache-2.0
+"""The Gaussians of heatmaps: their radius for a box, and how to draw them (arXiv 1808.01244; `lib/utils/image.py`)."""
 
 from __future__ import annotations
 
@@ -9,10 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def gaussian_radius(height: ArrayLike, width: ArrayLike, min_overlap: float = 0.7) -> NDArray[np.float64]:
-    """Radius (px, not truncated) of the Gaussian of boxes of the given size, elementwise.
+    """Radius of the Gaussian of a box, elementwise.
 
-    Boxes whose corners lie within the radius were meant to overlap by `min_overlap` (CornerNet). The official code,
-    and so every checkpoint, divides the roots by 2 instead of 2a; kept here, because the networks have learnt it.
+    In CornerNet, boxes whose corners lie within the radius overlap by at least `min_overlap`. The official code divides
+    the roots by 2 instead of 2a; so does this function, because every checkpoint was trained with it.
+
+    Args:
+        height: Of the boxes, px.
+        width: Of the boxes, px.
+        min_overlap: Intersection over union.
+
+    Returns:
+        Radii, px, not truncated.
     """
     h, w = np.asarray(height, np.float64), np.asarray(width, np.float64)
     total, area = h + w, h * w
@@ -28,7 +37,14 @@ def _root(a: float, b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[n
 
 @lru_cache(maxsize=256)
 def kernel(radius: int) -> NDArray[np.float32]:
-    """(2r+1, 2r+1) float32 Gaussian with peak 1 and sigma (2r+1)/6; read-only, shared between calls."""
+    """Gaussian with peak 1 and sigma (2r + 1) / 6.
+
+    Args:
+        radius: r, px.
+
+    Returns:
+        (2r + 1, 2r + 1) float32; read-only, shared between calls.
+    """
     sigma = (2 * radius + 1) / 6
     squares = np.arange(-radius, radius + 1, dtype=np.float64) ** 2
     values = np.exp(-(squares[:, None] + squares[None, :]) / (2 * sigma * sigma))
@@ -39,7 +55,15 @@ def kernel(radius: int) -> NDArray[np.float32]:
 
 
 def draw(heatmap: NDArray[np.float32], x: int, y: int, radius: int, strength: float = 1.0) -> None:
-    """Draw a Gaussian of height `strength` into `heatmap` (h, w), in place; the higher value wins."""
+    """Draw a Gaussian into a heatmap, in place; each pixel gets the higher value.
+
+    Args:
+        heatmap: (h, w).
+        x: Of the center, px.
+        y: Of the center, px.
+        radius: Px.
+        strength: Height of the peak.
+    """
     height, width = heatmap.shape
     left, right = min(x, radius), min(width - x, radius + 1)
     top, bottom = min(y, radius), min(height - y, radius + 1)
@@ -51,7 +75,15 @@ def draw(heatmap: NDArray[np.float32], x: int, y: int, radius: int, strength: fl
 
 
 def render(priors: NDArray[np.integer], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(h, w) float32 heatmap: a Gaussian for every row (x, y, radius) of `priors` (M, 3), px; the higher value wins."""
+    """Render a prior heatmap; each pixel gets the highest value.
+
+    Args:
+        priors: (M, 3): x, y, radius of each Gaussian, px.
+        size: (h, w) of the heatmap.
+
+    Returns:
+        (h, w) float32.
+    """
     heatmap = np.zeros(size, np.float32)
     for x, y, radius in np.asarray(priors).tolist():
         draw(heatmap, x, y, radius)

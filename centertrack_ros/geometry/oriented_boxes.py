@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """3D boxes as messages hold them: centre, orientation and full extents in any frame, with their uncertainty."""
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry import boxes3d, rotations
+from centertrack_ros.geometry import boxes3d
+from centertrack_ros.geometry.transform import (
+    box_quaternions,
+    multiply_quaternions,
+    quaternion_to_matrix,
+    rotate_covariances,
+)
 
 MIN_EXTENT = 0.01  # m; a box of size 0 is invisible, and divides by 0 in its consumers
 # A road object stands upright. A heading that nothing tells is any angle: the variance of a uniform turn.
@@ -52,13 +59,12 @@ class OrientedBoxes:
 
         Covariances turn block by block, R C Rᵀ; velocities turn but are not moved: the frames are taken at one instant.
         """
-        matrix = rotations.quaternion_to_matrix(quaternion)
-        both = np.kron(np.eye(2), matrix)
+        matrix = quaternion_to_matrix(quaternion)
         return replace(
             self,
             centers=self.centers @ matrix.T + np.asarray(translation, np.float64),
-            quaternions=rotations.multiply(np.asarray(quaternion, np.float64), self.quaternions),
-            covariances=both @ self.covariances @ both.T,
+            quaternions=multiply_quaternions(quaternion, self.quaternions),
+            covariances=rotate_covariances(matrix, self.covariances),
             velocities=self.velocities @ matrix.T,
         )
 
@@ -87,7 +93,7 @@ def oriented_boxes(
     sizes = np.asarray(dimensions, np.float64)[:, ::-1]
     return OrientedBoxes(
         centers=boxes3d.centers(dimensions, locations),
-        quaternions=rotations.box_quaternions(angles),
+        quaternions=box_quaternions(angles),
         sizes=np.maximum(sizes, MIN_EXTENT),
         covariances=covariances,
         velocities=np.full((count, 3), np.nan) if velocities is None else np.asarray(velocities, np.float64),

@@ -117,7 +117,7 @@ def _form(device: torch.device, in_float32: bool) -> Callable[..., Tensor]:
     """The fastest form on the device; torchvision's kernel only for float32."""
     if device.type == "cpu":
         return by_bags
-    # That kernel always runs on the default stream (pytorch/vision issue 9513): a CUDA graph that records another stream
+    # That kernel always runs on the default stream (pytorch/vision issue 9513): a CUDA graph of another stream
     # misses it.
     usable = in_float32 and device.type == "cuda" and _torchvision_kernel() is not None
     if usable and torch.cuda.current_stream(device) == torch.cuda.default_stream(device):

@@ -233,15 +233,15 @@ class _Run:
             writer.add_topic(name, topic.type, topic.qos, source=self._reader)
         output, pipeline = self._parameters.output, self._session.pipeline
         for camera in self._cameras.values():
-            for topic, kind in camera.messages.topics(output).items():
-                writer.add_topic(f"{camera.output}/{topic}", kind)
+            for output_topic, kind in camera.messages.topics(output).items():
+                writer.add_topic(f"{camera.output}/{output_topic}", kind)
             labels = label_info(Header(), pipeline.engine.profile.classes, pipeline.thresholds.track)
             writer.add_topic(f"{camera.output}/{LABEL_INFO}", LABEL_INFO_TYPE)
             data = serialized(labels, LABEL_INFO_TYPE)
             writer.write(f"{camera.output}/{LABEL_INFO}", data, self._reader.start_ns, LABEL_INFO_TYPE)
         if self._session.config.merges:
-            for topic, kind in self._merged.topics(output, merged=True).items():
-                writer.add_topic(f"{NODE}/output/{topic}", kind)
+            for output_topic, kind in self._merged.topics(output, merged=True).items():
+                writer.add_topic(f"{NODE}/output/{output_topic}", kind)
 
     def calibrate(self, record: Record) -> None:
         """Takes a camera_info."""

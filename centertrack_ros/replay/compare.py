@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where two bags of results differ: a replay and what the live node published, image by image."""
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ def compare_bags(first: Path | str, second: Path | str) -> Difference:
     """Compares the messages of equal stamps, field by field, of the topics that both bags have.
 
     Where a stamp comes several times (a bag played in a loop), the first is compared with the first, and so on.
+
+    Args:
+        first: A bag with results below /centertrack/output.
+        second: Another one.
+
+    Raises:
+        DataError: A bag cannot be read.
     """
     one, two = _messages(first), _messages(second)
     images = [{key for key in side if key[0].endswith("/detections_3d")} for side in (one, two)]
@@ -51,7 +59,7 @@ def compare_bags(first: Path | str, second: Path | str) -> Difference:
 def _messages(path: Path | str) -> dict[tuple[str, int, int], Any]:
     """(topic, stamp ns, how many of this stamp came before) -> message.
 
-    Arrays of markers that show none are left out: when the live node clears the screen says nothing of its tracks.
+    Marker arrays that only clear the screen are left out: they say nothing about the tracks.
     """
     found: dict[tuple[str, int, int], Any] = {}
     seen: Counter[tuple[str, int]] = Counter()
@@ -65,7 +73,8 @@ def _messages(path: Path | str) -> dict[tuple[str, int, int], Any]:
             )
             if header is not None:
                 place = (record.topic, stamp_ns(header.stamp))
-                found[(*place, seen[place])] = message
+                key = (*place, seen[place])
+                found[key] = message
                 seen[place] += 1
     return found
 

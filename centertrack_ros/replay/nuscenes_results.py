@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A replayed bag as recordings that can be written in nuScenes' form: poses from tf, samples by name, velocities."""
 
 from __future__ import annotations
@@ -22,10 +23,19 @@ _TRACKS = "centertrack_ros/msg/TrackArray"
 
 
 def world_tracks(source: Path, replayed: Path) -> tuple[list[VideoSequence], list[str]]:
-    """The tracks of each camera of a replay with the camera's pose in the world, and notes.
+    """Reads the tracks of each camera of a replay, with the camera's pose in the world.
 
-    A frame is called by the sample's name that `bag from-nuscenes` left in the source, else by its stamp in ns.
-    Raises DataError when the source's tf tells no camera's place in the world.
+    A frame has the sample token that `bag from-nuscenes` left in the source, else its stamp in ns as a token.
+
+    Args:
+        source: The bag that was replayed: its tf tells where the cameras were.
+        replayed: The replay's bag, with boxes in the cameras' optical frames.
+
+    Returns:
+        One sequence for each camera, and notes on what was left out.
+
+    Raises:
+        DataError: The source's tf gives the pose of no camera.
     """
     transforms = read_transforms(source, _TOLERANCE_NS)
     tokens, frame_ids = _tokens(source), _frame_ids(replayed)
@@ -47,7 +57,7 @@ def world_tracks(source: Path, replayed: Path) -> tuple[list[VideoSequence], lis
     if lost:
         notes.append(f"{lost} images without a pose in tf, left out of the results")
     if not tokens:
-        notes.append("the bag tells no sample tokens: results are called by their stamps in ns")
+        notes.append("the bag has no sample tokens: results are named by their stamps in ns")
     return recordings, notes
 
 

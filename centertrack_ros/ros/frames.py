@@ -83,7 +83,9 @@ class FrameTransforms:
         listener = self._listener
         if listener is None:
             raise LookupFailure("the node does not listen to TF")
-        return camera_poses(lambda *names: listener.wait_for(*names, deadline), header, frames)
+        return camera_poses(
+            lambda target, source, stamp_ns: listener.wait_for(target, source, stamp_ns, deadline), header, frames
+        )
 
 
 class TransformListener(Protocol):

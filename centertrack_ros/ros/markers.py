@@ -1,4 +1,5 @@
-"""What RViz shows without a plugin: boxes, names, velocity arrows and trails, deleted when their track ends."""
+# SPDX-License-Identifier: Apache-2.0
+"""Markers for RViz without a plugin: boxes, names, velocity arrows and trails, deleted when their track ends."""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ _TRAIL_STEP = 0.25  # m
 
 
 def color_of(track_id: int, alpha: float) -> ColorRGBA:
-    """A colour of its own for every id: neighbouring ids lie far apart on the colour circle."""
+    """A colour of its own for every id: neighbouring ids are far apart on the colour circle."""
     r, g, b = colorsys.hsv_to_rgb(track_id * _GOLDEN_RATIO % 1.0, 0.85, 1.0)
     return ColorRGBA(r=r, g=g, b=b, a=alpha)
 
 
 class MarkerWriter:
-    """Remembers which markers are on the screen, for one camera; they are written over from frame to frame.
+    """Remembers which markers are on the screen, for one camera; they are reused from frame to frame.
 
-    What a method returns holds until the next call. Publishing serialises at once.
+    A message holds until the next call. Publishing serialises at once.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -51,9 +52,15 @@ class MarkerWriter:
         lifetime: float,
         trail_length: int,
     ) -> MarkerArray:
-        """Markers of the tracks matched in this frame (`boxes[k]` is of track `index[k]`), deletions of the ended ones.
+        """Writes markers of the tracks that were matched in this frame, and deletions of those that have ended.
 
-        lifetime  s that a marker outlives its frame; trail_length: points in a trail, 0 for none
+        Args:
+            header: Of the boxes.
+            tracks: All tracks of the frame.
+            index: (M,) which of them have a box.
+            boxes: M boxes in the header's frame.
+            lifetime: s that a marker outlives its frame.
+            trail_length: Points in a trail; 0: none.
         """
         duration = Duration(sec=int(lifetime), nanosec=int(lifetime % 1.0 * 1e9))
         states, ids, found = tracks.states, tracks.ids, tracks.detections

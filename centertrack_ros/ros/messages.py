@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracks into messages: vision_msgs detections in 2D and 3D, and this package's TrackArray and FrameTiming.
 
 Conventions (docs/ros.md): every header is the image's; class ids are names; ids are decimal strings, the same in every
@@ -44,12 +45,12 @@ def class_name(class_names: Sequence[str], class_id: int) -> str:
 class MessageWriter:
     """Writes the messages of one camera.
 
-    Building a message takes longer than sending it, so the parts are kept and written over: what a method returns holds
-    until its next call. Publishing serialises at once.
+    Building a message takes longer than sending it, so the parts are reused: a message holds until the next call of the
+    same method. Publishing serialises at once.
     """
 
     def __init__(self, class_names: Sequence[str], track_types: Any = None) -> None:
-        """track_types: the generated module centertrack_ros.msg, if it is built."""
+        """`track_types` is the generated module centertrack_ros.msg; None if it is not built."""
         self._names = class_names
         self._types = track_types
         self._detections_2d: list[Detection2D] = []
@@ -58,12 +59,16 @@ class MessageWriter:
 
     def detections_2d(self, header: Header, tracks: Tracks) -> Detection2DArray:
         """The tracks that were matched in this frame, in their order."""
-        seen = np.flatnonzero(tracks.states != STATE_LOST)
-        found = tracks.detections
-        _grow(self._detections_2d, len(seen), _new_detection_2d)
-        message = Detection2DArray(header=header, detections=self._detections_2d[: len(seen)])
-        ids, class_ids, scores = tracks.ids[seen].tolist(), found.class_ids[seen].tolist(), found.scores[seen].tolist()
-        for i, (detection, box) in enumerate(zip(message.detections, found.boxes[seen].tolist(), strict=True)):
+        matched = np.flatnonzero(tracks.states != STATE_LOST)
+        detections = tracks.detections
+        _grow(self._detections_2d, len(matched), _new_detection_2d)
+        message = Detection2DArray(header=header, detections=self._detections_2d[: len(matched)])
+        ids, class_ids, scores = (
+            tracks.ids[matched].tolist(),
+            detections.class_ids[matched].tolist(),
+            detections.scores[matched].tolist(),
+        )
+        for i, (detection, box) in enumerate(zip(message.detections, detections.boxes[matched].tolist(), strict=True)):
             detection.header = header
             detection.id = str(ids[i])
             _set_box_2d(detection.bbox, box)
@@ -75,10 +80,10 @@ class MessageWriter:
     ) -> Detection3DArray:
         """The tracks that were matched in this frame and have a box; `boxes[k]` belongs to track `index[k]`."""
         rows = np.flatnonzero(tracks.states[index] != STATE_LOST)
-        chosen, found = index[rows], tracks.detections
+        chosen, detections = index[rows], tracks.detections
         _grow(self._detections_3d, len(rows), _new_detection_3d)
         message = Detection3DArray(header=header, detections=self._detections_3d[: len(rows)])
-        ids, class_ids, scores = (v[chosen].tolist() for v in (tracks.ids, found.class_ids, found.scores))
+        ids, class_ids, scores = (v[chosen].tolist() for v in (tracks.ids, detections.class_ids, detections.scores))
         for i, (detection, row) in enumerate(zip(message.detections, rows.tolist(), strict=True)):
             detection.header = header
             detection.id = str(ids[i])
@@ -103,9 +108,16 @@ class MessageWriter:
         stamp: float,
         reset: str = "",
     ) -> Any:
-        """Everything about every track, the lost ones too.
+        """Writes everything about every track, the lost ones too.
 
-        image_size  (height, width) px; stamp: s, on the clock that `tracks.births` counts on
+        Args:
+            header: Of the boxes: the image's stamp, and their frame.
+            tracks: N tracks.
+            index: (M,) which of them have a box.
+            boxes: M boxes in the header's frame.
+            image_size: (height, width) px.
+            stamp: s, on the clock that `tracks.births` counts on.
+            reset: Why the tracks before this image have ended; '' if they have not.
         """
         _grow(self._tracks, len(tracks), self._types.Track)
         message = self._types.TrackArray(header=header, reset=bool(reset), reset_reason=reset)
@@ -121,24 +133,24 @@ class MessageWriter:
         return message
 
     def _set_track(self, track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int) -> None:
-        found = tracks.detections
+        detections = tracks.detections
         track.id, track.age, track.hits = int(tracks.ids[i]), int(tracks.ages[i]), int(tracks.hits[i])
-        track.class_name = class_name(self._names, int(found.class_ids[i]))
-        track.score = float(found.scores[i])
-        _set_box_2d(track.bbox_2d, found.boxes[i].tolist())
-        _set_point_2d(track.center, found.centers[i].tolist())
-        _set_point_2d(track.displacement, found.displacements[i].tolist())
+        track.class_name = class_name(self._names, int(detections.class_ids[i]))
+        track.score = float(detections.scores[i])
+        _set_box_2d(track.bbox_2d, detections.boxes[i].tolist())
+        _set_point_2d(track.center, detections.centers[i].tolist())
+        _set_point_2d(track.displacement, detections.displacements[i].tolist())
         lifted = row >= 0
-        amodal = found.amodal_centers[i].tolist() if lifted and found.amodal_centers is not None else _UNKNOWN
+        amodal = detections.amodal_centers[i].tolist() if lifted and detections.amodal_centers is not None else _UNKNOWN
         _set_point_2d(track.amodal_center, amodal)
         _set_xyz(track.velocity, boxes.velocities[row].tolist() if lifted else _UNKNOWN)
         if lifted:
-            track.lift = track.LIFT_HEADS if headings_measured(found) else track.LIFT_SIZE_PRIOR
+            track.lift = track.LIFT_HEADS if headings_measured(detections) else track.LIFT_SIZE_PRIOR
             _set_box_3d(track.bbox_3d, boxes, row)
             track.covariance = boxes.covariances[row].reshape(36)
         elif track.lift != track.LIFT_NONE:
             track.lift, track.bbox_3d, track.covariance = track.LIFT_NONE, BoundingBox3D(), np.zeros(36)
-        best = ("", 0.0) if found.attributes is None else attribute(track.class_name, found.attributes[i])
+        best = ("", 0.0) if detections.attributes is None else attribute(track.class_name, detections.attributes[i])
         track.attribute, track.attribute_score = best
 
 

@@ -99,7 +99,7 @@ class CenterTrackNode(LifecycleNode):
         engine, profile = self._session.pipeline.engine, self._session.pipeline.engine.profile
         self.get_logger().info(
             f"model {profile.name} ({len(profile.classes)} classes, {profile.input_width}x{profile.input_height}) "
-            f"on {engine.name}, {_device(engine)}"
+            f"on {engine.name}, {engine.device}"
         )
         output = self.parameters.output
         if output.fixed_frame and not output.target_frame:
@@ -343,8 +343,8 @@ class CenterTrackNode(LifecycleNode):
         values = {
             "model": engine.profile.name,
             "engine": engine.name,
-            "device": _device(engine),
-            **memory_of_device(_device(engine)),
+            "device": engine.device,
+            **memory_of_device(engine.device),
             "transforms": self._transforms.source,
             "last error": self._log.last_error or "none",
             "last trouble": self._log.last_text or "none",
@@ -361,10 +361,6 @@ class CenterTrackNode(LifecycleNode):
 def _check(parameters: NodeParameters) -> None:
     """Raises ValueError for parameters that do not go together, whatever the model."""
     _ = parameters.session
-
-
-def _device(engine: Any) -> str:
-    return str(getattr(engine, "device", "cpu"))
 
 
 def _warm_up(pipeline: Pipeline, images: int) -> None:

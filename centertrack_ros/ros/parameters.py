@@ -8,7 +8,7 @@ Defaults of tracking are those of `TrackerConfig`; the presets in config/ are fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -180,12 +180,14 @@ def _score(name: str, text: str) -> Spec:
     return Spec(name, -1.0, text, -1.0, 1.0, field=name.split(".")[1])
 
 
-def _tracking(name: str, text: str, *limits: Any, choices: tuple[str, ...] = ()) -> Spec:
+def _tracking(
+    name: str, text: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+) -> Spec:
     """A parameter with the name and the default of the field of TrackerConfig that it sets."""
     field = name.split(".")[1]
     default = getattr(_TRACKER_DEFAULTS, field)
-    return Spec(name, list(default) or [""] if isinstance(default, tuple) else default, text, *limits, choices=choices,
-                field=field)  # fmt: skip
+    value = (list(default) or [""]) if isinstance(default, tuple) else default
+    return Spec(name, value, text, low, high, choices=choices, field=field)
 
 
 _MODEL = (
@@ -358,13 +360,14 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         OSError: The weights cannot be read.
         RuntimeError: The device cannot be used.
     """
-    size = model.input_size
-    engine = load_engine(
-        model.weights, engine=model.engine, device=model.device, threads=model.threads or None, background=background
+    return load_engine(
+        model.weights,
+        engine=model.engine,
+        device=model.device,
+        threads=model.threads or None,
+        background=background,
+        input_size=model.input_size,
     )
-    if size:
-        engine.profile = replace(engine.profile, input_width=size[0], input_height=size[1], resize="fixed")
-    return engine
 
 
 class DeclaredParameters:
@@ -385,7 +388,7 @@ class DeclaredParameters:
         self._configured, self._apply = configured, apply
         self._values: dict[str, Any] = {}
         for spec in SPECS:
-            value = node.declare_parameter(spec.name, spec.default, spec.descriptor()).value
+            value: Any = node.declare_parameter(spec.name, spec.default, spec.descriptor()).value
             if problem := spec.problem(value):
                 raise ValueError(problem)
             self._values[spec.name] = value

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What only a GPU can show: the same answers in CUDA graphs and in float16, memory that does not suffice, training."""
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ def test_a_training_run_goes_on_after_a_stop(tmp_path, architecture, precision) 
     assert len(losses) == 3 and all(map(math.isfinite, losses)), losses
     network, profile = checkpoints.load(weights)
     assert all(value.isfinite().all() for value in network.state_dict().values())
-    (found,) = verification.answers(CudaEngine(network, profile, DEVICE, half=False), (HEIGHT, WIDTH))
+    (found,) = verification.run_reference(CudaEngine(network, profile, DEVICE, half=False), (HEIGHT, WIDTH))
     assert np.isfinite(found.scores).all()
 
 

@@ -1,4 +1,5 @@
-"""Which engine runs a model, and what becomes of a kept export that may not be used."""
+# SPDX-License-Identifier: Apache-2.0
+"""Which engine runs a model, and what happens when a cached export is not valid."""
 
 import errno
 import json
@@ -8,12 +9,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from centertrack_ros.engine import export_cache, export_process, load_engine, selection, verification
+from centertrack_ros.engine import export_cache, export_process, load_engine, registry, selection, verification
 from centertrack_ros.network import checkpoints
 from support.network_reference import frames, seeded_network
 
@@ -23,24 +25,24 @@ HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2}
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Path:
-    """Weights with a kept export; a network without deformable convolutions is exported fastest."""
+def exported(tmp_path_factory) -> Path:
+    """Weights with a cached export; a network without deformable convolutions is exported fastest."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    path = tmp_path_factory.mktemp("kept") / "small.safetensors"
+    path = tmp_path_factory.mktemp("exported") / "small.safetensors"
     network, profile = seeded_network(HEADS, architecture="dla_34_conv", input_height=64, input_width=96)
     checkpoints.save(path, network, profile)
-    export_process.build(path, threads=1)
+    export_process.export_weights(path, threads=1)
     return path
 
 
 @pytest.fixture
-def weights(kept, tmp_path, monkeypatch) -> Path:
-    """A copy of them, in which no second export can be made: what is kept must do, or torch."""
+def weights(exported, tmp_path, monkeypatch) -> Path:
+    """A copy of them for which no second export can be made: the engine is the cached one or torch."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(selection, "_EXPORTERS", ("a_package_that_does_not_exist",))
-    shutil.copytree(kept.parent, tmp_path / "w")
-    return tmp_path / "w" / kept.name
+    shutil.copytree(exported.parent, tmp_path / "w")
+    return tmp_path / "w" / exported.name
 
 
 def manifest_of(weights: Path) -> Path:
@@ -64,7 +66,7 @@ def make_fastest(weights: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torch"])
-def test_auto_is_what_was_fastest(weights, caplog, name) -> None:
+def test_auto_is_the_fastest_engine(weights, caplog, name) -> None:
     if name != "torch":
         pytest.importorskip(name)
     make_fastest(weights, name)
@@ -73,12 +75,12 @@ def test_auto_is_what_was_fastest(weights, caplog, name) -> None:
     assert engine.name == name
     assert f"engine auto: {name}, the fastest here" in caplog.text
     assert verification.compare(
-        verification.answers(load_engine(weights, engine="torch"), SIZE), verification.answers(engine, SIZE)
+        verification.run_reference(load_engine(weights, engine="torch"), SIZE), verification.run_reference(engine, SIZE)
     ).exact
 
 
 @pytest.mark.parametrize("streams", [1, 2])
-def test_images_in_streams_are_those_one_after_the_other(weights, streams) -> None:
+def test_images_in_streams_equal_images_in_sequence(weights, streams) -> None:
     pytest.importorskip("openvino")
     make_fastest(weights, "openvino")
     assert json.loads(manifest_of(weights).read_text())["engines"]["openvino"]["streams"] in (1, 2)  # it was measured
@@ -88,7 +90,7 @@ def test_images_in_streams_are_those_one_after_the_other(weights, streams) -> No
     reference = load_engine(weights, engine="torch")
     for count in (1, 2, 5, 1):
         assert verification.compare(
-            verification.answers(reference, SIZE, count), verification.answers(engine, SIZE, count)
+            verification.run_reference(reference, SIZE, count), verification.run_reference(engine, SIZE, count)
         ).exact
 
 
@@ -111,14 +113,14 @@ def test_openvino_reports_nothing_and_forks_nothing() -> None:
     assert run.stdout.split() == ["0", "None"], run.stderr
 
 
-def test_a_kept_export_runs_without_torch(weights) -> None:
-    """Its import is the longest part of a start."""
+def test_a_cached_export_runs_without_torch(weights) -> None:
+    """The import of torch is the longest part of a start."""
     make_fastest(weights, "onnxruntime")
     code = (
         "import sys; from centertrack_ros.engine import load_engine\n"
         f"engine = load_engine({str(weights)!r}, threads=1)\n"
-        "from centertrack_ros.engine import check\n"
-        "print(engine.name, len(verification.answers(engine, (64, 96))), 'torch' in sys.modules)"
+        "from centertrack_ros.engine import verification\n"
+        "print(engine.name, len(verification.run_reference(engine, (64, 96))), 'torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["onnxruntime", "1", "False"], run.stderr
@@ -132,13 +134,13 @@ STALE = {
 }
 
 
-@pytest.mark.parametrize("complaint", STALE)
-def test_a_stale_or_foreign_export_costs_one_line_and_torch_goes_on(weights, caplog, complaint) -> None:
-    change(weights, STALE[complaint])
+@pytest.mark.parametrize("warning", STALE)
+def test_a_stale_or_foreign_export_costs_one_line_and_torch_runs(weights, caplog, warning) -> None:
+    change(weights, STALE[warning])
     with caplog.at_level(logging.WARNING, "centertrack_ros"):
         engine = load_engine(weights, threads=1)
-    assert engine.name == "torch" and len(verification.answers(engine, SIZE)) == 1
-    assert sum(complaint in message for message in caplog.messages) == 1
+    assert engine.name == "torch" and len(verification.run_reference(engine, SIZE)) == 1
+    assert sum(warning in message for message in caplog.messages) == 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_a_damaged_export_costs_one_line(weights, caplog, damage) -> None:
 
 
 def test_an_export_under_the_key_of_others_is_named(weights, caplog) -> None:
-    """What another version left behind lies under another key."""
+    """An export of another version is in the folder of another key."""
     change(weights, lambda content: content["facts"]["versions"].update(torch="1.0"))
     folder = manifest_of(weights).parent
     folder.rename(folder.with_name("0" * 20))
@@ -163,43 +165,50 @@ def test_an_export_under_the_key_of_others_is_named(weights, caplog) -> None:
 
 def test_an_engine_that_failed_its_check_is_not_used(weights, caplog) -> None:
     change(
-        weights, lambda content: content["engines"]["onnxruntime"].update(problem="its answer is not the reference's")
+        weights,
+        lambda content: content["engines"]["onnxruntime"].update(problem="its output differs from the reference"),
     )
     with caplog.at_level(logging.WARNING, "centertrack_ros"):
         assert load_engine(weights, engine="onnxruntime", threads=1).name == "torch"
     (line,) = caplog.messages
-    assert "its answer is not the reference's; torch is used instead" in line
+    assert "its output differs from the reference; torch is used instead" in line
 
 
 def test_an_engine_that_is_not_installed_is_replaced(weights, caplog, monkeypatch) -> None:
-    monkeypatch.setitem(selection._MODULES, "openvino", "a_package_that_does_not_exist")
+    absent = replace(registry.ENGINES["openvino"], package="a_package_that_does_not_exist")
+    monkeypatch.setitem(registry.ENGINES, "openvino", absent)
     with caplog.at_level(logging.WARNING, "centertrack_ros"):
         assert load_engine(weights, engine="openvino", threads=1).name == "torch"
     (line,) = caplog.messages
     assert "engine openvino needs a_package_that_does_not_exist, which is not installed; torch is used instead" in line
 
 
-def test_read_only_weights_are_kept_at_home(kept, tmp_path, monkeypatch) -> None:
+def test_exports_of_read_only_weights_are_cached_at_home(exported, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    locked = tmp_path / "weights" / kept.name
+    locked = tmp_path / "weights" / exported.name
     locked.parent.mkdir()
-    shutil.copy(kept, locked)
-    (tmp_path / "weights" / "small.engines").write_text("a file where the folder would be: nothing can be kept here")
-    wanted = export_cache.facts(locked)
-    with export_cache.writing(locked, wanted) as folder:
+    shutil.copy(exported, locked)
+    (tmp_path / "weights" / "small.engines").write_text("a file in place of the folder: nothing can be written here")
+    key = export_cache.cache_key(locked)
+    with export_cache.writing(locked, key) as folder:
         (folder / "model.onnx").write_bytes(b"graph")
-        export_cache.seal(folder, wanted, {"engines": {}})
-    entry, complaints = export_cache.find(locked)
-    assert entry is not None and entry.folder.parent == tmp_path / "home" / "centertrack_ros" and not complaints
+        export_cache.write_manifest(folder, key, {"engines": {}})
+    cached, warnings = export_cache.find(locked)
+    assert cached is not None and cached.folder.parent == tmp_path / "home" / "centertrack_ros" and not warnings
 
 
-def test_a_full_disk_leaves_nothing_behind(kept, tmp_path, monkeypatch) -> None:
+def test_a_full_disk_leaves_nothing_behind(exported, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    path = tmp_path / kept.name
-    shutil.copy(kept, path)
-    with pytest.raises(OSError, match="No space left"), export_cache.writing(path, export_cache.facts(path)) as folder:
-        (folder / "model.onnx").write_bytes(b"half a gra")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    path = tmp_path / exported.name
+    shutil.copy(exported, path)
+
+    def write_until_full() -> None:
+        with export_cache.writing(path, export_cache.cache_key(path)) as folder:
+            (folder / "model.onnx").write_bytes(b"half a gra")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_until_full()
     assert export_cache.find(path) == (None, []) and not list((tmp_path / "small.engines").iterdir())
 
 
@@ -217,7 +226,7 @@ def test_an_export_that_fails_costs_one_line(weights, caplog, monkeypatch) -> No
 
 
 def without_export(weights: Path, monkeypatch) -> None:
-    """As on the first start: nothing is kept, and what makes it is installed."""
+    """As on the first start: nothing is cached, and the exporter is installed."""
     shutil.rmtree(manifest_of(weights).parents[1])
     monkeypatch.setattr(selection, "_EXPORTERS", ("onnx", "onnxscript"))
 
@@ -227,31 +236,31 @@ def lines_of(caplog) -> list[str]:
 
 
 @pytest.mark.slow
-def test_torch_answers_until_the_first_export_is_done(tmp_path, monkeypatch, caplog) -> None:
+def test_torch_runs_until_the_first_export_is_done(tmp_path, monkeypatch, caplog) -> None:
     """The embedded model, as a node starts it for the first time."""
     for package in ("onnxscript", "openvino", "onnxruntime"):
         pytest.importorskip(package)
-    from centertrack_ros.engine.loading import weights_path
+    from centertrack_ros.network.registry import weights_path
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     shutil.copy(weights_path(None), tmp_path / "w.safetensors")
     with caplog.at_level(logging.INFO, "centertrack_ros"):
         engine = load_engine(tmp_path / "w.safetensors", threads=1, background=True)
-        first = verification.answers(engine, (192, 256))
+        first = verification.run_reference(engine, (192, 256))
         assert engine.name == "torch" and engine.profile.name == "mobilenetv3-coco-track"
-        early = engine.prepare(verification.scene((192, 256), 0), np.eye(2, 3), (192, 256))
+        early = engine.prepare(verification.make_test_image((192, 256), 0), np.eye(2, 3), (192, 256))
         assert engine.wait(600)
         assert engine.name in ("openvino", "onnxruntime")
-        assert lines_of(caplog)[-1] == f"from now on {engine.name} answers instead of torch"
-    assert verification.compare(first, verification.answers(engine, (192, 256))).exact
+        assert lines_of(caplog)[-1] == f"{engine.name} runs from now on instead of torch"
+    assert verification.compare(first, verification.run_reference(engine, (192, 256))).exact
     # An image that torch prepared is the previous one of the first frame after the change.
-    late = engine.prepare(verification.scene((192, 256), 1), np.eye(2, 3), (192, 256))
+    late = engine.prepare(verification.make_test_image((192, 256), 1), np.eye(2, 3), (192, 256))
     assert len(engine.infer([late], [early], [np.zeros((0, 3), np.int64)])) == 1
     again = load_engine(tmp_path / "w.safetensors", threads=1, background=True)
     assert again.name == engine.name and not hasattr(again, "wait")
 
 
-# What can happen to the builder, as code that is run instead of it: what it says is torch's reason to go on.
+# What can happen to the export process, as code that runs instead of it -> the reason in the log.
 FAILURES = {
     "[Errno 28] No space left on device": "import sys; sys.exit('[Errno 28] No space left on device')",
     "it was ended by signal 9": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
@@ -260,23 +269,23 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("reason", FAILURES)
-@pytest.mark.parametrize("wanted", ["auto", "onnxruntime"])
-def test_a_background_export_that_fails_costs_one_line_and_torch_goes_on(
-    weights, caplog, monkeypatch, reason, wanted
+@pytest.mark.parametrize("requested", ["auto", "onnxruntime"])
+def test_a_background_export_that_fails_costs_one_line_and_torch_continues(
+    weights, caplog, monkeypatch, reason, requested
 ) -> None:
     without_export(weights, monkeypatch)
     run = subprocess.run
     failing = [sys.executable, "-c", FAILURES[reason]]
     monkeypatch.setattr(selection.subprocess, "run", lambda command, **options: run(failing, **options))
     with caplog.at_level(logging.INFO, "centertrack_ros"):
-        engine = load_engine(weights, engine=wanted, threads=1, background=True)
-        before = verification.answers(engine, SIZE)
+        engine = load_engine(weights, engine=requested, threads=1, background=True)
+        before = verification.run_reference(engine, SIZE)
         assert engine.wait(60) and engine.name == "torch"
-    begun, ended = lines_of(caplog)
-    assert begun.startswith("exporting small.safetensors") and ended.endswith(
-        f"the export of small.safetensors failed: {reason}" + ("; torch is used instead" if wanted != "auto" else "")
+    started, ended = lines_of(caplog)
+    assert started.startswith("exporting small.safetensors") and ended.endswith(
+        f"the export of small.safetensors failed: {reason}" + ("; torch is used instead" if requested != "auto" else "")
     )
-    assert verification.compare(before, verification.answers(engine, SIZE)).exact
+    assert verification.compare(before, verification.run_reference(engine, SIZE)).exact
 
 
 def test_weights_that_cannot_be_loaded_are_refused_before_anything_is_exported(tmp_path) -> None:
@@ -285,7 +294,7 @@ def test_weights_that_cannot_be_loaded_are_refused_before_anything_is_exported(t
         load_engine(tmp_path / "w.safetensors", background=True)
 
 
-def test_a_builder_ends_with_who_wanted_the_export(tmp_path, monkeypatch) -> None:
+def test_an_export_process_ends_with_the_process_that_requested_it(tmp_path, monkeypatch) -> None:
     """And leaves nothing behind."""
     pytest.importorskip("onnxscript")
     network, profile = seeded_network(HEADS, architecture="dla_34", input_height=64, input_width=96)
@@ -297,51 +306,51 @@ def test_a_builder_ends_with_who_wanted_the_export(tmp_path, monkeypatch) -> Non
         str(tmp_path / "w.safetensors"),
         "--attached",
     ]
-    builder = subprocess.Popen(
+    process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
-    assert builder.stdin is not None and builder.stderr is not None
+    assert process.stdin is not None and process.stderr is not None
     folder = tmp_path / "w.engines"
     while not folder.is_dir() or not list(folder.iterdir()):  # it works
-        assert builder.poll() is None, builder.stderr.read()
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    builder.stdin.close()
-    assert builder.wait(60) != 0 and "gone" in builder.stderr.read()
+    process.stdin.close()
+    assert process.wait(60) != 0 and "gone" in process.stderr.read()
     assert not list(folder.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a shell")
-def test_a_disk_that_fills_up_under_the_export_is_one_line(kept, tmp_path) -> None:
+def test_a_disk_that_fills_up_under_the_export_is_one_line(exported, tmp_path) -> None:
     """A real export that may write no file of more than 64 kB."""
-    path = tmp_path / kept.name
-    shutil.copy(kept, path)
+    path = tmp_path / exported.name
+    shutil.copy(exported, path)
     command = f"ulimit -f 64; exec {sys.executable} -m centertrack_ros.engine.export_process {path}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 1 and "File too large" in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "small.engines").iterdir())
 
 
-def test_halves_of_builders_that_were_killed_are_removed(kept, tmp_path) -> None:
-    path = tmp_path / kept.name
-    shutil.copy(kept, path)
+def test_unfinished_exports_of_killed_processes_are_removed(exported, tmp_path) -> None:
+    path = tmp_path / exported.name
+    shutil.copy(exported, path)
     old, young = tmp_path / "small.engines" / ".old", tmp_path / "small.engines" / ".young"
     for folder in (old, young):
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(b"half a gra")
     os.utime(old, (0, 0))
-    with export_cache.writing(path, export_cache.facts(path)) as folder:
-        export_cache.seal(folder, export_cache.facts(path), {"engines": {}})
+    with export_cache.writing(path, export_cache.cache_key(path)) as folder:
+        export_cache.write_manifest(folder, export_cache.cache_key(path), {"engines": {}})
     assert not old.exists() and young.exists()
 
 
-def test_unusable_weights_are_said_to_be_so(tmp_path) -> None:
+def test_unusable_weights_are_an_error(tmp_path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="is empty"):
         load_engine(tmp_path / "w.safetensors")
 
 
-def test_wrong_inputs_are_refused_and_the_next_ones_work(weights) -> None:
+def test_wrong_inputs_are_an_error_and_the_next_ones_work(weights) -> None:
     make_fastest(weights, "onnxruntime")
     engine = load_engine(weights, threads=1)
     identity = np.array([[1.0, 0, 0], [0, 1, 0]])
@@ -370,11 +379,11 @@ def test_without_a_compiler_the_network_runs_uncompiled(weights, caplog, monkeyp
 
     monkeypatch.setattr(engine._network, "_compiled", no_compiler)
     with caplog.at_level(logging.WARNING, "centertrack_ros"):
-        got = verification.answers(engine, SIZE) + verification.answers(engine, SIZE)
+        got = verification.run_reference(engine, SIZE) + verification.run_reference(engine, SIZE)
     (line,) = caplog.messages
     assert "the network runs uncompiled" in line
     reference = load_engine(weights, engine="torch")
-    assert verification.compare(verification.answers(reference, SIZE) * 2, got).exact
+    assert verification.compare(verification.run_reference(reference, SIZE) * 2, got).exact
 
 
 def test_too_little_memory_on_the_gpu_makes_the_batches_smaller(weights, caplog, monkeypatch) -> None:
@@ -396,11 +405,41 @@ def test_too_little_memory_on_the_gpu_makes_the_batches_smaller(weights, caplog,
     monkeypatch.setattr("centertrack_ros.engine.cuda_engine._Graphed", Small)
     engine = CudaEngine(*checkpoints.load(weights), "cpu", half=False)
     with caplog.at_level(logging.WARNING, "centertrack_ros"):
-        got = verification.answers(engine, SIZE, 5) + verification.answers(engine, SIZE, 5)
+        got = verification.run_reference(engine, SIZE, 5) + verification.run_reference(engine, SIZE, 5)
     (line,) = caplog.messages
     assert "does not suffice for 5 images at once: 2 from now on" in line
-    reference = verification.answers(load_engine(weights, engine="torch"), SIZE, 5)
+    reference = verification.run_reference(load_engine(weights, engine="torch"), SIZE, 5)
     assert verification.compare(reference * 2, got).exact
     engine._network.most = 0
     with pytest.raises(RuntimeError, match="does not suffice for one image"):
-        verification.answers(engine, SIZE)
+        verification.run_reference(engine, SIZE)
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
+def test_the_input_size_is_an_option_of_loading_and_the_profile_is_read_only(weights, name) -> None:
+    if name != "torch":
+        pytest.importorskip(name)
+    engine = load_engine(weights, engine=name, threads=1, input_size=(128, 64))
+    assert engine.name == name and engine.device == "cpu"
+    profile = engine.profile
+    assert (profile.input_width, profile.input_height, profile.resize) == (128, 64, "fixed")
+    with pytest.raises(AttributeError):
+        engine.profile = profile
+    with pytest.raises(ValueError, match="multiples of 32"):
+        load_engine(weights, engine="torch", input_size=(100, 64))
+
+
+def test_a_registered_engine_can_be_loaded_by_its_name(weights, monkeypatch) -> None:
+    monkeypatch.setattr(registry, "ENGINES", dict(registry.ENGINES))
+    monkeypatch.setattr("centertrack_ros.engine.loading.ENGINES", registry.ENGINES)
+    opened = []
+
+    @registry.register_engine("mine")
+    def _mine(path: Path, options: registry.EngineOptions):
+        opened.append((path, options.threads))
+        return registry.ENGINES["torch"].open(path, options)
+
+    assert load_engine(weights, engine="mine", device="cpu", threads=1).name == "torch"
+    assert opened == [(weights, 1)]
+    with pytest.raises(ValueError, match="'mine' is registered already"):
+        registry.register_engine("mine")(_mine)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exported networks: the reference's answers from a file, whatever the model, the batch and the size."""
 
 from dataclasses import replace
@@ -74,7 +75,7 @@ def test_one_file_answers_any_batch_and_size_as_the_reference_does(exported, run
     reference = TorchEngine(network, profile, dense=True, fuse=False)
     for size, batch in (((64, 96), 1), ((96, 64), 3)):
         agreement = verification.compare(
-            verification.answers(reference, size, batch), verification.answers(engine, size, batch)
+            verification.run_reference(reference, size, batch), verification.run_reference(engine, size, batch)
         )
         assert agreement.exact, str(agreement)
 
@@ -86,11 +87,13 @@ def test_a_fixed_size_with_the_flip_test_answers_as_the_reference_does(tmp_path)
     export.to_onnx(traced, tmp_path / "model.onnx")
     engine = load_engine(tmp_path / "model.onnx", threads=1)
     reference = TorchEngine(network, profile, flip_test=True, dense=True, fuse=False)
-    agreement = verification.compare(verification.answers(reference, (64, 96)), verification.answers(engine, (64, 96)))
+    agreement = verification.compare(
+        verification.run_reference(reference, (64, 96)), verification.run_reference(engine, (64, 96))
+    )
     assert agreement.exact, str(agreement)
-    with pytest.raises(ValueError, match="onnxruntime: .*invalid dimensions"):
-        verification.answers(engine, (96, 96))
-    assert len(verification.answers(engine, (64, 96))) == 1, "the next good input works"
+    with pytest.raises(ValueError, match=r"onnxruntime: .*invalid dimensions"):
+        verification.run_reference(engine, (96, 96))
+    assert len(verification.run_reference(engine, (64, 96))) == 1, "the next good input works"
 
 
 def test_up_sampling_by_pixel_shuffles_is_the_same() -> None:
@@ -174,7 +177,7 @@ def test_a_file_without_a_profile_is_refused(tmp_path) -> None:
 def test_agreement_sees_what_is_wrong() -> None:
     """The measure itself: another class, another score or another value is no agreement; a tie at the end is one."""
     network, profile = seeded_network({"hm": 3, "reg": 2})
-    (peaks,) = verification.answers(TorchEngine(network, profile), (64, 96))
+    (peaks,) = verification.run_reference(TorchEngine(network, profile), (64, 96))
     assert verification.compare([peaks], [peaks]).exact
     arrays = {
         "scores": peaks.scores,

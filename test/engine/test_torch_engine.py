@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The torch engine: official pre-processing, and the same answer whichever way it is computed."""
 
 import numpy as np

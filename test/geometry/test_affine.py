@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of the maps between image, network input and output grid."""
 
 import numpy as np

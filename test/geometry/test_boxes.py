@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of rotations, 3D boxes and overlaps."""
 
 import numpy as np
@@ -5,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from centertrack_ros.geometry import boxes3d, rotations
+from centertrack_ros.geometry import boxes3d
 from centertrack_ros.geometry.boxes2d import areas, iou
+from centertrack_ros.geometry.transform import (
+    box_quaternions,
+    matrix_to_quaternion,
+    multiply_quaternions,
+    quaternion_to_matrix,
+)
 
 angles = st.floats(-3.1, 3.1)
 lengths = st.floats(0.1, 20)
@@ -30,7 +37,7 @@ def test_the_quaternion_turns_a_box_of_the_road_onto_the_corners(size, location,
     local = np.array(
         [[x, y, z] for x in (-length / 2, length / 2) for y in (-width / 2, width / 2) for z in (0, height)]
     )
-    matrix = rotations.quaternion_to_matrix(rotations.box_quaternions(np.array([angle]))[0])
+    matrix = quaternion_to_matrix(box_quaternions(np.array([angle]))[0])
     turned = local @ matrix.T + location
     corners = boxes3d.corners(size, location, np.array([angle]))[0]
     distances = np.linalg.norm(turned[:, None] - corners[None], axis=2)
@@ -42,8 +49,8 @@ def test_the_quaternion_turns_a_box_of_the_road_onto_the_corners(size, location,
 def test_the_box_quaternion_is_a_turn_about_y_after_a_quarter_turn_about_x(angle):
     about_y = np.array([0, np.sin(angle / 2), 0, np.cos(angle / 2)])
     about_x = np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
-    got = rotations.box_quaternions(np.array([angle]))[0]
-    np.testing.assert_allclose(got, rotations.multiply(about_y, about_x), atol=1e-12)
+    got = box_quaternions(np.array([angle]))[0]
+    np.testing.assert_allclose(got, multiply_quaternions(about_y, about_x), atol=1e-12)
 
 
 @given(angles)
@@ -57,15 +64,15 @@ def test_in_a_body_frame_the_yaw_is_minus_the_rotation_less_a_quarter_turn(angle
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
 def test_a_quaternion_survives_its_matrix(values):
     quaternion = np.array(values) / np.linalg.norm(values)
-    matrix = rotations.quaternion_to_matrix(quaternion)
+    matrix = quaternion_to_matrix(quaternion)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-9)
-    back = rotations.matrix_to_quaternion(matrix)
+    back = matrix_to_quaternion(matrix)
     assert abs(abs(back @ quaternion) - 1) < 1e-6 and back[3] >= 0
 
 
 def test_a_quaternion_without_length_is_an_error():
     with pytest.raises(ValueError, match="length 1"):
-        rotations.quaternion_to_matrix(np.zeros(4))
+        quaternion_to_matrix(np.zeros(4))
 
 
 @given(st.floats(-3.1, 3.1), st.floats(0, 1600), st.floats(200, 2000))

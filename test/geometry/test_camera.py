@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of cameras: what is projected can be unprojected, and nonsense is named."""
 
 import numpy as np

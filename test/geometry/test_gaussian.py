@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of the Gaussians in heatmaps."""
 
 import numpy as np

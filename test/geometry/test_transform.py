@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of rigid transforms between frames."""
 
 import numpy as np
@@ -5,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from centertrack_ros.geometry import boxes3d, rotations
+from centertrack_ros.geometry import boxes3d
 from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
-from centertrack_ros.geometry.transform import Transform, interpolate
+from centertrack_ros.geometry.transform import (
+    Transform,
+    box_quaternions,
+    interpolate,
+    multiply_quaternions,
+    quaternion_to_matrix,
+)
 
 numbers = st.floats(-100, 100)
 triples = st.tuples(numbers, numbers, numbers).map(np.array)
@@ -18,7 +25,7 @@ transforms = st.builds(Transform.from_quaternion, quaternions, triples)
 clouds = st.lists(triples, min_size=1, max_size=5).map(np.array)
 
 
-def spread(seed: int, size: int) -> np.ndarray:
+def random_covariances(seed: int, size: int) -> np.ndarray:
     root = np.random.default_rng(seed).normal(size=(2, size, size))
     return root @ np.swapaxes(root, 1, 2)
 
@@ -55,7 +62,7 @@ def test_quaternion_and_matrix_say_the_same(transform, point):
 
 @given(transforms, st.integers(0, 1000), triples)
 def test_uncertainty_along_a_direction_turns_with_the_direction(transform, seed, direction):
-    covariances = spread(seed, 3)
+    covariances = random_covariances(seed, 3)
     turned, along = transform.covariances(covariances), transform.vectors(direction)
     before = np.einsum("i,nij,j->n", direction, covariances, direction)
     np.testing.assert_allclose(np.einsum("i,nij,j->n", along, turned, along), before, rtol=1e-9, atol=1e-6)
@@ -63,7 +70,7 @@ def test_uncertainty_along_a_direction_turns_with_the_direction(transform, seed,
 
 @given(transforms, st.integers(0, 1000))
 def test_covariances_of_poses_turn_block_by_block(transform, seed):
-    covariances = spread(seed, 6)
+    covariances = random_covariances(seed, 6)
     turned = transform.covariances(covariances)
     for rows in (slice(0, 3), slice(3, 6)):
         for columns in (slice(0, 3), slice(3, 6)):
@@ -77,10 +84,12 @@ def test_covariances_of_poses_turn_block_by_block(transform, seed):
 @given(transforms, st.floats(-3, 3), st.integers(0, 1000))
 def test_the_corners_of_a_box_move_with_the_box(transform, angle, seed):
     dimensions, location = np.array([[1.5, 1.8, 4.4]]), np.array([[3.0, 1.2, 20.0]])
-    boxes = oriented_boxes(dimensions, location, np.array([angle]), spread(seed, 3)[:1], np.array([[1.0, 0.0, 5.0]]))
+    boxes = oriented_boxes(
+        dimensions, location, np.array([angle]), random_covariances(seed, 3)[:1], np.array([[1.0, 0.0, 5.0]])
+    )
     moved = transform.boxes(boxes)
     halves = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * moved.sizes[0]
-    corners = halves @ rotations.quaternion_to_matrix(moved.quaternions[0]).T + moved.centers[0]
+    corners = halves @ quaternion_to_matrix(moved.quaternions[0]).T + moved.centers[0]
     expected = transform.points(boxes3d.corners(dimensions, location, np.array([angle]))[0])
     distances = np.linalg.norm(corners[:, None] - expected[None], axis=2)
     np.testing.assert_allclose(distances.min(axis=1), 0, atol=1e-6)
@@ -109,13 +118,15 @@ def test_a_camera_that_looks_left_sees_what_is_left_of_the_vehicle():
     ],
 )
 def test_what_is_no_rigid_transform_is_refused(rotation, translation):
-    with pytest.raises(ValueError, match="must|has a rotation"):
+    with pytest.raises(ValueError, match=r"must|has a rotation"):
         Transform(rotation, translation)
 
 
 @given(st.integers(0, 1000), st.lists(st.booleans(), min_size=2, max_size=2))
 def test_chosen_and_joined_boxes_are_the_same_boxes(seed, mask):
-    boxes = oriented_boxes(np.ones((2, 3)), np.random.default_rng(seed).normal(size=(2, 3)), None, spread(seed, 3))
+    boxes = oriented_boxes(
+        np.ones((2, 3)), np.random.default_rng(seed).normal(size=(2, 3)), None, random_covariances(seed, 3)
+    )
     chosen = np.array(mask)
     joined = OrientedBoxes.concatenate([boxes.select(chosen), boxes.select(~chosen)])
     order = np.concatenate([np.flatnonzero(chosen), np.flatnonzero(~chosen)])
@@ -134,3 +145,19 @@ def test_between_two_poses_a_frame_moves_along_the_line_and_turns_at_a_constant_
     np.testing.assert_allclose(between.translation, line, atol=1e-9)
     assert angle(start, between) == pytest.approx(fraction * angle(start, end), abs=1e-3)
     assert angle(between, end) == pytest.approx((1 - fraction) * angle(start, end), abs=1e-3)
+
+
+@given(transforms)
+def test_the_quaternion_of_a_chain_is_the_product_of_quaternions(transform):
+    turn = Transform.from_quaternion([0.1, -0.2, 0.3, 0.9], np.zeros(3))
+    product = multiply_quaternions(turn.quaternion, transform.quaternion)
+    assert abs((turn @ transform).quaternion @ product) == pytest.approx(1) and product[3] >= 0
+
+
+def test_an_unknown_orientation_stays_unknown_beside_known_ones():
+    angles = np.array([0.5, np.nan])
+    quaternions = box_quaternions(angles)
+    assert np.isfinite(quaternions[0]).all() and np.isnan(quaternions[1]).all()
+    turned = multiply_quaternions(np.array([0.0, 0.0, 0.0, 1.0]), quaternions)
+    np.testing.assert_allclose(turned, quaternions, atol=1e-12)
+    assert multiply_quaternions(np.array([0.0, 0.0, 0.0, 1.0]), box_quaternions(np.zeros(0))).shape == (0, 4)

@@ -186,7 +186,7 @@ def test_weights_that_do_not_fit_into_float16_are_not_stored_so(tmp_path: Path) 
     network, profile = seeded_network({"hm": 1})
     with torch.no_grad():
         network.hm[0].weight[0, 0, 0, 0] = 1e6
-    with pytest.raises(CheckpointError, match="hm.0.weight does not fit into float16"):
+    with pytest.raises(CheckpointError, match=r"hm\.0\.weight does not fit into float16"):
         checkpoints.save(tmp_path / "w.safetensors", network, profile, half=True)
     assert not (tmp_path / "w.safetensors").exists()
 

@@ -12,8 +12,9 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from centertrack_ros.geometry import boxes3d, rotations
+from centertrack_ros.geometry import boxes3d
 from centertrack_ros.geometry.oriented_boxes import oriented_boxes
+from centertrack_ros.geometry.transform import matrix_to_quaternion, quaternion_to_matrix
 from centertrack_ros.ros import messages
 from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter
 from centertrack_ros.tracking.track_boxes import boxes_of
@@ -81,7 +82,7 @@ def test_a_box_message_has_the_corners_of_the_tracked_box() -> None:
     for detection, corners in zip(message.detections, expected, strict=False):
         center, size = detection.bbox.center, detection.bbox.size
         q = center.orientation
-        turn = rotations.quaternion_to_matrix(np.array([q.x, q.y, q.z, q.w]))
+        turn = quaternion_to_matrix(np.array([q.x, q.y, q.z, q.w]))
         signs = np.array(np.meshgrid([1, -1], [1, -1], [1, -1])).reshape(3, 8).T
         local = signs * np.array([size.x, size.y, size.z]) / 2
         middle = np.array([center.position.x, center.position.y, center.position.z])
@@ -122,16 +123,16 @@ def test_a_transform_turns_boxes_velocities_and_covariances_together() -> None:
     tracks = make_tracks(5)
     _, boxes = boxes_of(tracks)
     body = boxes3d.BODY_FROM_OPTICAL
-    moved = boxes.transformed(rotations.matrix_to_quaternion(body), np.array([1.0, 2.0, 3.0]))
+    moved = boxes.transformed(matrix_to_quaternion(body), np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(moved.centers, boxes.centers @ body.T + [1, 2, 3])
     np.testing.assert_allclose(moved.velocities, boxes.velocities @ body.T)
     # The long axis of uncertainty was depth (z), which is x in a body frame.
     np.testing.assert_allclose(moved.covariances[:, :3, :3], np.tile(np.diag([4.0, 0.1, 0.1]), (5, 1, 1)), atol=1e-9)
     for quaternion, rot_y in zip(moved.quaternions, tracks.detections.rotations_y, strict=True):
-        forward = rotations.quaternion_to_matrix(quaternion) @ [1, 0, 0]
+        forward = quaternion_to_matrix(quaternion) @ [1, 0, 0]
         yaw = np.arctan2(forward[1], forward[0])
         assert abs(np.angle(np.exp(1j * (yaw - (-rot_y - np.pi / 2))))) < 1e-5
-        np.testing.assert_allclose(rotations.quaternion_to_matrix(quaternion) @ [0, 0, 1], [0, 0, 1], atol=1e-9)
+        np.testing.assert_allclose(quaternion_to_matrix(quaternion) @ [0, 0, 1], [0, 0, 1], atol=1e-9)
 
 
 def test_without_lifting_there_are_2d_detections_and_no_3d_ones() -> None:

@@ -94,7 +94,7 @@ def test_the_documented_table_is_the_declarations() -> None:
 def test_motion_auto_follows_the_model() -> None:
     values = {s.name: s.default for s in SPECS}
     for trained, motion in ((True, "network"), (False, "kalman")):
-        profile = ModelProfile(name="x", architecture="dla_34", classes=("car",), heads={}, trained_tracking=trained)
+        profile = ModelProfile(name="x", architecture="dla_34", classes=("car",), heads={"hm": 1}, trained_tracking=trained)
         assert tracker_config(values).resolved(profile).motion == motion
     assert tracker_config(values).track_threshold is None
     assert tracker_config({**values, "tracker.track_threshold": 0.25}).track_threshold == 0.25

@@ -55,6 +55,7 @@ class RectangleEngine:
 
     profile: ModelProfile = field(default_factory=profile)
     name: str = "rectangles"
+    device: str = "cpu"
     priors: list[np.ndarray] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     displacement: bool = True

@@ -192,7 +192,7 @@ def _dgp_solid(frame: AnnotatedFrame) -> list[dict[str, Any]]:
 
 
 def _dgp_pose(axes: np.ndarray, place: np.ndarray) -> dict[str, Any]:
-    from centertrack_ros.geometry.rotations import matrix_to_quaternion
+    from centertrack_ros.geometry.transform import matrix_to_quaternion
 
     turn = dict(zip(("qx", "qy", "qz", "qw"), map(float, matrix_to_quaternion(axes)), strict=True))
     return {"rotation": turn, "translation": dict(zip("xyz", map(float, place), strict=True))}

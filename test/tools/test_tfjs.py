@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The TensorFlow.js reader and importer, on the published topology with drawn weights, on the real file if there."""
 
 import base64
@@ -13,7 +14,7 @@ import torch
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.mobilenetv3 import SIXTH
 from centertrack_ros.network.registry import weights_path
-from tools.tfjs import import_centernet
+from tools.tfjs import import_centernet, main
 from tools.tfjs_graph import GraphError, read_graph
 
 TOPOLOGY = Path(__file__).parents[1] / "data" / "centernet_tfjs" / "topology.json.gz"
@@ -56,7 +57,7 @@ def convolution(values: dict[str, np.ndarray], name: str, depthwise: bool) -> to
     return torch.from_numpy(kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1)).copy())
 
 
-def named_parameters(values: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+def named_parameters(values: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:  # noqa: C901 (one line per layer)
     """What every parameter of the detector must be, by the names that TensorFlow gave the weights."""
     expected: dict[str, torch.Tensor] = {}
 
@@ -276,6 +277,23 @@ def test_another_graph_is_refused_with_the_place_where_it_differs(tmp_path, chan
     with pytest.raises(GraphError) as caught:
         import_centernet(broken(tmp_path, change))
     assert re.search(words, str(caught.value)), str(caught.value)
+
+
+def test_the_command_writes_weights_with_the_stated_profile(drawn, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    options = ["--name", "mine", "--licence", "MIT", "--thresholds", "track=0.5", "--half"]
+    assert main([str(drawn[0]), str(output), *options]) == 0
+    _, profile = checkpoints.load(output)
+    assert (profile.name, profile.licence, profile.thresholds.track) == ("mine", "MIT", 0.5)
+    assert capsys.readouterr().out.startswith(f"{output}: mine, mobilenetv3_centernet, 80 classes")
+
+
+def test_the_command_reports_an_error_in_one_line(tmp_path, capsys):
+    (tmp_path / "text.json").write_text("no json")
+    assert main([str(tmp_path / "text.json"), str(tmp_path / "out.safetensors")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and "not a TensorFlow.js model" in captured.err
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_the_embedded_weights_are_the_published_ones_bit_by_bit(shared_data):

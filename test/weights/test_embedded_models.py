@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The models inside the package: each has a card, which says what is true of the file and what it scores."""
 
 import re

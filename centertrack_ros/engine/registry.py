@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of engines: how each one is opened, what it needs, and which exported file it runs.
+
+A new engine is one function with the decorator `register_engine`. An engine that runs exported files also states their
+form, and then takes part in the export, the check against the reference and the choice of 'auto'. This module imports
+neither torch nor a runtime: each function imports its engine when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from centertrack_ros.engine.base import Engine
+from centertrack_ros.network.profile import ModelProfile
+
+AUTO = "auto"
+DEFAULT_ENGINE = "torch"  # runs every network on every machine
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine runs a network.
+
+    Attributes:
+        device: 'cpu', 'cuda', 'cuda:1', …
+        flip_test: Average with the mirrored image; exported files contain this decision already.
+        dense: Evaluate every head at every cell; exported files contain this decision already.
+        threads: CPU threads; None: as many as cores.
+        input_size: (width, height) px of the network input, with resize 'fixed'; None: as in the model's profile.
+        compiled: Folder in which the runtime can cache compiled networks; None: no cache.
+        streams: Images of a batch that are processed at once.
+    """
+
+    device: str = "cpu"
+    flip_test: bool = False
+    dense: bool = False
+    threads: int | None = None
+    input_size: tuple[int, int] | None = None
+    compiled: Path | None = None
+    streams: int = 1
+
+    def apply(self, profile: ModelProfile) -> ModelProfile:
+        """The model's profile with the requested input size.
+
+        Args:
+            profile: As stored with the weights.
+
+        Raises:
+            ValueError: The input size is not a multiple of 32.
+        """
+        return profile if self.input_size is None else profile.with_input_size(*self.input_size)
+
+
+DEFAULT_OPTIONS = EngineOptions()
+
+
+@dataclass(frozen=True)
+class ExportForm:
+    """The exported file that an engine runs.
+
+    Attributes:
+        file: Its name in a folder of the export cache; the suffix identifies exported files that users name.
+        variant: 'f32' (equal to the reference but for rounding) or 'bf16'.
+        convert: Makes the file from the ONNX file: (ONNX path, path to write); None: it is the ONNX file.
+        streams: Largest number of streams to measure for batches; 1: images run one after the other.
+    """
+
+    file: str
+    variant: str = "f32"
+    convert: Callable[[Path, Path], None] | None = None
+    streams: int = 1
+
+
+EngineFactory = Callable[[Path, EngineOptions], Engine]
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """One engine of the table.
+
+    Attributes:
+        name: As in `load_engine`.
+        open: (weights or exported file, options) -> engine; raises ImportError or ValueError.
+        package: Python package that must be installed; '': none but this package's own dependencies.
+        export: The exported file that the engine runs; None: it runs the weights themselves.
+    """
+
+    name: str
+    open: EngineFactory
+    package: str = ""
+    export: ExportForm | None = None
+
+    def unavailable_reason(self) -> str:
+        """Why the engine cannot run on this machine, as one clause; '' if it can."""
+        if self.package and not is_installed(self.package):
+            return f"engine {self.name} needs {self.package}, which is not installed"
+        return ""
+
+
+ENGINES: dict[str, EngineEntry] = {}
+
+
+def register_engine(
+    name: str, package: str = "", export: ExportForm | None = None
+) -> Callable[[EngineFactory], EngineFactory]:
+    """Decorator: adds an engine to the table.
+
+    Args:
+        name: As in `load_engine`.
+        package: See `EngineEntry`.
+        export: See `EngineEntry`.
+
+    Raises:
+        ValueError: There is an engine of this name.
+    """
+
+    def register(factory: EngineFactory) -> EngineFactory:
+        if name in ENGINES or name == AUTO:
+            raise ValueError(f"engine '{name}' is registered already")
+        ENGINES[name] = EngineEntry(name, factory, package, export)
+        return factory
+
+    return register
+
+
+def engine_names() -> tuple[str, ...]:
+    """All names that `load_engine` accepts."""
+    return (AUTO, *ENGINES)
+
+
+def exported_engines(variant: str) -> list[EngineEntry]:
+    """The engines that run an export of this variant."""
+    return [entry for entry in ENGINES.values() if entry.export is not None and entry.export.variant == variant]
+
+
+def engines_for_file(path: Path) -> list[EngineEntry]:
+    """The engines that run exported files with this suffix; the first one is the default."""
+    return [
+        entry
+        for entry in ENGINES.values()
+        if entry.export is not None and Path(entry.export.file).suffix == path.suffix
+    ]
+
+
+def is_installed(package: str) -> bool:
+    """Whether a Python package can be found, without importing it."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@register_engine("torch")
+def _torch(path: Path, options: EngineOptions) -> Engine:
+    return _open_torch(path, options, compiled=False)
+
+
+@register_engine("torch-compile")
+def _torch_compile(path: Path, options: EngineOptions) -> Engine:
+    return _open_torch(path, options, compiled=True)
+
+
+def _open_torch(path: Path, options: EngineOptions, compiled: bool) -> Engine:
+    from centertrack_ros.engine.torch_engine import TorchEngine
+    from centertrack_ros.network import checkpoints
+
+    network, profile = checkpoints.load(path)
+    profile = options.apply(profile)
+    if options.device.startswith("cuda") and not options.dense:
+        from centertrack_ros.engine.cuda_engine import CudaEngine
+
+        return CudaEngine(network, profile, options.device, flip_test=options.flip_test)
+    kind = TorchEngine
+    if compiled:
+        from centertrack_ros.engine.compiled_engine import CompiledEngine
+
+        kind = CompiledEngine
+    return kind(
+        network, profile, options.device, flip_test=options.flip_test, dense=options.dense, threads=options.threads
+    )
+
+
+@register_engine("onnxruntime", package="onnxruntime", export=ExportForm("model.onnx"))
+def _onnxruntime(path: Path, options: EngineOptions) -> Engine:
+    from centertrack_ros.engine.onnx_engine import OnnxEngine
+
+    return OnnxEngine(path, options)
+
+
+def _to_openvino(onnx_path: Path, path: Path) -> None:
+    from centertrack_ros.engine import export
+
+    export.to_openvino(onnx_path, path)
+
+
+@register_engine("openvino", package="openvino", export=ExportForm("model.xml", convert=_to_openvino, streams=2))
+def _openvino(path: Path, options: EngineOptions) -> Engine:
+    from centertrack_ros.engine.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(path, options)
+
+
+@register_engine(
+    "openvino-bf16",
+    package="openvino",
+    export=ExportForm("model.xml", variant="bf16", convert=_to_openvino, streams=2),
+)
+def _openvino_bf16(path: Path, options: EngineOptions) -> Engine:
+    from centertrack_ros.engine.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(path, options, precision="bf16")
