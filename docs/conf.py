@@ -71,3 +71,13 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_sphinx = False
 html_theme_options = {"source_repository": "", "navigation_with_keys": False}
+
+
+def _without_object(app, name, obj, options, bases) -> None:
+    """`Bases: object` says nothing."""
+    bases[:] = [base for base in bases if base is not object] or bases
+
+
+def setup(app) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-bases", _without_object)

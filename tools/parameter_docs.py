@@ -64,6 +64,7 @@ def table() -> str:
     lines = ["| parameter | default | allowed | changes | meaning |", "|---|---|---|---|---|"]
     for spec in SPECS:
         row = (f"`{spec.name}`", f"`{value_text(spec)}`", allowed(spec), when[spec.change], spec.text)
+        row = tuple(cell.replace("<", "&lt;").replace(">", "&gt;") for cell in row)  # Markdown takes them for HTML
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 

@@ -18,6 +18,10 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=WIDTH)
 
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Defaults that mean "not given" say nothing to a reader."""
+        return action.help if action.default in (None, False, "", [], ()) else super()._get_help_string(action)
+
 
 def verb_parser(verb: str) -> argparse.ArgumentParser:
     """The parser of one verb, as `centertrack VERB` makes it."""
