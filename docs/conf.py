@@ -42,7 +42,7 @@ autosummary_generate_overwrite = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "ignore-module-all": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "ignore-module-all": True}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = True
@@ -72,12 +72,3 @@ html_css_files = ["pages.css"]
 html_show_sphinx = False
 html_theme_options = {"source_repository": "", "navigation_with_keys": False}
 
-
-def _without_object(app, name, obj, options, bases) -> None:
-    """`Bases: object` says nothing."""
-    bases[:] = [base for base in bases if base is not object] or bases
-
-
-def setup(app) -> None:
-    """Called by Sphinx."""
-    app.connect("autodoc-process-bases", _without_object)
