@@ -23,9 +23,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from centertrack_ros.cli.train import overrides
+from centertrack_ros.training.callbacks import MovingAverage
+from centertrack_ros.training.data_module import TrainingData
+from centertrack_ros.training.initialization import initialize_network
 from centertrack_ros.training.module import TrackingModule
 from centertrack_ros.training.recipe import Recipe, read_recipe
-from centertrack_ros.training.run import Data, start_network
 
 WARM_UP = 10  # steps: the workers have started, cuDNN has chosen its algorithms
 
@@ -49,11 +51,13 @@ class _Clock(pl.Callback):
 
 
 def _trainer(recipe: Recipe, clock: _Clock) -> pl.Trainer:
+    callbacks: list[pl.Callback] = [MovingAverage(recipe.ema)] if recipe.ema else []
+    callbacks.append(clock)
     return pl.Trainer(
         accelerator=recipe.accelerator, devices=1, precision=recipe.precision,  # type: ignore[arg-type]
         gradient_clip_val=recipe.clip_gradient or None, max_steps=-1, max_epochs=1, min_epochs=0, logger=False,
         limit_val_batches=0, use_distributed_sampler=False, benchmark=True, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
+        enable_progress_bar=False, enable_model_summary=False, callbacks=callbacks,
     )  # fmt: skip
 
 
@@ -67,11 +71,11 @@ class _Again(torch.utils.data.IterableDataset[Any]):
 
 def steps_per_second(recipe: Recipe, seconds: float, batch: Any = None) -> float:
     """Of whole training, or of steps on one batch."""
-    network, profile = start_network(recipe)
+    network, profile = initialize_network(recipe)
     module, clock = TrackingModule(network, profile, recipe), _Clock(seconds)
     trainer = _trainer(recipe, clock)
     if batch is None:
-        trainer.fit(module, Data(recipe, profile, module))
+        trainer.fit(module, TrainingData(recipe, profile, module))
     else:
         there = {name: value.to(trainer.strategy.root_device) for name, value in batch.items()}
         trainer.fit(module, DataLoader(_Again(there), batch_size=None))
@@ -87,8 +91,8 @@ def main() -> None:
     recipe = replace(read_recipe(args.recipe, overrides(args.set)), val=(), validate_every=1_000_000)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    _, profile = start_network(recipe)
-    data = Data(recipe, profile)
+    _, profile = initialize_network(recipe)
+    data = TrainingData(recipe, profile)
     data.trainer = _trainer(recipe, _Clock(0))
     data.prepare_data()
     data.setup()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CenterTrack for ROS 2: real-time 2D and 3D multi-object tracking with track ids from camera images.
 
 The ROS-free core is `centertrack_ros.tracking`; the node lives in `centertrack_ros.ros`.

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
-ROS_FOLDER = ROOT / "test" / "ros"
-ROS_FILES = [
+# What runs ROS code: it needs ROS 2, and runs on both distributions.
+ROS_PATHS = [
     ROOT / "test" / name
     for name in (
         "cli/test_demo.py",
+        "cli/test_same_tracks.py",
         "io/test_camera_info.py",
         "io/test_image_decoding.py",
         "io/test_transform_buffer.py",
-        "replay/test_bag_replay.py",
+        "replay",
+        "ros",
     )
 ]
 
@@ -41,8 +43,7 @@ def shared_data() -> Path:
 
 
 def _uses_ros(item: pytest.Item) -> bool:
-    """What runs ROS code: it needs ROS 2, and runs on both distributions."""
-    return ROS_FOLDER in item.path.parents or item.path in ROS_FILES
+    return any(path in (item.path, *item.path.parents) for path in ROS_PATHS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

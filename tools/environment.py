@@ -209,7 +209,7 @@ class Environment:
     # Packages
 
     def create(self) -> dict[str, Any]:
-        """Creates the virtual environment anew, whatever was there before, and returns its stamp."""
+        """Creates a new virtual environment in place of an old one, and returns its stamp."""
         base = find_python(need_rclpy=bool(self.distribution))
         find_compiler()
         say(f"creating {self.folder.name} with Python {'.'.join(map(str, base['version']))}")
@@ -445,7 +445,7 @@ def requirement_lines(files: Iterable[Path], left_out: Collection[str]) -> list[
 
 
 def package_name(line: str) -> str:
-    """The name that a line of a requirements file begins with, '' for comments and empty lines."""
+    """The name at the start of a line of a requirements file, '' for comments and empty lines."""
     name = line.split("#")[0].strip()
     for sign in ("=", "<", ">", ";", "[", " ", "!", "~"):
         name = name.split(sign)[0]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes the demo's bag, demo/pets09_s2l1, from the video of PETS 2009 S2.L1 View_001 (OpenCV's sample `vtest.avi`).
 
     python tools/make_demo_clip.py vtest.avi demo/pets09_s2l1
@@ -53,6 +54,7 @@ def distortion() -> np.ndarray:
 
 
 def make_header(types: dict[str, Any], time_ns: int) -> Any:
+    """The header of the camera's messages at a time."""
     return types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=FRAME_ID)
 
 
@@ -102,6 +104,7 @@ def write_clip(video: Path, bag: Path, frames: int, quality: int) -> None:
 
 
 def main() -> int:
+    """Reads the arguments and writes the clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("bag", type=Path, help="folder to make")

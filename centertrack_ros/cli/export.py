@@ -123,7 +123,9 @@ def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile,
     sizes = [shape.size] if shape.size else [(128, 160), (profile.input_height, profile.input_width)]
     batch = shape.batch or 2
     found = [
-        verification.compare(verification.run_reference(reference, size, batch), verification.run_reference(engine, size, batch))
+        verification.compare(
+            verification.run_reference(reference, size, batch), verification.run_reference(engine, size, batch)
+        )
         for size in sizes
     ]
     if wrong := [agreement for agreement in found if not agreement.exact]:

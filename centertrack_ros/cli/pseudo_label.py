@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Tracks in every recording and writes the labels."""
     from centertrack_ros.datasets.coco_video import videos_document
     from centertrack_ros.io.sources import open_sources
-    from centertrack_ros.training.pseudo_labels import Certainty, as_stills
+    from centertrack_ros.training.pseudo_labels import Certainty, as_static_images
 
     logging.basicConfig(format="%(message)s")
     certainty = Certainty(args.score, args.box_score, args.length)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         document["categories"] = [entry for entry in document["categories"] if entry["name"] in config.classes]
     if not sum(len(frame.tracks) for recording in recordings for frame in recording):
         raise ValueError("no track is certain enough to be a label: lower --score or --length, or give other --weights")
-    target.write_text(json.dumps(as_stills(document) if args.stills else document), encoding="utf-8")
+    target.write_text(json.dumps(as_static_images(document) if args.stills else document), encoding="utf-8")
     _report(target, recordings)
     return 0
 
@@ -101,7 +101,7 @@ def _labelled(
     from centertrack_ros.cli.track import track
     from centertrack_ros.datasets.records import VideoSequence
     from centertrack_ros.io.image_files import write_image
-    from centertrack_ros.training.pseudo_labels import certain_labels, seen
+    from centertrack_ros.training.pseudo_labels import certain_labels, detected_tracks
 
     folder = args.output / "images" / source.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _labelled(
         if number % args.every == 0 and shot.image.shape[:2] == size:
             path = folder / f"{number // args.every + 1:06d}.{'png' if args.png else 'jpg'}"
             write_image(path, shot.image)
-        frames.append(seen(result, index=number, stamp=shot.stamp, image=path, camera=shot.camera))
+        frames.append(detected_tracks(result, index=number, stamp=shot.stamp, image=path, camera=shot.camera))
     labelled = [frame for frame in certain_labels(frames, certainty) if frame.image is not None]
     placed = tuple(replace(frame, index=number) for number, frame in enumerate(labelled, start=1))
     return VideoSequence(source.name, engine.profile.classes, placed, 1, len(placed), None, size)

@@ -20,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     info = actions.add_parser("info", help="show the contents of a weights file")
-    info.add_argument("file", type=Path)
+    info.add_argument("file", type=Path, help="the weights file")
     info.add_argument("--json", action="store_true", help="the model profile as one line of JSON")
     info.set_defaults(act=_info)
 
     convert = actions.add_parser(
         "convert", help="official checkpoint (.pth, .pth.tar) or safetensors file to safetensors"
     )
-    convert.add_argument("input", type=Path)
-    convert.add_argument("output", type=Path)
+    convert.add_argument("input", type=Path, help="the file to read")
+    convert.add_argument("output", type=Path, help="the .safetensors file to write")
     add_profile_arguments(convert)
     convert.set_defaults(act=_convert)
 

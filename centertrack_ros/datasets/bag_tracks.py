@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks in bags: vision_msgs detections in 2D and 3D, of a tracker or of the truth, as sequences; and back.
+"""Tracks in bags: vision_msgs detections in 2D and 3D, of a tracker or the ground truth, as sequences; and back.
 
 Topics that end in `detections_2d` and `detections_3d` under the same name belong together:
-`/centertrack/output/detections_2d` is a tracker's, `/truth/front/detections_2d` the truth for the camera `front`. Other
-names of these message types do as well.
+`/centertrack/output/detections_2d` is a tracker's, `/truth/front/detections_2d` the ground truth of the camera `front`.
+Other names are read as well.
 """
 
 from __future__ import annotations
@@ -18,53 +18,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
-from centertrack_ros.geometry.transform import quaternion_to_matrix
+from centertrack_ros.geometry.transform import box_quaternions, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, stamp_ns
 
 TYPE_2D, TYPE_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
-# Parts of a topic's name that do not tell which camera it is.
+# Parts of a topic's name that do not name the camera.
 _GENERIC = {"centertrack", "output", "truth", "ground_truth", "detections", "detections_2d", "detections_3d", ""}
 
 
 @dataclass(frozen=True)
 class _Object:
+    """One detection of a message: stamp in ns, class name, id, score, 2D box and 3D box (as `_sequence` has it)."""
+
     stamp: int
     name: str
     identity: str
     score: float
     box: tuple[float, ...]
-    solid: tuple[float, ...] | None = None
+    box3d: tuple[float, ...] | None = None
 
 
 def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
-    """Camera name -> its sequence; '' is the name of an only camera. Frames are numbered by their stamps, from 0.
+    """Reads the tracks of a bag.
 
-    `prefix` keeps the topics that begin with it. Objects found in 2D and 3D are joined by stamp and id; of an object
-    that has no 2D box it is NaN. Raises DataError when the bag is broken or has no such topics.
+    Objects in 2D and 3D are joined by stamp and id; an object without a 2D box has NaN there. Frames are numbered by
+    their stamps, from 0; their tokens are the stamps in ns.
+
+    Args:
+        path: The bag.
+        prefix: Only topics that begin with it are read.
+
+    Returns:
+        Camera name -> its sequence; '' is the name of an only camera.
+
+    Raises:
+        DataError: The bag is broken or has no such topics.
     """
     with BagReader(path) as reader:
         topics = [t for t in reader.of_type(TYPE_2D, TYPE_3D) if t.name.startswith(prefix)]
         if not topics:
             raise DataError(path, f"no detections (Detection2DArray, Detection3DArray); the bag has {reader.listing()}")
-        flat: dict[str, dict[tuple[int, str], _Object]] = defaultdict(dict)
-        solid: dict[str, dict[tuple[int, str], _Object]] = defaultdict(dict)
+        objects2d: dict[str, dict[tuple[int, str], _Object]] = defaultdict(dict)
+        objects3d: dict[str, dict[tuple[int, str], _Object]] = defaultdict(dict)
         stamps: dict[str, set[int]] = defaultdict(set)
         for record, message in reader.messages([topic.name for topic in topics]):
             camera = camera_name(record.topic)
             stamps[camera].add(stamp_ns(message.header.stamp))
-            table = flat if record.type == TYPE_2D else solid
+            table = objects2d if record.type == TYPE_2D else objects3d
             for item in _objects(path, record.topic, message):
                 if (item.stamp, item.identity) in table[camera]:
                     raise DataError(
                         path, f"'{record.topic}': id {item.identity} appears twice at {item.stamp / 1e9:.3f} s"
                     )
                 table[camera][item.stamp, item.identity] = item
-    return {camera: _recording(camera, flat[camera], solid[camera], stamps[camera]) for camera in sorted(stamps)}
+    return {
+        camera: _sequence(camera, objects2d[camera], objects3d[camera], stamps[camera]) for camera in sorted(stamps)
+    }
 
 
 def camera_name(topic: str) -> str:
-    """What of a topic's name tells the camera: '/truth/front/detections_2d' -> 'front'; '' when nothing does."""
+    """The camera that a topic's name contains: '/truth/front/detections_2d' -> 'front'; '' when it contains none."""
     return "/".join(part for part in topic.split("/") if part not in _GENERIC)
 
 
@@ -81,27 +95,29 @@ def _objects(path: Path | str, topic: str, message: Any) -> Iterable[_Object]:
         else:
             p, q, size = box.center.position, box.center.orientation, box.size
             forward = quaternion_to_matrix(np.array([q.x, q.y, q.z, q.w]))[:, 0]
-            turn = float(np.arctan2(-forward[2], forward[0]))
-            values = (size.z, size.y, size.x, p.x, p.y + size.z / 2, p.z, turn)
+            rotation_y = float(np.arctan2(-forward[2], forward[0]))
+            values = (size.z, size.y, size.x, p.x, p.y + size.z / 2, p.z, rotation_y)
             yield _Object(stamp, hypothesis.class_id, detection.id, hypothesis.score, (np.nan,) * 4, values)
 
 
-def _recording(
+def _sequence(
     camera: str,
-    flat: Mapping[tuple[int, str], _Object],
-    solid: Mapping[tuple[int, str], _Object],
+    objects2d: Mapping[tuple[int, str], _Object],
+    objects3d: Mapping[tuple[int, str], _Object],
     stamps: set[int],
 ) -> VideoSequence:
     times = sorted(stamps)
     index = {stamp: i for i, stamp in enumerate(times)}
-    keys = sorted({*flat, *solid})
-    items = [flat.get(key, solid.get(key)) for key in keys]
+    keys = sorted({*objects2d, *objects3d})
+    items = [objects2d[key] if key in objects2d else objects3d[key] for key in keys]
     names = sorted({item.name for item in items})
     numbers = _numbers({identity for _, identity in keys})
     boxes = np.array([item.box for item in items], np.float64).reshape(-1, 4)
-    table = np.array([solid[key].solid if key in solid else (np.nan,) * 7 for key in keys], np.float64).reshape(-1, 7)
+    table = np.array([objects3d[key].box3d if key in objects3d else (np.nan,) * 7 for key in keys], np.float64).reshape(
+        -1, 7
+    )
     extra = {}
-    if solid:
+    if objects3d:
         extra = {
             "dimensions": table[:, :3],
             "locations": table[:, 3:6],
@@ -115,8 +131,8 @@ def _recording(
         boxes,
         **extra,
     )
-    placed = frames_of(np.array([index[stamp] for stamp, _ in keys], np.int64), tracks)
-    filled = {frame.index: replace(frame, stamp=times[frame.index] * 1e-9) for frame in placed}
+    with_objects = frames_of(np.array([index[stamp] for stamp, _ in keys], np.int64), tracks)
+    filled = {frame.index: replace(frame, stamp=times[frame.index] * 1e-9) for frame in with_objects}
     nothing = tracks.select(np.zeros(0, np.int64))
     frames = tuple(filled.get(i, AnnotatedFrame(i, stamp * 1e-9, nothing)) for i, stamp in enumerate(times))
     frames = tuple(replace(frame, token=str(stamp)) for frame, stamp in zip(frames, times, strict=True))
@@ -124,44 +140,49 @@ def _recording(
 
 
 def _numbers(identities: set[str]) -> dict[str, int]:
-    """Ids as they are where all are numbers, else counted from 1."""
+    """The ids themselves where all are numbers, else numbers from 1."""
     if all(identity.isdigit() for identity in identities):
         return {identity: int(identity) for identity in identities}
     return {identity: number for number, identity in enumerate(sorted(identities), start=1)}
 
 
 def aligned(truth: VideoSequence, results: VideoSequence) -> tuple[VideoSequence, int]:
-    """The results in the truth's frames, found by equal stamps (`token`), and how many frames found none.
+    """Numbers the frames of results as the ground truth does, by equal stamps (`token`).
 
-    Frames of the results that the truth does not know are left out.
+    Returns:
+        The results without the frames that the ground truth lacks, and the number of those.
     """
     index = {frame.token: frame.index for frame in truth}
-    known = [replace(frame, index=index[frame.token]) for frame in results if frame.token in index]
-    return replace(results, frames=tuple(known), length=truth.length), len(results.frames) - len(known)
+    shared = [replace(frame, index=index[frame.token]) for frame in results if frame.token in index]
+    return replace(results, frames=tuple(shared), length=truth.length), len(results.frames) - len(shared)
 
 
 def detection_messages(
     types: Any, header: Any, frame: AnnotatedFrame, classes: Sequence[str]
 ) -> tuple[Any, Any | None]:
     """A frame's Detection2DArray, and its Detection3DArray where objects have 3D boxes (types of `message_types()`)."""
-    found, flat, solid = frame.tracks.detections, [], []
+    detections, messages2d, messages3d = frame.tracks.detections, [], []
     for row, identity in enumerate(frame.tracks.ids.tolist()):
-        name, score = classes[int(found.class_ids[row])] or "object", float(found.scores[row])
-        flat.append(_message_2d(types, header, str(identity), name, score, found.boxes[row]))
-        if found.locations is not None and found.dimensions is not None and np.isfinite(found.locations[row]).all():
-            turn = 0.0 if found.rotations_y is None else float(found.rotations_y[row])
-            place, size = found.locations[row], found.dimensions[row]
-            solid.append(_message_3d(types, header, str(identity), name, score, place, size, turn))
-    arrays = types["vision_msgs/msg/Detection2DArray"](header=header, detections=flat)
-    if found.locations is None:
+        name, score = classes[int(detections.class_ids[row])] or "object", float(detections.scores[row])
+        messages2d.append(_message_2d(types, header, str(identity), name, score, detections.boxes[row]))
+        if (
+            detections.locations is not None
+            and detections.dimensions is not None
+            and np.isfinite(detections.locations[row]).all()
+        ):
+            rotation_y = 0.0 if detections.rotations_y is None else float(detections.rotations_y[row])
+            location, size = detections.locations[row], detections.dimensions[row]
+            messages3d.append(_message_3d(types, header, str(identity), name, score, location, size, rotation_y))
+    arrays = types["vision_msgs/msg/Detection2DArray"](header=header, detections=messages2d)
+    if detections.locations is None:
         return arrays, None
-    return arrays, types["vision_msgs/msg/Detection3DArray"](header=header, detections=solid)
+    return arrays, types["vision_msgs/msg/Detection3DArray"](header=header, detections=messages3d)
 
 
 def _hypothesis(types: Any, name: str, score: float, pose: Any) -> Any:
     hypothesis = types["vision_msgs/msg/ObjectHypothesis"](class_id=name, score=score)
-    spread = types["geometry_msgs/msg/PoseWithCovariance"](pose=pose, covariance=np.zeros(36))
-    return types["vision_msgs/msg/ObjectHypothesisWithPose"](hypothesis=hypothesis, pose=spread)
+    pose_with_covariance = types["geometry_msgs/msg/PoseWithCovariance"](pose=pose, covariance=np.zeros(36))
+    return types["vision_msgs/msg/ObjectHypothesisWithPose"](hypothesis=hypothesis, pose=pose_with_covariance)
 
 
 def _message_2d(types: Any, header: Any, identity: str, name: str, score: float, box: NDArray[Any]) -> Any:
@@ -179,15 +200,13 @@ def _message_3d(
     identity: str,
     name: str,
     score: float,
-    place: NDArray[Any],
+    location: NDArray[Any],
     size: NDArray[Any],
-    turn: float,
+    rotation_y: float,
 ) -> Any:
-    from centertrack_ros.geometry.transform import box_quaternions
-
     height, width, length = (float(value) for value in size)
-    x, y, z = (float(value) for value in place)
-    pose = _pose(types, (x, y - height / 2, z), tuple(box_quaternions(np.array([turn]))[0].tolist()))
+    x, y, z = (float(value) for value in location)
+    pose = _pose(types, (x, y - height / 2, z), tuple(box_quaternions(np.array([rotation_y]))[0].tolist()))
     extent = types["geometry_msgs/msg/Vector3"](x=length, y=width, z=height)
     bbox = types["vision_msgs/msg/BoundingBox3D"](center=pose, size=extent)
     results = [_hypothesis(types, name, score, pose)]

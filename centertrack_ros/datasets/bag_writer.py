@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings with their truth as rosbag2: pictures, camera_info, tf and detections, as a robot would have recorded
-them.
+"""Writes sequences with their ground truth as rosbag2: images, camera_info, tf and detections, as a robot records them.
 
-Each camera NAME has `/NAME/image_raw/compressed` (or `/NAME/image_raw`), `/NAME/camera_info`, and its truth in
+Each camera NAME has `/NAME/image_raw/compressed` (or `/NAME/image_raw`), `/NAME/camera_info`, and its ground truth in
 `/truth/NAME/detections_2d` and `…_3d`; a frame that has a name of its own (nuScenes' sample) has it in
-`/truth/NAME/token`. tf leads from `map` to `NAME_optical` where the recording knows its pose, else
-from `base_link`, over a camera that looks forward.
+`/truth/NAME/token`. tf leads from `map` to `NAME_optical` where the sequence has poses, else from `base_link` to a
+camera that looks forward.
 """
 
 from __future__ import annotations
@@ -40,15 +39,27 @@ def write_bag(
     start_ns: int = START_NS,
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> int:
-    """Writes the recordings of one or more cameras, by name, in the order of time; returns how many frames.
+    """Writes the sequences of one or more cameras in the order of time. Equal sequences give equal bytes.
 
-    raw  decoded bgr8 images; else the files' own bytes, JPEG or PNG
-    start_ns  is added to the frames' stamps, for recordings that begin at 0
-    The same recordings give the same bytes. Raises FileExistsError, DataError for a picture that cannot be read,
-    OSError.
+    Args:
+        path: The new bag.
+        cameras: Camera name -> its sequence.
+        storage: 'mcap' or 'sqlite3'.
+        raw: Write decoded bgr8 images; else the files' own bytes, JPEG or PNG.
+        start_ns: Is added to the frames' stamps, for sequences that start at 0, ns.
+        progress: Called with the number of frames so far and in all.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        FileExistsError: `path` exists.
+        DataError: An image cannot be read.
+        ValueError: There are no frames.
+        OSError: The bag cannot be written.
     """
-    shots = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
-    frames = sorted(shots, key=lambda shot: shot[:2])
+    unsorted = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
+    frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
         raise ValueError("no frames to write")
     with BagWriter(path, storage) as writer:
@@ -62,7 +73,7 @@ def write_bag(
 
 
 def _messages(
-    name: str, recording: VideoSequence, frame: AnnotatedFrame, time_ns: int, raw: bool
+    name: str, sequence: VideoSequence, frame: AnnotatedFrame, time_ns: int, raw: bool
 ) -> Iterator[tuple[str, Any]]:
     types = message_types().types
     header = types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=f"{name}_optical")
@@ -75,27 +86,29 @@ def _messages(
         yield f"/{name}/image_raw{suffix}", (_raw_image if raw else _compressed_image)(types, header, frame.image)
     if frame.token:
         yield f"/truth/{name}/{TOKEN_TOPIC}", types["std_msgs/msg/String"](data=frame.token)
-    flat, solid = detection_messages(types, header, frame, recording.classes)
-    yield f"/truth/{name}/detections_2d", flat
-    if solid is not None:
-        yield f"/truth/{name}/detections_3d", solid
+    array2d, array3d = detection_messages(types, header, frame, sequence.classes)
+    yield f"/truth/{name}/detections_2d", array2d
+    if array3d is not None:
+        yield f"/truth/{name}/detections_3d", array3d
 
 
 def _compressed_image(types: Any, header: Any, path: Path) -> Any:
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(path, f"expected {', '.join(_FORMATS)}; other pictures can be written with raw images")
+    format_name = _FORMATS.get(path.suffix.lower())
+    if format_name is None:
+        raise DataError(path, f"expected {', '.join(_FORMATS)}; other images can be written with raw images")
     data = np.frombuffer(path.read_bytes(), np.uint8)
-    return types["sensor_msgs/msg/CompressedImage"](header=header, format=f"bgr8; {kind} compressed bgr8", data=data)
+    return types["sensor_msgs/msg/CompressedImage"](
+        header=header, format=f"bgr8; {format_name} compressed bgr8", data=data
+    )
 
 
 def _raw_image(types: Any, header: Any, path: Path) -> Any:
     import cv2
 
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise DataError(path, "not a picture that can be read")
-    height, width = picture.shape[:2]
+    image = cv2.imread(str(path))
+    if image is None:
+        raise DataError(path, "not an image that can be read")
+    height, width = image.shape[:2]
     return types["sensor_msgs/msg/Image"](
         header=header,
         height=height,
@@ -103,12 +116,12 @@ def _raw_image(types: Any, header: Any, path: Path) -> Any:
         encoding="bgr8",
         is_bigendian=0,
         step=3 * width,
-        data=np.ascontiguousarray(picture).reshape(-1),
+        data=np.ascontiguousarray(image).reshape(-1),
     )
 
 
 def camera_info(types: Any, header: Any, camera: Camera) -> Any:
-    """sensor_msgs/CameraInfo of a camera. K is the left part of P: the datasets' pictures are rectified."""
+    """sensor_msgs/CameraInfo of a camera. K is the left part of P: the images of data sets are rectified."""
     names = {"none": "plumb_bob"}
     distortion = camera.distortion if len(camera.distortion) else np.zeros(5)
     region = types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
@@ -128,7 +141,7 @@ def camera_info(types: Any, header: Any, camera: Camera) -> Any:
 
 
 def _write_static_tf(writer: BagWriter, cameras: Mapping[str, VideoSequence], time_ns: int) -> None:
-    """base_link -> the optical frame of each camera whose pose is not known."""
+    """base_link -> the optical frame of each camera without poses."""
     types = message_types().types
     pose = np.eye(4)
     pose[:3, :3] = _FORWARD
@@ -140,7 +153,7 @@ def _write_static_tf(writer: BagWriter, cameras: Mapping[str, VideoSequence], ti
 
 
 def latched() -> Any:
-    """The QoS of a topic whose last message late subscribers get."""
+    """The QoS of a topic whose last message reaches late subscribers."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
     forever = QosTime(2147483647, 4294967295)
@@ -156,12 +169,12 @@ def _tf(types: Any, transforms: Iterable[Any]) -> Any:
 
 def _transform(types: Any, stamp: Any, parent: str, child: str, pose: NDArray[np.float64]) -> Any:
     x, y, z, w = (float(value) for value in matrix_to_quaternion(pose[:3, :3]))
-    place = [float(value) for value in pose[:3, 3]]
+    location = [float(value) for value in pose[:3, 3]]
     return types["geometry_msgs/msg/TransformStamped"](
         header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent),
         child_frame_id=child,
         transform=types["geometry_msgs/msg/Transform"](
-            translation=types["geometry_msgs/msg/Vector3"](x=place[0], y=place[1], z=place[2]),
+            translation=types["geometry_msgs/msg/Vector3"](x=location[0], y=location[1], z=location[2]),
             rotation=types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
         ),
     )

@@ -23,7 +23,7 @@ from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 
 # Key of an annotation -> field of Detections and how many numbers it has.
-_SOLID = {
+_FIELDS = {
     "dim": ("dimensions", 3),
     "location": ("locations", 3),
     "rotation_y": ("rotations_y", 0),
@@ -37,10 +37,17 @@ _SOLID = {
 def read_videos(
     path: Path | str, images: Path | str | None = None, rate: float | None = None
 ) -> tuple[VideoSequence, ...]:
-    """The videos of a document, in its order; `images` is the folder that `file_name`s are in (None: the document's).
+    """Reads the videos of a document, in its order, frames without annotations included.
 
-    Frames without annotations are there, empty. Annotations with a negative category, or crowds, become `ignore`.
-    Raises DataError naming the entry that is wrong.
+    Crowds, and annotations with a negative category, become ignored regions.
+
+    Args:
+        path: The document.
+        images: The folder that `file_name`s are relative to; None: the document's.
+        rate: Frames/s; None: unknown.
+
+    Raises:
+        DataError: An entry is malformed; the text names it.
     """
     path = Path(path)
     document = load_json(path)
@@ -50,10 +57,10 @@ def read_videos(
     numbers = {_entry(path, "categories", i, c, "id"): i for i, c in enumerate(document["categories"])}
     classes = tuple(str(category.get("name", "")) for category in document["categories"])
     objects = defaultdict(list)
-    known = {_entry(path, "images", i, image, "id") for i, image in enumerate(document["images"])}
+    image_ids = {_entry(path, "images", i, image, "id") for i, image in enumerate(document["images"])}
     for index, annotation in enumerate(document["annotations"]):
         image = _entry(path, "annotations", index, annotation, "image_id")
-        if image not in known:
+        if image not in image_ids:
             raise DataError(path, f"annotations[{index}]: no image has the id {image}")
         _check(path, index, annotation, numbers)
         objects[image].append(annotation)
@@ -110,18 +117,18 @@ def _frame(
     numbers: Mapping[Any, int],
     rate: float | None,
 ) -> AnnotatedFrame:
-    judged = [a for a in annotations if a["category_id"] in numbers and not a.get("iscrowd")]
+    evaluated = [a for a in annotations if a["category_id"] in numbers and not a.get("iscrowd")]
     ignored = [a for a in annotations if a["category_id"] not in numbers or a.get("iscrowd")]
-    boxes = _corners(judged)
+    boxes = _corners(evaluated)
     tracks = tracks_of(
-        np.array([a.get("track_id", a.get("id", i + 1)) for i, a in enumerate(judged)], np.int64),
-        np.array([numbers[a["category_id"]] for a in judged], np.int64),
-        np.array([float(a.get("score", a.get("conf", 1.0))) for a in judged]),
+        np.array([a.get("track_id", a.get("id", i + 1)) for i, a in enumerate(evaluated)], np.int64),
+        np.array([numbers[a["category_id"]] for a in evaluated], np.int64),
+        np.array([float(a.get("score", a.get("conf", 1.0))) for a in evaluated]),
         boxes,
-        **{field: _column(judged, key, count) for key, (field, count) in _SOLID.items()},
+        **{field: _column(evaluated, key, count) for key, (field, count) in _FIELDS.items()},
     )
     index = int(image.get("frame_id", 1))
-    picture = folder / str(image.get("file_name", ""))
+    image_file = folder / str(image.get("file_name", ""))
     camera = None
     if image.get("calib") is not None and "height" in image:
         camera = Camera.from_matrix(int(image["width"]), int(image["height"]), image["calib"])
@@ -130,7 +137,7 @@ def _frame(
         stamp=(index - 1) / (rate or 1.0),
         tracks=tracks,
         ignore=_corners(ignored),
-        image=picture if picture.is_file() else None,
+        image=image_file if image_file.is_file() else None,
         camera=camera,
         token=str(image["id"]),
     )
@@ -150,9 +157,14 @@ def _column(annotations: list[Mapping[str, Any]], key: str, count: int) -> Array
 
 
 def videos_document(sequences: Iterable[VideoSequence], folder: Path | None = None) -> dict[str, Any]:
-    """The inverse of `read_videos`, for sequences of the same classes; scores become `score`. Alters nothing.
+    """The inverse of `read_videos`, for sequences of the same classes; scores become `score`.
 
-    folder  that file names are relative to; None: each image's own
+    Args:
+        sequences: The videos.
+        folder: That file names are relative to; None: each image's own.
+
+    Raises:
+        ValueError: The sequences differ in their classes.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -164,7 +176,11 @@ def videos_document(sequences: Iterable[VideoSequence], folder: Path | None = No
         classes = sequence.classes
         videos.append({"id": len(videos) + 1, "file_name": sequence.name})
         for frame in sequence:
-            image = {"id": len(images) + 1, "video_id": len(videos), "frame_id": frame.index - sequence.first + 1}
+            image: dict[str, Any] = {
+                "id": len(images) + 1,
+                "video_id": len(videos),
+                "frame_id": frame.index - sequence.first + 1,
+            }
             image["file_name"] = f"{sequence.name}/{frame.index:06d}"
             if frame.image is not None:
                 image["file_name"] = frame.image.relative_to(folder).as_posix() if folder else frame.image.name
@@ -193,7 +209,7 @@ def _annotations(frame: AnnotatedFrame, image: int, count: int) -> list[dict[str
             "iscrowd": 0,
             "score": float(detections.scores[row]),
         }
-        for key, (field, _) in _SOLID.items():
+        for key, (field, _) in _FIELDS.items():
             values = getattr(detections, field)
             if values is not None and np.isfinite(values[row]).all():
                 entry[key] = np.asarray(values[row], np.float64).tolist()

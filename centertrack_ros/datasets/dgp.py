@@ -24,9 +24,9 @@ from centertrack_ros.geometry.transform import quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 
-_BOXES_2D, _BOXES_3D = "0", "1"  # kinds of annotations
+_BOXES_2D, _BOXES_3D = "0", "1"  # keys of the annotation types
 _NOTHING_3D = (np.nan,) * 7
-_AGREE = 0.2  # least overlap of an instance's two boxes; below, the two files count their instances each for itself
+_AGREE = 0.2  # least overlap of an instance's two boxes; below it, the two files number their instances independently
 
 
 def find_scenes(folder: Path | str) -> list[Path]:
@@ -38,9 +38,15 @@ def find_scenes(folder: Path | str) -> list[Path]:
 
 
 def read_scene(path: Path | str) -> tuple[VideoSequence, ...]:
-    """One sequence for each camera of a scene file, named SCENE/CAMERA; objects known in 3D alone have NaN as 2D box.
+    """Reads a scene file.
 
-    Ids are the scene's instances, counted from 1. Raises DataError naming what is missing.
+    Ids are the scene's instances, counted from 1; an object that is annotated in 3D alone has NaN as 2D box.
+
+    Returns:
+        One sequence for each camera, named SCENE/CAMERA.
+
+    Raises:
+        DataError: Something is missing; the text names it.
     """
     path = Path(path)
     document = load_json(path)
@@ -51,11 +57,11 @@ def read_scene(path: Path | str) -> tuple[VideoSequence, ...]:
         numbers: dict[int, int] = {}
         frames: dict[str, list[AnnotatedFrame]] = {}
         for index, sample in enumerate(document["samples"]):
-            lenses = _calibration(path.parent / "calibration" / f"{sample['calibration_key']}.json")
+            calibration = _calibration(path.parent / "calibration" / f"{sample['calibration_key']}.json")
             for entry in (data[key] for key in sample["datum_keys"]):
                 if "image" in entry["datum"]:
                     camera = entry["id"]["name"]
-                    frame = _frame(path.parent, index, entry, lenses[camera], names, classes, numbers)
+                    frame = _frame(path.parent, index, entry, calibration[camera], names, classes, numbers)
                     frames.setdefault(camera, []).append(frame)
         sizes = {name: (one[0].camera.height, one[0].camera.width) for name, one in frames.items() if one[0].camera}
     except (KeyError, TypeError, IndexError) as error:
@@ -78,37 +84,39 @@ def _calibration(path: Path) -> dict[str, Mapping[str, float]]:
 
 
 def _frame(
-    scene: Path, index: int, entry: Mapping[str, Any], lens: Mapping[str, float],
+    scene: Path, index: int, entry: Mapping[str, Any], intrinsics: Mapping[str, float],
     names: Mapping[str, Mapping[int, str]], classes: tuple[str, ...], numbers: dict[int, int],
 ) -> AnnotatedFrame:  # fmt: skip
-    """One picture; `numbers` remembers which id each instance has."""
+    """Reads one image; `numbers` maps each instance to its id, and grows."""
     image = entry["datum"]["image"]
     files = image["annotations"]
-    flat = _annotations(scene, files.get(_BOXES_2D), names.get(_BOXES_2D, {}))
-    solid = _annotations(scene, files.get(_BOXES_3D), names.get(_BOXES_3D, {}))
-    matrix = np.array([[lens["fx"], 0, lens["cx"]], [0, lens["fy"], lens["cy"]], [0, 0, 1.0]])
+    boxes2d = _annotations(scene, files.get(_BOXES_2D), names.get(_BOXES_2D, {}))
+    boxes3d = _annotations(scene, files.get(_BOXES_3D), names.get(_BOXES_3D, {}))
+    matrix = np.array([[intrinsics["fx"], 0, intrinsics["cx"]], [0, intrinsics["fy"], intrinsics["cy"]], [0, 0, 1.0]])
     camera = Camera.from_matrix(int(image["width"]), int(image["height"]), matrix)
-    solid = {key: value for key, value in solid.items() if key not in flat or _agree(flat[key][1], value[1], camera)}
-    crowd = [_corners(row) for _, row in flat.values() if row.get("iscrowd")]
-    keys = [key for key in sorted({*flat, *solid}) if not flat.get(key, ("", {}))[1].get("iscrowd")]
-    table = np.array([_solid(solid[key][1]) if key in solid else _NOTHING_3D for key in keys], np.float64).reshape(
+    boxes3d = {
+        key: value for key, value in boxes3d.items() if key not in boxes2d or _agree(boxes2d[key][1], value[1], camera)
+    }
+    crowd = [_corners(row) for _, row in boxes2d.values() if row.get("iscrowd")]
+    keys = [key for key in sorted({*boxes2d, *boxes3d}) if not boxes2d.get(key, ("", {}))[1].get("iscrowd")]
+    table = np.array([_box3d(boxes3d[key][1]) if key in boxes3d else _NOTHING_3D for key in keys], np.float64).reshape(
         -1, 7
     )
-    boxes = np.array([_corners(flat[key][1]) if key in flat else (np.nan,) * 4 for key in keys], np.float64)
+    boxes = np.array([_corners(boxes2d[key][1]) if key in boxes2d else (np.nan,) * 4 for key in keys], np.float64)
     tracks = tracks_of(
         np.array([numbers.setdefault(key, len(numbers) + 1) for key in keys], np.int64),
-        np.array([classes.index((flat.get(key) or solid[key])[0]) for key in keys], np.int64),
+        np.array([classes.index((boxes2d.get(key) or boxes3d[key])[0]) for key in keys], np.int64),
         np.ones(len(keys)),
         boxes.reshape(-1, 4),
         depths=table[:, 5], dimensions=table[:, :3], locations=table[:, 3:6], rotations_y=table[:, 6],
     )  # fmt: skip
-    picture = scene / image["filename"]
+    image_file = scene / image["filename"]
     return AnnotatedFrame(
         index=index,
         stamp=_seconds(entry["id"]["timestamp"]),
         tracks=tracks,
         ignore=np.array(crowd, np.float64).reshape(-1, 4),
-        image=picture if picture.is_file() else None,
+        image=image_file if image_file.is_file() else None,
         camera=camera,
         pose=_pose(image["pose"]),
         token=entry["key"],
@@ -126,8 +134,8 @@ def _corners(row: Mapping[str, Any]) -> tuple[float, ...]:
     return box["x"], box["y"], box["x"] + box["w"], box["y"] + box["h"]
 
 
-def _solid(row: Mapping[str, Any]) -> tuple[float, ...]:
-    """Height, width, length, bottom centre and turn about the downward axis."""
+def _box3d(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """Height, width, length, centre of the bottom, rotation about the downward axis."""
     box = row["box"]
     pose = _pose(box["pose"])
     x, y, z = (float(value) for value in pose[:3, 3])
@@ -136,20 +144,21 @@ def _solid(row: Mapping[str, Any]) -> tuple[float, ...]:
     return height, box["width"], box["length"], x, y + height / 2, z, float(np.arctan2(-forward[2], forward[0]))
 
 
-def _agree(flat: Mapping[str, Any], solid: Mapping[str, Any], camera: Camera) -> bool:
-    values = np.array([_solid(solid)])
+def _agree(row2d: Mapping[str, Any], row3d: Mapping[str, Any], camera: Camera) -> bool:
+    """Whether the 3D box covers the 2D box in the image."""
+    values = np.array([_box3d(row3d)])
     box = projected_boxes(values[:, :3], values[:, 3:6], values[:, 6], camera)
-    return not np.isfinite(box).all() or bool(iou(box, np.array([_corners(flat)], np.float64))[0, 0] >= _AGREE)
+    return not np.isfinite(box).all() or bool(iou(box, np.array([_corners(row2d)], np.float64))[0, 0] >= _AGREE)
 
 
 def _pose(entry: Mapping[str, Any]) -> NDArray[np.float64]:
-    turn, place = entry["rotation"], entry["translation"]
+    rotation, translation = entry["rotation"], entry["translation"]
     pose = np.eye(4)
-    pose[:3, :3] = quaternion_to_matrix(np.array([turn["qx"], turn["qy"], turn["qz"], turn["qw"]]))
-    pose[:3, 3] = place["x"], place["y"], place["z"]
+    pose[:3, :3] = quaternion_to_matrix(np.array([rotation["qx"], rotation["qy"], rotation["qz"], rotation["qw"]]))
+    pose[:3, 3] = translation["x"], translation["y"], translation["z"]
     return pose
 
 
 def _seconds(text: str) -> float:
-    """S since 1970 of '2463-05-15T00:38:58.415230Z'."""
+    """Seconds since 1970 of '2463-05-15T00:38:58.415230Z'."""
     return datetime.fromisoformat(text.rstrip("Z")).replace(tzinfo=timezone.utc).timestamp()

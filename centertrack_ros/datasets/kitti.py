@@ -23,21 +23,29 @@ from centertrack_ros.io.image_files import image_size
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
 RATE = 10.0  # frames per s of every KITTI recording
-IMAGE_SIZE = (375, 1242)  # most recordings; a picture, where there is one, says it exactly
+IMAGE_SIZE = (375, 1242)  # of most recordings; images, where there are any, have the exact size
 _FORM = "frame id type truncation occlusion alpha left top right bottom height width length x y z rotation_y [score]"
 _NAMES = {name.lower(): index for index, name in enumerate(CLASSES)} | {"person_sitting": 4}
 _UNKNOWN_LOCATION = -999.0  # x of an object without 3D box is -1000 in labels; results write -1000, -10 or -1
 
 
 def read_labels(path: Path | str, name: str | None = None, length: int | None = None) -> VideoSequence:
-    """A label or result file; flags 'truncation', 'occlusion'; DontCare boxes become the frames' `ignore`.
+    """Reads a label or result file; DontCare boxes become the frames' ignored regions.
 
-    `length` is the number of frames of the recording; None: up to the last frame that the file names.
-    Raises DataError naming the line that is wrong.
+    Args:
+        path: The file.
+        name: Of the sequence; None: the file's.
+        length: Number of frames of the recording; None: up to the last frame in the file.
+
+    Returns:
+        The sequence, with the flags 'truncation' and 'occlusion'.
+
+    Raises:
+        DataError: A line is malformed; the text names it.
     """
     rows = read_rows(path, None)
     rows.require_columns(17, 19, _FORM)  # some trackers write one column more; the 18th is the score all the same
-    kinds = _class_ids(rows)
+    class_ids = _class_ids(rows)
     frames, ids = rows.integers(0, "a frame number"), rows.integers(1, "an id")
     table = rows.numbers([*range(3, 17)], _FORM)
     scored = len(rows) > 0 and all(len(words) >= 18 for words in rows.words)
@@ -49,15 +57,17 @@ def read_labels(path: Path | str, name: str | None = None, length: int | None = 
     if length is not None and len(frames) and frames.max() >= length:
         line = rows.lines[int(frames.argmax())]
         raise DataError(rows.path, f"frame {frames.max()}, the recording has {length} frames, from 0", line)
-    objects = (kinds >= 0) & (ids >= 0)
-    chosen = Rows(
+    objects = (class_ids >= 0) & (ids >= 0)
+    object_rows = Rows(
         rows.path, [rows.lines[i] for i in np.flatnonzero(objects)], [rows.words[i] for i in np.flatnonzero(objects)]
     )
-    require_unique(chosen, frames[objects], ids[objects])
-    picked = table[objects]
-    tracks = tracks_of(ids[objects], kinds[objects], scores[objects], picked[:, 3:7], **_solid(picked))
-    flags = {"truncation": picked[:, 0], "occlusion": picked[:, 1]}
-    ignored = {int(frame): table[(kinds < 0) & (frames == frame), 3:7] for frame in np.unique(frames[kinds < 0])}
+    require_unique(object_rows, frames[objects], ids[objects])
+    columns = table[objects]
+    tracks = tracks_of(ids[objects], class_ids[objects], scores[objects], columns[:, 3:7], **_columns_3d(columns))
+    flags = {"truncation": columns[:, 0], "occlusion": columns[:, 1]}
+    ignored = {
+        int(frame): table[(class_ids < 0) & (frames == frame), 3:7] for frame in np.unique(frames[class_ids < 0])
+    }
     last = int(frames.max()) + 1 if len(frames) else 0
     parts = frames_of(frames[objects], tracks, flags, rate=RATE, ignored=ignored)
     return VideoSequence(name or Path(path).stem, CLASSES, parts, 0, length if length is not None else last, RATE)
@@ -67,32 +77,32 @@ def _class_ids(rows: Rows) -> NDArray[np.int64]:
     """(N,) index into CLASSES, -1 for DontCare."""
     result = []
     for line, words in zip(rows.lines, rows.words, strict=True):
-        kind = words[2].lower()
-        if kind != "dontcare" and kind not in _NAMES:
+        name = words[2].lower()
+        if name != "dontcare" and name not in _NAMES:
             raise DataError(rows.path, f"type '{words[2]}', expected one of {', '.join(CLASSES)}, DontCare", line)
-        result.append(_NAMES.get(kind, -1))
+        result.append(_NAMES.get(name, -1))
     return np.array(result, np.int64)
 
 
-def _solid(table: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64] | None]:
-    """The 3D columns, NaN where an object has none; None when no object has."""
-    known = (table[:, 10] > _UNKNOWN_LOCATION) & (table[:, 7:10] > 0).all(axis=1) & (table[:, 12] > 0)
-    if not known.any():
+def _columns_3d(table: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64] | None]:
+    """The fields of 3D boxes, NaN for an object without one; empty when no object has one."""
+    has_3d = (table[:, 10] > _UNKNOWN_LOCATION) & (table[:, 7:10] > 0).all(axis=1) & (table[:, 12] > 0)
+    if not has_3d.any():
         return {}
-    solid = np.where(known[:, None], table, np.nan)
+    columns = np.where(has_3d[:, None], table, np.nan)
     for column in (2, 13):  # -10 stands for an unknown angle
-        solid[solid[:, column] < -9.0, column] = np.nan
+        columns[columns[:, column] < -9.0, column] = np.nan
     return {
-        "alphas": solid[:, 2],
-        "dimensions": solid[:, 7:10],
-        "locations": solid[:, 10:13],
-        "depths": solid[:, 12],
-        "rotations_y": solid[:, 13],
+        "alphas": columns[:, 2],
+        "dimensions": columns[:, 7:10],
+        "locations": columns[:, 10:13],
+        "depths": columns[:, 12],
+        "rotations_y": columns[:, 13],
     }
 
 
 def labels_text(sequence: VideoSequence, scores: bool = False) -> str:
-    """The lines of a label file, or of a result file with `scores`; nothing of `sequence` is altered or rounded.
+    """The lines of a label file, or of a result file with `scores`; numbers keep their precision.
 
     Unknown 3D columns are written as KITTI does: -1 for sizes, -1000 for the location, -10 for angles.
     """
@@ -141,7 +151,7 @@ def _filled(values: NDArray[np.float64] | None, shape: tuple[int, int], unknown:
 
 
 def kitti_name(name: str) -> str | None:
-    """KITTI's name of a class that goes by another elsewhere (COCO's person, nuScenes' bicycle); None: it has none."""
+    """KITTI's name of a class of another data set (COCO's person, nuScenes' bicycle); None: it has none."""
     aliases = {"person": "Pedestrian", "": "Pedestrian", "bicycle": "Cyclist", "motorcycle": "Cyclist", "train": "Tram"}
     if name in CLASSES:
         return name
@@ -156,7 +166,14 @@ def write_results(path: Path | str, sequence: VideoSequence) -> None:
 
 
 def read_seqmap(path: Path | str) -> dict[str, int]:
-    """Sequence name -> number of frames, from `name empty first end` lines. Raises DataError naming a broken line."""
+    """Reads a sequence map, lines of `name empty first end`.
+
+    Returns:
+        Name of a sequence -> its number of frames.
+
+    Raises:
+        DataError: A line is malformed; the text names it.
+    """
     rows = read_rows(path, None)
     rows.require_columns(4, 4, "name empty first end")
     ends = rows.integers(3, "a number of frames")
@@ -173,9 +190,15 @@ def find_seqmap(labels: Path) -> dict[str, int]:
 
 
 def read_calibration(path: Path | str, image_size: tuple[int, int] = IMAGE_SIZE, camera: int = 2) -> Camera:
-    """Camera `camera` of a calibration file of tracking (`P2:`) or raw (`P_rect_02:`); `image_size` is (height, width).
+    """Reads a calibration file of tracking (`P2:`) or raw (`P_rect_02:`).
 
-    Raises DataError when the projection is missing or broken.
+    Args:
+        path: The file.
+        image_size: (height, width) px.
+        camera: Its number.
+
+    Raises:
+        DataError: The projection is missing or malformed.
     """
     rows = read_rows(path, None)
     names = (f"P{camera}", f"P_rect_{camera:02d}", f"P_rect_{camera}")
@@ -190,47 +213,61 @@ def read_calibration(path: Path | str, image_size: tuple[int, int] = IMAGE_SIZE,
 
 
 def read_tracking(root: Path | str, name: str) -> VideoSequence:
-    """One recording of the tracking benchmark: image_02/NAME, label_02 and calib where they are. Raises DataError."""
+    """Reads a sequence of the tracking benchmark: image_02/NAME, and label_02 and calib where they exist.
+
+    Raises:
+        DataError: There are neither images nor labels, or a file is malformed.
+    """
     root = Path(root)
     images = sorted((root / "image_02" / name).glob("*.png")) or sorted((root / "image_02" / name).glob("*.jpg"))
     labels, calibration = root / "label_02" / f"{name}.txt", root / "calib" / f"{name}.txt"
-    truth = read_labels(labels, name) if labels.is_file() else VideoSequence(name, CLASSES, (), 0, 0, RATE)
+    ground_truth = read_labels(labels, name) if labels.is_file() else VideoSequence(name, CLASSES, (), 0, 0, RATE)
     if not images and not labels.is_file():
         raise DataError(root, f"neither image_02/{name} nor label_02/{name}.txt")
-    return _recording(truth, images, calibration if calibration.is_file() else None)
+    return _sequence(ground_truth, images, calibration if calibration.is_file() else None)
 
 
 def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> VideoSequence:
-    """Pictures of a raw recording: image_02/[data/]*.png or *.jpg and a calibration file (calib*.txt) beside or above.
+    """Reads a raw recording: image_02/[data/]*.png or *.jpg, and a calibration file (calib*.txt) beside or above.
 
-    Without truth, since raw's tracklets are another format. Raises DataError.
+    There is no ground truth: raw's tracklets are another format.
+
+    Args:
+        folder: That holds image_02.
+        name: Of the sequence; None: the folder's.
+        camera: Its number.
+
+    Raises:
+        DataError: There are no images, or a file is malformed.
     """
     folder = Path(folder)
-    pictures = folder / f"image_{camera:02d}"
-    pictures = pictures / "data" if (pictures / "data").is_dir() else pictures
-    images = sorted([*pictures.glob("*.png"), *pictures.glob("*.jpg")])
+    image_folder = folder / f"image_{camera:02d}"
+    image_folder = image_folder / "data" if (image_folder / "data").is_dir() else image_folder
+    images = sorted([*image_folder.glob("*.png"), *image_folder.glob("*.jpg")])
     if not images:
-        raise DataError(pictures, "no pictures (*.png, *.jpg)")
+        raise DataError(image_folder, "no images (*.png, *.jpg)")
     calibration = next(iter(sorted([*folder.glob("calib*.txt"), *folder.parent.glob("calib_cam_to_cam.txt")])), None)
-    return _recording(
-        VideoSequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera
-    )
+    return _sequence(VideoSequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera)
 
 
-def _recording(truth: VideoSequence, images: list[Path], calibration: Path | None, number: int = 2) -> VideoSequence:
+def _sequence(
+    ground_truth: VideoSequence, images: list[Path], calibration: Path | None, number: int = 2
+) -> VideoSequence:
     size = image_size(images[0]) if images else IMAGE_SIZE
     if size is None:
         raise DataError(images[0], "not an image that can be read")
     camera = read_calibration(calibration, size, number) if calibration else None
-    known = {frame.index: frame for frame in truth}
+    annotated = {frame.index: frame for frame in ground_truth}
     if not images:
-        return replace(truth, frames=tuple(replace(frame, camera=camera) for frame in truth), image_size=size)
+        return replace(
+            ground_truth, frames=tuple(replace(frame, camera=camera) for frame in ground_truth), image_size=size
+        )
     frames = []
     for path in images:
         if not path.stem.isdigit():
             raise DataError(path, "an image's name must be its frame number")
         index = int(path.stem)
-        frame = known.get(index) or AnnotatedFrame(index, index / RATE, empty_tracks())
+        frame = annotated.get(index) or AnnotatedFrame(index, index / RATE, empty_tracks())
         frames.append(replace(frame, image=path, camera=camera))
-    length = max(truth.length, frames[-1].index + 1)
-    return replace(truth, frames=tuple(frames), length=length, image_size=size)
+    length = max(ground_truth.length, frames[-1].index + 1)
+    return replace(ground_truth, frames=tuple(frames), length=length, image_size=size)

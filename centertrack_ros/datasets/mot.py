@@ -2,7 +2,8 @@
 """MOTChallenge text files and folders: MOT15, MOT16, MOT17, MOT20 (https://motchallenge.net/instructions).
 
 A line of a result or detection file is `frame, id, left, top, width, height, score, x, y, z`; frames count from 1.
-MOT15's truth has the same ten columns; that of MOT16, MOT17 and MOT20 has nine: `…, considered, class, visibility`.
+MOT15's ground truth has the same ten columns. That of MOT16, MOT17 and MOT20 has nine: `…, considered, class,
+visibility`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks, frames_of, tracks_of
 from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
 from centertrack_ros.io.errors import DataError
 
@@ -52,7 +53,11 @@ def _columns(rows: Rows, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 
 def read_results(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
-    """A tracker's result file, or public detections (id -1 each). Raises DataError naming the line that is wrong."""
+    """Reads a tracker's result file, or public detections, whose ids are -1.
+
+    Raises:
+        DataError: A line is malformed; the text names it.
+    """
     rows = read_rows(path, ",")
     rows.require_columns(6, 10, _RESULT_FORM)
     frames, ids, boxes, scores = _columns(rows, _RESULT_FORM)
@@ -65,7 +70,11 @@ def read_results(path: Path | str, name: str | None = None, rate: float | None =
 
 
 def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
-    """A truth file; flags 'considered' and, but for MOT15, 'visibility'. Raises DataError naming the broken line."""
+    """Reads a ground-truth file; flags 'considered' and, except for MOT15, 'visibility'.
+
+    Raises:
+        DataError: A line is malformed; the text names it.
+    """
     rows = read_rows(path, ",")
     rows.require_columns(7, 10, _TRUTH_FORM)
     frames, ids, boxes, considered = _columns(rows, _TRUTH_FORM)
@@ -77,7 +86,7 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
         if len(wrong):
             line = rows.lines[int(wrong[0])]
             raise DataError(rows.path, f"class {class_ids[wrong[0]] + 1}, expected 1 to {len(CLASSES)}", line)
-        classes = CLASSES
+        classes: tuple[str, ...] = CLASSES
         if all(len(words) == 9 for words in rows.words):
             flags["visibility"] = rows.numbers([8], "a visibility")[:, 0]
     else:
@@ -95,6 +104,7 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
 
 
 def sequence_name(path: Path) -> str:
+    """The sequence of a file: the file's own name, or its folder's where the file is called gt, det or the like."""
     if path.stem not in ("gt", "det", "tracks", "test", "results"):
         return path.stem
     parent = path.resolve().parent
@@ -102,7 +112,11 @@ def sequence_name(path: Path) -> str:
 
 
 def read_info(folder: Path | str) -> dict[str, str]:
-    """The [Sequence] section of `seqinfo.ini`; empty when there is no such file. Raises DataError when it is broken."""
+    """Reads the section [Sequence] of `seqinfo.ini`; empty when there is no such file.
+
+    Raises:
+        DataError: The file is malformed.
+    """
     path = Path(folder) / "seqinfo.ini"
     if not path.is_file():
         return {}
@@ -125,9 +139,12 @@ def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
 
 
 def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
-    """A MOTChallenge folder: seqinfo.ini, gt/gt.txt where there is one, img1/ where there is one.
+    """Reads a MOTChallenge folder: seqinfo.ini, gt/gt.txt and img1/ where they exist.
 
-    Frames are those that have an image if there are images, else those that have truth. Raises DataError.
+    The frames are those with an image if there are images, else those with ground truth.
+
+    Raises:
+        DataError: There are neither images nor ground truth, or a file is malformed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -147,21 +164,20 @@ def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
 
 
 def _with_images(truth: VideoSequence, images: list[Path], rate: float | None) -> tuple[AnnotatedFrame, ...]:
-    known = {frame.index: frame for frame in truth}
-    nothing = np.zeros(0, np.int64)
-    template = tracks_of(nothing, nothing, np.zeros(0), np.zeros((0, 4)))
+    annotated = {frame.index: frame for frame in truth}
+    template = empty_tracks()
     frames = []
     for path in images:
         if not path.stem.isdigit():
             raise DataError(path, "an image's name must be its frame number")
         index = int(path.stem)
-        frame = known.get(index) or AnnotatedFrame(index, (index - 1) / (rate or 1.0), template)
+        frame = annotated.get(index) or AnnotatedFrame(index, (index - 1) / (rate or 1.0), template)
         frames.append(replace(frame, image=path))
     return tuple(frames)
 
 
 def results_text(sequence: VideoSequence) -> str:
-    """A MOT result file: ids, boxes and scores of every frame, in frame order; numbers keep their precision."""
+    """The text of a result file: ids, boxes and scores in the order of frames; numbers keep their precision."""
     lines = []
     for frame in sequence:
         boxes, scores = frame.tracks.detections.boxes, frame.tracks.detections.scores
@@ -172,7 +188,7 @@ def results_text(sequence: VideoSequence) -> str:
 
 
 def truth_text(sequence: VideoSequence) -> str:
-    """A MOT17 truth file of `sequence`; without the flag 'considered' all objects are, without 'visibility' it is 1."""
+    """The text of a MOT17 ground-truth file; 'considered' and 'visibility' are 1 for sequences without these flags."""
     lines = []
     for frame in sequence:
         detections, count = frame.tracks.detections, len(frame.tracks)

@@ -39,7 +39,7 @@ CLASSES = (
     "traffic_cone",
     "barrier",
 )
-# The classes that the tracking benchmark judges.
+# The classes that the tracking benchmark evaluates.
 TRACKED = ("bicycle", "bus", "car", "motorcycle", "pedestrian", "trailer", "truck")
 _ALIASES = {"person": "pedestrian", "motorbike": "motorcycle"}  # COCO's and Pascal VOC's names
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
@@ -89,13 +89,13 @@ def read_sample_info(path: Path | str) -> tuple[VideoSequence, ...]:
 
 
 def _info_size(image: Mapping[str, Any]) -> tuple[int, int]:
-    """(height, width) px where the file tells them, else those of every nuScenes picture."""
+    """(height, width) px where the file has them, else those of every nuScenes image."""
     return int(image.get("height", _IMAGE_SIZE[0])), int(image.get("width", _IMAGE_SIZE[1]))
 
 
 def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) -> AnnotatedFrame:
     image = sample["images"][name]
-    picture = path.parent / image["img_path"]
+    image_file = path.parent / image["img_path"]
     objects = [entry for entry in sample["cam_instances"][name] if entry["bbox_3d_isvalid"]]
     table = np.array([entry["bbox_3d"] for entry in objects], np.float64).reshape(-1, 7)
     sizes = table[:, [4, 5, 3]]  # length, height, width -> height, width, length
@@ -118,7 +118,7 @@ def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) ->
         stamp=float(image.get("timestamp", sample["timestamp"])),
         tracks=tracks,
         flags={"attribute": np.array([entry.get("attr_label", -1) for entry in objects], np.int64)},
-        image=picture if picture.is_file() else None,
+        image=image_file if image_file.is_file() else None,
         camera=Camera.from_matrix(*_info_size(image)[::-1], image["cam2img"]),
         pose=_info_pose(sample, image),
         token=sample["token"],
@@ -140,18 +140,28 @@ def read_database(
     scenes: Iterable[str] = (),
     cameras: Iterable[str] = CAMERAS,
 ) -> tuple[VideoSequence, ...]:
-    """The annotated frames of each scene and camera, named SCENE/CAMERA; `scenes` empty: all. Cameras without are
-    absent.
+    """Reads the annotated frames of a database.
 
-    Raises DataError when the database or a scene is not there, ImportError without the devkit.
+    Args:
+        dataroot: The database's folder.
+        version: Of the database, the name of the folder with its tables.
+        scenes: Names; empty: all.
+        cameras: Names.
+
+    Returns:
+        One sequence for each scene and camera that has frames, named SCENE/CAMERA.
+
+    Raises:
+        DataError: The database or a scene is missing.
+        ImportError: The devkit is missing.
     """
     database = open_database(dataroot, version)
-    wanted, cameras = set(scenes), tuple(cameras)
-    if missing := sorted(wanted - {scene["name"] for scene in database.scene}):
+    requested, cameras = set(scenes), tuple(cameras)
+    if missing := sorted(requested - {scene["name"] for scene in database.scene}):
         raise DataError(dataroot, f"{version} has no scene '{missing[0]}'")
     sequences = []
     for scene in database.scene:
-        if not wanted or scene["name"] in wanted:
+        if not requested or scene["name"] in requested:
             samples = _samples(database, scene)
             sequences += [_database_sequence(database, scene["name"], samples, camera) for camera in cameras]
     return tuple(sequence for sequence in sequences if sequence.frames)
@@ -191,13 +201,13 @@ def _database_sequence(database: Any, scene: str, samples: list[dict[str, Any]],
 def _database_frame(
     database: Any, index: int, sample: Mapping[str, Any], camera: str, numbers: dict[str, int]
 ) -> AnnotatedFrame:
-    """One camera's picture of one sample; `numbers` remembers which id each instance has."""
+    """Reads one camera's image of one sample; `numbers` maps each instance to its id, and grows."""
     from nuscenes.eval.detection.utils import category_to_detection_name
     from nuscenes.utils.geometry_utils import BoxVisibility
 
     token = sample["data"][camera]
     record = database.get("sample_data", token)
-    picture, boxes, intrinsic = database.get_sample_data(token, box_vis_level=BoxVisibility.ANY)
+    image_file, boxes, intrinsic = database.get_sample_data(token, box_vis_level=BoxVisibility.ANY)
     pose = _sensor_pose(database, record)
     projection = Camera.from_matrix(record["width"] or _IMAGE_SIZE[1], record["height"] or _IMAGE_SIZE[0], intrinsic)
     rows = []
@@ -233,7 +243,7 @@ def _database_frame(
         stamp=record["timestamp"] * 1e-6,
         tracks=tracks,
         flags={"points": table[:, 16]},
-        image=Path(picture) if Path(picture).is_file() else None,
+        image=Path(image_file) if Path(image_file).is_file() else None,
         camera=projection,
         pose=pose,
         token=sample["token"],
@@ -266,21 +276,21 @@ def global_boxes(frame: AnnotatedFrame, classes: tuple[str, ...], prefix: str = 
     centers = detections.locations - np.stack(
         [np.zeros(len(tracks)), detections.dimensions[:, 0] / 2, np.zeros(len(tracks))], 1
     )
-    places = centers @ frame.pose[:3, :3].T + frame.pose[:3, 3]
-    turns = multiply_quaternions(matrix_to_quaternion(frame.pose[:3, :3]), box_quaternions(detections.rotations_y))
+    locations = centers @ frame.pose[:3, :3].T + frame.pose[:3, 3]
+    rotations = multiply_quaternions(matrix_to_quaternion(frame.pose[:3, :3]), box_quaternions(detections.rotations_y))
     speeds = (
         np.zeros((len(tracks), 3)) if detections.velocities is None else detections.velocities @ frame.pose[:3, :3].T
     )
     boxes = []
     for row, name in enumerate(names):
-        if name not in TRACKED or tracks.hits[row] == 0 or not np.isfinite(places[row]).all():
+        if name not in TRACKED or tracks.hits[row] == 0 or not np.isfinite(locations[row]).all():
             continue
         boxes.append(
             {
                 "sample_token": frame.token,
-                "translation": places[row].tolist(),
+                "translation": locations[row].tolist(),
                 "size": detections.dimensions[row][[1, 2, 0]].tolist(),
-                "rotation": np.roll(turns[row], 1).tolist(),
+                "rotation": np.roll(rotations[row], 1).tolist(),
                 "velocity": np.nan_to_num(speeds[row][:2]).tolist(),
                 "tracking_id": f"{prefix}{int(tracks.ids[row])}",
                 "tracking_name": name,
@@ -300,8 +310,12 @@ def _attribute(name: str, logits: NDArray[Any] | None) -> str:
 def results_document(sequences: Iterable[VideoSequence], merge_distance: float = 0.0) -> dict[str, Any]:
     """A tracking submission of sequences of one camera each; the strongest 500 boxes of every sample.
 
-    Ids of different sequences are kept apart by the sequence's name. `merge_distance` m: of two objects of a class that
-    two cameras see closer together than that, the stronger stays (0: both stay, as in the official code).
+    Ids of different sequences are distinguished by the sequence's name.
+
+    Args:
+        sequences: Of one camera each.
+        merge_distance: Of two objects of a class that two cameras see closer together than that, m, the stronger stays;
+            0: both stay, as in the official code.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     for sequence in sequences:
@@ -316,17 +330,17 @@ def results_document(sequences: Iterable[VideoSequence], merge_distance: float =
 
 
 def _merged(boxes: list[dict[str, Any]], distance: float) -> list[dict[str, Any]]:
-    kept: list[dict[str, Any]] = []
+    merged: list[dict[str, Any]] = []
     for box in boxes:
         seen_by = box["tracking_id"].rpartition("/")[0]
         twins = (
             np.linalg.norm(np.subtract(box["translation"], other["translation"])) < distance
-            for other in kept
+            for other in merged
             if other["tracking_name"] == box["tracking_name"] and other["tracking_id"].rpartition("/")[0] != seen_by
         )
         if not any(twins):
-            kept.append(box)
-    return kept
+            merged.append(box)
+    return merged
 
 
 def write_results(path: Path | str, sequences: Iterable[VideoSequence], merge_distance: float = 0.0) -> None:
@@ -335,7 +349,14 @@ def write_results(path: Path | str, sequences: Iterable[VideoSequence], merge_di
 
 
 def read_results(path: Path | str) -> dict[str, list[dict[str, Any]]]:
-    """Sample token -> boxes of a tracking result or truth file. Raises DataError naming the sample that is wrong."""
+    """Reads a tracking result or ground-truth file.
+
+    Returns:
+        Sample token -> its boxes.
+
+    Raises:
+        DataError: A sample is malformed; the text names it.
+    """
     document = load_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
         raise DataError(path, "not a nuScenes tracking file: expected an object with 'results'")
@@ -363,9 +384,10 @@ def _is_numbers(value: Any, length: int) -> bool:
 
 
 def sample_info_truth(path: Path | str) -> dict[str, Any]:
-    """The truth of a `sample_info.json` in the form of a result file, with each box's distance and number of points.
+    """The ground truth of a `sample_info.json` in the form of a result file.
 
-    Every object once, from the LiDAR's list; `samples` gives each sample's scene and time.
+    It has every object once, from the LiDAR's list, with its distance and number of points; `samples` has each sample's
+    scene and time.
     """
     document = load_json(path)
     results, samples = {}, {}
@@ -390,15 +412,15 @@ def _info_box(sample: Mapping[str, Any], entry: Mapping[str, Any], name: str, nu
         return None
     lidar = np.array(sample["ego2global"], np.float64) @ np.array(sample["lidar_points"]["lidar2ego"], np.float64)
     x, y, z, length, width, height, yaw = entry["bbox_3d"]
-    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-    place = lidar[:3, :3] @ [x, y, z] + lidar[:3, 3]
+    rotation = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    location = lidar[:3, :3] @ [x, y, z] + lidar[:3, 3]
     return {
         "sample_token": sample["token"],
-        "translation": place.tolist(),
+        "translation": location.tolist(),
         "size": [width, length, height],
-        "rotation": np.roll(matrix_to_quaternion(lidar[:3, :3] @ turn), 1).tolist(),
+        "rotation": np.roll(matrix_to_quaternion(lidar[:3, :3] @ rotation), 1).tolist(),
         "velocity": (lidar[:3, :3] @ [*entry["velocity"], 0.0])[:2].tolist(),
-        "ego_translation": (place - np.array(sample["ego2global"])[:3, 3]).tolist(),
+        "ego_translation": (location - np.array(sample["ego2global"])[:3, 3]).tolist(),
         "num_pts": int(entry["num_lidar_pts"]) + int(entry["num_radar_pts"]),
         "tracking_id": str(number),
         "tracking_name": name,

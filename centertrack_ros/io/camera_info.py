@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/CameraInfo into the `Camera` of an image: which matrix, at which size, and whether it can be trusted.
+"""Converts sensor_msgs/CameraInfo into the `Camera` of an image: picks the matrix, scales it, checks it.
 
 Sources: the comments of sensor_msgs/CameraInfo.msg (K and D belong to the raw image, P to the rectified one; binning
 and ROI are applied to the full-resolution calibration; K[0] == 0 means uncalibrated) and REP 104.
@@ -24,11 +24,18 @@ class CameraInfoError(ValueError):
 
 
 def camera_from_info(info: Any, image_size: tuple[int, int], rectified: bool = False) -> Camera:
-    """The camera of an image of `image_size` (height, width) px that came with `info`.
+    """Converts the calibration that came with an image.
 
-    rectified  the image is undistorted: P with its translation column holds, else K and D
-    The calibration is cropped to the ROI, divided by the binning and, where the image has yet another size,
-    scaled to it. Raises CameraInfoError.
+    The calibration is cropped to the ROI, divided by the binning and, where the image has yet another size, scaled to
+    it.
+
+    Args:
+        info: A sensor_msgs/CameraInfo.
+        image_size: (height, width) px of the image.
+        rectified: The image is undistorted: P with its translation column holds, else K and D.
+
+    Raises:
+        CameraInfoError: The message does not describe a calibrated camera.
     """
     projection = _projection(info, rectified)
     to_image = _full_resolution_to_image(info, image_size)
@@ -80,7 +87,7 @@ def _full_resolution_to_image(info: Any, image_size: tuple[int, int]) -> NDArray
             f"camera_info has a ROI of {width}x{height} px at ({roi.x_offset}, {roi.y_offset}); "
             f"expected it inside its image of {info.width}x{info.height} px"
         )
-    # 0x0 leaves the size open: then the calibration belongs to the image as it came.
+    # 0x0 leaves the size open: then the calibration belongs to the image at its own size.
     scale_x = image_size[1] * bin_x / width if width else 1.0
     scale_y = image_size[0] * bin_y / height if height else 1.0
     scale_x, scale_y = scale_x / bin_x, scale_y / bin_y

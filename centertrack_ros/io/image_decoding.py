@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/Image and CompressedImage into the one form that the tracker takes: BGR, 8 bits, (H, W, 3).
+"""Decodes sensor_msgs/Image and CompressedImage into the one form that the tracker takes: BGR, 8 bits, (H, W, 3).
 
 Encodings are those of sensor_msgs/image_encodings.hpp. Plain `bgr8` is a view of the message's own memory; the others
-cost one conversion. Every doubt about a message is an `ImageError` whose text says what arrived and what was expected.
+cost one conversion. A malformed message raises an `ImageError` whose text says what arrived and what was expected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class _Encoding:
-    """channels: samples per pixel in memory; bits: 8 or 16; code: cv2 conversion to BGR after reduction to 8 bits."""
+    """The memory layout of an encoding.
+
+    Attributes:
+        channels: Samples per pixel in memory.
+        bits: 8 or 16 per sample.
+        code: The cv2 conversion to BGR after the reduction to 8 bits; None: it is BGR.
+        even_width: The width must be even.
+    """
 
     channels: int
     bits: int = 8
@@ -74,10 +81,12 @@ ENCODINGS = tuple(sorted(_ENCODINGS))
 
 
 def image_to_bgr(message: Any) -> BGR:
-    """The picture in a sensor_msgs/Image as BGR uint8 (H, W, 3).
+    """Decodes a sensor_msgs/Image to BGR uint8 (H, W, 3).
 
-    For `bgr8` it is a view of `message.data` (rows may be `step` apart): it lives as long as the view does, and is
-    not for writing. Raises ImageError.
+    For `bgr8` the result is a view of `message.data` (rows may be `step` apart), which is not for writing.
+
+    Raises:
+        ImageError: The encoding is unknown, or the message's fields contradict each other.
     """
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
@@ -92,10 +101,13 @@ def image_to_bgr(message: Any) -> BGR:
 
 
 def compressed_to_bgr(message: Any) -> BGR:
-    """The picture in a sensor_msgs/CompressedImage (JPEG or PNG) as BGR uint8 (H, W, 3).
+    """Decodes a sensor_msgs/CompressedImage (JPEG or PNG) to BGR uint8 (H, W, 3).
 
     The size that the file claims is checked before it is decoded. EXIF orientation is ignored: intrinsics belong to
-    the sensor's rows and columns. Raises ImageError.
+    the sensor's rows and columns.
+
+    Raises:
+        ImageError: The file is neither JPEG nor PNG, too large, cut short or corrupt.
     """
     data = np.frombuffer(message.data, np.uint8)
     raw = data.tobytes()

@@ -58,12 +58,14 @@ def message_types() -> Any:
     """
     typesys = _rosbags("typesys")
     store = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
-    found: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
     for package in _EXTRA_PACKAGES:
         folder = next((folder for folder in definition_folders(package) if any(folder.glob("*.msg"))), None)
         for file in sorted(folder.glob("*.msg")) if folder else ():
-            found.update(typesys.get_types_from_msg(file.read_text(encoding="utf-8"), f"{package}/msg/{file.stem}"))
-    store.register(found)
+            definitions.update(
+                typesys.get_types_from_msg(file.read_text(encoding="utf-8"), f"{package}/msg/{file.stem}")
+            )
+    store.register(definitions)
     return store
 
 
@@ -79,7 +81,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Record:
-    """One message of a bag as it lies there: serialised (CDR), with the time in ns at which it was recorded."""
+    """One message of a bag as it is stored: serialised (CDR), with the time in ns at which it was recorded."""
 
     topic: str
     type: str
@@ -88,7 +90,7 @@ class Record:
 
 
 class BagReader:
-    """A rosbag2 to read from: a bag's folder, or one storage file (.mcap, .db3) alone. Use it in a `with` statement.
+    """Reads a rosbag2: a bag's folder, or one storage file (.mcap, .db3) alone. Use it in a `with` statement.
 
     Opening raises FileNotFoundError, or DataError for what is not a bag, is truncated or is a ROS 1 bag.
     """
@@ -144,8 +146,8 @@ class BagReader:
 
     def records(self, topics: Iterable[str] | None = None) -> Iterator[Record]:
         """Messages in recorded order, of these topics or of all. Raises DataError where the bag is broken."""
-        wanted = None if topics is None else set(topics)
-        connections = [c for c in self._reader.connections if wanted is None or c.topic in wanted]
+        names = None if topics is None else set(topics)
+        connections = [c for c in self._reader.connections if names is None or c.topic in names]
         if not connections:
             return
         try:
@@ -176,13 +178,19 @@ class BagReader:
 
 
 class BagWriter:
-    """A new rosbag2 folder to write to. Leaving its `with` statement, by an error too, finishes the files.
-
-    storage  'mcap' or 'sqlite3'
-    Raises FileExistsError when `path` exists, OSError when it cannot be written.
-    """
+    """Writes a new rosbag2 folder. Leaving its `with` statement, by an error too, finishes the files."""
 
     def __init__(self, path: Path | str, storage: str = "mcap") -> None:
+        """Creates the bag.
+
+        Args:
+            path: The folder.
+            storage: 'mcap' or 'sqlite3'.
+
+        Raises:
+            FileExistsError: `path` exists.
+            OSError: It cannot be written.
+        """
         rosbag2 = _rosbags("rosbag2")
         if storage not in ("mcap", "sqlite3"):
             raise ValueError(f"storage must be 'mcap' or 'sqlite3', got '{storage}'")
@@ -201,19 +209,26 @@ class BagWriter:
         self._writer.close()
 
     def add_topic(self, name: str, type_name: str, qos: Sequence[Any] = (), source: BagReader | None = None) -> None:
-        """Announces a topic; `source` is the bag that it is copied from, which may hold a definition not known here."""
+        """Announces a topic.
+
+        Args:
+            name: Of the topic.
+            type_name: Its message type.
+            qos: The profiles of its publishers.
+            source: The bag that it is copied from, which may hold a definition that is unknown here.
+        """
         if name in self._connections:
             return
-        known = {"typestore": message_types()}
+        definition = {"typestore": message_types()}
         connection = next((c for c in source._reader.connections if c.topic == name), None) if source else None
         if connection is not None and connection.msgdef.data and connection.digest:
-            known = {"msgdef": connection.msgdef.data, "rihs01": connection.digest}
+            definition = {"msgdef": connection.msgdef.data, "rihs01": connection.digest}
         elif type_name not in message_types().fielddefs:
             raise ValueError(f"topic '{name}': message type '{type_name}' is not known here, it cannot be recorded")
-        self._connections[name] = self._writer.add_connection(name, type_name, offered_qos_profiles=qos, **known)
+        self._connections[name] = self._writer.add_connection(name, type_name, offered_qos_profiles=qos, **definition)
 
     def write(self, topic: str, message: Any, time_ns: int, type_name: str | None = None) -> None:
-        """Appends a message: CDR bytes, or an object built from `message_types()`, whose type is then known."""
+        """Appends a message: CDR bytes, or an object built from `message_types()`, which carries its type."""
         if isinstance(message, bytes | memoryview):
             data: bytes | memoryview = message
         else:
@@ -221,7 +236,7 @@ class BagWriter:
             data = message_types().serialize_cdr(message, type_name)
         if topic not in self._connections:
             if type_name is None:
-                raise ValueError(f"topic '{topic}': call add_topic first, serialised bytes do not tell their type")
+                raise ValueError(f"topic '{topic}': call add_topic first, serialised bytes do not carry their type")
             self.add_topic(topic, type_name)
         self._writer.write(self._connections[topic], time_ns, data)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a user has to track in, as frames: a video, a folder of images, one image, a bag, a camera, a stream."""
+"""Sources of frames to track in: a video, a folder of images, one image, a bag, a camera, a stream."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from centertrack_ros.types import Frame
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-# Parts of a topic's name that do not tell which camera it is.
+# Parts of a topic's name that do not name the camera.
 _GENERIC = re.compile(r"^(image.*|compressed|camera_info|raw)$")
-DEFAULT_RATE = 10.0  # frames/s of a folder, whose images do not tell when they were taken
+DEFAULT_RATE = 10.0  # frames/s of a folder, whose images have no time
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,16 +35,22 @@ CameraOf = Callable[[int, int], Camera | None]
 
 
 class Source(Protocol):
-    """Frames in the order of time; may be iterated again from the start (but for a live camera).
+    """Frames in the order of time; can be iterated again from the start, except for a live camera.
 
-    length  number of frames, None when it is not known beforehand
-    rate    frames/s, None when the frames' stamps alone tell it
-    A frame that cannot be read is left out, with a logged warning that says which and why.
+    A frame that cannot be read is left out, with a logged warning that names it and says why.
     """
 
-    name: str
-    length: int | None
-    rate: float | None
+    @property
+    def name(self) -> str:
+        """What output files are named after."""
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames; None when it is unknown beforehand."""
+
+    @property
+    def rate(self) -> float | None:
+        """Frames/s; None when only the frames' stamps define it."""
 
     def __iter__(self) -> Iterator[Frame]: ...
 
@@ -57,13 +63,18 @@ def open_source(
     image_topic: str | None = None,
     rectified: bool = False,
 ) -> Source:
-    """The source at `location`: a path, the number of a camera ('0') or the address of a stream ('rtsp://…').
+    """Opens a source of frames.
 
-    intrinsics   fx, fy, cx, cy in px of the images as they are; a bag's own camera_info where they are None
-    rate         frames/s, where the source does not tell or tells wrongly (ignored for bags: they have stamps)
-    image_topic  of a bag; may be left out when the bag has only one
-    rectified    a bag's images are undistorted: P of its camera_info holds, not K and D
-    Raises FileNotFoundError, or ValueError saying what is wrong and what was expected.
+    Args:
+        location: A path, the number of a camera ('0') or the address of a stream ('rtsp://…').
+        intrinsics: fx, fy, cx, cy in px of the images as they are; None: a bag's own camera_info.
+        rate: Frames/s, where the source has none or a wrong one; ignored for bags, which have stamps.
+        image_topic: Of a bag; may be left out when the bag has only one.
+        rectified: A bag's images are undistorted: P of its camera_info holds, not K and D.
+
+    Raises:
+        FileNotFoundError: There is nothing at `location`.
+        ValueError: It cannot be read; the text says what is wrong and what was expected.
     """
     if rate is not None and not rate > 0.0:
         raise ValueError(f"rate must be above 0 frames/s, got {rate}")
@@ -93,19 +104,19 @@ def open_sources(
     image_topic: str | None = None,
     rectified: bool = False,
 ) -> list[Source]:
-    """As `open_source`, but every camera of a bag with several, named BAG_CAMERA."""
+    """Opens every camera of a bag with several as sources named BAG_CAMERA; else the one source of `open_source`."""
     path = Path(location)
     if image_topic is None and path.exists() and is_bag(path):
         with BagReader(path) as reader:
             topics = [topic.name for topic in image_topics(reader)]
         if len(topics) > 1:
             camera_of = _camera_of(intrinsics) if intrinsics else None
-            found = []
+            sources: list[Source] = []
             for topic, name in zip(topics, camera_names(topics), strict=True):
                 source = BagSource(path, camera_of, topic, rectified)
                 source.name = f"{source.name}_{name}"
-                found.append(source)
-            return list(found)
+                sources.append(source)
+            return sources
     return [open_source(location, intrinsics=intrinsics, rate=rate, image_topic=image_topic, rectified=rectified)]
 
 
@@ -123,24 +134,24 @@ class VideoSource:
 
     location: Path | str | int
     camera_of: CameraOf
-    wanted_rate: float | None = None
+    requested_rate: float | None = None
 
     def __post_init__(self) -> None:
         self.name = Path(self.location).stem if isinstance(self.location, Path) else f"camera_{self.location}"
         capture = self._open()
-        told = capture.get(cv2.CAP_PROP_FPS)
-        # Containers without a rate tell 0, NaN or the clock's 90 kHz.
-        self.rate = self.wanted_rate or (told if np.isfinite(told) and 0.0 < told < 1000.0 else DEFAULT_RATE)
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        # Containers without a rate report 0, NaN or the clock's 90 kHz.
+        self.rate = self.requested_rate or (rate if np.isfinite(rate) and 0.0 < rate < 1000.0 else DEFAULT_RATE)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.length = count if isinstance(self.location, Path) and count > 0 else None
         capture.release()
 
     def _open(self) -> cv2.VideoCapture:
-        place = str(self.location) if isinstance(self.location, Path) else self.location
-        capture = cv2.VideoCapture(place)
+        location = str(self.location) if isinstance(self.location, Path) else self.location
+        capture = cv2.VideoCapture(location)
         if not capture.isOpened():
             raise ValueError(
-                f"{place}: not a video that OpenCV can read; expected a video, a folder of images or a bag"
+                f"{location}: not a video that OpenCV can read; expected a video, a folder of images or a bag"
             )
         return capture
 
@@ -168,11 +179,11 @@ class ImageSource:
 
     path: Path
     camera_of: CameraOf
-    wanted_rate: float | None = None
+    requested_rate: float | None = None
 
     def __post_init__(self) -> None:
         self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
-        self.rate = self.wanted_rate or DEFAULT_RATE
+        self.rate = self.requested_rate or DEFAULT_RATE
         self.files = [self.path] if self.path.is_file() else sorted(_images_in(self.path), key=_natural_order)
         self.length: int | None = len(self.files)
         if not self.files:
@@ -255,20 +266,20 @@ def decode_image(message: Any, type_name: str) -> NDArray[np.uint8]:
     return compressed_to_bgr(message) if type_name == COMPRESSED_TYPE else image_to_bgr(message)
 
 
-def _image_topic(reader: BagReader, wanted: str | None) -> Topic:
-    if wanted is not None:
-        topic = reader.require(wanted)
+def _image_topic(reader: BagReader, requested: str | None) -> Topic:
+    if requested is not None:
+        topic = reader.require(requested)
         if topic.type not in (IMAGE_TYPE, COMPRESSED_TYPE):
-            raise ValueError(f"{reader.path}: '{wanted}' is a {topic.type}, expected an Image or CompressedImage")
+            raise ValueError(f"{reader.path}: '{requested}' is a {topic.type}, expected an Image or CompressedImage")
         if not topic.count:
-            raise ValueError(f"{reader.path}: '{wanted}' has no messages")
+            raise ValueError(f"{reader.path}: '{requested}' has no messages")
         return topic
-    found = reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
-    if not found:
+    topics = reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
+    if not topics:
         raise ValueError(f"{reader.path}: no images in this bag; it has {reader.listing()}")
-    if len(found) > 1:
-        raise ValueError(f"{reader.path}: several image topics, name one: {', '.join(topic.name for topic in found)}")
-    return found[0]
+    if len(topics) > 1:
+        raise ValueError(f"{reader.path}: several image topics, name one: {', '.join(topic.name for topic in topics)}")
+    return topics[0]
 
 
 def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
@@ -284,14 +295,14 @@ def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
 
 def image_topics(reader: BagReader) -> list[Topic]:
     """One topic for each camera of a bag: raw images where there are any, else compressed ones."""
-    found = {topic.name: topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
+    topics = {topic.name: topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
     return [
-        topic for name, topic in sorted(found.items()) if name.removesuffix("/compressed") not in set(found) - {name}
+        topic for name, topic in sorted(topics.items()) if name.removesuffix("/compressed") not in set(topics) - {name}
     ]
 
 
 def camera_names(topics: Sequence[str]) -> list[str]:
-    """The cameras' names in the output topics: '' for an only one, else what tells their topics apart."""
+    """The cameras' names in the output topics: '' for an only one, else the parts of their topics that differ."""
     if len(topics) == 1:
         return [""]
     parts = [[part for part in topic.split("/") if part and not _GENERIC.match(part)] for topic in topics]

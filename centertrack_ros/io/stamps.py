@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Any
-import itertools
 
-# Fewer images than this, or a pause that is longer, tell nothing about images that got lost on their way.
+# Fewer images than this, or a pause that is longer, say nothing about lost images.
 MIN_STAMPS, MAX_STEP_S = 20, 2.0
 
 
@@ -17,7 +17,7 @@ def seconds(stamp: Any) -> float:
 
 
 def nanoseconds(stamp: Any) -> int:
-    """A builtin_interfaces/Time in ns, exactly; also one that no clock gives."""
+    """A builtin_interfaces/Time in ns, exactly; negative ones as well."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
@@ -40,7 +40,7 @@ class Loss:
 
     @property
     def part(self) -> float:
-        """0..1; 0 while there are too few images to tell."""
+        """0..1; 0 while there are too few images for an estimate."""
         stamps = list(self._stamps)
         if len(stamps) < MIN_STAMPS:
             return 0.0

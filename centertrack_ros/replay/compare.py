@@ -72,10 +72,9 @@ def _messages(path: Path | str) -> dict[tuple[str, int, int], Any]:
                 else next((m.header for m in message.markers if m.action != _DELETE_ALL), None)
             )
             if header is not None:
-                place = (record.topic, stamp_ns(header.stamp))
-                key = (*place, seen[place])
-                found[key] = message
-                seen[place] += 1
+                topic, stamp = record.topic, stamp_ns(header.stamp)
+                found[topic, stamp, seen[topic, stamp]] = message
+                seen[topic, stamp] += 1
     return found
 
 

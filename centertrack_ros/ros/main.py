@@ -10,6 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # rclpy may be missing, which `main` reports
+    from rclpy.executors import Executor
 
 # After a signal the process ends within this time, even while the network or a driver blocks.
 _GRACE_S = 1.5
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node.autostart()
         install_signal_handlers(SignalHandlerOptions.ALL)
         stage = "running"
-        executor.spin()
+        _spin(executor, rclpy.ok)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ParameterException, ValueError) as error:
@@ -84,6 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
         context.destroy()
     return 0
+
+
+def _spin(executor: Executor, alive: Callable[[], bool]) -> None:
+    """Runs callbacks until SIGINT or SIGTERM, after which `alive` returns False."""
+    try:
+        executor.spin()
+    except RuntimeError:
+        # RCLError: the signal has shut the context down while the executor was preparing to wait.
+        if alive():
+            raise
 
 
 def _end_in_time(alive: Callable[[], bool]) -> None:

@@ -1,5 +1,7 @@
-"""The randomness of training: crop, mirror, colour, the previous frame's own crop, and a prior heatmap that is wrong
-on purpose.
+# SPDX-License-Identifier: Apache-2.0
+"""The randomness of training: crop, mirror, colour, the previous frame's own crop, and noise in the prior heatmap.
+
+Paper: sections 4.1 to 4.3; upstream: src/lib/dataset/generic_dataset.py.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from centertrack_ros.geometry.gaussian import gaussian_radius
 
 Array = NDArray[np.float64]
 BORDER = 128  # px of the image that a crop's centre stays away from its edges, halved until that is possible
-# Principal axes of ImageNet's colours (BGR order) and their spreads, for the lighting noise of AlexNet's paper,
-# section 4.1.
-LIGHT_SPREAD = np.array([0.2141788, 0.01817699, 0.00341571], np.float32)
+# Principal axes of ImageNet's colours (BGR order) and the standard deviations along them, for the lighting noise of
+# AlexNet's paper, section 4.1.
+LIGHT_DEVIATIONS = np.array([0.2141788, 0.01817699, 0.00341571], np.float32)
 LIGHT_AXES = np.array(
     [
         [-0.58752847, -0.69563484, 0.41340352],
@@ -32,16 +34,22 @@ LIGHT_AXES = np.array(
 class Augmentation:
     """How strongly training images are varied; the defaults are those of the official COCO and nuScenes recipes.
 
-    flip         probability of mirroring
-    crop         whether image and scale are cropped at random;  scales  least and greatest crop in image sizes
-    centred      crops keep the image's middle, so that a place in the input means the same direction of view always
-    color        brightness, contrast and saturation vary by +- this;  lighting  spread along the principal colours
-    shift, scale   how the previous frame's crop differs: parts of the image size, normal but at most twice / once this
-    same_crop    the previous frame of a video is cropped like the current one (still images always differ)
-    heatmap_jitter, lost, false_peaks   prior heatmap: spread of the peaks in box sizes, share left out, share doubled
-    max_frame_distance   the previous frame is less than this many frames away; 0: always the frame before
-    mirrored_velocity  velocities of mirrored images count, their x turned round; False (official): they are unknown
-    backwards   in either direction, as in the official recipes; False: only in the past, as videos are played
+    Attributes:
+        flip: Probability of mirroring.
+        crop: Crop at a random place and scale.
+        scales: Smallest and largest crop, in image sizes.
+        centred: Crops keep the image's middle, so that a place in the input always means the same direction of view.
+        color: Brightness, contrast and saturation vary by +- this.
+        lighting: Standard deviation along the principal colours.
+        shift: Standard deviation of the previous frame's shift, in image sizes, cut at twice its value.
+        scale: Standard deviation of the previous frame's scale, cut at its value.
+        same_crop: The previous frame of a video has the crop of the current one; that of a static image never.
+        heatmap_jitter: Prior heatmap: standard deviation of the peaks' places, in box sizes.
+        lost: Prior heatmap: share of the peaks that are left out.
+        false_peaks: Prior heatmap: share of the peaks that get a second one.
+        max_frame_distance: The previous frame is less than this many frames away; 0: always the frame before.
+        backwards: The previous frame lies in either direction, as in the official recipes; False: only in the past.
+        mirrored_velocity: Velocities of mirrored images count, with -x; False (official): they are unknown.
     """
 
     flip: float = 0.5
@@ -73,8 +81,8 @@ class Augmentation:
             raise ValueError(f"augmentation: max_frame_distance must not be negative, got {self.max_frame_distance}")
 
 
-# What validation uses: nothing varies but the previous frame, which is the one before.
-NONE = Augmentation(
+# For validation: the previous frame is the one before, and nothing varies.
+NO_AUGMENTATION = Augmentation(
     flip=0,
     crop=False,
     color=0,
@@ -91,8 +99,14 @@ NONE = Augmentation(
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of `span` image px around `center` (x, y), mirrored or not; spans are relative to the image's longer
-    side by `zoom`.
+    """A square part of an image.
+
+    Attributes:
+        center: x, y, px of the image.
+        span: Side, px of the image.
+        zoom: `span` in parts of the image's longer side.
+        mirrored: Left and right are exchanged.
+        width: Of the image, px.
     """
 
     center: tuple[float, float]
@@ -161,16 +175,19 @@ def vary_color(rng: np.random.Generator, image: NDArray[np.uint8], how: Augmenta
         else:  # saturation: towards each pixel's grey
             matrix = share * matrix + (1 - share) * (weights @ matrix)[None]
     matrix[:, 3] += (
-        255 * LIGHT_AXES @ (LIGHT_SPREAD * rng.normal(0, how.lighting, 3).astype(np.float32)) if how.lighting else 0
+        255 * LIGHT_AXES @ (LIGHT_DEVIATIONS * rng.normal(0, how.lighting, 3).astype(np.float32)) if how.lighting else 0
     )
-    return cv2.transform(image, matrix)
+    return np.asarray(cv2.transform(image, matrix), np.uint8)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """peaks (M, 3) int: x, y, radius in input px for `geometry.gaussian.render`; centers (N, 2) input px where the
-    network is to
-    look for each of the N previous objects, NaN for those outside of the input.
+    """Peaks of a prior heatmap, and where displacements lead to.
+
+    Attributes:
+        peaks: (M, 3) x, y, radius in px of the input, for `geometry.gaussian.render`.
+        centers: (N, 2) px of the input, the target of each of the N previous objects' displacements; NaN for objects
+            outside the input.
     """
 
     peaks: NDArray[np.int64]
@@ -178,10 +195,16 @@ class Prior:
 
 
 def noisy_prior(rng: np.random.Generator, boxes: Array, size: tuple[int, int], how: Augmentation) -> Prior:
-    """The prior heatmap's peaks for the previous frame's boxes (N, 4), input px of (height, width).
+    """The noisy peaks of a prior heatmap.
 
     As in the official code the displacement leads to the true centre, except for a lost object, where it leads to the
-    disturbed one.
+    shifted one.
+
+    Args:
+        rng: Of the sample.
+        boxes: (N, 4) of the previous frame's objects, px of the input.
+        size: (height, width) of the input.
+        how: Strength of the noise.
     """
     height, width = size
     clipped = np.asarray(boxes, np.float64).reshape(-1, 4).copy()
@@ -189,7 +212,7 @@ def noisy_prior(rng: np.random.Generator, boxes: Array, size: tuple[int, int], h
     clipped[:, 1::2] = clipped[:, 1::2].clip(0, height - 1)
     extent = clipped[:, 2:] - clipped[:, :2]
     count = len(clipped)
-    # Drawn for all objects, present or not: what one object gets does not depend on the others.
+    # Drawn for all objects, inside or not, so that one object's noise does not depend on the others.
     noise, false_noise = rng.standard_normal((count, 2)), rng.standard_normal((count, 2))
     lost, doubled = rng.random(count) < how.lost, rng.random(count) < how.false_peaks
     inside = (extent > 0).all(axis=1)

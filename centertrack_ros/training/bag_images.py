@@ -1,4 +1,5 @@
-"""The pictures of a bag as files, since training needs them in any order and a bag gives them in one."""
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a bag as files: training reads them in any order, a bag only in its own."""
 
 from __future__ import annotations
 
@@ -17,34 +18,49 @@ from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import BagSource, camera_names, image_topics
 
 _LOG = logging.getLogger(__name__)
-NOTE = "bag.json"  # written last, tells what lies there
+MANIFEST = "bag.json"  # written last: the folder is complete
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture: its file, its stamp in s, and the camera if it is known."""
+class BagImage:
+    """One image of a bag.
+
+    Attributes:
+        path: The file.
+        stamp: s.
+        camera: None when the bag has no calibration.
+    """
 
     path: Path
     stamp: float
     camera: Camera | None
 
 
-def extract(bag: Path, folder: Path) -> dict[str, list[Picture]]:
-    """Camera name -> its pictures, in `folder`/CAMERA as JPEG; written unless they are there already.
+def extract(bag: Path, folder: Path) -> dict[str, list[BagImage]]:
+    """Write a bag's images as `folder`/CAMERA/NUMBER.jpg, unless they exist already.
 
-    The only camera of a bag has the name ''. Raises DataError for a broken bag, ValueError when the folder holds the
-    pictures of another one, OSError when they cannot be written.
+    Args:
+        bag: A rosbag2.
+        folder: For the images of this bag alone.
+
+    Returns:
+        Camera name -> its images. The only camera of a bag has the name ''.
+
+    Raises:
+        DataError: The bag is broken.
+        ValueError: The folder holds the images of another bag, or the bag has none.
+        OSError: The images cannot be written.
     """
-    note = folder / NOTE
-    if not note.is_file():
-        _LOG.info("writing the pictures of %s into %s", bag, folder)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        _LOG.info("writing the images of %s into %s", bag, folder)
         document = {"bag": bag.resolve().name, "cameras": _write(bag, folder)}
-        write_json(note, document)
-    document = json.loads(note.read_text(encoding="utf-8"))
+        write_json(manifest, document)
+    document = json.loads(manifest.read_text(encoding="utf-8"))
     if document["bag"] != bag.resolve().name:
-        raise ValueError(f"{folder}: holds the pictures of '{document['bag']}'; give another folder for '{bag.name}'")
+        raise ValueError(f"{folder}: holds the images of '{document['bag']}'; give another folder for '{bag.name}'")
     return {
-        name: [Picture(folder / row["file"], row["stamp"], _camera(row["camera"])) for row in rows]
+        name: [BagImage(folder / row["file"], row["stamp"], _camera(row["camera"])) for row in rows]
         for name, rows in document["cameras"].items()
     }
 
@@ -54,18 +70,18 @@ def _write(bag: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
         topics = [topic.name for topic in image_topics(reader)]
     if not topics:
         raise ValueError(f"{bag}: no images in this bag")
-    found: dict[str, list[dict[str, Any]]] = {}
+    cameras: dict[str, list[dict[str, Any]]] = {}
     for name, topic in zip(camera_names(topics), topics, strict=True):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        rows = found.setdefault(name, [])
+        rows = cameras.setdefault(name, [])
         for number, frame in enumerate(BagSource(bag, image_topic=topic)):
             file = Path(name) / f"{number:06d}.jpg"
             write_image(folder / file, frame.image)
-            rows.append({"file": file.as_posix(), "stamp": frame.stamp, "camera": _values(frame.camera)})
-    return found
+            rows.append({"file": file.as_posix(), "stamp": frame.stamp, "camera": _camera_values(frame.camera)})
+    return cameras
 
 
-def _values(camera: Camera | None) -> dict[str, Any] | None:
+def _camera_values(camera: Camera | None) -> dict[str, Any] | None:
     if camera is None:
         return None
     return {

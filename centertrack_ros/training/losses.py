@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The official losses: focal for heatmaps, L1 at the objects' cells for regressions, bins for the angle.
 
 Maps are (B, C, h, w); objects are padded to K slots per image: `index` (B, K) flat cells y * w + x, `mask` zero for
@@ -32,18 +33,23 @@ WEIGHTS = {
     "hps": 1.0,
     "hm_hp": 1.0,
     "hp_offset": 1.0,
-    "still": 0.0,  # not in the paper: displacement of any cell of a still image, see `targets.still_targets`
+    "static": 0.0,  # not in the paper: displacement of any cell of a static image, see `targets.static_targets`
 }
-JOINTS = ("hm_hp", "hp_offset")  # heads that are asked at the joints, not at the objects
+JOINTS = ("hm_hp", "hp_offset")  # heads whose losses are taken at the joints, not at the objects
 CLAMP = 1e-4
 
 
 def focal_loss(logits: Tensor, truth: Tensor, index: Tensor, channels: Tensor, mask: Tensor) -> Tensor:
     """Focal loss of a heatmap over the whole batch, divided by the number of objects.
 
-    logits, truth (B, C, h, w), truth 1 at objects and Gaussian around them; index, channels, mask (B, K) of the
-    objects.
-    Where truth is 1 nothing is asked of cells that are no object's.
+    Cells with a target of 1 that are no object's add nothing: so regions are ignored.
+
+    Args:
+        logits: (B, C, h, w), before the sigmoid.
+        truth: (B, C, h, w), 1 at objects and Gaussian around them.
+        index: (B, K) flat cells of the objects.
+        channels: (B, K) classes of the objects.
+        mask: (B, K), 0 for empty slots.
     """
     # float32 throughout: 1 - 1e-4 is 1 in half precision, and its logarithm 0.
     score = torch.sigmoid(logits.float()).clamp(CLAMP, 1 - CLAMP)
@@ -67,8 +73,13 @@ def attribute_loss(values: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def rotation_loss(values: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor) -> Tensor:
     """Two bins of the observation angle: which of them hold it, and its sine and cosine from their middles.
 
-    values (B, K, 8) raw; bins (B, K, 2) int64; residuals (B, K, 2) rad; mask (B, K).
     The classification is a mean over all slots; an empty one adds ln 2 for each bin, as in the official code.
+
+    Args:
+        values: (B, K, 8), raw.
+        bins: (B, K, 2) int64, 1 where the bin holds the angle.
+        residuals: (B, K, 2) rad, from the middle of the bin.
+        mask: (B, K), 0 for empty slots.
     """
     flat, bins, residuals = values.flatten(0, 1), bins.flatten(0, 1), residuals.flatten(0, 1)
     weight = mask.flatten()[:, None]
@@ -79,15 +90,18 @@ def rotation_loss(values: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor)
         inside = bins[:, k].nonzero()[:, 0]
         if len(inside):
             angle = residuals[inside, k]
-            wanted = torch.stack([torch.sin(angle), torch.cos(angle)], dim=1)
-            total = total + 2 * F.smooth_l1_loss(sine_cosine[inside], wanted)
+            target = torch.stack([torch.sin(angle), torch.cos(angle)], dim=1)
+            total = total + 2 * F.smooth_l1_loss(sine_cosine[inside], target)
     return total
 
 
 def relative_depth_loss(raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute error of the depths' logarithms: a tenth too far costs the same at 5 m and at 50 m.
 
-    raw  of head 'dep', (B, K, 1), whose depth is 1 / sigmoid - 1 = exp(-raw);  target  m
+    Args:
+        raw: (B, K, 1) of head 'dep', whose depth is 1 / sigmoid - 1 = exp(-raw).
+        target: (B, K, 1), m.
+        mask: (B, K, 1), 0 where the depth is unknown.
     """
     return l1_loss(-raw, target.clamp(min=0.1).log(), mask)
 
@@ -95,10 +109,15 @@ def relative_depth_loss(raw: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def head_losses(
     outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], relative_depth: bool = False
 ) -> dict[str, Tensor]:
-    """Unweighted loss of every head of `outputs` that the targets say something about.
+    """Unweighted loss of every head of `outputs` that has targets.
 
-    outputs  head -> raw map (B, C, h, w), or values at the objects' cells (B, K, C); hm and JOINTS are always maps
-    relative_depth  see `relative_depth_loss`; else in metres, as in the paper
+    Args:
+        outputs: Head -> raw map (B, C, h, w), or values at the objects' cells (B, K, C); hm and JOINTS are always maps.
+        targets: Of `targets.make_targets`, with a batch axis.
+        relative_depth: Use `relative_depth_loss`; else the loss in metres, as in the paper.
+
+    Returns:
+        Head -> scalar.
     """
     index = targets["index"]
     losses = {}
@@ -129,7 +148,7 @@ def head_losses(
 
 
 def _joint_loss(name: str, dense: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
-    """Of the joints' own heatmaps, and of the offsets at their cells (`joint_index`, (B, K J))."""
+    """Loss of the joints' heatmaps, or of the offsets at their cells (`joint_index`, (B, K J))."""
     cells = targets["joint_index"]
     if name == "hm_hp":
         return focal_loss(dense, targets[name], cells, targets["joint_channels"], targets["joint_mask"])
@@ -137,5 +156,5 @@ def _joint_loss(name: str, dense: Tensor, targets: Mapping[str, Tensor]) -> Tens
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float] = WEIGHTS) -> Tensor:
-    """The loss that is minimised. Raises KeyError for a head without a weight."""
+    """The loss that is minimized. Raises KeyError for a head without a weight."""
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

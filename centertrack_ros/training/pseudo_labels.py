@@ -1,10 +1,12 @@
-"""A model's own tracks as labels: what is certain is kept, what is doubtful becomes a region where nothing is asked."""
+# SPDX-License-Identifier: Apache-2.0
+"""A model's own tracks as labels: certain tracks are kept, doubtful boxes become ignored regions."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,20 @@ from centertrack_ros.datasets.records import AnnotatedFrame
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.types import FrameResult
 
-_SAME = 0.7  # overlap from which two boxes are of one object
+_SAME_OBJECT = 0.7  # IoU from which two boxes are of one object
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """When a track becomes labels. Raises ValueError for what cannot be met.
+    """When a track becomes labels.
 
-    score      least median score over the track's boxes, 0..1
-    box_score  least score of a box of such a track, 0..1
-    length     least number of frames in which the track was seen
+    Attributes:
+        score: Least median score over the track's boxes, 0..1.
+        box_score: Least score of a box of such a track, 0..1.
+        length: Least number of frames with a detection of the track.
+
+    Raises:
+        ValueError: No track can meet a value.
     """
 
     score: float = 0.45
@@ -38,25 +44,38 @@ class Certainty:
             raise ValueError(f"length must be at least 1 frame, got {self.length}")
 
 
-def seen(result: FrameResult, **frame: Any) -> AnnotatedFrame:
-    """A tracker's answer as a frame: tracks that it saw, and as `ignore` the detections (M, 4) that no track took."""
+def detected_tracks(result: FrameResult, **frame: Any) -> AnnotatedFrame:
+    """A tracker's result as an annotated frame.
+
+    Args:
+        result: Of one image.
+        frame: Further fields of the `AnnotatedFrame`.
+
+    Returns:
+        The tracks that have a detection in this image, and as `ignore` (M, 4) the detections without a track.
+    """
     tracks = result.tracks.select(np.flatnonzero(result.tracks.hits > 0))
     others = np.zeros((0, 4)) if result.detections is None else result.detections.boxes
     return AnnotatedFrame(tracks=tracks, ignore=_away_from(others, tracks.detections.boxes), **frame)
 
 
 def _away_from(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
-    """The boxes (N, 4) that are none of `others` (M, 4)."""
+    """The boxes (N, 4) of objects that are not among `others` (M, 4)."""
     if not len(boxes) or not len(others):
         return boxes
-    return boxes[iou(boxes, others).max(axis=1) < _SAME]
+    return boxes[iou(boxes, others).max(axis=1) < _SAME_OBJECT]
 
 
 def certain_labels(frames: Sequence[AnnotatedFrame], certainty: Certainty) -> tuple[AnnotatedFrame, ...]:
-    """The frames of one recording with certain tracks alone.
+    """Keep only the certain tracks of a recording.
 
-    Other boxes go to `ignore`, and so does the way between two sightings of a certain track, in a straight line: it is
-    there, though the model did not see it.
+    Args:
+        frames: Of one recording, of `detected_tracks`.
+        certainty: Which tracks are certain.
+
+    Returns:
+        The frames. Other boxes go to `ignore`; so do boxes interpolated between two detections of a certain track,
+        because the object is there, though the model did not detect it.
     """
     places: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for number, frame in enumerate(frames):
@@ -71,32 +90,35 @@ def certain_labels(frames: Sequence[AnnotatedFrame], certainty: Certainty) -> tu
         for (number, row), score in zip(rows, scores.tolist(), strict=True):
             if score >= certainty.box_score:
                 kept[number].append(row)
-        for number, box in _between([(n, frames[n].tracks.detections.boxes[row]) for n, row in rows]):
+        for number, box in _interpolated([(n, frames[n].tracks.detections.boxes[row]) for n, row in rows]):
             hidden[number].append(box)
     return tuple(
-        _divided(frame, np.array(sorted(kept[number]), np.int64), hidden[number]) for number, frame in enumerate(frames)
+        _with_certain_rows(frame, np.array(sorted(kept[number]), np.int64), hidden[number])
+        for number, frame in enumerate(frames)
     )
 
 
-def _between(sightings: Sequence[tuple[int, NDArray[Any]]]) -> list[tuple[int, NDArray[Any]]]:
-    """(frame, box) for the frames between sightings that are not next to each other."""
-    found = []
-    for (start, first), (end, last) in zip(sightings[:-1], sightings[1:], strict=True):
+def _interpolated(detections: Sequence[tuple[int, NDArray[Any]]]) -> list[tuple[int, NDArray[Any]]]:
+    """(frame, interpolated box) for the frames between two detections of a track."""
+    boxes = []
+    for (start, first), (end, last) in pairwise(detections):
         for number in range(start + 1, end):
             part = (number - start) / (end - start)
-            found.append((number, (1 - part) * first + part * last))
-    return found
+            boxes.append((number, (1 - part) * first + part * last))
+    return boxes
 
 
-def _divided(frame: AnnotatedFrame, keep: NDArray[np.int64], hidden: Sequence[NDArray[Any]]) -> AnnotatedFrame:
+def _with_certain_rows(
+    frame: AnnotatedFrame, keep: NDArray[np.int64], hidden: Sequence[NDArray[Any]]
+) -> AnnotatedFrame:
     boxes = frame.tracks.detections.boxes
     certain = boxes[keep]
     doubtful = np.concatenate([np.delete(boxes, keep, axis=0), frame.ignore, np.array(hidden).reshape(-1, 4)])
     return replace(frame.select(keep), ignore=_away_from(doubtful, certain))
 
 
-def as_stills(document: dict[str, Any]) -> dict[str, Any]:
-    """A COCO-video document as one of still images: without videos and identities."""
+def as_static_images(document: dict[str, Any]) -> dict[str, Any]:
+    """A COCO-video document as one of static images: without videos and track ids."""
     images = [{k: v for k, v in image.items() if k not in ("video_id", "frame_id")} for image in document["images"]]
     rows = [{k: v for k, v in row.items() if k != "track_id"} for row in document["annotations"]]
     return {"images": images, "annotations": rows, "categories": document["categories"]}

@@ -1,8 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training recipe: the YAML file that `centertrack train` reads, checked before anything is computed."""
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,8 +15,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from centertrack_ros.training.augmentation import Augmentation
 from centertrack_ros.training.losses import WEIGHTS
 
-# Kind of data -> keys that it needs.
-KINDS: dict[str, tuple[str, ...]] = {
+_LOG = logging.getLogger(__name__)
+
+# Kind of data -> keys that an entry of this kind needs.
+REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
     "coco_video": ("annotations", "images"),
     "yolo": ("images", "labels", "names"),
     "street": ("folder",),
@@ -28,17 +33,25 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class DataEntry:
-    """One collection; docs/training.md has the keys of each kind.
+    """One source of training images; docs/training.md has the keys of each kind.
 
-    kind        one of KINDS
-    class_map   data class -> model class, None (ignored region), or a pair for a cyclist's bicycle and rider
-    labelled    model classes that the set annotates throughout; others are not judged. Not for coco_video and street
-    repeat      how often each image comes up per round, a whole number
-    limit       only the first so many images, evenly spread; 0: all
-    street      keys of `StreetConfig` with lists to choose from per sequence, and `sequences`
-    sequences   names of the sequences (kitti, mot) or scenes (nuscenes); empty: all
-    version     of a nuScenes database;  box  of CrowdHuman: 'fbox' (whole body) or 'vbox' (what is visible)
-    prefix      of a bag's topics with its truth
+    Attributes:
+        kind: One of REQUIRED_KEYS.
+        annotations: Annotation file.
+        images: Folder of the images, or where a bag's images are written.
+        labels: Folder of YOLO's text files.
+        folder: Of the data set, or the bag.
+        names: Class names of the numbers in YOLO's files.
+        class_map: Class of the data -> class of the model, None (ignored region), or a pair for a cyclist's bicycle
+            and rider.
+        labelled: Model classes that are annotated throughout; others are ignored. Not for coco_video and street.
+        repeat: How often each image is drawn per round.
+        limit: At most so many images, evenly distributed; 0: all.
+        street: Keys of `StreetConfig`, with lists from which each sequence draws, and `sequences`.
+        sequences: Names of the sequences (kitti, mot) or scenes (nuscenes); empty: all.
+        version: Of a nuScenes database.
+        box: Of CrowdHuman: 'fbox' (whole body) or 'vbox' (visible part).
+        prefix: Of a bag's topics with ground truth.
     """
 
     kind: str
@@ -58,9 +71,9 @@ class DataEntry:
     prefix: str = "/truth"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"recipe: data kind must be one of {', '.join(KINDS)}, got '{self.kind}'")
-        for key in KINDS[self.kind]:
+        if self.kind not in REQUIRED_KEYS:
+            raise ValueError(f"recipe: data kind must be one of {', '.join(REQUIRED_KEYS)}, got '{self.kind}'")
+        for key in REQUIRED_KEYS[self.kind]:
             if not getattr(self, key):
                 raise ValueError(f"recipe: data of kind '{self.kind}' needs '{key}'")
         if self.kind == "nuscenes" and bool(self.folder) == bool(self.annotations):
@@ -77,35 +90,48 @@ class DataEntry:
 class Recipe:
     """Everything that decides on a training run.
 
-    name          of the model
-    start         weights to start from: an embedded model's name, a safetensors file, an official checkpoint; '': from
-                  nothing
-    profile       fields of the model profile that differ from the start's (all of them without a start)
-    train, val    data;  augmentation  of the training images;  still  every image is its own previous frame
-    batch         images per step and device;  accumulate  batches per optimizer step;  max_objects  slots per image
-    steps         optimizer steps;  validate_every  of them;  val_batches  limit of one validation, 0: all
-    learning_rate of Adam, reached after `warmup` steps, divided by 10 at each of `drop_at`
-    clip_gradient norm, 0: off;  ema  decay of the averaged weights that are validated and exported, 0: off
-    freeze        beginnings of parameter names that stay as they are
-    fresh         beginnings of names that do not take the start's weights
-    relative_rates  beginning of parameter names -> factor on the learning rate, times the tensor's root mean square:
-                  for trained weights with folded batch norms, whose sizes differ by orders of magnitude
-    remember      samples, of all processes together, whose features at the objects are computed once and learnt from
-                  again and again; `freeze` must leave nothing but heads. 0: each step sees new ones
-    sample_size   (height, width) px of the training images, () for the model's input size
-    loss_weights  head -> weight, where it differs from the official one; 0: it is not trained
-    relative_depth  the depth's loss counts in parts of the depth, not in metres
-    precision, devices, nodes, strategy, accelerator   as Lightning knows them
-    workers       processes that load data;  seed;  threads  of torch per process, 0: as it is
+    Attributes:
+        name: Of the model.
+        train: Training data.
+        val: Validation data.
+        init_from: Weights to start from: an embedded model's name, a safetensors file, an official checkpoint; '':
+            random weights.
+        profile: Fields of the model profile that differ from that of `init_from` (without one: all of them).
+        augmentation: Of the training images.
+        static: Every image is its own previous frame.
+        batch: Images per step and device.
+        accumulate: Batches per optimizer step.
+        max_objects: Slots per image.
+        steps: Optimizer steps.
+        validate_every: Optimizer steps from one validation to the next.
+        val_batches: Limit of one validation; 0: all.
+        learning_rate: Of Adam, reached after `warmup` steps, divided by 10 at each step of `drop_at`.
+        warmup: Optimizer steps.
+        drop_at: Optimizer steps.
+        clip_gradient: Largest norm of the gradient; 0: not limited.
+        ema: Decay of the averaged weights that are validated and exported; 0: no average.
+        freeze: Prefixes of the names of parameters that do not learn.
+        reinitialize: Prefixes of the names of parameters that do not get the weights of `init_from`.
+        relative_rates: Prefix of parameter names -> factor on the learning rate, times the tensor's root mean square:
+            for trained weights with folded batch norms, whose sizes differ by orders of magnitude.
+        cache_features: So many samples, of all processes together, whose features at the objects are computed once
+            and learnt from repeatedly; `freeze` must name everything but heads. 0: each step sees new samples.
+        sample_size: Of the training images, as 'WIDTHxHEIGHT' px; '': the model's input size.
+        loss_weights: Head -> weight, where it differs from the official one; 0: the head is not trained.
+        relative_depth: The depth's loss is relative to the depth, not in metres.
+        precision: As in Lightning's Trainer; so are `accelerator`, `devices`, `nodes` and `strategy`.
+        workers: Processes that load data.
+        threads: Of torch per process; 0: torch's default.
+        seed: Of all randomness.
     """
 
     name: str
     train: tuple[DataEntry, ...]
     val: tuple[DataEntry, ...] = ()
-    start: str = ""
+    init_from: str = ""
     profile: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    still: bool = False
+    static: bool = False
     batch: int = 8
     accumulate: int = 1
     max_objects: int = 128
@@ -118,10 +144,10 @@ class Recipe:
     clip_gradient: float = 0.0
     ema: float = 0.999
     freeze: tuple[str, ...] = ()
-    fresh: tuple[str, ...] = ()
+    reinitialize: tuple[str, ...] = ()
     relative_rates: Mapping[str, float] = field(default_factory=dict)
-    remember: int = 0
-    sample_size: tuple[int, ...] = ()
+    cache_features: int = 0
+    sample_size: str = ""
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     relative_depth: bool = False
     precision: str = "32-true"
@@ -137,34 +163,51 @@ class Recipe:
         for name in ("batch", "accumulate", "steps", "validate_every", "max_objects", "devices", "nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup", "val_batches", "workers", "threads", "clip_gradient", "remember"):
+        for name in ("warmup", "val_batches", "workers", "threads", "clip_gradient", "cache_features"):
             if getattr(self, name) < 0:
                 raise ValueError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"recipe: learning_rate must be above 0, got {self.learning_rate}")
+        if self.sample_size and any(side < 32 or side % 32 for side in self.sample_width_height):
+            raise ValueError(f"recipe: sample_size must be two multiples of 32, got {self.sample_size}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"recipe: ema must be from 0 to below 1, got {self.ema}")
+        if not self.train:
+            raise ValueError("recipe: 'train' names no data")
+        self._check_mappings()
+
+    def _check_mappings(self) -> None:
         if unknown := sorted(set(self.loss_weights) - set(WEIGHTS)):
             raise ValueError(f"recipe: loss_weights: no loss '{unknown[0]}'; there are {', '.join(WEIGHTS)}")
         for head, weight in self.loss_weights.items():
             if not weight >= 0:
                 raise ValueError(f"recipe: loss_weights: {head} must not be negative, got {weight}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"recipe: learning_rate must be above 0, got {self.learning_rate}")
-        for beginning, factor in self.relative_rates.items():
+        for prefix, factor in self.relative_rates.items():
             if not factor > 0:
-                raise ValueError(f"recipe: relative_rates: {beginning} must be above 0 (or frozen), got {factor}")
-        if self.sample_size and (
-            len(self.sample_size) != 2 or any(side < 32 or side % 32 for side in self.sample_size)
-        ):
-            raise ValueError(f"recipe: sample_size must be two multiples of 32, got {list(self.sample_size)}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"recipe: ema must be from 0 to below 1, got {self.ema}")
-        if not self.train:
-            raise ValueError("recipe: 'train' names no data")
+                raise ValueError(f"recipe: relative_rates: {prefix} must be above 0 (or frozen), got {factor}")
+
+    @property
+    def sample_width_height(self) -> tuple[int, int]:
+        """`sample_size` as numbers, px. Raises ValueError for another text than 'WIDTHxHEIGHT'."""
+        match = re.fullmatch(r"(\d+)x(\d+)", self.sample_size)
+        if match is None:
+            raise ValueError(f"recipe: sample_size must be WIDTHxHEIGHT, such as 384x224, got '{self.sample_size}'")
+        return int(match[1]), int(match[2])
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe in a YAML file; relative paths in it are relative to the working directory.
 
-    overrides  keys that differ; 'augmentation.lost' is the key inside of a mapping
-    Raises ValueError naming an unknown key or a wrong value, OSError when the file cannot be read.
+    Args:
+        path: The file.
+        overrides: Keys that differ; 'augmentation.lost' is a key inside a mapping.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        ValueError: A key is unknown or its value wrong; the text names it.
+        OSError: The file cannot be read.
     """
     import yaml
 
@@ -176,24 +219,29 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         raise ValueError(f"{path}: expected a mapping of recipe keys, got {type(raw).__name__}")
     try:
         for key, value in (overrides or {}).items():
-            raw = _changed(raw, key.split("."), value)
+            raw = _override(raw, key.split("."), value)
         return from_mapping(raw)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _changed(raw: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+def _override(raw: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
     if len(path) == 1:
         return {**raw, path[0]: value}
     inside = raw.get(path[0]) or {}
     if not isinstance(inside, Mapping):
         raise ValueError(f"recipe: '{path[0]}' has no keys inside, so there is no '{'.'.join(path)}'")
-    return {**raw, path[0]: _changed(inside, path[1:], value)}
+    return {**raw, path[0]: _override(inside, path[1:], value)}
 
 
 def from_mapping(raw: Mapping[str, Any]) -> Recipe:
     """A recipe from plain dictionaries. Raises ValueError as `read_recipe`."""
-    values = dict(raw)
+    values = _with_current_keys(raw, RENAMED_KEYS, "recipe")
+    if isinstance(values.get("loss_weights"), Mapping):
+        values["loss_weights"] = _with_current_keys(values["loss_weights"], RENAMED_LOSSES, "recipe: loss_weights")
+    if isinstance(values.get("sample_size"), list | tuple):
+        size = "x".join(str(side) for side in reversed(values["sample_size"]))
+        raise ValueError(f"recipe: sample_size is written as WIDTHxHEIGHT now: {size}")
     for part in ("train", "val"):
         entries = values.get(part) or ()
         if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries):
@@ -202,64 +250,88 @@ def from_mapping(raw: Mapping[str, Any]) -> Recipe:
     augmentation = values.get("augmentation") or {}
     if not isinstance(augmentation, Mapping):
         raise ValueError(f"recipe: augmentation must be a mapping, got {augmentation!r}")
-    values["augmentation"] = _made(Augmentation, augmentation, "augmentation")
-    return _made(Recipe, values, "recipe")
+    values["augmentation"] = _construct(Augmentation, augmentation, "augmentation")
+    return _construct(Recipe, values, "recipe")
+
+
+# Keys of earlier versions, which still work, -> keys of today.
+RENAMED_KEYS = {
+    "start": "init_from", "fresh": "reinitialize", "remember": "cache_features", "still": "static",
+}  # fmt: skip
+RENAMED_LOSSES = {"still": "static"}
+
+
+def _with_current_keys(raw: Mapping[str, Any], renamed: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The mapping with the keys of today; an old key is logged. Raises ValueError when both are there."""
+    values = dict(raw)
+    for old, new in renamed.items():
+        if old not in values:
+            continue
+        if new in values:
+            raise ValueError(f"{where}: '{old}' is the old name of '{new}'; give only '{new}'")
+        _LOG.warning("%s: the key '%s' is now called '%s'", where, old, new)
+        values[new] = values.pop(old)
+    return values
 
 
 def _entry(raw: Mapping[str, Any]) -> DataEntry:
     values = dict(raw)
     if isinstance(values.get("names"), dict):
         values["names"] = tuple(str(values["names"][k]) for k in sorted(values["names"]))
-    return _made(DataEntry, values, "data entry")
+    return _construct(DataEntry, values, "data entry")
 
 
-def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    known = get_type_hints(kind)
+def _construct(record: Any, values: Mapping[str, Any], where: str) -> Any:
+    known = get_type_hints(record)
     if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(f"{where}: unknown key '{unknown[0]}'; there are {', '.join(sorted(known))}")
-    defaults = {entry.name: entry.default for entry in fields(kind)}
-    # A key without a value is one that is not there.
-    given = {key: value for key, value in values.items() if value is not None or defaults[key] is None}
+    defaults = {entry.name: entry.default for entry in fields(record)}
+    # A key without a value counts as absent.
+    present = {key: value for key, value in values.items() if value is not None or defaults[key] is None}
     try:
-        return kind(**{key: _of_kind(value, known[key], f"{where}: {key}") for key, value in given.items()})
+        return record(**{key: _converted(value, known[key], f"{where}: {key}") for key, value in present.items()})
     except TypeError as error:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _of_kind(value: Any, kind: Any, where: str) -> Any:
-    """The value as the kind that a field is declared with. Raises ValueError for one that is not of it."""
-    if get_origin(kind) in (Union, UnionType):  # of None and one other
-        return None if value is None else _of_kind(value, next(k for k in get_args(kind) if k is not NoneType), where)
-    if get_origin(kind) is tuple:
+def _converted(value: Any, declared: Any, where: str) -> Any:
+    """The value as the type that a field is declared with. Raises ValueError for a value of another type."""
+    if get_origin(declared) in (Union, UnionType):  # of None and one other
+        return (
+            None
+            if value is None
+            else _converted(value, next(t for t in get_args(declared) if t is not NoneType), where)
+        )
+    if get_origin(declared) is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} must be a list, got {value!r}")
-        inner = get_args(kind)
+        inner = get_args(declared)
         if inner[-1] is not Ellipsis and len(value) != len(inner):
             raise ValueError(f"{where} must be a list of {len(inner)}, got {value!r}")
-        return tuple(_of_kind(one, inner[0], where) for one in value)
-    if get_origin(kind) is Mapping:
+        return tuple(_converted(one, inner[0], where) for one in value)
+    if get_origin(declared) is Mapping:
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} must be a mapping, got {value!r}")
-        return {str(key): _of_kind(one, get_args(kind)[1], f"{where}: {key}") for key, one in value.items()}
-    if kind is float:
+        return {str(key): _converted(one, get_args(declared)[1], f"{where}: {key}") for key, one in value.items()}
+    if declared is float:
         return _number(value, where)
-    if kind in _KINDS and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ValueError(f"{where} must be {_KINDS[kind]}, got {value!r}")
+    if declared in _TYPE_NAMES and (not isinstance(value, declared) or (declared is int and isinstance(value, bool))):
+        raise ValueError(f"{where} must be {_TYPE_NAMES[declared]}, got {value!r}")
     return value
 
 
-_KINDS = {int: "a whole number", bool: "true or false", str: "text"}
+_TYPE_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 
 
 def _number(value: Any, where: str) -> float:
-    """YAML 1.1 takes 1e-3 for text: it is a number here."""
+    """A finite number, also from text: YAML 1.1 reads 1e-3 as text."""
     try:
-        found = float("nan") if isinstance(value, bool) else float(value)
+        number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        found = float("nan")
-    if not math.isfinite(found):
+        number = float("nan")
+    if not math.isfinite(number):
         raise ValueError(f"{where} must be a number, got {value!r}")
-    return found
+    return number
 
 
 def as_mapping(recipe: Recipe) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""From annotated images to training samples, and in which order: everything follows from a seed and a number."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples from annotated images, and their order: both are functions of a seed and a number."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import render
 from centertrack_ros.io.image_files import read_image
 from centertrack_ros.network.profile import VELOCITY_PARTS, ModelProfile
-from centertrack_ros.training.annotations import AnnotatedImage, Collection
+from centertrack_ros.training.annotations import AnnotatedImage, TrainingImages
 from centertrack_ros.training.augmentation import (
     Augmentation,
     Crop,
@@ -30,7 +31,7 @@ from centertrack_ros.training.augmentation import (
     vary_color,
 )
 from centertrack_ros.training.joints import mirrored_joints
-from centertrack_ros.training.targets import GridObjects, make_targets, still_targets
+from centertrack_ros.training.targets import GridObjects, make_targets, static_targets
 
 Array = NDArray[Any]
 RETRIES = 20  # other images tried in place of one that cannot be read
@@ -45,36 +46,48 @@ class Draw:
 
 
 class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
-    """Samples of one or more collections for one model.
+    """Samples of one or more sources for one model.
 
-    A sample: image, previous (H, W, 3) bytes for `normalised`, in the model's order of colours; prior (1, H, W); the
-    arrays of `make_targets` and, drawn after all else, of `still_targets`; 'skipped', how many unreadable images were
-    passed over for it. `still` gives every image only itself as previous frame.
+    A sample has image and previous, (H, W, 3) bytes in the model's order of colours, for `normalised`; prior
+    (1, H, W); the arrays of `make_targets` and, drawn last, of `static_targets`; and 'skipped', the number of
+    unreadable images that were passed over for it.
     """
 
     def __init__(
         self,
-        collections: Sequence[Collection],
+        sources: Sequence[TrainingImages],
         profile: ModelProfile,
         augmentation: Augmentation,
         max_objects: int = 128,
-        still: bool = False,
+        static: bool = False,
     ) -> None:
-        self.profile, self.augmentation, self.max_objects, self.still = profile, augmentation, max_objects, still
-        self.images = [image for collection in collections for image in collection.images]
-        self._unlabelled = [collection.unlabelled for collection in collections for _ in collection.images]
+        """Index the images.
+
+        Args:
+            sources: Each has its own videos.
+            profile: Of the model; its input size is that of the samples.
+            augmentation: How images vary.
+            max_objects: Slots K of the targets.
+            static: Give every image only itself as previous frame.
+
+        Raises:
+            ValueError: There are no images.
+        """
+        self.profile, self.augmentation, self.max_objects, self.static = profile, augmentation, max_objects, static
+        self.images = [image for source in sources for image in source.images]
+        self._unlabelled = [source.unlabelled for source in sources for _ in source.images]
         self._videos: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
         place = 0
         self._keys: list[tuple[int, int] | None] = []
-        for number, collection in enumerate(collections):
-            for image in collection.images:
+        for number, source in enumerate(sources):
+            for image in source.images:
                 key = (number, image.video) if image.video >= 0 else None
                 self._keys.append(key)
                 if key is not None:
                     self._videos[key][image.frame] = place
                 place += 1
         if not self.images:
-            raise ValueError("training data: no images in any of the collections")
+            raise ValueError("training data: no images in any of the sources")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,9 +106,9 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         )
 
     def previous_of(self, index: int, rng: np.random.Generator) -> int:
-        """The image that serves as the previous frame; itself for a still image."""
+        """The image that serves as the previous frame; itself for a static image."""
         key = self._keys[index]
-        if key is None or self.still:
+        if key is None or self.static:
             return index
         frames, frame = self._videos[key], self.images[index].frame
         reach = self.augmentation.max_frame_distance
@@ -114,7 +127,7 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         if pixels is None or before is None:
             return None
         if pixels.shape[:2] != image.size or before.shape[:2] != previous.size:
-            return None  # whose boxes are these?
+            return None  # the annotations belong to another image
         crop = random_crop(rng, pixels.shape[:2], how)
         same = how.same_crop and (other != index or not how.crop)
         previous_crop = crop if same else jittered(rng, crop, how)
@@ -128,15 +141,17 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
             "previous": self._input(rng, before, previous_crop, size),
             "prior": render(prior.peaks, size)[None],
             **make_targets(objects, self.profile.heads, grid, self.max_objects),
-            **still_targets(rng, crop.affine(grid), previous_crop.affine(grid), grid, shown),
+            **static_targets(rng, crop.affine(grid), previous_crop.affine(grid), grid, shown),
         }
 
     def _input(
         self, rng: np.random.Generator, pixels: NDArray[np.uint8], crop: Crop, size: tuple[int, int]
     ) -> NDArray[np.uint8]:
         warped = cv2.warpAffine(pixels, crop.affine(size), (size[1], size[0]), flags=cv2.INTER_LINEAR)
-        warped = vary_color(rng, warped, self.augmentation)
-        return cv2.cvtColor(warped, cv2.COLOR_BGR2RGB) if self.profile.color_order == "rgb" else warped
+        varied = vary_color(rng, np.asarray(warped, np.uint8), self.augmentation)
+        if self.profile.color_order == "rgb":
+            return np.asarray(cv2.cvtColor(varied, cv2.COLOR_BGR2RGB), np.uint8)
+        return varied
 
     def _objects(
         self, image: AnnotatedImage, previous: AnnotatedImage, crop: Crop, centers: Array, unlabelled: Array
@@ -144,23 +159,21 @@ class TrackingSamples(Dataset[dict[str, torch.Tensor]]):
         profile = self.profile
         grid = (profile.input_height // profile.down_ratio, profile.input_width // profile.down_ratio)
         affine = crop.affine(grid)
-        where = {int(track): row for row, track in enumerate(previous.track_ids)}
-        rows = [where.get(int(track), -1) for track in image.track_ids]
-        known = np.array([[np.nan, np.nan] if row < 0 else centers[row] / profile.down_ratio for row in rows]).reshape(
-            -1, 2
-        )
+        row_of = {int(track): row for row, track in enumerate(previous.track_ids)}
+        rows = [row_of.get(int(track), -1) for track in image.track_ids]
+        previous_centers = [[np.nan, np.nan] if row < 0 else centers[row] / profile.down_ratio for row in rows]
         # A smaller crop makes everything look nearer; a camera with another focal length does the same.
-        nearer = crop.zoom
+        depth_factor = crop.zoom
         if image.focal and profile.trained_focal_length:
-            nearer = profile.trained_focal_length / (
+            depth_factor = profile.trained_focal_length / (
                 image.focal * abs(float(crop.affine((profile.input_height, profile.input_width))[0, 0]))
             )
         alphas = image.alphas
         return GridObjects(
             boxes=mapped_boxes(affine, image.boxes),
             class_ids=image.class_ids,
-            previous_centers=known,
-            depths=None if image.depths is None else image.depths * nearer,
+            previous_centers=np.array(previous_centers).reshape(-1, 2),
+            depths=None if image.depths is None else image.depths * depth_factor,
             dimensions=image.dimensions,
             alphas=mirrored_alpha(alphas) if crop.mirrored and alphas is not None else alphas,
             amodal_centers=None if image.amodal_centers is None else transform(affine, image.amodal_centers),
@@ -190,9 +203,9 @@ def _mapped_joints(affine: Array, joints: Array, mirrored: bool) -> Array:
 
 
 def normalised(images: torch.Tensor, profile: ModelProfile) -> torch.Tensor:
-    """What the network reads, (B, 3, H, W) float32, of a batch of samples' bytes (B, H, W, 3).
+    """The network's input (B, 3, H, W) float32 from a batch of samples' bytes (B, H, W, 3).
 
-    Where the network is, and not by those who load the data: it is most of what they would have to do.
+    Computed on the network's device and not by the processes that load the data: it would be most of their work.
     """
     scale = np.float32(profile.pixel_scale) / np.asarray(profile.std, np.float32)
     shift = -np.asarray(profile.mean, np.float32) / np.asarray(profile.std, np.float32)
@@ -201,11 +214,9 @@ def normalised(images: torch.Tensor, profile: ModelProfile) -> torch.Tensor:
 
 
 class ResumableBatches(Sampler[list[Draw]]):
-    """Batches as a function of their number alone, so that training can go on at any of them.
+    """Batches as a function of their number alone, so that training can resume at any of them.
 
-    weights    how often each image comes up per round (whole numbers), (N,)
-    position   tells the number of the next batch when an epoch begins
-    Batch k of rank r holds the draws that k and r say, whatever was drawn before. One epoch is `steps` batches.
+    The draws of batch k of rank r depend on k and r only. One epoch has `steps` batches.
     """
 
     def __init__(
@@ -218,6 +229,20 @@ class ResumableBatches(Sampler[list[Draw]]):
         ranks: int = 1,
         position: Callable[[], int] = lambda: 0,
     ) -> None:
+        """Define the order.
+
+        Args:
+            weights: (N,) whole numbers, how often each image is drawn per round.
+            batch: Draws per batch.
+            steps: Batches per epoch.
+            seed: Of the order and of the samples.
+            rank: Of this process.
+            ranks: Number of processes.
+            position: Returns the number of the next batch when an epoch starts.
+
+        Raises:
+            ValueError: All weights are 0.
+        """
         self._entries = np.repeat(np.arange(len(weights)), np.asarray(weights, np.int64))
         self.batch, self.steps, self.seed, self.rank, self.ranks, self.position = (
             batch,

@@ -1,4 +1,5 @@
-"""From annotated objects to what the network should answer, computed for all objects of an image at once."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training targets of the heads, for all objects of an image at once (upstream dataset/generic_dataset.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.affine import transform
 from centertrack_ros.geometry.gaussian import draw, gaussian_radius
 from centertrack_ros.network.profile import VELOCITY_PARTS
-from centertrack_ros.training.joints import joint_targets
+from centertrack_ros.training.joints import joint_targets, pad_slots
 
 F32 = NDArray[np.float32]
 Arrays = dict[str, NDArray]
@@ -33,23 +34,29 @@ SUPPORTED = (
     "hm_hp",
     "hp_offset",
 )
-STILL_CELLS = 128  # of a still image, whose displacement is known, whatever is there
+STATIC_CELLS = 128  # cells of a static image whose displacement is a target
 JOINT_HEADS = ("hps", "hm_hp", "hp_offset")
 
 
 @dataclass(frozen=True)
 class GridObjects:
-    """N annotated objects of one training image, places in output-grid px (after crop and mirroring). NaN marks what
-    is unknown.
+    """N annotated objects of one training image, in px of the output grid (after crop and mirroring); NaN: unknown.
 
-    boxes (N, 4) not clipped; class_ids (N,); previous_centers (N, 2) in the previous frame, NaN when not there
-    depths (N,) m, dimensions (N, 3) h, w, l m, alphas (N,) rad, amodal_centers (N, 2), velocities (N, 3) m/s in
-    camera axes
-    attributes (N, 8) 0 or 1; ignored (M, 4) boxes in which no detection is wrong; ignored_classes (M,), -1 for every
-    class
-    unlabelled (U,) classes that are not annotated in this image at all
-    interval  s since the previous image, NaN: there is none, or it is unknown
-    joints (N, J, 3) x, y and how it is annotated, see `joints.py`
+    Attributes:
+        boxes: (N, 4) corners, not clipped.
+        class_ids: (N,).
+        previous_centers: (N, 2) centres in the previous frame, NaN where the object is not in it.
+        depths: (N,) m.
+        dimensions: (N, 3) height, width, length, m.
+        alphas: (N,) observation angles, rad.
+        amodal_centers: (N, 2) projected centres of the 3D boxes.
+        velocities: (N, 3) m/s in camera axes.
+        attributes: (N, 8), 0 or 1.
+        ignored: (M, 4) boxes in which no detection is wrong.
+        ignored_classes: (M,) the class that is ignored there, -1: every class.
+        unlabelled: (U,) classes that are not annotated in this image.
+        joints: (N, J, 3) x, y and how each is annotated, see `joints.py`.
+        interval: s since the previous image; NaN: there is none, or it is unknown.
     """
 
     boxes: NDArray
@@ -71,15 +78,23 @@ class GridObjects:
 def make_targets(
     objects: GridObjects, heads: Mapping[str, int], grid: tuple[int, int], max_objects: int = 128
 ) -> Arrays:
-    """Arrays for `losses.head_losses`, without the batch axis: hm (C, h, w), index, channels, mask (K,), and per head
-    its
-    target and `<head>_mask` (K, C); 'rot' gives rot_bins, rot_residuals (K, 2), rot_mask (K,); a velocity of two parts
-    is one target, (K, 3) m/s, with velocity_interval (K, 1) s; 'hps', 'hm_hp' and 'hp_offset' are those of
-    `joint_targets`.
+    """Arrays for `losses.head_losses`, without the batch axis.
 
-    Objects without area inside the grid, and those beyond `max_objects`, are left out. Raises ValueError for a head
-    that
-    has no targets here.
+    Objects without area inside the grid, and those beyond `max_objects`, are left out.
+
+    Args:
+        objects: Of one image.
+        heads: Head -> channels.
+        grid: (height, width) of the output grid.
+        max_objects: Slots K.
+
+    Returns:
+        hm (C, h, w); index, channels, mask (K,); of each head its target and `<head>_mask` (K, C). 'rot' gives
+        rot_bins, rot_residuals (K, 2), rot_mask (K,). A velocity of two parts is one target (K, 3), m/s, with
+        velocity_interval (K, 1), s. 'hps', 'hm_hp' and 'hp_offset' are those of `joint_targets`.
+
+    Raises:
+        ValueError: A head has no targets here, or another number of joints than the annotations.
     """
     if unknown := sorted(set(heads) - set(SUPPORTED)):
         raise ValueError(f"no training targets for head '{unknown[0]}'; there are {', '.join(SUPPORTED)}")
@@ -92,25 +107,13 @@ def make_targets(
     clipped, size = clipped[keep], size[keep]
     center = ((clipped[:, :2] + clipped[:, 2:]) / 2).astype(np.float32)
     cell = center.astype(np.int64)
-    count, slots = len(keep), max_objects
-
-    def padded(values: NDArray, dtype: type = np.float32) -> NDArray:
-        out = np.zeros((slots, *values.shape[1:]), dtype)
-        out[:count] = values
-        return out
-
-    def regression(values: NDArray | None, channels: int) -> tuple[F32, F32]:
-        if values is None:
-            return np.zeros((slots, channels), np.float32), np.zeros((slots, channels), np.float32)
-        known = np.isfinite(values).all(axis=1, keepdims=True)
-        return padded(np.where(known, values, 0.0)), padded(np.broadcast_to(known, values.shape))
-
+    slots = max_objects
     channels = np.asarray(objects.class_ids, np.int64)[keep]
     targets: Arrays = {
         "hm": _heatmap(objects, heads["hm"], grid, cell, channels, size),
-        "index": padded(cell[:, 1] * width + cell[:, 0], np.int64),
-        "channels": padded(channels, np.int64),
-        "mask": padded(np.ones(count)),
+        "index": pad_slots(cell[:, 1] * width + cell[:, 0], slots, np.int64),
+        "channels": pad_slots(channels, slots, np.int64),
+        "mask": pad_slots(np.ones(len(keep)), slots),
     }
     boxes = np.asarray(objects.boxes, np.float64).reshape(-1, 4)[keep]
     values: dict[str, NDArray | None] = {
@@ -125,33 +128,49 @@ def make_targets(
         "nuscenes_att": _rows(objects.attributes, keep),
         "velocity": _rows(objects.velocities, keep),
     }
-    for name, width_of_head in heads.items():
+    for name, channel_count in heads.items():
         if name == "rot":
-            targets |= _rotation(_column(objects.alphas, keep), padded, count, slots)
-        elif name == "velocity" and width_of_head == VELOCITY_PARTS:
+            targets |= _rotation(_column(objects.alphas, keep), len(keep), slots)
+        elif name == "velocity" and channel_count == VELOCITY_PARTS:
             known = abs(objects.interval) > 0  # a motion needs two images, and the time between them
-            targets[name], targets[f"{name}_mask"] = regression(values[name] if known else None, width_of_head // 2)
+            targets |= _regression(name, values[name] if known else None, channel_count // 2, slots)
             targets[f"{name}_interval"] = np.full((slots, 1), objects.interval if known else 1.0, np.float32)
         elif name != "hm" and name not in JOINT_HEADS:
-            targets[name], targets[f"{name}_mask"] = regression(values[name], width_of_head)
+            targets |= _regression(name, values[name], channel_count, slots)
     if "hps" in heads:
-        people = _joints(objects, keep, heads["hps"] // 2)
-        found = joint_targets(people, cell, clipped, grid, slots)
-        if objects.joints is None:  # not annotated in this image: every joint's map says nothing
-            found["hm_hp"][:] = 1.0
-        for (x0, y0, x1, y1), _ in _ignored(objects, grid):
-            found["hm_hp"][:, y0 : y1 + 1, x0 : x1 + 1] = 1.0
-        targets |= found
+        targets |= _joint_targets(objects, _joints(objects, keep, heads["hps"] // 2), cell, clipped, grid, slots)
     return targets
 
 
-def _joints(objects: GridObjects, keep: NDArray, kinds: int) -> NDArray:
-    """(N, kinds, 3); all ABSENT where nothing is known. Raises ValueError for another number of joints."""
+def _regression(name: str, values: NDArray | None, channels: int, slots: int) -> Arrays:
+    """Target and mask (K, C) of a head from values (N, C), where a row with NaN is unknown; None: all are unknown."""
+    if values is None:
+        return {name: np.zeros((slots, channels), np.float32), f"{name}_mask": np.zeros((slots, channels), np.float32)}
+    known = np.isfinite(values).all(axis=1, keepdims=True)
+    target = pad_slots(np.where(known, values, 0.0), slots)
+    return {name: target, f"{name}_mask": pad_slots(np.broadcast_to(known, values.shape), slots)}
+
+
+def _joint_targets(
+    objects: GridObjects, joints: NDArray, cells: NDArray, boxes: NDArray, grid: tuple[int, int], slots: int
+) -> Arrays:
+    """`joint_targets` with the regions where the joints' heatmaps are not trained."""
+    targets = joint_targets(joints, cells, boxes, grid, slots)
+    heat = targets["hm_hp"]
+    if objects.joints is None:  # not annotated in this image: no joint's heatmap is trained
+        heat[:] = 1.0
+    for (x0, y0, x1, y1), _ in _ignored(objects, grid):
+        heat[:, y0 : y1 + 1, x0 : x1 + 1] = 1.0
+    return targets
+
+
+def _joints(objects: GridObjects, keep: NDArray, count: int) -> NDArray:
+    """(N, count, 3); all ABSENT where nothing is annotated. Raises ValueError for another number of joints."""
     if objects.joints is None:
-        return np.zeros((len(keep), kinds, 3))
+        return np.zeros((len(keep), count, 3))
     joints = np.asarray(objects.joints, np.float64)[keep]
-    if joints.shape[1:] != (kinds, 3):
-        raise ValueError(f"the hps head has {kinds} joints, the annotations {joints.shape[1]}")
+    if joints.shape[1:] != (count, 3):
+        raise ValueError(f"the hps head has {count} joints, the annotations {joints.shape[1]}")
     return joints
 
 
@@ -179,7 +198,7 @@ def _heatmap(
 
 
 def _ignored(objects: GridObjects, grid: tuple[int, int]) -> list[tuple[list[int], int]]:
-    """(corners inside the grid, class or -1 for every one) of the regions in which no detection is wrong."""
+    """(corners inside the grid, class or -1 for every class) of the ignored regions."""
     if objects.ignored is None or not len(objects.ignored):
         return []
     which = np.full(len(objects.ignored), -1) if objects.ignored_classes is None else objects.ignored_classes
@@ -190,9 +209,7 @@ def _ignored(objects: GridObjects, grid: tuple[int, int]) -> list[tuple[list[int
 
 
 def rotation_bins(alphas: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Membership (N, 2) and residual (N, 2) rad of angles (N,) in [-pi, pi] in the two overlapping bins around
-    -+pi/2.
-    """
+    """Membership (N, 2) and residual (N, 2), rad, of angles (N,) in two overlapping bins around -pi/2 and pi/2."""
     first = (alphas < np.pi / 6) | (alphas > 5 * np.pi / 6)
     second = (alphas > -np.pi / 6) | (alphas < -5 * np.pi / 6)
     bins = np.stack([first, second], axis=1)
@@ -200,36 +217,43 @@ def rotation_bins(alphas: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float6
     return bins.astype(np.int64), np.where(bins, residuals, 0.0)
 
 
-def _rotation(alphas: NDArray | None, padded, count: int, slots: int) -> Arrays:  # type: ignore[no-untyped-def]
+def _rotation(alphas: NDArray | None, count: int, slots: int) -> Arrays:
     if alphas is None:
         alphas = np.full((count, 1), np.nan)
     known = np.isfinite(alphas[:, 0])
     bins, residuals = rotation_bins(np.where(known, alphas[:, 0], 0.0))
     return {
-        "rot_bins": padded(bins * known[:, None], np.int64),
-        "rot_residuals": padded(residuals * known[:, None]),
-        "rot_mask": padded(known),
+        "rot_bins": pad_slots(bins * known[:, None], slots, np.int64),
+        "rot_residuals": pad_slots(residuals * known[:, None], slots),
+        "rot_mask": pad_slots(known, slots),
     }
 
 
-def still_targets(
+def static_targets(
     rng: np.random.Generator, affine: NDArray, previous_affine: NDArray, grid: tuple[int, int], shown: tuple[int, int]
 ) -> Arrays:
-    """Where cells of a still image were: between two crops of one picture everything moves, not only what is annotated.
+    """Displacements of random cells of a static image: between two crops of one image every pixel's motion is known.
 
-    affine, previous_affine  (2, 3) image px to grid px of the two crops;  shown  (height, width) px of the picture that
-    is in both, (0, 0) if they show different ones, which gives empty slots only
-    Gives still_index (S,) flat cells, still (S, 2) grid px from there to the previous place, still_mask (S, 2).
+    Args:
+        rng: Draws the cells.
+        affine: (2, 3) image px to grid px of the crop.
+        previous_affine: (2, 3) the same of the previous frame's crop.
+        grid: (height, width) of the output grid.
+        shown: (height, width) px of the image that is in both crops; (0, 0) if they show different images, which
+            gives empty slots only.
+
+    Returns:
+        static_index (S,) flat cells; static (S, 2) grid px from there to the previous place; static_mask (S, 2).
     """
     height, width = grid
-    cells = np.column_stack([rng.integers(0, width, STILL_CELLS), rng.integers(0, height, STILL_CELLS)])
+    cells = np.column_stack([rng.integers(0, width, STATIC_CELLS), rng.integers(0, height, STATIC_CELLS)])
     places = transform(np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2], cells.astype(np.float64))
     before = transform(previous_affine, places)
-    inside = (places >= 0).all(axis=1) & (places <= np.array(shown[::-1]) - 1.0).all(axis=1)
-    inside &= (before >= 0).all(axis=1) & (before <= np.array([width, height]) - 1.0).all(axis=1)
+    inside = np.all((places >= 0) & (places <= np.array(shown[::-1]) - 1.0), axis=1)
+    inside &= np.all((before >= 0) & (before <= np.array([width, height]) - 1.0), axis=1)
     mask = np.repeat(inside[:, None], 2, axis=1)
     return {
-        "still_index": cells[:, 1] * width + cells[:, 0],
-        "still": np.where(mask, before - cells, 0).astype(np.float32),
-        "still_mask": mask.astype(np.float32),
+        "static_index": cells[:, 1] * width + cells[:, 0],
+        "static": np.where(mask, before - cells, 0).astype(np.float32),
+        "static_mask": mask.astype(np.float32),
     }

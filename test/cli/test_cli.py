@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from centertrack_ros.cli._arguments import frame_steps, image_size, network_size
+from centertrack_ros.cli._tracking_options import add_tracker_arguments, tracker_config
 from centertrack_ros.cli.main import main, verbs
+from centertrack_ros.tracking.config import TrackerConfig
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,6 +77,16 @@ def test_every_verb_wants_multiples_of_32_as_the_networks_input(arguments: tuple
         assert exit_.value.code == 2
         message = capsys.readouterr().err
         assert words in message and size in message
+
+
+def test_options_that_are_not_given_are_those_of_the_configuration() -> None:
+    parser = argparse.ArgumentParser()
+    add_tracker_arguments(parser)
+    assert tracker_config(parser.parse_args([])) == TrackerConfig()
+    given = tracker_config(
+        parser.parse_args(["--classes", "person", "car", "--rebirth", "0.5", "--new-threshold", "0"])
+    )
+    assert given == TrackerConfig(classes=("person", "car"), rebirth=0.5, new_threshold=0.0)
 
 
 def test_frame_steps_are_a_list_or_a_range() -> None:

@@ -169,7 +169,7 @@ def test_broken_and_unfit_bags_are_named(tmp_path, capsys):
 def test_a_picture_that_cannot_be_read_is_named_and_an_empty_recording_too(tmp_path):
     recording = _recording(tmp_path / "pictures")
     recording.frames[2].image.write_text("no picture")
-    with pytest.raises(ValueError, match=r"000002.jpg: not a picture"):
+    with pytest.raises(ValueError, match=r"000002.jpg: not an image"):
         write_bag(tmp_path / "bag", {"front": recording}, raw=True)
     with pytest.raises(ValueError, match="no frames"):
         write_bag(tmp_path / "other", {"front": replace(recording, frames=())})

@@ -104,9 +104,13 @@ def test_a_storage_file_alone_is_a_bag(tmp_path):
 
 
 def test_an_error_while_writing_keeps_what_was_written(tmp_path):
-    with pytest.raises(RuntimeError), BagWriter(tmp_path / "bag") as writer:
-        writer.write("/clock", message_types().types["rosgraph_msgs/msg/Clock"](clock=time_message(5)), 5)
-        raise RuntimeError
+    def write_and_fail():
+        with BagWriter(tmp_path / "bag") as writer:
+            writer.write("/clock", message_types().types["rosgraph_msgs/msg/Clock"](clock=time_message(5)), 5)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
     with BagReader(tmp_path / "bag") as reader:
         assert [record.time_ns for record in reader.records()] == [5]
 
@@ -127,14 +131,14 @@ def test_damage_in_the_middle_is_a_sentence_or_bytes_for_the_image_decoder(tmp_p
     whole[place : place + 300_000] = b"\xff" * 300_000
     file = tmp_path_factory.mktemp("bag") / "broken.mcap"
     file.write_bytes(whole)
-    count = 0
+    count, problem = 0, ""
     try:
         with BagReader(file) as reader:
             for _ in reader.messages():
                 count += 1
-        assert count == 900
     except DataError as error:
-        assert "broken.mcap" in str(error)
+        problem = str(error)
+    assert "broken.mcap" in problem if problem else count == 900
 
 
 def test_what_is_not_a_bag_says_so(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""centertrack.launch.py with real processes: images on the topics that were asked for come back as detections.
+"""centertrack.launch.py with real processes: images on the chosen topics lead to detections on the chosen topics.
 
 On a ROS installation `colcon test` runs it; by hand: launch_test test/ros/test_centertrack_launch.py
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import unittest
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ import rclpy
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray
 
@@ -62,6 +65,8 @@ def generate_test_description() -> LaunchDescription:
 
 
 class TestCenterTrack(unittest.TestCase):
+    node: Node
+
     @classmethod
     def setUpClass(cls) -> None:
         rclpy.init()
@@ -72,31 +77,32 @@ class TestCenterTrack(unittest.TestCase):
         cls.node.destroy_node()
         rclpy.try_shutdown()
 
-    def spin_until(self, condition, what: str):
-        def step():
+    def spin_until(self, condition: Callable[[], Any], what: str) -> Any:
+        def step() -> Any:
             rclpy.spin_once(self.node, timeout_sec=0.05)
             return condition()
 
         return wait_until(step, START_S, what)
 
-    def test_images_come_back_as_detections(self) -> None:
-        heard: list[Detection3DArray] = []
-        self.node.create_subscription(Detection3DArray, "/front/objects", heard.append, 5)
+    def test_images_lead_to_detections(self) -> None:
+        received: list[Detection3DArray] = []
+        self.node.create_subscription(Detection3DArray, "/front/objects", received.append, 5)
         images = self.node.create_publisher(Image, "/front/image_raw", 1)
         infos = self.node.create_publisher(CameraInfo, "/front/camera_info", 1)
         self.spin_until(lambda: images.get_subscription_count() and infos.get_subscription_count(), "an active node")
-        frames, clock, sent = demo_frames(3), CameraClock(), []
+        frames, clock = demo_frames(3), CameraClock()
+        sent: list[tuple[int, int]] = []
 
-        def answered() -> bool:
+        def detected() -> bool:
             frame = frames[len(sent) % len(frames)]
             sent.append(clock.tick())
             infos.publish(camera_info_message(frame.shape[1], frame.shape[0], sent[-1]))
             images.publish(image_message(frame, sent[-1]))
             rclpy.spin_once(self.node, timeout_sec=0.1)
-            return any(message.detections for message in heard)
+            return any(message.detections for message in received)
 
-        self.spin_until(answered, "detections of the people in the demo")
-        self.assertTrue({stamp_of(message) for message in heard} <= set(sent))
+        self.spin_until(detected, "detections of the people in the demo")
+        assert {stamp_of(message) for message in received} <= set(sent)
 
     def test_arguments_reach_the_parameters(self) -> None:
         client = self.node.create_client(GetParameters, "/robot/tracker/get_parameters")
@@ -104,7 +110,7 @@ class TestCenterTrack(unittest.TestCase):
         future = client.call_async(GetParameters.Request(names=["model.device", "camera.rectified"]))
         self.spin_until(future.done, "their values")
         device, rectified = future.result().values
-        self.assertEqual((device.string_value, rectified.bool_value), ("cpu", True))
+        assert (device.string_value, rectified.bool_value) == ("cpu", True)
 
 
 @launch_testing.post_shutdown_test()

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from support.ros_harness import CameraClock, Probe, Process, image_message, start_node, stop_node, wait_until
+from support.ros_harness import TORCH, CameraClock, Probe, Process, image_message, start_node, stop_node, wait_until
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node("diagnostics.period_s:=0.2", "diagnostics.max_latency_ms:=1000000.0", name="monitored")
+    process = start_node(TORCH, "diagnostics.period_s:=0.2", "diagnostics.max_latency_ms:=1000000.0", name="monitored")
     yield process
     stop_node(process)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tutorial's commands, as they stand on the page, on a small bag."""
+"""The commands of the fine-tuning guide, exactly as on the page, with a small bag."""
 
 from __future__ import annotations
 
@@ -26,24 +26,14 @@ from centertrack_ros.network import checkpoints
 
 FRAMES = 7
 ROS = {"ROS_DOMAIN_ID": str(os.getpid() % 100 + 1), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-# What makes each command small; the commands themselves stay as they are.
-TORCH = ["-p", "model.threads:=1", "-p", "model.engine:=torch"]  # the engines that are faster export for half a minute
+# Options that keep each command small; the commands themselves stay as they are.
+TORCH = ["-p", "model.threads:=1", "-p", "model.engine:=torch"]  # the faster engines export for half a minute
+SMALL_RUN = ("steps=2", "validate_every=2", "batch=1", "workers=0", "threads=1")
 SMALLER = {
     "pseudo-label": ["--threads", "1"],
     "train": [
         "--quiet",
-        *[
-            "--set",
-            "steps=2",
-            "--set",
-            "validate_every=2",
-            "--set",
-            "batch=1",
-            "--set",
-            "workers=0",
-            "--set",
-            "threads=1",
-        ],
+        *(word for value in SMALL_RUN for word in ("--set", value)),
     ],
     "track": ["--threads", "1", "--engine", "torch"],
     "replay": TORCH,
@@ -51,7 +41,7 @@ SMALLER = {
 
 
 def commands() -> list[list[str]]:
-    """The lines of the page's shell blocks."""
+    """The lines of the shell blocks of the page."""
     page = (ROOT / "docs" / "finetuning.md").read_text()
     blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
@@ -59,7 +49,7 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """A folder with the bag `my_drive` and the recipes, as the page supposes."""
+    """A folder with the bag `my_drive` and the recipes, as the page assumes."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "config" / "training", tmp_path / "config" / "training")
     images = 0
@@ -74,10 +64,10 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_lead_from_a_bag_to_a_node_with_its_weights(place):
-    found = commands()
-    assert [command[:2] for command in found if command[0] == "ros2"] == [["ros2", "run"]]
-    for command in found:
+def test_the_commands_of_the_page_lead_from_a_bag_to_a_node_with_its_weights(place) -> None:
+    page = commands()
+    assert [command[:2] for command in page if command[0] == "ros2"] == [["ros2", "run"]]
+    for command in page:
         if command[0] == "centertrack":
             assert main([*command[1:], *SMALLER[command[1]]]) == 0, " ".join(command)
     _, profile = checkpoints.load(place / "runs" / "my_drive" / "my_drive.safetensors")
@@ -85,7 +75,7 @@ def test_the_commands_of_the_page_lead_from_a_bag_to_a_node_with_its_weights(pla
     assert checkpoints.load(place / "runs" / "my_stills" / "my_stills.safetensors")[1].name == "my_stills"
     assert read_results(place / "out" / "my_drive.txt").length == FRAMES
     assert len(read_tracks(place / "after" / "my_drive", "/centertrack/output")[""].frames) == FRAMES
-    (run,) = (command for command in found if command[0] == "ros2")
+    (run,) = (command for command in page if command[0] == "ros2")
     assert run[2:4] == ["centertrack_ros", "centertrack_node"]
     node = Process([sys.executable, str(ROOT / "bin" / "centertrack_node"), *run[4:], *TORCH], **ROS)
     try:

@@ -18,6 +18,7 @@ from support.ros_harness import (
     CAMERA_MOUNT,
     RELIABLE,
     ROOT,
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -34,7 +35,7 @@ OUTPUTS = ("output/detections_3d", "output/detections_2d", "output/markers", "/d
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
     pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed (make builds it from compat/tf2_msgs)")
-    process = start_node(RELIABLE, "diagnostics.period_s:=0.2", "diagnostics.waiting_s:=0.2", name="framed")
+    process = start_node(RELIABLE, TORCH, "diagnostics.period_s:=0.2", "diagnostics.waiting_s:=0.2", name="framed")
     yield process
     stop_node(process)
 
@@ -208,7 +209,12 @@ def test_without_tf_packages_a_target_frame_is_one_clear_error(ros) -> None:
     rest = [str(ROOT), *(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p) != installed)]
     path = os.pathsep.join(rest)
     node = start_node(
-        "output.target_frame:=base_link", "diagnostics.period_s:=0.2", name="lonely", ready="[ERROR]", PYTHONPATH=path
+        TORCH,
+        "output.target_frame:=base_link",
+        "diagnostics.period_s:=0.2",
+        name="lonely",
+        ready="[ERROR]",
+        PYTHONPATH=path,
     )
     probe = Probe("lonely", outputs=("/diagnostics", "output/detections_3d"))
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What consumers of the messages rely on: one header, one id, names, boxes with extents, covariance along the ray."""
+"""What users of the messages rely on: one header, one id, class names, boxes with extents, covariance along the ray."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_box_message_has_the_corners_of_the_tracked_box() -> None:
         np.testing.assert_allclose(up, [0, -1, 0], atol=1e-9)
 
 
-def test_no_box_is_flat() -> None:
+def test_every_box_has_positive_extents() -> None:
     tracks = make_tracks(3)
     tracks.detections.dimensions[:] = 0.0
     tracks.detections.boxes[:, 2:] = tracks.detections.boxes[:, :2]
@@ -105,7 +105,7 @@ def test_no_box_is_flat() -> None:
         assert min(d.bbox.size_x, d.bbox.size_y) > 0.0
 
 
-def test_covariance_is_along_the_ray_and_an_unknown_heading_is_said_to_be_unknown() -> None:
+def test_the_covariance_is_along_the_ray_and_large_for_an_unknown_heading() -> None:
     tracks = make_tracks(heads=False)
     index, boxes = boxes_of(tracks)
     detection = writer().detections_3d(HEADER, tracks, index, boxes).detections[0]
@@ -114,12 +114,12 @@ def test_covariance_is_along_the_ray_and_an_unknown_heading_is_said_to_be_unknow
     assert covariance[4, 4] > 3.0 > 0.1 > covariance[3, 3]
 
 
-def test_no_uncertainty_given_reads_as_unknown() -> None:
+def test_without_uncertainties_the_covariance_is_zero() -> None:
     boxes = oriented_boxes(np.ones((1, 3)), np.array([[0.0, 1.0, 9.0]]), np.zeros(1))
     assert not boxes.covariances.any()
 
 
-def test_a_transform_turns_boxes_velocities_and_covariances_together() -> None:
+def test_a_transform_rotates_boxes_velocities_and_covariances() -> None:
     tracks = make_tracks(5)
     _, boxes = boxes_of(tracks)
     body = boxes3d.BODY_FROM_OPTICAL
@@ -135,7 +135,7 @@ def test_a_transform_turns_boxes_velocities_and_covariances_together() -> None:
         np.testing.assert_allclose(quaternion_to_matrix(quaternion) @ [0, 0, 1], [0, 0, 1], atol=1e-9)
 
 
-def test_without_lifting_there_are_2d_detections_and_no_3d_ones() -> None:
+def test_without_lifting_there_are_2d_detections_only() -> None:
     tracks = make_tracks(lifted=False)
     index, boxes = boxes_of(tracks)
     assert len(writer().detections_2d(HEADER, tracks).detections) == 3
@@ -143,14 +143,14 @@ def test_without_lifting_there_are_2d_detections_and_no_3d_ones() -> None:
     assert not MarkerWriter(NAMES).write(HEADER, tracks, index, boxes, 0.5, 10).markers
 
 
-def test_an_object_that_could_not_be_lifted_is_left_out_in_3d_only() -> None:
+def test_an_object_that_cannot_be_lifted_is_missing_in_3d_only() -> None:
     tracks = make_tracks()
     tracks.detections.locations[1] = np.nan
     index, boxes = boxes_of(tracks)
     assert [d.id for d in writer().detections_3d(HEADER, tracks, index, boxes).detections] == ["1", "7"]
 
 
-def test_track_array_holds_the_lost_ones_too() -> None:
+def test_a_track_array_contains_lost_tracks() -> None:
     types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
     tracks = make_tracks()
     index, boxes = boxes_of(tracks)
@@ -185,7 +185,7 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     assert {m.id for m in shown} == {1, 4, 7}
     assert all(m.lifetime.nanosec == 500_000_000 and m.header == HEADER for m in shown)
     assert max(len(m.points) for m in shown if m.ns == "trails") == 3
-    for _ in range(20):  # standing still makes a trail no longer; moving on, it is as long as was asked for
+    for _ in range(20):  # a trail grows only while its object moves, up to the requested length
         shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
     assert max(len(m.points) for m in shown if m.ns == "trails") <= 4
     for _ in range(20):
@@ -200,8 +200,8 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     assert writer.clear(HEADER).markers[0].action == Marker.DELETEALL
 
 
-def test_a_writer_used_again_leaves_nothing_of_the_frame_before() -> None:
-    """The writer keeps its parts: a second frame must read as if a new writer had written it."""
+def test_a_reused_writer_keeps_nothing_of_the_previous_frame() -> None:
+    """The writer reuses message objects: its second message must equal that of a new writer."""
     types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
     used = writer(types)
     for tracks in (make_tracks(6), make_tracks(2, seed=1), make_tracks(5, lifted=False), make_tracks(7, heads=False)):

@@ -18,6 +18,7 @@ from centertrack_ros.geometry.transform import Transform
 from support.ros_harness import (
     CAMERA_MOUNT,
     RELIABLE,
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -38,7 +39,7 @@ SIDES = ("left", "right")
 def node(ros) -> Iterator[Process]:
     """With two cameras."""
     parameters = (f"cameras:=[{','.join(SIDES)}]", "diagnostics.period_s:=0.2", "detector.classes:=[person]")
-    process = start_node(RELIABLE, *parameters, name="pair")
+    process = start_node(RELIABLE, TORCH, *parameters, name="pair")
     yield process
     stop_node(process)
 

@@ -17,6 +17,7 @@ from support.ros_harness import (
     RELIABLE,
     ROOT,
     START_S,
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -43,7 +44,7 @@ OUTPUTS = (
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node(RELIABLE, "diagnostics.period_s:=0.2")
+    process = start_node(RELIABLE, TORCH, "diagnostics.period_s:=0.2")
     yield process
     stop_node(process)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever comes on the image topic costs one clear log line at most, and the next good image is tracked as before."""
+"""A malformed input costs one clear log line at most, and the next valid image is tracked as before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ import numpy as np
 import pytest
 
 from support.ros_harness import (
+    RELIABLE,
     ROOT,
+    TORCH,
     CameraClock,
     Probe,
     Process,
-    camera_info_message,
     compressed_message,
+    ids_of,
     image_message,
     start_node,
     stop_node,
@@ -33,7 +34,7 @@ from support.ros_harness import (
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node("diagnostics.waiting_s:=2.0", name="sturdy")
+    process = start_node(RELIABLE, TORCH, "diagnostics.waiting_s:=2.0", "diagnostics.period_s:=0.2", name="sturdy")
     yield process
     stop_node(process)
 
@@ -48,29 +49,30 @@ def probe(node) -> Iterator[Probe]:
 
 @pytest.fixture(scope="module")
 def clock() -> CameraClock:
-    """One camera for all tests: the tracks must live through every one of them."""
+    """One camera for all tests: the tracks must survive each of them."""
     return CameraClock(rate=20.0)
 
 
 @pytest.fixture
 def track(probe, frames, clock) -> Callable[..., set[str]]:
-    """Publishes a good picture and returns the ids that the node sees in it."""
+    """Publishes a valid image and returns the ids of its result."""
 
-    def run(frame: np.ndarray = frames[0], topic: str = "output/detections_2d") -> set[str]:
+    def track(frame: np.ndarray = frames[0], topic: str = "output/detections_2d") -> set[str]:
         stamp = clock.tick()
         probe.images.publish(image_message(frame, stamp))
-        return {d.id for d in probe.wait_for_message(topic, stamp).detections}
+        return ids_of(probe.wait_for_message(topic, stamp))
 
-    return run
+    return track
 
 
-def broken(message: Any, **changes: Any) -> Any:
+def changed(message: Any, **changes: Any) -> Any:
+    """The message with other values in some fields."""
     for name, value in changes.items():
         setattr(message, name, value)
     return message
 
 
-BROKEN_IMAGES = {
+MALFORMED_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "zero size": ({"width": 0, "height": 0, "step": 0, "data": array.array("B")}, "is empty: 0x0 px"),
     "truncated": ({"data": array.array("B", bytes(1000))}, "is truncated: it has 1000 bytes of data; expected 1327104"),
     "stride": ({"step": 100}, "has step 100; expected at least 2304 bytes per row"),
@@ -80,18 +82,18 @@ BROKEN_IMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN_IMAGES)
-def test_a_broken_image(name: str, node, probe, frames, clock, track) -> None:
-    changes, words = BROKEN_IMAGES[name]
+@pytest.mark.parametrize("name", MALFORMED_IMAGES)
+def test_a_malformed_image_is_skipped_with_one_line(name: str, node, probe, frames, clock, track) -> None:
+    changes, reason = MALFORMED_IMAGES[name]
     before, start = track(), len(node.lines)
-    probe.images.publish(broken(image_message(frames[0], clock.tick()), **changes))
-    line = node.wait_for_line(words, start)
+    probe.images.publish(changed(image_message(frames[0], clock.tick()), **changes))
+    line = node.wait_for_line(reason, start)
     assert "/sturdy/input/image" in line
     assert track() >= before
     assert len(node.logged("skipped", start)) == 1, node.lines[start:]
 
 
-def test_a_frame_id_that_is_none_is_not_repeated_in_every_object(node, probe, frames, clock, track) -> None:
+def test_an_image_with_a_huge_frame_id_is_skipped(node, probe, frames, clock, track) -> None:
     start, message = len(node.lines), image_message(frames[0], clock.tick())
     message.header.frame_id = "f" * 100_000
     probe.images.publish(message)
@@ -101,8 +103,8 @@ def test_a_frame_id_that_is_none_is_not_repeated_in_every_object(node, probe, fr
 
 @pytest.fixture(scope="module")
 def squeezed(ros) -> Iterator[tuple[Process, Probe]]:
-    """A node that takes compressed images, and its probe."""
-    node = start_node("camera.transport:=compressed", name="squeezed")
+    """A node for compressed images, and its probe."""
+    node = start_node(RELIABLE, TORCH, "camera.transport:=compressed", name="squeezed")
     probe = Probe("squeezed", outputs=("output/detections_2d",))
     probe.wait_for_node(probe.compressed)
     yield node, probe
@@ -110,32 +112,32 @@ def squeezed(ros) -> Iterator[tuple[Process, Probe]]:
     stop_node(node)
 
 
-CORRUPT_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut": (lambda good: good[: len(good) // 2], "is a truncated JPEG"),
-    "garbage": (lambda good: b"no picture at all" * 9, "expected a JPEG"),
-    "empty": (lambda good: b"", "is empty; expected"),
+MALFORMED_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut": (lambda file: file[: len(file) // 2], "is a truncated JPEG"),
+    "garbage": (lambda file: b"not an image file" * 9, "expected a JPEG"),
+    "empty": (lambda file: b"", "is empty; expected"),
 }
 
 
-@pytest.mark.parametrize("name", CORRUPT_FILES)
-def test_a_corrupt_jpeg(name: str, squeezed, frames) -> None:
-    (node, probe), (spoil, words) = squeezed, CORRUPT_FILES[name]
-    good = cv2.imencode(".jpg", frames[0])[1].tobytes()
+@pytest.mark.parametrize("name", MALFORMED_FILES)
+def test_a_malformed_file_is_skipped_with_one_line(name: str, squeezed, frames) -> None:
+    (node, probe), (damage, reason) = squeezed, MALFORMED_FILES[name]
+    file = cv2.imencode(".jpg", frames[0])[1].tobytes()
     clock, start = CameraClock(), len(node.lines)
-    probe.compressed.publish(compressed_message(spoil(good), clock.tick()))
-    assert "/squeezed/input/image/compressed" in node.wait_for_line(words, start)
+    probe.compressed.publish(compressed_message(damage(file), clock.tick()))
+    assert "/squeezed/input/image/compressed" in node.wait_for_line(reason, start)
     stamp = clock.tick()
-    probe.compressed.publish(compressed_message(good, stamp))
+    probe.compressed.publish(compressed_message(file, stamp))
     assert len(probe.wait_for_message("output/detections_2d", stamp).detections) >= 3
     assert len(node.logged("skipped", start)) == 1, node.lines[start:]
 
 
-def test_without_camera_info_it_works_in_2d_and_says_so(node, probe, track) -> None:
+def test_without_camera_info_it_tracks_in_2d_and_logs_that(node, probe, track) -> None:
     assert len(track()) >= 3 and not track(topic="output/detections_3d")
     node.wait_for_line("waiting for camera_info on /sturdy/input/camera_info: until then there are no 3D boxes")
 
 
-BAD_INTRINSICS = {
+BAD_INTRINSICS: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": ({"k": [math.nan] * 9}, "camera_info has NaN or infinite values in K"),
     "zero": ({"k": [0.0] * 9}, "camera_info is uncalibrated: K[0] == 0"),
     "focal": ({"k": [600.0, 0, 384, 0, 0.0, 288, 0, 0, 1]}, "camera_info has focal lengths 600, 0 px in K"),
@@ -144,22 +146,20 @@ BAD_INTRINSICS = {
 
 
 @pytest.mark.parametrize("name", BAD_INTRINSICS)
-def test_bad_intrinsics_leave_2d_and_good_ones_bring_3d_back(name: str, node, probe, track) -> None:
-    changes, words = BAD_INTRINSICS[name]
+def test_bad_intrinsics_leave_2d_results_and_valid_ones_restore_3d(name: str, node, probe, track) -> None:
+    changes, reason = BAD_INTRINSICS[name]
     before, start = track(), len(node.lines)
-    probe.infos.publish(broken(camera_info_message(768, 576), **changes))
-    time.sleep(0.3)
+    probe.calibrate(**changes)
     assert track() >= before
-    node.wait_for_line(words, start)
-    assert len(node.logged(words, start)) == 1
+    node.wait_for_line(reason, start)
+    assert len(node.logged(reason, start)) == 1
     assert not track(topic="output/detections_3d")
-    wait_until(lambda: words in probe.status("sturdy: camera")[1]["camera_info"], 5.0, f"diagnostics to say '{words}'")
-    probe.infos.publish(camera_info_message(768, 576))
-    time.sleep(0.3)
+    wait_until(lambda: reason in probe.status("sturdy: camera")[1]["camera_info"], 5.0, f"diagnostics with '{reason}'")
+    probe.calibrate()
     assert len(track(topic="output/detections_3d")) >= 3
 
 
-def test_a_size_that_changes_in_mid_stream(node, frames, track) -> None:
+def test_the_image_size_may_change_at_any_time(node, frames, track) -> None:
     start = len(node.lines)
     track()
     assert len(track(cv2.resize(frames[0], (1024, 768)))) >= 3
@@ -169,22 +169,22 @@ def test_a_size_that_changes_in_mid_stream(node, frames, track) -> None:
     assert len(track(frames[0])) >= 3
 
 
-def test_a_stamp_of_zero_is_answered_under_its_own_header(node, probe, frames) -> None:
+def test_the_result_of_an_image_with_a_stamp_of_zero_has_its_header(node, probe, frames) -> None:
     start, seen = len(node.lines), len(probe.received["output/detections_2d"])
     probe.images.publish(image_message(frames[0], (0, 0)))
-    [answer] = wait_until(lambda: probe.received["output/detections_2d"][seen:], 20.0, "an answer")
-    assert (answer.header.stamp.sec, answer.header.stamp.nanosec) == (0, 0)
+    [result] = wait_until(lambda: probe.received["output/detections_2d"][seen:], 20.0, "a result")
+    assert (result.header.stamp.sec, result.header.stamp.nanosec) == (0, 0)
     node.wait_for_line("have a stamp of 0", start)
 
 
-class _Bomb:
-    """What a hostile checkpoint would do when it is unpickled."""
+class _Malicious:
+    """Runs a command when it is unpickled."""
 
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
+    def __init__(self, evidence: Path) -> None:
+        self.evidence = evidence
 
     def __reduce__(self):
-        return subprocess.getoutput, (f"touch {self.witness}",)
+        return subprocess.getoutput, (f"touch {self.evidence}",)
 
 
 def _weights(kind: str, folder: Path) -> Path:
@@ -192,45 +192,32 @@ def _weights(kind: str, folder: Path) -> Path:
 
     path = folder / f"{kind}.pth"
     if kind == "text":
-        path.write_text("these are not the weights that you are looking for\n")
+        path.write_text("a text file\n")
     elif kind == "another":
         torch.save({"epoch": 3, "state_dict": {"layer1.0.conv1.weight": torch.zeros(4, 3, 3, 3)}}, path)
     elif kind == "pickle":
-        path.write_bytes(pickle.dumps({"state_dict": _Bomb(folder / "witness")}))
+        path.write_bytes(pickle.dumps({"state_dict": _Malicious(folder / "evidence")}))
     return path
 
 
-def test_weights_that_are_none_fail_the_transition_in_one_line(ros, tmp_path: Path) -> None:
-    """The node stays, unconfigured, and can be configured once the parameter is right."""
+def test_invalid_weights_fail_the_transition_with_one_line(ros, tmp_path: Path) -> None:
+    """The node stays unconfigured, and can be configured once the parameter is right."""
     from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-    from rcl_interfaces.srv import SetParameters
 
     missing = tmp_path / "nowhere.pth"
-    node = start_node(f"model.weights:={missing}", name="weightless", ready="cannot load the model")
+    node = start_node(RELIABLE, f"model.weights:={missing}", TORCH, name="weightless", ready="cannot load the model")
     assert len(node.logged("cannot load the model")) == 1 and node.logged(missing.name)
     probe = Probe("weightless")
 
-    def set_weights(path: str) -> None:
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=path)
-        [result] = probe.call(
-            "set_parameters", SetParameters, parameters=[Parameter(name="model.weights", value=value)]
-        ).results
-        assert result.successful
-
-    def change(number: int) -> bool:
-        return probe.call("change_state", ChangeState, transition=Transition(id=number)).success
-
     for kind in ("text", "another", "pickle"):
         path, start = _weights(kind, tmp_path), len(node.lines)
-        set_weights(str(path))
-        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert probe.set_parameters(**{"model.weights": str(path)})[0].successful
+        assert not probe.change_state(Transition.TRANSITION_CONFIGURE)
         line = node.wait_for_line("cannot load the model", start)
         assert path.name in line and len(node.logged("ERROR", start)) == 1, node.lines[start:]
-    assert not (tmp_path / "witness").exists()
-    set_weights("")
-    assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
+    assert not (tmp_path / "evidence").exists()
+    assert probe.set_parameters(**{"model.weights": ""})[0].successful
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE) and probe.change_state(Transition.TRANSITION_ACTIVATE)
     probe.wait_for_node()
     probe.close()
     stop_node(node)
@@ -240,17 +227,17 @@ def test_weights_that_are_none_fail_the_transition_in_one_line(ros, tmp_path: Pa
     ("parameter", "words"),
     [("tracker.association:=magic", "greedy, hungarian"), ("tracker.max_age:=a_lot", "tracker.max_age")],
 )
-def test_a_start_with_a_wrong_parameter_ends_in_one_sentence(parameter: str, words: str, ros) -> None:
+def test_a_wrong_parameter_ends_the_start_with_one_sentence(parameter: str, words: str, ros) -> None:
     command = [sys.executable, str(ROOT / "bin" / "centertrack_node"), "--ros-args", "-p", parameter]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_nobody_publishes_or_with_a_qos_that_does_not_fit_is_said(ros) -> None:
+def test_a_missing_publisher_and_an_incompatible_qos_are_logged(ros) -> None:
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
 
-    node = start_node("camera.reliability:=reliable", "diagnostics.waiting_s:=1.0", name="waiting")
+    node = start_node(RELIABLE, TORCH, "diagnostics.waiting_s:=1.0", name="waiting")
     node.wait_for_line(
         "waiting for image on /waiting/input/image (no publisher) or /waiting/input/image/compressed (no"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images come far faster than the network can follow: nothing queues, the newest is answered, each is counted."""
+"""Images come far faster than the network can follow: nothing queues, the newest is processed, each is counted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from support.ros_harness import (
+    TORCH,
     CameraClock,
     Probe,
     Process,
@@ -22,14 +23,14 @@ from support.ros_harness import (
 )
 
 FLOOD = 300
-# One in the network, one in the mailbox, one in the reader's history of one, one on its way.
-UNDER_WAY = 4
+# One in the network, one in the mailbox, one in the history of the subscription (depth 1), one in transport.
+IN_FLIGHT = 4
 OUTPUTS = ("output/detections_2d", "/diagnostics")
 
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node("model.engine:=torch", "diagnostics.period_s:=0.2", name="busy")
+    process = start_node(TORCH, "diagnostics.period_s:=0.2", name="busy")
     yield process
     stop_node(process)
 
@@ -43,49 +44,43 @@ def probe(node) -> Iterator[Probe]:
 
 
 def counts(probe: Probe) -> dict[str, int]:
-    """Of the next diagnostics in which no image is in work."""
-
-    def settled() -> dict[str, int] | None:
-        seen = len(probe.received["/diagnostics"])
-        _, values = wait_until(lambda: probe.status("busy: camera", seen), 10.0, "diagnostics")
-        found = {key: int(values[key]) for key in ("received", "processed", "dropped", "rejected")}
-        return found if found["received"] == found["processed"] + found["dropped"] + found["rejected"] else None
-
-    return wait_until(settled, 20.0, "received = processed + dropped + rejected")
+    return probe.settled_counts("busy: camera")
 
 
-def test_a_flood_is_answered_with_the_newest_image_and_each_other_one_is_counted(node, probe) -> None:
-    """Spoilt images are among them: published + dropped + rejected = received, to the last one."""
-    picture, clock = cv2.resize(demo_frames(1)[0], (384, 288)), CameraClock(rate=100.0)
+@pytest.mark.best_effort("the last image of the flood must arrive, and best effort drops images under load")
+def test_of_a_flood_the_newest_image_is_processed_and_every_image_is_counted(node, probe) -> None:
+    """Malformed images are among them: processed + dropped + rejected = received, exactly."""
+    image, clock = cv2.resize(demo_frames(1)[0], (384, 288)), CameraClock(rate=100.0)
     before, first = counts(probe), len(probe.received["output/detections_2d"])  # of an earlier try
     sent: list[tuple[int, int]] = []
 
-    def answers() -> list[tuple[int, int]]:
-        return [stamp_of(answer) for answer in probe.received["output/detections_2d"][first:]]
+    def results() -> list[tuple[int, int]]:
+        return [stamp_of(result) for result in probe.received["output/detections_2d"][first:]]
 
     for index in range(FLOOD):
-        message = image_message(picture, clock.tick())
+        message = image_message(image, clock.tick())
         if index % 3 == 1:
             message.encoding = "nonsense"
         else:
             sent.append(stamp_of(message))
         probe.images.publish(message)
         time.sleep(0.01)
-    at_the_end = len(answers())
+    at_the_end = len(results())
     probe.wait_for_message("output/detections_2d", sent[-1])
-    stamps = answers()
-    assert len(stamps) - at_the_end <= UNDER_WAY
+    stamps = results()
+    assert len(stamps) - at_the_end <= IN_FLIGHT
     assert stamps == sorted(set(stamps)) and set(stamps) <= set(sent)
-    found = {key: value - before[key] for key, value in counts(probe).items()}
-    wait_until(lambda: len(answers()) == found["processed"], 10.0, f"{found['processed']} answers; {len(stamps)} came")
-    assert min(found["dropped"], found["rejected"]) > 0 and found["received"] <= FLOOD
+    gained = {key: value - before[key] for key, value in counts(probe).items()}
+    wait_until(lambda: len(results()) == gained["processed"], 10.0, f"{gained['processed']} results, not {len(stamps)}")
+    assert min(gained["dropped"], gained["rejected"]) > 0 and gained["received"] <= FLOOD
 
 
-def test_after_a_flood_one_image_at_a_time_is_answered_each(node, probe) -> None:
-    before, picture, clock = counts(probe), demo_frames(1)[0], CameraClock()
+@pytest.mark.best_effort("each of the five images must arrive")
+def test_after_a_flood_images_that_come_one_by_one_are_all_processed(node, probe) -> None:
+    before, image, clock = counts(probe), demo_frames(1)[0], CameraClock()
     for _ in range(5):
         stamp = clock.tick()
-        probe.images.publish(image_message(picture, stamp))
+        probe.images.publish(image_message(image, stamp))
         probe.wait_for_message("output/detections_2d", stamp)
     after = counts(probe)
     assert after["processed"] == before["processed"] + 5 and after["dropped"] == before["dropped"]

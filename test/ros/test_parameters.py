@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declarations, presets, documentation and launch files say the same."""
+"""Declared parameters, presets and the documented table agree."""
 
 from __future__ import annotations
 
 import importlib.util
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -21,19 +23,20 @@ PRESETS = sorted((ROOT / "config").glob("*.yaml"))
 OFFICIAL = ("coco", "coco_pose", "crowdhuman", "kitti", "mot17", "nuscenes")
 
 
-def parameter_docs():
+def parameter_docs() -> ModuleType:
     """tools/parameter_docs.py as a module."""
     spec = importlib.util.spec_from_file_location("parameter_docs", ROOT / "tools" / "parameter_docs.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def values_in(path: Path) -> dict:
-    """Parameter name -> value, of a file as `--params-file` takes it."""
-    flat: dict = {}
+def values_in(path: Path) -> dict[str, Any]:
+    """Parameter name -> value of a ROS parameter file."""
+    flat: dict[str, Any] = {}
 
-    def walk(node: dict, prefix: str) -> None:
+    def walk(node: dict[str, Any], prefix: str) -> None:
         for key, value in node.items():
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
@@ -51,10 +54,9 @@ def test_every_field_of_the_tracker_has_a_parameter_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
-def test_every_parameter_is_described_typed_and_its_default_allowed(spec) -> None:
-    assert len(spec.text) > 10 and spec.problem(spec.default) == ""
+def test_every_default_is_allowed_and_every_number_has_a_range(spec) -> None:
+    assert spec.problem(spec.default) == ""
     descriptor = spec.descriptor()
-    assert descriptor.description.startswith(spec.text)
     if isinstance(spec.default, (int, float)) and not isinstance(spec.default, bool):
         assert descriptor.integer_range or descriptor.floating_point_range
         assert spec.problem(type(spec.default)(spec.high) + 1) and spec.problem(type(spec.default)(spec.low) - 1)
@@ -71,7 +73,7 @@ def test_presets_hold_known_parameters_of_the_right_type(path: Path) -> None:
     tracker_config({**{s.name: s.default for s in SPECS}, **values})
 
 
-def test_there_is_a_preset_for_every_official_model() -> None:
+def test_every_official_model_has_a_preset() -> None:
     from centertrack_ros.network.registry import ZOO
 
     for name in OFFICIAL:
@@ -79,7 +81,7 @@ def test_there_is_a_preset_for_every_official_model() -> None:
         assert weights.removesuffix(".safetensors") in ZOO
 
 
-def test_the_default_file_is_the_declarations() -> None:
+def test_the_default_preset_is_generated_from_the_declarations() -> None:
     docs = parameter_docs()
     assert (ROOT / "config" / "default.yaml").read_text() == docs.default_yaml(), "run tools/parameter_docs.py"
     assert values_in(ROOT / "config" / "default.yaml") == {s.name: s.default for s in SPECS}
@@ -94,7 +96,9 @@ def test_the_documented_table_is_the_declarations() -> None:
 def test_motion_auto_follows_the_model() -> None:
     values = {s.name: s.default for s in SPECS}
     for trained, motion in ((True, "network"), (False, "kalman")):
-        profile = ModelProfile(name="x", architecture="dla_34", classes=("car",), heads={"hm": 1}, trained_tracking=trained)
+        profile = ModelProfile(
+            name="x", architecture="dla_34", classes=("car",), heads={"hm": 1}, trained_tracking=trained
+        )
         assert tracker_config(values).resolved(profile).motion == motion
     assert tracker_config(values).track_threshold is None
     assert tracker_config({**values, "tracker.track_threshold": 0.25}).track_threshold == 0.25

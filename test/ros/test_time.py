@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time as cameras and bags have it: it loops, stands still, skips, comes out of order, twice, or not at all."""
+"""The stamps of cameras and bags: they loop, jump, leave gaps, or are missing; simulated time may not run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from support.ros_harness import (
+    RELIABLE,
     START_S,
+    TORCH,
     CameraClock,
     Probe,
     Process,
     compressed_message,
+    ids_of,
     image_message,
     stamp_of,
     start_node,
@@ -30,7 +34,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node("model.engine:=torch", "tracker.max_gap_s:=2.0", name="timed")
+    process = start_node(RELIABLE, TORCH, "tracker.max_gap_s:=2.0", name="timed")
     yield process
     stop_node(process)
 
@@ -45,7 +49,7 @@ def probe(node) -> Iterator[Probe]:
 
 def ids_at(probe: Probe, frame: np.ndarray, stamp: tuple[int, int]) -> set[str]:
     probe.images.publish(image_message(frame, stamp))
-    return {d.id for d in probe.wait_for_message("output/detections_2d", stamp).detections}
+    return ids_of(probe.wait_for_message("output/detections_2d", stamp))
 
 
 def test_a_gap_below_the_limit_keeps_ids_and_one_above_it_does_not(node, probe, frames) -> None:
@@ -65,13 +69,13 @@ def test_images_without_a_stamp_are_tracked_by_their_time_of_arrival(node, probe
     for frame in frames[:3]:
         seen = len(probe.received["output/detections_2d"])
         probe.images.publish(image_message(frame, (0, 0)))
-        [answer] = wait_until(lambda n=seen: probe.received["output/detections_2d"][n:], 20.0, "an answer")
-        assert stamp_of(answer) == (0, 0)
-        ids.append({d.id for d in answer.detections})
+        [result] = wait_until(lambda n=seen: probe.received["output/detections_2d"][n:], 20.0, "a result")
+        assert stamp_of(result) == (0, 0)
+        ids.append(ids_of(result))
     assert len(ids[0] & ids[2]) >= 3
 
 
-def test_time_that_jumps_ahead_by_hours_and_back_does_not_stop_anything(node, probe, frames) -> None:
+def test_jumps_of_time_by_hours_start_new_tracks(node, probe, frames) -> None:
     clock = CameraClock()
     seen: set[str] = set()
     for jump in (60.0, 7200.0, -3600.0, -1.5e9, 3.0e8, 30.0):
@@ -97,29 +101,28 @@ def small_bag(folder: Path, frames: list[np.ndarray]) -> Path:
     return folder
 
 
-def test_a_bag_that_loops_in_simulated_time(ros, frames, tmp_path: Path) -> None:
-    """Each round starts tracks of its own, without help; latency is told in the bag's time, not since 1970."""
-    bag, topic = small_bag(tmp_path / "bag", frames), "output/detections_2d"
-    parameters = ("model.engine:=torch", "model.input_width:=256", "model.input_height:=192")
-    node = start_node(*parameters, "camera.transport:=compressed", "use_sim_time:=true", name="looped")
+def test_each_round_of_a_looped_bag_in_simulated_time_has_tracks_of_its_own(ros, frames, tmp_path: Path) -> None:
+    """Latencies are differences of the bag's time, which starts in 1970, not of the system's."""
+    bag, topic = small_bag(tmp_path / "bag", frames[:10]), "output/detections_2d"
+    parameters = (TORCH, "model.input_width:=256", "model.input_height:=192")
+    node = start_node(RELIABLE, *parameters, "camera.transport:=compressed", "use_sim_time:=true", name="looped")
     probe = Probe("looped", outputs=(topic, "debug/pipeline_latency_ms"))
     probe.wait_for_node(probe.compressed)
-    player = ("-m", "centertrack_ros.ros.player", str(bag), "--loop", "0", "--clock", "50", "--rate", "0.4")
+    player = ("-m", "centertrack_ros.ros.player", str(bag), "--loop", "0", "--clock", "50", "--rate", "0.8")
     camera = Process([sys.executable, *player, "--remap", "/cam:=/looped/input/image/compressed"])
     try:
 
-        def rounds() -> list[list]:
-            """Answers by round."""
-            found: list[list] = [[]]
-            for answer in probe.received[topic]:
-                if found[-1] and stamp_of(answer) < stamp_of(found[-1][-1]):
-                    found.append([])
-                found[-1].append(answer)
-            return found
+        def rounds() -> list[list[Any]]:
+            """The results by round."""
+            rounds: list[list[Any]] = [[]]
+            for result in probe.received[topic]:
+                if rounds[-1] and stamp_of(result) < stamp_of(rounds[-1][-1]):
+                    rounds.append([])
+                rounds[-1].append(result)
+            return rounds
 
-        wait_until(lambda: len(rounds()) >= 4, START_S, "answers to four rounds")
-        complete = rounds()[:3]
-        ids = [{d.id for answer in answers for d in answer.detections} for answers in complete]
+        wait_until(lambda: len(rounds()) >= 4, START_S, "results of four rounds")
+        ids = [set[str]().union(*map(ids_of, results)) for results in rounds()[:3]]
         assert all(ids) and not ids[0] & ids[1] and not ids[1] & ids[2]
         assert node.logged("reset: stamp went back by")
         assert all(abs(m.data) < 5000.0 for m in probe.received["debug/pipeline_latency_ms"])
@@ -129,9 +132,10 @@ def test_a_bag_that_loops_in_simulated_time(ros, frames, tmp_path: Path) -> None
         stop_node(node)
 
 
-def test_simulated_time_that_stands_still_stops_neither_answers_nor_messages(ros, frames) -> None:
-    """`use_sim_time` without a /clock: images are tracked by their stamps, and what is missing is told."""
-    node = start_node("model.engine:=torch", "use_sim_time:=true", "diagnostics.waiting_s:=1.0", name="still")
+def test_without_a_clock_in_simulated_time_it_tracks_and_logs(ros, frames) -> None:
+    """`use_sim_time` without /clock: images are tracked by their stamps, and the log names what is missing."""
+    parameters = (TORCH, "use_sim_time:=true", "diagnostics.waiting_s:=1.0")
+    node = start_node(RELIABLE, *parameters, name="still")
     probe = Probe("still", outputs=("output/detections_2d",))
     try:
         node.wait_for_line("waiting for image on /still/input/image")

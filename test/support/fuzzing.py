@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as no camera would send them: good ones, spoilt in every field by a generator with a seed."""
+"""Fuzzed messages: valid ones, malformed in any field by a generator with a seed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 
 from support.ros_harness import camera_info_message, compressed_message, image_message
@@ -26,28 +27,28 @@ MODELS = ("", "plumb_bob", "rational_polynomial", "equidistant", "none", "PLUMB_
 
 
 class Mutator:
-    """An endless supply of spoilt messages, the same for the same seed.
+    """Generates fuzzed messages without end, the same for the same seed.
 
-    Each is a message, or its serialised bytes where it is they that are spoilt: DDS carries both.
+    Each is a message or, where its serialised form is malformed, bytes: publishers accept both.
     """
 
-    def __init__(self, seed: int, picture: np.ndarray) -> None:
-        """`picture` (H, W, 3) BGR uint8 is what the good messages show."""
+    def __init__(self, seed: int, image: NDArray[Any]) -> None:
+        """The valid messages show `image` (H, W, 3) BGR, uint8."""
         self.random = random.Random(seed)
-        self.picture = picture
+        self.source = image
         self.files = [
-            cv2.imencode(".jpg", picture)[1].tobytes(),
-            cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[
+            cv2.imencode(".jpg", image)[1].tobytes(),
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[
                 1
             ].tobytes(),
-            cv2.imencode(".jpg", picture[..., 0])[1].tobytes(),
-            cv2.imencode(".png", picture)[1].tobytes(),
-            cv2.imencode(".png", picture.astype(np.uint16) * 257)[1].tobytes(),
-            cv2.imencode(".png", picture[..., 0] & 128, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes(),
+            cv2.imencode(".jpg", image[..., 0])[1].tobytes(),
+            cv2.imencode(".png", image)[1].tobytes(),
+            cv2.imencode(".png", image.astype(np.uint16) * 257)[1].tobytes(),
+            cv2.imencode(".png", image[..., 0] & 128, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes(),
         ]
 
     def stamp(self) -> tuple[int, int]:
-        """Now as a rule, now and then any that a message can hold."""
+        """The present in most cases, else any stamp that a message can hold."""
         choose = self.random.choice
         if self.random.random() < 0.6:
             now = time.time() + self.random.uniform(-0.3, 0.3)
@@ -57,34 +58,41 @@ class Mutator:
         )
 
     def image(self) -> Any:
-        """A spoilt sensor_msgs/Image."""
-        message = image_message(self.picture, self.stamp())
-        ways = (self._size, self._encoding, self._data, self._shape, self._frame_id, self._all_of_them)
-        return self._spoilt(message, ways)
+        """A fuzzed sensor_msgs/Image."""
+        message = image_message(self.source, self.stamp())
+        ways = (self._size, self._encoding, self._data, self._shape, self._frame_id, self._several_fields)
+        return self._fuzzed(message, ways)
 
     def compressed(self) -> Any:
-        """A spoilt sensor_msgs/CompressedImage."""
+        """A fuzzed sensor_msgs/CompressedImage."""
         data = bytearray(self.random.choice(self.files))
         for _ in range(self.random.choice((1, 1, 2, 5))):
-            data = self.random.choice((flip, cut, splice, claim, grow))(data, self.random)
+            data = self.random.choice((flip, cut, splice, resize_header, grow))(data, self.random)
         message = compressed_message(bytes(data), self.stamp())
         if self.random.random() < 0.2:
             message.format = self.random.choice(ODD_TEXTS)
-        return self._spoilt(message, (self._frame_id,) if self.random.random() < 0.1 else ())
+        return self._fuzzed(message, (self._frame_id,) if self.random.random() < 0.1 else ())
 
     def camera_info(self) -> Any:
-        """A spoilt sensor_msgs/CameraInfo."""
-        height, width = self.picture.shape[:2]
+        """A fuzzed sensor_msgs/CameraInfo."""
+        height, width = self.source.shape[:2]
         message = camera_info_message(width, height, self.stamp())
-        ways = (self._intrinsics, self._distortion, self._info_size, self._region, self._frame_id, self._all_of_info)
-        return self._spoilt(message, ways)
+        ways = (
+            self._intrinsics,
+            self._distortion,
+            self._info_size,
+            self._region,
+            self._frame_id,
+            self._several_info_fields,
+        )
+        return self._fuzzed(message, ways)
 
     def any(self) -> tuple[str, Any]:
-        """('image' | 'compressed' | 'camera_info', message): pictures twice as often."""
+        """One of ('image' | 'compressed' | 'camera_info', message); images come twice as often."""
         kind = self.random.choice(("image", "image", "compressed", "compressed", "camera_info"))
         return kind, getattr(self, kind)()
 
-    def _spoilt(self, message: Any, ways: tuple[Callable[[Any], None], ...]) -> Any:
+    def _fuzzed(self, message: Any, ways: tuple[Callable[[Any], None], ...]) -> Any:
         if ways:
             self.random.choice(ways)(message)
         if self.random.random() < 0.15:
@@ -92,7 +100,7 @@ class Mutator:
             return bytes(self.random.choice((flip, cut, grow))(data, self.random, first=4))
         return message
 
-    def _all_of_them(self, message: Any) -> None:
+    def _several_fields(self, message: Any) -> None:
         for way in (self._size, self._encoding, self._data, self._frame_id):
             way(message)
 
@@ -110,7 +118,7 @@ class Mutator:
         message.data = array.array("B", self.random.randbytes(self.random.choice((0, 1, size - 1, size + 1, 2 * size))))
 
     def _shape(self, message: Any) -> None:
-        """An image that is right in itself, of a strange shape and of noise."""
+        """A valid image of noise with an unusual shape."""
         message.encoding = self.random.choice(ENCODINGS[1:])
         pixel = {"bgra8": 4, "mono8": 1, "bayer_rggb8": 1, "bgr16": 6, "bgr8": 3, "rgb8": 3}.get(message.encoding, 2)
         message.width, message.height = self.random.choice(((1, 1), (2, 1), (1, 3000), (3000, 1), (2, 2), (30, 20)))
@@ -120,7 +128,7 @@ class Mutator:
     def _frame_id(self, message: Any) -> None:
         message.header.frame_id = self.random.choice((*ODD_TEXTS, "", "/leading/slash", "f" * 100_000))
 
-    def _all_of_info(self, message: Any) -> None:
+    def _several_info_fields(self, message: Any) -> None:
         for way in (self._intrinsics, self._distortion, self._info_size, self._region):
             way(message)
 
@@ -147,7 +155,7 @@ class Mutator:
 
 
 def flip(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
-    """Some bits changed from the `first`-th byte on, more of them near the front, where the headers are."""
+    """Flips some bits from byte `first` on, more of them near the front, where the headers are."""
     for _ in range(source.choice((1, 3, 20))):
         if len(data) > first:
             end = len(data) if source.random() < 0.5 else min(len(data), first + 600)
@@ -156,24 +164,24 @@ def flip(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
 
 
 def cut(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
-    """The end is missing, or a piece in the middle."""
+    """Removes the end, or a piece in the middle."""
     at = source.randrange(first, len(data) + 1) if len(data) > first else len(data)
     return data[:at] if source.random() < 0.5 else data[:at] + data[at + source.randrange(1, 2000) :]
 
 
 def grow(data: bytearray, source: random.Random, first: int = 0) -> bytearray:
-    """Noise in the middle or behind the end."""
+    """Inserts noise in the middle or at the end."""
     at = source.choice((len(data), source.randrange(min(first, len(data)), len(data) + 1)))
     return data[:at] + bytearray(source.randbytes(source.choice((1, 4, 5000)))) + data[at:]
 
 
 def splice(data: bytearray, source: random.Random) -> bytearray:
-    """The front of the file with another part of it behind."""
+    """Joins the front of the file and another part of it."""
     return data[: source.randrange(len(data) + 1)] + data[source.randrange(len(data) + 1) :]
 
 
-def claim(data: bytearray, source: random.Random) -> bytearray:
-    """A header that claims another size: in a JPEG's frame header, or in a PNG's IHDR with its checksum right."""
+def resize_header(data: bytearray, source: random.Random) -> bytearray:
+    """Writes another size into the frame header of a JPEG, or into the IHDR of a PNG, with a valid checksum."""
     width, height = source.choice(((0, 0), (1, 1), (65535, 65535), (32000, 3000), (193, 144), (5000, 3), (3, 5000)))
     if data[:4] == b"\x89PNG" and len(data) > 33:
         data[16:24] = struct.pack(">II", *source.choice(((width, height), (2**31 - 1, 2**31 - 1), (2**32 - 1, 1))))

@@ -1,4 +1,5 @@
-"""A world of coloured rectangles and an engine that sees it perfectly: tracking where detection is no question."""
+# SPDX-License-Identifier: Apache-2.0
+"""A world of coloured rectangles and an engine that detects it perfectly: for tests of tracking alone."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ HEIGHT, WIDTH = 128, 192
 
 @dataclass(frozen=True)
 class Thing:
-    """A rectangle x1, y1, x2, y2 (whole px). Its colour says which one it is, how surely it is seen, and its class."""
+    """A rectangle x1, y1, x2, y2 (whole px). Its colour encodes its number, its score and its class."""
 
     number: int
     box: tuple[int, int, int, int]
@@ -37,6 +38,7 @@ def paint(things: Sequence[Thing], size: tuple[int, int] = (HEIGHT, WIDTH)) -> n
 
 
 def profile(**changes: object) -> ModelProfile:
+    """The profile of a model for that world, with `changes` to single fields."""
     values: dict[str, object] = {
         "name": "rectangles",
         "architecture": "none",
@@ -51,7 +53,7 @@ def profile(**changes: object) -> ModelProfile:
 
 @dataclass
 class RectangleEngine:
-    """An `Engine` for that world: finds each rectangle, and where it was before. Keeps the priors it was given."""
+    """An `Engine` for that world: detects each rectangle and its previous position. Keeps the priors that it gets."""
 
     profile: ModelProfile = field(default_factory=profile)
     name: str = "rectangles"
@@ -70,9 +72,9 @@ class RectangleEngine:
     ) -> list[Peaks]:
         self.priors.extend(priors)
         self.batches.append(len(images))
-        return [self._look(now, before) for now, before in zip(images, previous, strict=True)]
+        return [self._detect(now, before) for now, before in zip(images, previous, strict=True)]
 
-    def _look(self, image: np.ndarray, before: np.ndarray) -> Peaks:
+    def _detect(self, image: np.ndarray, before: np.ndarray) -> Peaks:
         seen, past = _boxes(image), _boxes(before)
         rows = sorted(seen.items(), key=lambda item: -item[1][1])
         count = len(rows)
@@ -88,8 +90,8 @@ class RectangleEngine:
         }
         if "velocity" in self.profile.heads:  # metres since the previous image: 4 px are one, to the right and ahead
             right, ahead = -values["tracking"].T
-            told = np.tile([4.0, 0, 0], (count, 1))[:, : self.profile.heads["velocity"] - 3]  # m/s
-            values["velocity"] = np.column_stack([right, np.zeros(count), ahead, told]).astype(np.float32)
+            absolute = np.tile([4.0, 0, 0], (count, 1))[:, : self.profile.heads["velocity"] - 3]  # m/s
+            values["velocity"] = np.column_stack([right, np.zeros(count), ahead, absolute]).astype(np.float32)
         scores = np.array([score for _, (_, score, _) in rows], np.float32)
         class_ids = np.array([class_id for _, (_, _, class_id) in rows], np.int64)
         return Peaks(scores, class_ids, cells, values, (image.shape[0] // 4, image.shape[1] // 4))

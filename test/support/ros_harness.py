@@ -7,7 +7,8 @@ functions at the end build messages from arrays and stamps; a stamp is a pair (s
 
 Delivery: the tracker subscribes to images with best-effort QoS by default, so that an image may get lost on a busy
 machine. A test that counts on the arrival of each image passes `RELIABLE` to `start_node`. A test that needs best
-effort and still counts on an arrival carries the marker `best_effort` with its reason.
+effort and still counts on an arrival carries the marker `best_effort` with its reason. `TORCH` selects the engine that
+needs no export; `test_life_cycle` and a few others run the default engine.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from centertrack_ros.geometry.transform import Transform
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0  # a loaded machine imports torch slowly
 RELIABLE = "camera.reliability:=reliable"
+# Ready at once: unless their exports are cached, the faster engines keep all cores busy for half a minute.
+TORCH = "model.engine:=torch"
 # From the moment at which the probe knows a best-effort subscriber until that subscriber surely knows the probe.
 DISCOVERY_S = 0.5
 
@@ -296,7 +299,7 @@ class Probe:
             self.infos.publish(message)
             time.sleep(0.1)
 
-    def show(self, image: NDArray[np.uint8], stamp: tuple[int, int]) -> None:
+    def show(self, image: NDArray[Any], stamp: tuple[int, int]) -> None:
         """Publishes an image with its calibration, as a camera driver does."""
         self.infos.publish(camera_info_message(image.shape[1], image.shape[0], stamp))
         self.images.publish(image_message(image, stamp))
@@ -427,8 +430,8 @@ def header(stamp: tuple[int, int], frame_id: str = "camera_optical") -> Any:
     return Header(stamp=Time(sec=stamp[0], nanosec=stamp[1]), frame_id=frame_id)
 
 
-def image_message(image: NDArray[np.uint8], stamp: tuple[int, int]) -> Any:
-    """A sensor_msgs/Image of an array (H, W, 3) BGR."""
+def image_message(image: NDArray[Any], stamp: tuple[int, int]) -> Any:
+    """A sensor_msgs/Image of an array (H, W, 3) BGR, uint8."""
     from sensor_msgs.msg import Image
 
     message = Image(header=header(stamp), encoding="bgr8", height=image.shape[0], width=image.shape[1])
@@ -464,7 +467,7 @@ def demo_frames(count: int) -> list[NDArray[np.uint8]]:
     with BagReader(ROOT / "demo" / "pets09_s2l1") as reader:
         [topic] = reader.of_type("sensor_msgs/msg/CompressedImage")
         for _, message in reader.messages([topic.name]):
-            frames.append(cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR))
+            frames.append(np.asarray(cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR), np.uint8))
             if len(frames) == count:
                 break
     return frames

@@ -1,4 +1,5 @@
-"""One small true scene, written in the form of every dataset that can be trained on."""
+# SPDX-License-Identifier: Apache-2.0
+"""One small scene with ground truth, written in the form of every dataset that can be trained on."""
 
 from __future__ import annotations
 
@@ -21,30 +22,30 @@ from centertrack_ros.training.recipe import DataEntry
 HEIGHT, WIDTH, FRAMES = 128, 192, 3
 CAMERA = Camera.from_focal(WIDTH, HEIGHT, 160.0)
 CLASSES = ("car", "pedestrian")
-IDS, SIZES, TURNS = np.array([7, 9]), np.array([[1.5, 1.7, 4.0], [1.7, 0.6, 0.7]]), np.array([0.3, -1.2])
+IDS, SIZES, ROTATIONS = np.array([7, 9]), np.array([[1.5, 1.7, 4.0], [1.7, 0.6, 0.7]]), np.array([0.3, -1.2])
 DGP_CLASSES = (2, 5)  # numbers in its ontology
 KINDS_3D = ("coco_video", "kitti", "nuscenes", "dgp", "bag", "street")
 KINDS_2D = ("mot", "crowdhuman", "yolo")
 
 
 def truth(folder: Path) -> VideoSequence:
-    """A car that drives to the right, a pedestrian who walks to the left, on grey; pictures are in `folder`."""
+    """A car that drives to the right, a pedestrian who walks to the left, on grey; images are in `folder`."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)
     frames = []
     for k in range(FRAMES):
         places = np.array([[-1.5 + 0.5 * k, 1.3, 9.0], [1.8 - 0.2 * k, 1.3, 7.0]])
-        boxes = projected_boxes(SIZES, places, TURNS, CAMERA)
+        boxes = projected_boxes(SIZES, places, ROTATIONS, CAMERA)
         middles = CAMERA.project(centers(SIZES, places))
-        picture = rng.integers(90, 110, (HEIGHT, WIDTH, 3), np.uint8)
+        image = rng.integers(90, 110, (HEIGHT, WIDTH, 3), np.uint8)
         for (x1, y1, x2, y2), color in zip(boxes.round().astype(int), ((40, 60, 220), (220, 180, 30)), strict=True):
-            picture[y1:y2, x1:x2] = color
+            image[y1:y2, x1:x2] = color
         path = folder / f"{k + 1:06d}.png"
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), image)
         tracks = tracks_of(
             IDS, np.array([0, 1]), np.ones(2), boxes, depths=places[:, 2], dimensions=SIZES, locations=places,
-            rotations_y=TURNS, amodal_centers=middles,
-            alphas=alphas_from_rotation(TURNS, middles[:, 0], CAMERA.projection[0, 2], CAMERA.focal[0]),
+            rotations_y=ROTATIONS, amodal_centers=middles,
+            alphas=alphas_from_rotation(ROTATIONS, middles[:, 0], CAMERA.projection[0, 2], CAMERA.focal[0]),
         )  # fmt: skip
         frames.append(AnnotatedFrame(k + 1, k * 0.1, tracks, image=path, camera=CAMERA))
     return VideoSequence("scene", CLASSES, tuple(frames), 1, FRAMES, 10.0, (HEIGHT, WIDTH))
@@ -70,7 +71,7 @@ def _mot(scene: VideoSequence, folder: Path) -> DataEntry:
     sequence = folder / "MOT17-99"
     (sequence / "gt").mkdir(parents=True)
     (folder / "images").rename(sequence / "img1")
-    info = f"[VideoSequence]\nimExt=.png\nframeRate=10\nseqLength={FRAMES}\nimWidth={WIDTH}\nimHeight={HEIGHT}\n"
+    info = f"[Sequence]\nimExt=.png\nframeRate=10\nseqLength={FRAMES}\nimWidth={WIDTH}\nimHeight={HEIGHT}\n"
     (sequence / "seqinfo.ini").write_text(info)
     numbers = np.array([mot.CLASSES.index(name) for name in CLASSES])
     frames = []
@@ -157,10 +158,10 @@ def _dgp(scene: VideoSequence, folder: Path) -> DataEntry:
     data, samples = [], []
     for frame in scene:
         key = f"d{frame.index}"
-        for kind, rows in (("flat", _dgp_flat(frame)), ("solid", _dgp_solid(frame))):
+        for kind, rows in (("boxes2d", _dgp_boxes2d(frame)), ("boxes3d", _dgp_boxes3d(frame))):
             (folder / "boxes" / f"{kind}{frame.index}.json").write_text(json.dumps({"annotations": rows}))
         image = {
-            "annotations": {"0": f"boxes/flat{frame.index}.json", "1": f"boxes/solid{frame.index}.json"},
+            "annotations": {"0": f"boxes/boxes2d{frame.index}.json", "1": f"boxes/boxes3d{frame.index}.json"},
             "filename": f"images/{frame.index:06d}.png", "height": HEIGHT, "width": WIDTH,
             "pose": _dgp_pose(np.eye(3), np.zeros(3)),
         }  # fmt: skip
@@ -172,14 +173,14 @@ def _dgp(scene: VideoSequence, folder: Path) -> DataEntry:
     return DataEntry("dgp", folder=str(folder))
 
 
-def _dgp_flat(frame: AnnotatedFrame) -> list[dict[str, Any]]:
+def _dgp_boxes2d(frame: AnnotatedFrame) -> list[dict[str, Any]]:
     found = frame.tracks.detections
     boxes = [dict(zip("xywh", _xywh(box), strict=True)) for box in found.boxes]
     numbers = zip(found.class_ids.tolist(), frame.tracks.ids.tolist(), boxes, strict=True)
     return [{"class_id": DGP_CLASSES[c], "instance_id": 1000 + i, "box": box} for c, i, box in numbers]
 
 
-def _dgp_solid(frame: AnnotatedFrame) -> list[dict[str, Any]]:
+def _dgp_boxes3d(frame: AnnotatedFrame) -> list[dict[str, Any]]:
     found, rows = frame.tracks.detections, []
     for row, (class_id, number) in enumerate(zip(found.class_ids.tolist(), frame.tracks.ids.tolist(), strict=True)):
         turn, (height, width, length) = float(found.rotations_y[row]), found.dimensions[row].tolist()
@@ -200,13 +201,13 @@ def _dgp_pose(axes: np.ndarray, place: np.ndarray) -> dict[str, Any]:
 
 def _bag(scene: VideoSequence, folder: Path) -> DataEntry:
     write_bag(folder / "drive", {"front": scene})
-    return DataEntry("bag", folder=str(folder / "drive"), images=str(folder / "pictures"))
+    return DataEntry("bag", folder=str(folder / "drive"), images=str(folder / "extracted"))
 
 
 def _street(scene: VideoSequence, folder: Path) -> DataEntry:
     # A drive with few in view: where many stand in neighbouring cells a hundred steps are not enough on every CPU.
-    wish = {"seed": 4, "frames": FRAMES, "rate": 5.0, "width": WIDTH, "height": HEIGHT}
-    return DataEntry("street", folder=str(folder / "street"), street=wish)
+    options = {"seed": 4, "frames": FRAMES, "rate": 5.0, "width": WIDTH, "height": HEIGHT}
+    return DataEntry("street", folder=str(folder / "street"), street=options)
 
 
 WRITERS: dict[str, Callable[[VideoSequence, Path], DataEntry]] = {

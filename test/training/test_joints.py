@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on joints: the targets decode to the joints that they were made from, and what is not known is not asked."""
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("lightning", reason="training needs Lightning")
+
 from centertrack_ros.network.decode import MIRRORED_JOINTS
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build
-from centertrack_ros.training.annotations import read_coco_video
-from centertrack_ros.training.augmentation import NONE
+from centertrack_ros.training.augmentation import NO_AUGMENTATION
+from centertrack_ros.training.coco_images import read_coco_video
 from centertrack_ros.training.joints import ABSENT, HIDDEN, MIRRORED, VISIBLE, mirrored_joints
 from centertrack_ros.training.losses import focal_loss, head_losses, l1_loss
 from centertrack_ros.training.module import features_of, outputs_at_objects
@@ -98,10 +101,10 @@ PROFILE = ModelProfile(
 )
 
 
-def test_cocos_keypoints_follow_the_picture_through_the_mirror_into_a_networks_loss(tmp_path):
-    picture = np.zeros((64, 96, 3), np.uint8)
-    picture[20:24, 70:74] = 255  # the left wrist
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
+def test_cocos_keypoints_follow_the_image_through_the_mirror_into_a_networks_loss(tmp_path):
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[20:24, 70:74] = 255  # the left wrist
+    cv2.imwrite(str(tmp_path / "a.png"), image)
     keypoints = np.zeros((17, 3))
     keypoints[9] = 71.5, 21.5, 2
     rows = [{"image_id": 1, "category_id": 1, "bbox": [30, 4, 56, 56], "keypoints": keypoints.ravel().tolist()}]
@@ -115,7 +118,7 @@ def test_cocos_keypoints_follow_the_picture_through_the_mirror_into_a_networks_l
     collection = read_coco_video(tmp_path / "a.json", tmp_path, ("person",))
     assert (collection.images[0].joints[1] == 0).all()
     for flip, joint in ((0.0, 9), (1.0, MIRRORED[9])):
-        sample = TrackingSamples([collection], PROFILE, replace(NONE, flip=flip), max_objects=4)[0]
+        sample = TrackingSamples([collection], PROFILE, replace(NO_AUGMENTATION, flip=flip), max_objects=4)[0]
         assert sample["joint_mask"].nonzero().ravel().tolist() == [joint]
         y, x = divmod(int(sample["joint_index"][joint]), 24)
         shown = np.array([x, y]) * 4 + sample["hp_offset"][joint].numpy() * 4

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses against numbers that the official code gives, and what they must do beyond."""
 
 from pathlib import Path
@@ -80,14 +81,14 @@ def test_heads_without_targets_are_left_out(given):
     assert WEIGHTS["wh"] == 0.1
 
 
-def test_a_depth_may_be_judged_by_its_parts_instead_of_its_metres():
+def test_a_depth_loss_may_be_relative_instead_of_metric():
     raw = torch.tensor([[[-np.log(5.5)], [-np.log(55.0)], [-np.log(3.0)]]], dtype=torch.float32)
-    told = torch.tensor([[[5.0], [50.0], [float(2**20)]]])
+    depths = torch.tensor([[[5.0], [50.0], [float(2**20)]]])
     mask = torch.tensor([[[1.0], [1.0], [0.0]]])
     # A tenth too far costs the same near and far; what is masked costs nothing.
     torch.testing.assert_close(
-        relative_depth_loss(raw, told, mask), torch.tensor(np.log(1.1), dtype=torch.float32), atol=1e-4, rtol=0
+        relative_depth_loss(raw, depths, mask), torch.tensor(np.log(1.1), dtype=torch.float32), atol=1e-4, rtol=0
     )
-    targets = {"index": torch.zeros(1, 3, dtype=torch.int64), "mask": mask[..., 0], "dep": told, "dep_mask": mask}
+    targets = {"index": torch.zeros(1, 3, dtype=torch.int64), "mask": mask[..., 0], "dep": depths, "dep_mask": mask}
     metres, parts = (float(head_losses({"dep": raw}, targets, relative)["dep"]) for relative in (False, True))
     assert metres == pytest.approx(2.75, rel=1e-3) and parts == pytest.approx(np.log(1.1), rel=1e-3)

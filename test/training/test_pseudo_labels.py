@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels from tracks: what is certain teaches, what is doubtful is not asked about, and training reads it as it is."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from centertrack_ros.datasets.mot import read_truth
 from centertrack_ros.datasets.records import AnnotatedFrame, tracks_of
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.io.sources import open_source
-from centertrack_ros.training.annotations import read_coco_video
+from centertrack_ros.training.coco_images import read_coco_video
 from centertrack_ros.training.pseudo_labels import Certainty, certain_labels
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +92,7 @@ def test_labels_are_right_where_ignored_regions_often_are_not(shared_data, tmp_p
     assert right(lambda image: image.ignored) < right(lambda image: image.boxes) - 0.2
 
 
-def test_stills_have_neither_videos_nor_ids_and_serve_as_their_own_previous_image(tmp_path):
+def test_static_images_have_neither_videos_nor_ids_and_serve_as_their_own_previous_image(tmp_path):
     assert (
         pseudo_label(CLIP, "--frames", 6, "--every", 3, "--length", 2, "--stills", "--png", "--output", tmp_path) == 0
     )
@@ -103,7 +104,7 @@ def test_stills_have_neither_videos_nor_ids_and_serve_as_their_own_previous_imag
     np.testing.assert_array_equal(cv2.imread(str(found.images[0].path)), first)
 
 
-def test_what_cannot_be_done_is_said_and_nothing_is_overwritten(labelled, tmp_path, capsys):
+def test_impossible_requests_are_errors_and_nothing_is_overwritten(labelled, tmp_path, capsys):
     assert pseudo_label(CLIP, "--output", labelled) == 1
     assert "not overwritten" in capsys.readouterr().err
     assert pseudo_label(CLIP, "--frames", 2, "--score", 1, "--output", tmp_path) == 1

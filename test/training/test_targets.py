@@ -1,4 +1,5 @@
-"""What the network is asked to answer: targets decode to the objects that they were made from."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training targets decode to the objects that they were made from."""
 
 import math
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from centertrack_ros.geometry.gaussian import gaussian_radius
-from centertrack_ros.training.targets import GridObjects, make_targets, rotation_bins, still_targets
+from centertrack_ros.training.targets import GridObjects, make_targets, rotation_bins, static_targets
 
 GRID = (40, 64)
 HEADS = {
@@ -125,15 +126,15 @@ def test_more_objects_than_slots_and_unknown_heads():
         make_targets(many, {"hm": 1, "keypoints": 34}, GRID, 5)
 
 
-def test_cells_of_a_still_image_lead_to_where_the_same_pixel_was():
+def test_cells_of_a_static_image_lead_to_where_the_same_pixel_was():
     now, before = np.array([[0.5, 0, 3], [0, 0.5, -2]]), np.array([[0.45, 0, 6], [0, 0.45, 1]])
-    found = still_targets(np.random.default_rng(0), now, before, (24, 32), (40, 50))
-    known = found["still_mask"][:, 0] > 0
-    assert 0.2 < known.mean() < 1 and (found["still_mask"][:, 0] == found["still_mask"][:, 1]).all()
-    cells = np.column_stack([found["still_index"] % 32, found["still_index"] // 32])
+    found = static_targets(np.random.default_rng(0), now, before, (24, 32), (40, 50))
+    known = found["static_mask"][:, 0] > 0
+    assert 0.2 < known.mean() < 1 and (found["static_mask"][:, 0] == found["static_mask"][:, 1]).all()
+    cells = np.column_stack([found["static_index"] % 32, found["static_index"] // 32])
     pixels = (cells - now[:, 2]) / 0.5
     was = pixels * 0.45 + before[:, 2]
-    np.testing.assert_allclose((cells + found["still"])[known], was[known], atol=1e-4)
+    np.testing.assert_allclose((cells + found["static"])[known], was[known], atol=1e-4)
     shown = (
         (pixels >= 0).all(axis=1)
         & (pixels <= [49, 39]).all(axis=1)
@@ -143,7 +144,7 @@ def test_cells_of_a_still_image_lead_to_where_the_same_pixel_was():
     np.testing.assert_array_equal(known, shown)
 
 
-def test_two_different_pictures_say_nothing_about_cells():
+def test_two_different_images_give_no_targets_for_cells():
     affine = np.array([[0.5, 0, 0], [0, 0.5, 0]])
-    found = still_targets(np.random.default_rng(0), affine, affine, (24, 32), (0, 0))
-    assert not found["still_mask"].any() and not found["still"].any()
+    found = static_targets(np.random.default_rng(0), affine, affine, (24, 32), (0, 0))
+    assert not found["static_mask"].any() and not found["static"].any()
