@@ -71,4 +71,3 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_sphinx = False
 html_theme_options = {"source_repository": "", "navigation_with_keys": False}
-

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directive `message-reference`: a section for each `msg/*.msg`, with a table of its fields and of its constants."""
+"""The directive `message-reference`: a section for each `msg/*.msg`, with tables of its fields and its constants."""
 
 import re
 from dataclasses import dataclass, field

@@ -11,7 +11,9 @@ import pytest
 
 from tools import build_docs
 
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 # Page -> texts that a reader finds there.
 TEXTS = {
     "index.html": ("Tracked objects, in 2D and 3D", "How to add a backbone", "Parameters", "API reference"),
@@ -74,7 +76,13 @@ def test_every_internal_link_leads_somewhere(pages: Path) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_browser_shows_the_text_of_a_page(pages: Path, name: str, tmp_path: Path) -> None:
     assert BROWSER is not None
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=5000",
+    ]
     done = subprocess.run(
         [BROWSER, *options, "--dump-dom", (pages / name).as_uri()], capture_output=True, text=True, timeout=120
     )
