@@ -64,8 +64,8 @@ def table() -> str:
     lines = ["| parameter | default | allowed | changes | meaning |", "|---|---|---|---|---|"]
     for spec in SPECS:
         row = (f"`{spec.name}`", f"`{value_text(spec)}`", allowed(spec), when[spec.change], spec.text)
-        row = tuple(cell.replace("<", "&lt;").replace(">", "&gt;") for cell in row)  # Markdown takes them for HTML
-        lines.append("| " + " | ".join(row) + " |")
+        text = "| " + " | ".join(row) + " |"
+        lines.append(text.replace("<", "&lt;").replace(">", "&gt;"))  # Markdown takes them for HTML
     return "\n".join(lines) + "\n"
 
 
