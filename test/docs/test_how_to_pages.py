@@ -2,6 +2,7 @@
 """The code of the pages "how to add …" works as it stands, in a process of its own for each page."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,13 @@ def test_the_code_of_a_page_works(page: str, tmp_path: Path) -> None:
     script.write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_library_example_prints_tracks(page: str, tmp_path: Path) -> None:
+    (block,) = BLOCK.findall((DOCS.parent / page).read_text(encoding="utf-8"))
+    shutil.copy(DOCS / "demo.jpg", tmp_path / "frame.jpg")
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("[1 2")
+    assert len((DOCS.parent / "README.md").read_bytes()) < 8000
