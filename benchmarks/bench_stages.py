@@ -106,7 +106,7 @@ def messages(classes: Sequence[str]) -> Any:
 
         import centertrack_ros.msg as track_types
         from centertrack_ros.ros.messages import MessageWriter
-        from centertrack_ros.tracking.track_boxes import boxes_of
+        from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
     except ImportError:
         return None
     writer = MessageWriter(classes, track_types)
@@ -114,7 +114,7 @@ def messages(classes: Sequence[str]) -> Any:
     def cost(frame: Frame, result: Any) -> float:
         start = time.perf_counter()
         header = Header()
-        index, boxes = boxes_of(result.tracks)
+        index, boxes = boxes3d_of_tracks(result.tracks)
         size = (frame.image.shape[0], frame.image.shape[1])
         serialize_message(writer.detections_3d(header, result.tracks, index, boxes))
         serialize_message(writer.detections_2d(header, result.tracks))

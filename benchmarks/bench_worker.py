@@ -80,11 +80,11 @@ def passes(engine: Any, size: tuple[int, int], batch: int) -> Any:
         return engine
     import numpy as np
 
-    from centertrack_ros.engine.verification import scene
+    from centertrack_ros.engine.verification import make_test_image
 
     identity = np.array([[1.0, 0, 0], [0, 1, 0]])
-    images = [engine.prepare(scene(size, i), identity, size) for i in range(batch)]
-    previous = [engine.prepare(scene(size, 50 + i), identity, size) for i in range(batch)]
+    images = [engine.prepare(make_test_image(size, i), identity, size) for i in range(batch)]
+    previous = [engine.prepare(make_test_image(size, 50 + i), identity, size) for i in range(batch)]
     prior = np.stack([np.arange(40, size[1] - 40, 40), np.full(len(range(40, size[1] - 40, 40)), size[0] // 2)], 1)
     priors = [np.column_stack([prior, np.full(len(prior), 8)]).astype(np.int64)] * batch
     return lambda: engine.infer(images, previous, priors)

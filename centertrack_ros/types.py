@@ -1,25 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records that travel between the stages of tracking: arrays first, N objects in arrays of length N."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.camera import Camera
 
 Array = NDArray[Any]
-Record = TypeVar("Record", "Detections", "Tracks")
 
 # State of a track, as in msg/Track.msg.
 STATE_NEW, STATE_TRACKED, STATE_LOST = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class Detections:
+class Detections(ArrayTable):
     """N objects of one image. 2D values in px of the original image, 3D in metres in the camera's optical frame.
 
     scores        (N,) float32
@@ -39,11 +39,11 @@ class Detections:
     location_covariances (N, 3, 3) float64 m²; None: unknown
     """
 
-    scores: Array
-    class_ids: Array
-    boxes: Array
-    centers: Array
-    displacements: Array
+    scores: Array = field(metadata=column(dtype=np.float32))
+    class_ids: Array = field(metadata=column(dtype=np.int64))
+    boxes: Array = field(metadata=column(4, dtype=np.float32))
+    centers: Array = field(metadata=column(2, dtype=np.float32))
+    displacements: Array = field(metadata=column(2, dtype=np.float32))
     depths: Array | None = None
     dimensions: Array | None = None
     locations: Array | None = None
@@ -55,13 +55,6 @@ class Detections:
     keypoints: Array | None = None
     keypoint_scores: Array | None = None
     location_covariances: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def select(self, index: Array) -> Detections:
-        """The objects at `index` (a mask or integers), in that order, as copies."""
-        return _select(self, index)
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -76,26 +69,9 @@ class Detections:
             displacements=np.zeros((count, 2), np.float32),
         )
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        """The objects of all parts in order; what only some parts know is NaN for the others'."""
-        joined: dict[str, Array | None] = {}
-        for name in _field_names(cls):
-            values = [getattr(part, name) for part in parts]
-            known = next((value for value in values if value is not None), None)
-            if known is None:
-                joined[name] = None
-                continue
-            filled = [
-                np.full((len(part), *known.shape[1:]), np.nan, known.dtype) if value is None else value
-                for part, value in zip(parts, values, strict=True)
-            ]
-            joined[name] = np.concatenate(filled)
-        return cls(**joined)  # type: ignore[arg-type]
-
 
 @dataclass(frozen=True)
-class Tracks:
+class Tracks(ArrayTable):
     """N tracked objects: a detection each, with its identity.
 
     ids    (N,) int64, from 1, never reused before a reset
@@ -108,70 +84,34 @@ class Tracks:
     kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
     """
 
-    detections: Detections
-    ids: Array
-    ages: Array
-    hits: Array
-    births: Array
+    detections: Detections = field(metadata=nested(Detections))
+    ids: Array = field(metadata=column(dtype=np.int64))
+    ages: Array = field(metadata=column(dtype=np.int64))
+    hits: Array = field(metadata=column(dtype=np.int64))
+    births: Array = field(metadata=column())
     lengths: Array | None = None
     last_stamps: Array | None = None
     image_velocities: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     @property
     def states(self) -> Array:
         """(N,) uint8 of STATE_NEW, STATE_TRACKED, STATE_LOST."""
         return np.where(self.hits == 0, STATE_LOST, np.where(self.hits == 1, STATE_NEW, STATE_TRACKED)).astype(np.uint8)
 
-    def select(self, index: Array) -> Tracks:
-        """The tracks at `index` (a mask or integers), in that order, as copies."""
-        return _select(self, index)
-
-
-def _select(record: Record, index: Array) -> Record:
-    """Every array of the record at `index`, as copies."""
-    rows = np.asarray(index)
-    rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp, copy=False)
-    chosen: dict[str, Any] = {}
-    for name in _field_names(type(record)):
-        value = getattr(record, name)
-        if value is not None:
-            chosen[name] = value.select(rows) if isinstance(value, Detections) else value.take(rows, axis=0)
-    return type(record)(**chosen)
-
-
-_FIELD_NAMES: dict[type, tuple[str, ...]] = {}  # `dataclasses.fields` is slow enough to matter, several times a frame
-
-
-def _field_names(record: type[Any]) -> tuple[str, ...]:
-    if record not in _FIELD_NAMES:
-        _FIELD_NAMES[record] = tuple(f.name for f in fields(record))
-    return _FIELD_NAMES[record]
-
-
-def _none(*shape: int) -> Array:
-    return np.zeros((0, *shape))
-
 
 @dataclass(frozen=True)
-class VelocityFilters:
+class VelocityFilters(ArrayTable):
     """Filters of N tracks of one camera in a frame that stands still; see `velocity_filter.py`.
 
     ids (N,) int64;  stamps (N,) s of the last match;  means (N, 6) m, m/s;  covariances (N, 6, 6)
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    stamps: Array = field(default_factory=_none)
-    means: Array = field(default_factory=lambda: _none(6))
-    covariances: Array = field(default_factory=lambda: _none(6, 6))
-
-    def select(self, index: Array) -> VelocityFilters:
-        """The filters at `index` (a mask or integers), in that order, as copies."""
-        return VelocityFilters(self.ids[index], self.stamps[index], self.means[index], self.covariances[index])
+    stamps: Array = field(default_factory=lambda: np.zeros(0))
+    means: Array = field(default_factory=lambda: np.zeros((0, 6)))
+    covariances: Array = field(default_factory=lambda: np.zeros((0, 6, 6)))
 
 
 @dataclass(frozen=True)

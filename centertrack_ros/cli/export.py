@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from centertrack_ros.cli._arguments import SIZE, network_size
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from centertrack_ros.engine.base import Engine
     from centertrack_ros.engine.export import InputShape
+    from centertrack_ros.network.base import TrackingNetwork
     from centertrack_ros.network.profile import ModelProfile
 
 HELP = "write weights as an ONNX, OpenVINO, torch.export or TensorRT file"
@@ -102,7 +101,9 @@ def _shape(args: argparse.Namespace, profile: ModelProfile) -> InputShape:
     return InputShape(args.batch, size)
 
 
-def _verify(args: argparse.Namespace, network: nn.Module, profile: ModelProfile, path: Path, shape: InputShape) -> str:
+def _verify(
+    args: argparse.Namespace, network: TrackingNetwork, profile: ModelProfile, path: Path, shape: InputShape
+) -> str:
     """One line on how the file agrees with the reference. Raises ValueError if it does not."""
     from centertrack_ros.engine import verification
     from centertrack_ros.engine.loading import load_engine

@@ -88,7 +88,7 @@ def _with_missing(sequence: VideoSequence, ground_truth: VideoSequence) -> Video
 
 
 def _nuscenes(location: DatasetLocation) -> Iterable[VideoSequence]:
-    if location.path.suffix == ".json":
+    if location.path.is_file() or location.path.suffix == ".json":
         return nuscenes.read_sample_info(location.path)
     return nuscenes.read_database(location.path, location.version, location.sequences)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overlap of axis-aligned boxes in the image."""
 
 from __future__ import annotations
@@ -24,3 +25,15 @@ def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np
     inner = intersections(first, second)
     union = areas(first)[:, None] + areas(second)[None, :] - inner
     return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+
+
+def suppress_duplicates(
+    boxes: NDArray[np.floating], class_ids: NDArray[np.integer], max_iou: float
+) -> NDArray[np.bool_]:
+    """(N,) mask of boxes, strongest first, that overlap no kept stronger one of their class by more than `max_iou`."""
+    overlapping = (iou(boxes, boxes) > max_iou) & (class_ids[:, None] == class_ids[None, :])
+    keep = np.ones(len(boxes), bool)
+    for row in range(len(boxes)):
+        if keep[row]:
+            keep[row + 1 :] &= ~overlapping[row, row + 1 :]
+    return keep

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 if TYPE_CHECKING:
-    from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+    from centertrack_ros.geometry.boxes3d import OrientedBoxes
 
 # Largest difference of R Rᵀ from the identity; rounded float32 matrices pass.
 _TOLERANCE = 1e-4

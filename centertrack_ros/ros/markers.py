@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.ros.messages import class_name, set_pose
 from centertrack_ros.types import STATE_LOST, Tracks
 

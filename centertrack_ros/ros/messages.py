@@ -29,7 +29,7 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.tracking.attributes import attribute
 from centertrack_ros.tracking.track_boxes import headings_measured
 from centertrack_ros.types import STATE_LOST, FrameHeader, Tracks

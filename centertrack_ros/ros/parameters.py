@@ -20,7 +20,7 @@ from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ASSOCIATION_POINTS
 from centertrack_ros.tracking.association import COSTS
 from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, MOTIONS, TrackerConfig
-from centertrack_ros.tracking.multi_camera.records import SurroundConfig as MultiCameraConfig
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
 from centertrack_ros.tracking.session import SessionConfig
 

@@ -18,12 +18,12 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from centertrack_ros.geometry import gaussian
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter, header_of, label_info
 from centertrack_ros.ros.parameters import OutputParameters
 from centertrack_ros.tracking.results import CameraResult, MergedResult
-from centertrack_ros.tracking.track_boxes import boxes_of
+from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import FrameHeader, Tracks
 from centertrack_ros.visualization import drawing
 
@@ -69,7 +69,7 @@ class ResultMessages:
     ) -> Iterator[tuple[str, Any]]:
         """Yields (topic name, message) for one camera's result, of the topics that have subscribers."""
         tracks = result.result.tracks
-        index, boxes = boxes_of(tracks)
+        index, boxes = boxes3d_of_tracks(tracks)
         if result.poses is not None:
             boxes = result.poses.to_target.boxes(boxes)
         wanted = [topic for topic in self.topics(output) if has_subscribers(topic)]

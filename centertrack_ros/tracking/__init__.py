@@ -1,8 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prior heatmap, decoding, lifting to 3D, association, and the trackers of one camera and of many that string them."""
 
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.multi_camera.fusion import SurroundTracker
-from centertrack_ros.tracking.multi_camera.records import CameraTracks, SurroundConfig, SurroundResult, SurroundTracks
+from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
+from centertrack_ros.tracking.multi_camera.records import (
+    CameraTracks,
+    FusedTracks,
+    MultiCameraConfig,
+    MultiCameraResult,
+)
 from centertrack_ros.tracking.pipeline import Pipeline, Tracker
 from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
@@ -11,11 +17,11 @@ __all__ = [
     "Detections",
     "Frame",
     "FrameResult",
+    "FusedTracks",
+    "MultiCameraConfig",
+    "MultiCameraResult",
+    "MultiCameraTracker",
     "Pipeline",
-    "SurroundConfig",
-    "SurroundResult",
-    "SurroundTracker",
-    "SurroundTracks",
     "TrackState",
     "Tracker",
     "TrackerConfig",

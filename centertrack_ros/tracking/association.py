@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which detection continues which track."""
 
 from __future__ import annotations
@@ -174,6 +175,9 @@ def hungarian(costs: NDArray[np.floating]) -> Assignment:
     )
 
 
+# Every cost by the name that `TrackerConfig.cost` takes.
+COSTS = {"distance": distance_costs, "iou": overlap_costs}
+# Every method by the name that `TrackerConfig.association` takes.
 METHODS = {"greedy": greedy, "hungarian": hungarian}
 
 
@@ -220,13 +224,3 @@ def confirm_by_public(
             squares[row] = FORBIDDEN
             confirmed.append(row)
     return np.asarray(confirmed, np.int64)
-
-
-def drop_duplicates(boxes: Array, class_ids: Array, max_iou: float) -> NDArray[np.bool_]:
-    """(N,) mask of boxes, strongest first, that overlap no kept stronger one of their class by more than `max_iou`."""
-    overlapping = (iou(boxes, boxes) > max_iou) & (class_ids[:, None] == class_ids[None, :])
-    keep = np.ones(len(boxes), bool)
-    for row in range(len(boxes)):
-        if keep[row]:
-            keep[row + 1 :] &= ~overlapping[row, row + 1 :]
-    return keep

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a nuScenes attribute head says about an object: the names, and which of them a class can have."""
 
 from __future__ import annotations

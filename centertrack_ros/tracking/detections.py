@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the network's peaks on the output grid to detections in image pixels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Births, matches, losses and returns of tracks: one frame's detections into the tracks of all frames."""
 
 from __future__ import annotations
@@ -170,18 +171,22 @@ def _join(parts: list[Tracks]) -> Tracks:
     if len(parts) == 1:
         return parts[0]
     filtered = any(part.kalman_means is not None for part in parts)
-    states = [kalman_state(part) for part in parts] if filtered else []
-    return Tracks(
-        detections=Detections.concatenate([part.detections for part in parts]),
-        ids=np.concatenate([part.ids for part in parts]),
-        ages=np.concatenate([part.ages for part in parts]),
-        hits=np.concatenate([part.hits for part in parts]),
-        births=np.concatenate([part.births for part in parts]),
-        lengths=np.concatenate([_lengths(part) for part in parts]),
-        last_stamps=np.concatenate([_last_stamps(part) for part in parts]),
-        image_velocities=np.concatenate([_image_velocities(part) for part in parts]),
-        kalman_means=np.concatenate([means for means, _ in states]) if filtered else None,
-        kalman_covariances=np.concatenate([covariances for _, covariances in states]) if filtered else None,
+    return Tracks.concatenate([_completed(part, filtered) for part in parts])
+
+
+def _completed(tracks: Tracks, filtered: bool) -> Tracks:
+    """The tracks with every optional column; with Kalman filters only if `filtered`."""
+    if tracks.lengths is not None and tracks.last_stamps is not None and tracks.image_velocities is not None:
+        if not filtered or tracks.kalman_means is not None:
+            return tracks
+    means, covariances = kalman_state(tracks) if filtered else (None, None)
+    return replace(
+        tracks,
+        lengths=_lengths(tracks),
+        last_stamps=_last_stamps(tracks),
+        image_velocities=_image_velocities(tracks),
+        kalman_means=means,
+        kalman_covariances=covariances,
     )
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From depth, dimensions and observation angle to boxes in the camera's optical frame."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion models instead of the network's displacement: a Kalman filter on each track, optical flow on the images.
 
 The paper compares its learned displacement with these (arXiv 2004.01177, table 6). Both are OpenCV's.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kalman filters of constant velocity in 3D, vectorised over N objects.
 
 means (N, 6): position m, velocity m/s; covariances (N, 6, 6)
@@ -25,24 +26,24 @@ def begin(
 
 
 def predict(
-    means: NDArray[np.float64], covariances: NDArray[np.float64], steps: NDArray[np.float64], unrest: float
+    means: NDArray[np.float64], covariances: NDArray[np.float64], steps: NDArray[np.float64], process_noise: float
 ) -> Filters:
     """The filters `steps` (N,) s later.
 
-    unrest  m/s that a velocity may change within a second; grows with the root of time, whatever the rate of steps
+    process_noise  m/s that a velocity may change within a second; grows with the root of time, at any rate of steps
     """
     times = np.asarray(steps, np.float64)[:, None, None]
     moves = np.eye(6) + times * np.eye(6, k=3)
     blocks = [[times**3 / 3, times**2 / 2], [times**2 / 2, times]]
-    noise = unrest**2 * np.block([[block * np.eye(3) for block in row] for row in blocks])
+    noise = process_noise**2 * np.block([[block * np.eye(3) for block in row] for row in blocks])
     moved = (moves @ means[:, :, None])[:, :, 0]
     return moved, moves @ covariances @ np.swapaxes(moves, 1, 2) + noise
 
 
-def drifts(covariances: NDArray[np.float64], steps: NDArray[np.float64], unrest: float) -> NDArray[np.float64]:
+def drifts(covariances: NDArray[np.float64], steps: NDArray[np.float64], process_noise: float) -> NDArray[np.float64]:
     """(N, 3, 3) m²: how unsure positions become within `steps` (N,) s because velocities are, and change."""
     times = np.asarray(steps, np.float64)[:, None, None]
-    return times**2 * covariances[:, 3:, 3:] + unrest**2 * times**3 / 3 * np.eye(3)
+    return times**2 * covariances[:, 3:, 3:] + process_noise**2 * times**3 / 3 * np.eye(3)
 
 
 def correct(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.geometry.affine import Placement, place
+from centertrack_ros.geometry.boxes2d import suppress_duplicates
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.tracking.association import drop_duplicates
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import LIFT_HEADS, decode
 from centertrack_ros.tracking.lifecycle import begin, update
@@ -232,7 +232,7 @@ class Pipeline:
             detections = detections.select(self._kept_classes[detections.class_ids])
         if config.duplicate_iou < 1:
             detections = detections.select(
-                drop_duplicates(detections.boxes, detections.class_ids, config.duplicate_iou)
+                suppress_duplicates(detections.boxes, detections.class_ids, config.duplicate_iou)
             )
         return self._lift(detections, camera)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracklets as Gaussians in the prior heatmap that the network sees beside the image."""
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.types import Frame, FrameHeader, FrameResult, Tracks
 

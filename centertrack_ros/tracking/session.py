@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.multi_camera.merged_view import MergedView
-from centertrack_ros.tracking.multi_camera.records import SurroundConfig
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import (
     ERROR,
@@ -44,7 +44,7 @@ class SessionConfig:
 
     cameras: tuple[str, ...] = ("",)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    multi_camera: SurroundConfig = field(default_factory=SurroundConfig)
+    multi_camera: MultiCameraConfig = field(default_factory=MultiCameraConfig)
     frames: OutputFrames = field(default_factory=OutputFrames)
 
     def __post_init__(self) -> None:

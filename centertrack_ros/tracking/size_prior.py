@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distance from a 2D box alone: how large things of a class are, and how large this one looks."""
 
 from __future__ import annotations

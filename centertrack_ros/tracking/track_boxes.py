@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The 3D boxes of tracks, as oriented boxes in the camera's optical frame."""
 
 from __future__ import annotations
@@ -5,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes, oriented_boxes
 from centertrack_ros.types import Detections, Tracks
 
 
-def boxes_of(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
+def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
     """(indices into `tracks` that have a 3D box, those boxes in the camera's optical frame)."""
     found = tracks.detections
     if found.locations is None or found.dimensions is None:

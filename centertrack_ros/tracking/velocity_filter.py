@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Velocities over ground from the network and from where each track has been, in a frame that stands still.
 
 A network that has seen two images errs by an object, not by chance: its next answers about the same object are wrong
@@ -22,7 +23,7 @@ Array = NDArray[np.float64]
 # Chosen on synthetic streets other than those of docs/paper_tables.md.
 _NETWORK_SIGMAS = 1.3, 0.7  # m/s, of the network's velocity along the viewing ray and across it
 _FIRST_SIGMA = 10.0  # m/s, of the velocity of an object that was seen once
-_UNREST = 0.5  # m/s that a velocity may change within a second
+_PROCESS_NOISE = 0.5  # m/s that a velocity may change within a second
 _JUMP = 100.0  # squared Mahalanobis distance from which a filter begins anew: another object, or the frame has jumped
 _USEFUL_SIGMA = 1.5  # m/s up to which a velocity is worth telling without a network's
 
@@ -51,19 +52,15 @@ def filter_velocities(
     _, old, new = np.intersect1d(filters.ids, ids, assume_unique=True, return_indices=True)
     if len(old):
         before = filters.select(old)
-        predicted = motion3d.predict(before.means, before.covariances, stamp - before.stamps, _UNREST)
+        predicted = motion3d.predict(before.means, before.covariances, stamp - before.stamps, _PROCESS_NOISE)
         begun = means[new], covariances[new]
         means[new], covariances[new] = motion3d.correct_or_begin(predicted, begun, positions[new], spreads[new], _JUMP)
     velocities = np.full((len(tracks), 3), np.nan) if found.velocities is None else found.velocities.astype(np.float64)
     both = _together(means[:, 3:], covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays)
     velocities[rows] = camera.inverse().vectors(both)
     waiting = filters.select(np.flatnonzero(~np.isin(filters.ids, ids)))
-    filters = VelocityFilters(
-        np.concatenate([waiting.ids, ids]),
-        np.concatenate([waiting.stamps, np.full(len(ids), stamp)]),
-        np.concatenate([waiting.means, means]),
-        np.concatenate([waiting.covariances, covariances]),
-    )
+    measured = VelocityFilters(ids, np.full(len(ids), stamp), means, covariances)
+    filters = VelocityFilters.concatenate([waiting, measured])
     return replace(tracks, detections=replace(found, velocities=velocities.astype(np.float32))), filters
 
 

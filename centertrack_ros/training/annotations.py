@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 LARGEST = 1e6  # px, m, m/s: a larger number, such as the largest of its type, means that the value is unknown
-_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)  # EXIF: readers turn the image by 90 degrees
 
 
 @dataclass(frozen=True)
@@ -91,19 +89,3 @@ def problem_of(box: Sequence[float], size: tuple[int, int]) -> str:
     if x2 <= 0 or y2 <= 0 or x1 >= size[1] or y1 >= size[0]:
         return "box outside the image"
     return ""
-
-
-def size_of(path: Path) -> tuple[int, int] | None:
-    """(height, width) px of an image file, upright as its EXIF says; None when it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8)
-    if image is None:
-        return None
-    try:
-        from PIL import Image
-
-        with Image.open(path) as header:
-            turned = header.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
-            return (header.width, header.height) if turned else (header.height, header.width)
-    except (ImportError, OSError):
-        whole = cv2.imread(str(path))
-        return None if whole is None else (whole.shape[0], whole.shape[1])

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
+
+from centertrack_ros.training.lightning_base import ModelCheckpoint, TorchCheckpointIO, WeightAveraging, pl
 
 LAST, BEST = "last", "best"
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import cv2
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training import sources
 from centertrack_ros.training.augmentation import NO_AUGMENTATION
 from centertrack_ros.training.feature_cache import CachedFeatures, pad_batch
+from centertrack_ros.training.lightning_base import pl
 from centertrack_ros.training.module import TrackingModule, common_kernel, features_of
 from centertrack_ros.training.recipe import Recipe
 from centertrack_ros.training.samples import ResumableBatches, TrackingSamples

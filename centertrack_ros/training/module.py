@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from centertrack_ros.network.decode import metric_depth
 from centertrack_ros.network.heads import HEATMAPS, gather_cells, gather_patches
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.feature_cache import PATCHES, trainable_heads
+from centertrack_ros.training.lightning_base import pl
 from centertrack_ros.training.losses import JOINTS, WEIGHTS, head_losses, weighted_sum
 from centertrack_ros.training.recipe import Recipe, as_mapping
 from centertrack_ros.training.samples import normalised

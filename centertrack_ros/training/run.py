@@ -6,16 +6,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from centertrack_ros.network import checkpoints
 from centertrack_ros.training.callbacks import BEST, LAST, AtomicCheckpointIO, CheckpointCallback, MovingAverage
 from centertrack_ros.training.data_module import TrainingData
 from centertrack_ros.training.initialization import initialize_network
+from centertrack_ros.training.lightning_base import pl
 from centertrack_ros.training.module import TrackingModule
 from centertrack_ros.training.recipe import Recipe
 
@@ -41,6 +38,8 @@ def train(
         FloatingPointError: The loss is not finite.
         OSError: A file cannot be read or written.
     """
+    from lightning.pytorch.utilities import rank_zero_only
+
     if stop_after is not None and stop_after < 1:
         raise ValueError(f"a run can be stopped after step 1 or later, got {stop_after}")
     if recipe.threads:
@@ -66,7 +65,9 @@ def train(
 def _trainer(
     recipe: Recipe, folder: Path, checkpoint: Path | None, progress: bool, stop_after: int | None
 ) -> pl.Trainer:
-    callbacks: list[Callback] = [CheckpointCallback(folder, "val/score" if recipe.val else None)]
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    callbacks: list[pl.Callback] = [CheckpointCallback(folder, "val/score" if recipe.val else None)]
     if recipe.ema:
         callbacks.append(MovingAverage(recipe.ema))
     return pl.Trainer(

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sources of training data that a recipe can name, one reader for each kind.
 
-A new kind needs a line in `recipe.REQUIRED_KEYS` and one in a table here: in `SEQUENCES`, if a reader in `datasets`
-makes video sequences of it, else in `IMAGES`.
+A data set of `datasets.registry` needs a line in `recipe.REQUIRED_KEYS`. Another kind also needs one in a table here:
+in `SEQUENCES` if it is read as video sequences, else in `IMAGES`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from centertrack_ros.datasets import dgp, kitti, mot, nuscenes
 from centertrack_ros.datasets.bag_tracks import read_tracks
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
+from centertrack_ros.datasets.records import VideoSequence
+from centertrack_ros.datasets.registry import READERS, DatasetLocation, read_dataset
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.training.annotations import TrainingImages
 from centertrack_ros.training.bag_images import extract
@@ -30,7 +28,6 @@ from centertrack_ros.training.video_sequences import images_of_sequences
 from centertrack_ros.training.yolo_images import read_yolo
 
 _LOG = logging.getLogger(__name__)
-CROWDHUMAN_SUFFIXES = (".jpg", ".png")
 
 
 def prepare(entry: DataEntry, jobs: int = 1) -> None:
@@ -90,75 +87,15 @@ def _street(entry: DataEntry, classes: Sequence[str]) -> TrainingImages:
     return read_coco_video(folder / "annotations.json", folder / "images", classes, entry.class_map)
 
 
-def _kitti(entry: DataEntry) -> Iterable[VideoSequence]:
-    root = Path(entry.folder)
-    names = entry.sequences or sorted(path.stem for path in (root / "label_02").glob("*.txt"))
-    if not names:
-        raise DataError(root, "no label_02/*.txt: not KITTI's tracking benchmark")
-    sequences = []
-    for name in names:
-        labels = root / "label_02" / f"{name}.txt"
-        sequence = kitti.read_tracking(root, name)
-        sequences.append(_with_missing(sequence, kitti.read_labels(labels)) if labels.is_file() else sequence)
-    return sequences
-
-
-def _with_missing(sequence: VideoSequence, ground_truth: VideoSequence) -> VideoSequence:
-    """The sequence with the frames that have ground truth but no image, so that they are counted."""
-    present = {frame.index for frame in sequence}
-    missing = [frame for frame in ground_truth if frame.index not in present]
-    return replace(sequence, frames=tuple(sorted([*sequence, *missing], key=lambda frame: frame.index)))
-
-
-def _nuscenes(entry: DataEntry) -> Iterable[VideoSequence]:
-    if entry.annotations:
-        return nuscenes.read_sample_info(entry.annotations)
-    return nuscenes.read_database(entry.folder, entry.version, entry.sequences)
-
-
-def _mot(entry: DataEntry) -> Iterable[VideoSequence]:
-    root = Path(entry.folder)
-    folders = [root / name for name in entry.sequences] or sorted(path.parents[1] for path in root.glob("**/gt/gt.txt"))
-    if not folders:
-        raise DataError(root, "no SEQUENCE/gt/gt.txt in this folder: not MOTChallenge data")
-    return [_with_missing(mot.read_sequence(folder), mot.read_truth(folder / "gt" / "gt.txt")) for folder in folders]
-
-
-def _dgp(entry: DataEntry) -> Iterable[VideoSequence]:
-    return [sequence for scene in dgp.find_scenes(entry.folder) for sequence in dgp.read_scene(scene)]
-
-
-def _crowdhuman(entry: DataEntry) -> Iterable[VideoSequence]:
-    """Each image is a sequence of its own; crowds (`mask`) and what is marked to be ignored are ignored regions."""
-    path, images = Path(entry.annotations), Path(entry.images)
-    sequences = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            document = json.loads(line)
-            rows = [(_crowd_box(row, entry.box), _is_person(row)) for row in document["gtboxes"]]
-            name = str(document["ID"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(path, f"not a line of CrowdHuman's annotations: {error}", number) from None
-        files = [images / f"{name}{suffix}" for suffix in CROWDHUMAN_SUFFIXES]
-        boxes = np.array([box for box, person in rows if person], np.float64).reshape(-1, 4)
-        count = len(boxes)
-        tracks = tracks_of(np.arange(1, count + 1), np.zeros(count, np.int64), np.ones(count), boxes)
-        ignore = np.array([box for box, person in rows if not person], np.float64).reshape(-1, 4)
-        image = next((file for file in files if file.is_file()), None)
-        frame = AnnotatedFrame(0, 0.0, tracks, ignore=ignore, image=image)
-        sequences.append(VideoSequence(name, ("person",), (frame,), 0, 1))
-    return sequences
-
-
-def _crowd_box(row: dict[str, Any], key: str) -> list[float]:
-    x, y, w, h = (float(value) for value in row[key])
-    return [x, y, x + w, y + h]
-
-
-def _is_person(row: dict[str, Any]) -> bool:
-    return row["tag"] == "person" and not int(row.get("extra", {}).get("ignore", 0))
+def _dataset(entry: DataEntry) -> Iterable[VideoSequence]:
+    location = DatasetLocation(
+        Path(entry.annotations or entry.folder),
+        images=Path(entry.images) if entry.images else None,
+        sequences=entry.sequences,
+        version=entry.version,
+        box=entry.box,
+    )
+    return read_dataset(entry.kind, location)
 
 
 def _bag(entry: DataEntry) -> Iterable[VideoSequence]:
@@ -184,11 +121,7 @@ def _bag(entry: DataEntry) -> Iterable[VideoSequence]:
 
 # Kind of data -> reader of its video sequences; `images_of_sequences` makes training images of them.
 SEQUENCES: dict[str, Callable[[DataEntry], Iterable[VideoSequence]]] = {
-    "kitti": _kitti,
-    "nuscenes": _nuscenes,
-    "mot": _mot,
-    "crowdhuman": _crowdhuman,
-    "dgp": _dgp,
+    **{kind: _dataset for kind in READERS if kind != "coco_video"},
     "bag": _bag,
 }
 # Kind of data -> reader of its training images.

@@ -14,7 +14,8 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, TrainingImages, problem_of, size_of
+from centertrack_ros.io.image_files import image_size
+from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, TrainingImages, problem_of
 from centertrack_ros.training.label_mapping import (
     LabelMapping,
     check_single_targets,
@@ -58,7 +59,7 @@ def images_of_sequences(
             if frame.image is None:
                 problems["missing image"] += 1
                 continue
-            size = sequence.image_size or size_of(frame.image)
+            size = sequence.image_size or image_size(frame.image)
             if size is None:
                 problems["image that cannot be read"] += 1
                 continue

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.training.annotations import AnnotatedImage, Array, TrainingImages, problem_of, size_of
+from centertrack_ros.io.image_files import image_size
+from centertrack_ros.training.annotations import AnnotatedImage, Array, TrainingImages, problem_of
 from centertrack_ros.training.label_mapping import (
     LabelMapping,
     check_mapping,
@@ -51,7 +52,7 @@ def read_yolo(
     problems: Counter[str] = Counter()
     annotated = []
     for path in files:
-        size = size_of(path)
+        size = image_size(path)
         if size is None:
             problems["image that cannot be read"] += 1
             continue

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing of tracks and writing of videos."""

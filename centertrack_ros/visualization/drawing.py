@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracks drawn on an image: boxes in a colour per id, labels, trails, and 3D boxes projected by the camera."""
 
 from __future__ import annotations
@@ -136,18 +137,6 @@ def draw_caption(canvas: Image, text: str) -> None:
     bar[:] = (bar * 0.35).astype(np.uint8)
     at = (pad, canvas.shape[0] - base - pad)
     cv2.putText(canvas, text, at, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
-
-
-def draw_prior(image: Image, prior: NDArray[Any], affine: NDArray[np.floating]) -> Image:
-    """A copy of the image with the prior's peaks in it: (M, 3) x, y, radius in input px, `affine` image -> input."""
-    canvas = (image * 0.6).astype(np.uint8)
-    inverse = cv2.invertAffineTransform(np.asarray(affine, np.float64))
-    scale = float(np.sqrt(abs(np.linalg.det(inverse[:, :2]))))
-    for x, y, radius in np.asarray(prior, np.float64).reshape(-1, 3):
-        center = inverse @ (x, y, 1.0)
-        size = max(2.0, radius * scale)
-        cv2.circle(canvas, *_fixed_circle(center, size), (80, 220, 255), -1, cv2.LINE_AA, _SHIFT)
-    return canvas
 
 
 def _draw_faint(canvas: Image, annotation: Annotation, trails: Trails | None, unit: int) -> None:

@@ -12,14 +12,14 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, fram
 from centertrack_ros.io.errors import DataError
 
 
-def _sequence(classes: tuple[str, ...], first: int, solid: bool) -> VideoSequence:
+def _sequence(classes: tuple[str, ...], first: int, with_3d: bool) -> VideoSequence:
     """Three frames of objects with awkward numbers; the middle one is empty."""
     rng = np.random.default_rng(5)
     count = 7
     low = rng.uniform(-30, 500, (count, 2))
     boxes = np.concatenate([low, low + rng.uniform(1, 200, (count, 2))], axis=1)
     extra = {}
-    if solid:
+    if with_3d:
         extra = {
             "dimensions": rng.uniform(0.5, 5, (count, 3)),
             "locations": rng.uniform(2, 60, (count, 3)),
@@ -48,7 +48,7 @@ def _snapshot(sequence: VideoSequence) -> list[bytes]:
 
 
 def test_kitti_results_are_read_as_they_were_written(tmp_path):
-    sequence = _sequence(("Car", "Pedestrian", "Cyclist"), 0, solid=True)
+    sequence = _sequence(("Car", "Pedestrian", "Cyclist"), 0, with_3d=True)
     before = _snapshot(sequence)
     kitti.write_results(tmp_path / "one.txt", sequence)
     assert _snapshot(sequence) == before
@@ -60,14 +60,14 @@ def test_kitti_results_are_read_as_they_were_written(tmp_path):
 
 
 def test_kitti_writes_coco_and_nuscenes_names_as_its_own_and_leaves_out_the_rest(tmp_path):
-    sequence = _sequence(("person", "car", "dog", "truck", "bicycle"), 0, solid=False)
+    sequence = _sequence(("person", "car", "dog", "truck", "bicycle"), 0, with_3d=False)
     kitti.write_results(tmp_path / "one.txt", sequence)
     words = [line.split()[2] for line in (tmp_path / "one.txt").read_text().splitlines()]
     assert words == ["Pedestrian", "Car", "Truck", "Cyclist", "Pedestrian", "Car"]
 
 
 def test_mot_results_are_read_as_they_were_written(tmp_path):
-    sequence = _sequence(("pedestrian",), 1, solid=False)
+    sequence = _sequence(("pedestrian",), 1, with_3d=False)
     before = _snapshot(sequence)
     mot.write_results(tmp_path / "one.txt", sequence)
     assert _snapshot(sequence) == before
@@ -75,7 +75,7 @@ def test_mot_results_are_read_as_they_were_written(tmp_path):
 
 
 def test_coco_videos_are_read_as_they_were_written(tmp_path):
-    sequence = _sequence(("car", "person"), 1, solid=True)
+    sequence = _sequence(("car", "person"), 1, with_3d=True)
     before = _snapshot(sequence)
     coco_video.write_videos(tmp_path / "one.json", [sequence])
     assert _snapshot(sequence) == before
@@ -99,7 +99,7 @@ def test_kitti_dontcare_becomes_ignore_and_not_an_object(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "words"),
     [
         ("0 4 Van 0 1 -1.5 50 60 90\n", "0001.txt:1: 9 columns"),
         ("0 4 Boat 0 1 -1.5 50 60 90 100 1.9 1.8 4.5 2.0 1.6 12.0 -1.4\n", "0001.txt:1: type 'Boat'"),
@@ -108,9 +108,9 @@ def test_kitti_dontcare_becomes_ignore_and_not_an_object(tmp_path):
         ("7 1 Car 0 1 -1.5 50 60 90 100 1.9 1.8 4.5 2.0 1.6 12.0 -1.4\n", "0001.txt:1: frame 7, the recording has 5"),
     ],
 )
-def test_a_broken_kitti_line_is_named(tmp_path, text, said):
+def test_a_broken_kitti_line_is_named(tmp_path, text, words):
     (tmp_path / "0001.txt").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=words):
         kitti.read_labels(tmp_path / "0001.txt", length=5)
 
 
@@ -127,7 +127,7 @@ def test_kitti_calibrations_of_tracking_and_raw(shared_data, tmp_path):
         kitti.read_calibration(tmp_path / "calib.txt")
 
 
-def test_kitti_recordings_have_pictures_camera_and_truth(shared_data):
+def test_kitti_recordings_have_images_camera_and_ground_truth(shared_data):
     mini = kitti.read_tracking(shared_data / "kitti_tracking_mini" / "training", "0001")
     assert [frame.index for frame in mini] == [10, 15, 20]
     assert mini.image_size == (375, 1242) and all(frame.camera and frame.image for frame in mini)
@@ -140,7 +140,7 @@ def test_kitti_recordings_have_pictures_camera_and_truth(shared_data):
     assert raw.frames[1].stamp - raw.frames[0].stamp == pytest.approx(0.1)
 
 
-def test_mot_folders_have_pictures_rate_and_truth(shared_data):
+def test_mot_folders_have_images_rate_and_ground_truth(shared_data):
     recording = mot.read_sequence(shared_data / "mot17" / "images" / "MOT17-05-FRCNN")
     assert (recording.rate, recording.image_size, recording.classes) == (14.0, (480, 640), mot.CLASSES)
     assert [frame.index for frame in recording] == [1, 2, 3, 4, 5, 6]
@@ -160,7 +160,7 @@ def test_the_true_boxes_of_the_nuscenes_sample_project_into_their_2d_boxes(share
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
         ({"images": None}, "'images' must be a list"),
         ({"annotations": [{"image_id": 9, "bbox": [0, 0, 1, 1], "category_id": 1}]}, "no image has the id 9"),
@@ -169,10 +169,10 @@ def test_the_true_boxes_of_the_nuscenes_sample_project_into_their_2d_boxes(share
         ({"annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}, "'category_id' is missing"),
     ],
 )
-def test_a_broken_coco_entry_is_named(tmp_path, change, said):
+def test_a_broken_coco_entry_is_named(tmp_path, change, words):
     document = {"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "car"}]}
     (tmp_path / "a.json").write_text(json.dumps(document | change))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=words):
         coco_video.read_videos(tmp_path / "a.json")
 
 
@@ -197,7 +197,7 @@ def test_missing_folders_are_named(tmp_path):
 
 
 def test_frames_without_pose_cannot_be_written_for_nuscenes():
-    frame = AnnotatedFrame(3, 0.0, _sequence(("car",), 0, solid=True).frames[0].tracks)
+    frame = AnnotatedFrame(3, 0.0, _sequence(("car",), 0, with_3d=True).frames[0].tracks)
     with pytest.raises(ValueError, match="frame 3: nuScenes results need the camera's pose"):
         nuscenes.global_boxes(frame, ("car",))
 

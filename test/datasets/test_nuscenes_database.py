@@ -134,7 +134,7 @@ def test_a_recording_comes_out_in_the_cameras_frame(database):
     assert [frame.tracks.ids.tolist() for frame in sequence] == [[1, 2]] * SAMPLES
 
 
-def test_the_truth_scores_perfectly_and_a_lost_pedestrian_does_not(database, tmp_path, capsys):
+def test_the_ground_truth_scores_perfectly_and_a_lost_pedestrian_does_not(database, tmp_path, capsys):
     sequences = nuscenes.read_database(database, cameras=["CAM_FRONT"])
     results, out = tmp_path / "results.json", tmp_path / "out.json"
     nuscenes.write_results(results, sequences)

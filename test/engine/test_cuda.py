@@ -25,7 +25,7 @@ cv2 = pytest.importorskip("cv2")
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a torch that sees it")
 
-PICTURE = Path(__file__).parents[1] / "data" / "centernet_tfjs" / "street_512x320.png"
+IMAGE = Path(__file__).parents[1] / "data" / "centernet_tfjs" / "street_512x320.png"
 NUSCENES = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
 SEEDED = "dla_34"
 MODELS = ("mobilenetv3-coco-track", "mobilenetv3-street-3d", SEEDED)
@@ -54,11 +54,11 @@ def model(name: str):
 
 
 def answers(engine, shifts: tuple[int, ...] = (0,)) -> list[Peaks]:
-    """Of the picture, turned to the side by so many px, after the picture itself; with two tracks in the prior."""
-    picture = cv2.imread(str(PICTURE))
-    size = picture.shape[:2]
-    images = [engine.prepare(np.roll(picture, shift, axis=1), IDENTITY, size) for shift in shifts]
-    before = engine.prepare(picture, IDENTITY, size)
+    """Of the image, turned to the side by so many px, after the image itself; with two tracks in the prior."""
+    image = cv2.imread(str(IMAGE))
+    size = image.shape[:2]
+    images = [engine.prepare(np.roll(image, shift, axis=1), IDENTITY, size) for shift in shifts]
+    before = engine.prepare(image, IDENTITY, size)
     return engine.infer(images, [before] * len(images), [PRIOR] * len(images))
 
 
@@ -93,12 +93,12 @@ def assert_close(name: str, reference: Peaks, got: Peaks, score: float) -> None:
         agreement = verification.compare([reference], [got])
         assert agreement.overlap >= 0.9 and agreement.score_error < score, agreement
     else:
-        assert (reference.scores > STRONG).sum() >= 3  # the picture shows something
+        assert (reference.scores > STRONG).sum() >= 3  # the image shows something
         assert not lost(reference, got, score, px=1.0)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_float32_is_what_the_cpu_says(exact, name) -> None:
+def test_float32_equals_the_cpu(exact, name) -> None:
     (reference,), (got,) = answers(TorchEngine(*model(name))), answers(CudaEngine(*model(name), DEVICE, half=False))
     assert same([reference], [got]), verification.compare([reference], [got])
 
@@ -112,7 +112,7 @@ def test_tf32_and_float16_find_the_same_strong_peaks(name, half, score) -> None:
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_graphs_are_used_and_their_answers_are_not_stale(exact, name, half) -> None:
+def test_graphs_are_used_and_their_outputs_are_not_stale(exact, name, half) -> None:
     engine, plain = CudaEngine(*model(name), DEVICE, half=half), CudaEngine(*model(name), DEVICE, half=half)
     plain._network._usable = False
     seen = []
@@ -133,7 +133,7 @@ def test_graphs_are_used_and_their_answers_are_not_stale(exact, name, half) -> N
 
 
 @pytest.mark.parametrize("name", [MODELS[1], SEEDED])
-def test_the_flip_test_says_what_it_says_on_the_cpu(exact, name) -> None:
+def test_the_flip_test_equals_the_cpu(exact, name) -> None:
     """Whether it can be recorded as a graph or not."""
     reference = answers(TorchEngine(*model(name), flip_test=True), (0, 64))
     engine = CudaEngine(*model(name), DEVICE, flip_test=True, half=False)
@@ -184,7 +184,7 @@ ARCHITECTURES = {"mobilenetv3_centernet": {"motion": True}, "dla_34": {}}
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_training_run_goes_on_after_a_stop(tmp_path, architecture, precision) -> None:
+def test_a_training_run_continues_after_a_stop(tmp_path, architecture, precision) -> None:
     pytest.importorskip("lightning", reason="training needs Lightning")
     pytest.importorskip("tensorboard", reason="training writes TensorBoard's logs")
     from centertrack_ros.training.recipe import Recipe

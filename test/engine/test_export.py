@@ -68,7 +68,7 @@ def engine_of(path: Path, runtime: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_one_file_answers_any_batch_and_size_as_the_reference_does(exported, runtime) -> None:
+def test_one_file_equals_the_reference_for_any_batch_and_size(exported, runtime) -> None:
     network, profile, path = exported
     engine = engine_of(path, runtime)
     assert engine.profile == profile, "the profile travels in the file"
@@ -80,7 +80,7 @@ def test_one_file_answers_any_batch_and_size_as_the_reference_does(exported, run
         assert agreement.exact, str(agreement)
 
 
-def test_a_fixed_size_with_the_flip_test_answers_as_the_reference_does(tmp_path) -> None:
+def test_a_fixed_size_with_the_flip_test_equals_the_reference(tmp_path) -> None:
     pytest.importorskip("onnxruntime")
     network, profile = seeded_network({"hm": 2, "reg": 2, "wh": 2, "amodel_offset": 2, "dep": 1})
     traced = export.trace(network, profile, export.InputShape(1, (64, 96)), flip_test=True)
@@ -144,22 +144,22 @@ def test_the_command_writes_a_checked_file(tmp_path, capsys, format_, name) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["--batch", "0"], "--batch must be at least 1"),
         (["--format", "openvino", "-o", "out.onnx"], "a file of format openvino ends in .xml"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line(tmp_path, monkeypatch, capsys, arguments, complaint) -> None:
+def test_what_cannot_be_exported_is_one_line(tmp_path, monkeypatch, capsys, arguments, message) -> None:
     monkeypatch.chdir(tmp_path)
     from centertrack_ros.network.registry import weights_path
 
     assert main(["export", str(weights_path("mobilenetv3-coco")), *arguments]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert complaint in line and not list(tmp_path.iterdir())
+    assert message in line and not list(tmp_path.iterdir())
 
 
-def test_a_file_without_a_profile_is_refused(tmp_path) -> None:
+def test_a_file_without_a_profile_is_an_error(tmp_path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     value = onnx.helper.make_tensor_value_info
@@ -174,7 +174,7 @@ def test_a_file_without_a_profile_is_refused(tmp_path) -> None:
         load_engine(tmp_path / "broken.onnx")
 
 
-def test_agreement_sees_what_is_wrong() -> None:
+def test_agreement_detects_each_kind_of_error() -> None:
     """The measure itself: another class, another score or another value is no agreement; a tie at the end is one."""
     network, profile = seeded_network({"hm": 3, "reg": 2})
     (peaks,) = verification.run_reference(TorchEngine(network, profile), (64, 96))

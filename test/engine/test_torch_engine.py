@@ -73,7 +73,9 @@ def test_the_table_equals_the_official_formula(seed, height, width, scale, shift
     size=st.sampled_from([(32, 64), (32, 32), (192, 160)]),
     color_order=st.sampled_from(["bgr", "rgb"]),
 )
-def test_no_short_cut_of_the_warp_shows(seed, height, width, divisors, shift, turned, size, color_order) -> None:
+def test_shortcuts_of_the_warp_do_not_change_its_result(
+    seed, height, width, divisors, shift, turned, size, color_order
+) -> None:
     """Sampling without interpolation, a fourth channel, planes: each is the bilinear warp to the last bit."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     affine = np.array([[1 / divisors[0], 0.2 * turned, shift[0]], [0, 1 / divisors[1], shift[1]]])
@@ -104,7 +106,7 @@ def test_a_read_only_view_of_a_padded_message_is_enough(model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "complaint"),
+    ("image", "message"),
     [
         (np.zeros((0, 10, 3), np.uint8), "no pixels: 10x0"),
         (np.zeros((10, 10), np.uint8), r"got uint8 \(10, 10\)"),
@@ -113,9 +115,9 @@ def test_a_read_only_view_of_a_padded_message_is_enough(model) -> None:
         (None, "got NoneType"),
     ],
 )
-def test_what_is_not_an_image_is_named_and_the_next_image_works(model, image, complaint) -> None:
+def test_an_invalid_image_is_an_error_and_the_next_image_works(model, image, message) -> None:
     engine = TorchEngine(*model)
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=message):
         engine.prepare(image, IDENTITY, SIZE)
     good = engine.prepare(frames(*SIZE, 1, 5)[0], IDENTITY, SIZE)
     assert len(engine.infer([good], [good], [NO_TRACKS])) == 1
@@ -173,7 +175,7 @@ def test_a_network_without_stems_ignores_previous_image_and_tracks() -> None:
     assert_same(without, with_track)
 
 
-def test_fusing_leaves_the_network_as_it_was(model) -> None:
+def test_fusing_does_not_change_the_network(model) -> None:
     network, profile = model
     before = {key: value.clone() for key, value in network.state_dict().items()}
     TorchEngine(network, profile)
@@ -181,7 +183,7 @@ def test_fusing_leaves_the_network_as_it_was(model) -> None:
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_inputs_that_do_not_belong_together_are_refused(model) -> None:
+def test_inputs_that_do_not_fit_together_are_an_error(model) -> None:
     engine = TorchEngine(*model)
     small = engine.prepare(frames(64, 64, 1, 5)[0], IDENTITY, (64, 64))
     large = engine.prepare(frames(64, 96, 1, 5)[0], IDENTITY, SIZE)
@@ -193,14 +195,14 @@ def test_inputs_that_do_not_belong_together_are_refused(model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "complaint"),
+    ("arguments", "error", "message"),
     [
         ({"engine": "warp-drive"}, ValueError, "engine must be one of auto, torch"),
         ({"weights": "/nowhere/at/all.pth"}, FileNotFoundError, "no weights file at /nowhere/at/all.pth"),
     ],
 )
-def test_an_engine_that_cannot_be_is_named(arguments, error, complaint) -> None:
-    with pytest.raises(error, match=complaint):
+def test_an_impossible_engine_is_an_error_that_names_it(arguments, error, message) -> None:
+    with pytest.raises(error, match=message):
         load_engine(**arguments)
 
 

@@ -13,6 +13,7 @@ from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import mot
 from centertrack_ros.evaluation.parallel import Place, judge_all
 from centertrack_ros.evaluation.trackeval_metrics import Pair
+from support.environment import unmeasured_environment
 
 pytest.importorskip("trackeval")
 
@@ -133,7 +134,7 @@ def test_a_full_disk_keeps_the_finished_recordings_and_the_older_document(tmp_pa
     )
     files = ["--results", str(tmp_path / "results"), "--truth", str(tmp_path / "truth"), "--finished", str(done)]
     command = [sys.executable, "-c", code, str(largest), "evaluate", "mot", *files, "--json", str(out)]
-    failed = subprocess.run(command, capture_output=True, text=True)
+    failed = subprocess.run(command, capture_output=True, text=True, env=unmeasured_environment())
     assert failed.returncode == 1 and "Traceback" not in failed.stderr and "File too large" in failed.stderr
     assert out.read_bytes() == before and len(list(done.iterdir())) == 12
     assert _evaluate(tmp_path, out, "--finished", str(done)) == _evaluate(tmp_path, tmp_path / "fresh.json")

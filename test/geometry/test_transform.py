@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from centertrack_ros.geometry import boxes3d
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes, oriented_boxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes, oriented_boxes
 from centertrack_ros.geometry.transform import (
     Transform,
     box_quaternions,
@@ -31,7 +31,7 @@ def random_covariances(seed: int, size: int) -> np.ndarray:
 
 
 @given(transforms, clouds)
-def test_the_inverse_brings_points_and_directions_back(transform, points):
+def test_the_inverse_restores_points_and_directions(transform, points):
     np.testing.assert_allclose(transform.inverse().points(transform.points(points)), points, atol=1e-9)
     np.testing.assert_allclose(transform.inverse().vectors(transform.vectors(points)), points, atol=1e-9)
 
@@ -51,7 +51,7 @@ def test_distances_stay_and_directions_do_not_move(transform, one, other):
 
 
 @given(transforms, triples)
-def test_quaternion_and_matrix_say_the_same(transform, point):
+def test_quaternion_and_matrix_are_the_same_rotation(transform, point):
     again = Transform.from_quaternion(transform.quaternion, transform.translation)
     np.testing.assert_allclose(again.points(point), transform.points(point), atol=1e-6)
     homogeneous = np.eye(4)
@@ -97,7 +97,7 @@ def test_the_corners_of_a_box_move_with_the_box(transform, angle, seed):
     np.testing.assert_allclose(moved.covariances, transform.covariances(boxes.covariances), atol=1e-5)
 
 
-def test_a_camera_that_looks_left_sees_what_is_left_of_the_vehicle():
+def test_a_camera_that_looks_left_sees_objects_on_the_left_of_the_vehicle():
     """REP 103: the body has x forward, y left, z up; the optical frame x right, y down, z forward."""
     looks_ahead = Transform(boxes3d.BODY_FROM_OPTICAL, np.array([1.5, 0.0, 1.6]))
     quarter_turn = Transform.from_quaternion([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)], np.zeros(3))
@@ -117,13 +117,13 @@ def test_a_camera_that_looks_left_sees_what_is_left_of_the_vehicle():
         (np.eye(3)[:2], np.zeros(3)),
     ],
 )
-def test_what_is_no_rigid_transform_is_refused(rotation, translation):
+def test_an_invalid_rigid_transform_is_an_error(rotation, translation):
     with pytest.raises(ValueError, match=r"must|has a rotation"):
         Transform(rotation, translation)
 
 
 @given(st.integers(0, 1000), st.lists(st.booleans(), min_size=2, max_size=2))
-def test_chosen_and_joined_boxes_are_the_same_boxes(seed, mask):
+def test_selected_and_concatenated_boxes_are_the_same_boxes(seed, mask):
     boxes = oriented_boxes(
         np.ones((2, 3)), np.random.default_rng(seed).normal(size=(2, 3)), None, random_covariances(seed, 3)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every encoding that a driver sends arrives as the same BGR picture; every broken message is named, not crashed on."""
+"""Every encoding that a driver sends arrives as the same BGR image; every broken message is named, not crashed on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_image(encoding: str, rows: np.ndarray, padding: int = 0, width: int | N
     return message
 
 
-def smooth_picture(height: int = 24, width: int = 32) -> np.ndarray:
+def smooth_image(height: int = 24, width: int = 32) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([3 * x + 20, 4 * y + 30, 240 - 2 * x - 2 * y], axis=-1).astype(np.uint8)
 
@@ -70,13 +70,13 @@ def encode(encoding: str, bgr: np.ndarray, big_endian: bool) -> np.ndarray:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("padding", [0, 13])
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_a_picture_survives_every_encoding(encoding: str, padding: int, big_endian: bool) -> None:
-    bgr = smooth_picture()
+def test_an_image_survives_every_encoding(encoding: str, padding: int, big_endian: bool) -> None:
+    bgr = smooth_image()
     message = make_image(encoding, encode(encoding, bgr, big_endian), padding, bgr.shape[1], big_endian)
     expected = np.repeat(bgr[..., 1:2], 3, axis=-1) if "mono" in encoding or encoding == "8UC1" else bgr
     got = image_to_bgr(message)
     assert got.shape == bgr.shape and got.dtype == np.uint8
-    # Demosaicing and shared chroma interpolate: inside the borders a smooth picture comes back within a few levels.
+    # Demosaicing and shared chroma interpolate: inside the borders a smooth image comes back within a few levels.
     tolerance = 6 if encoding.startswith(("bayer", "yu", "uyvy")) else 0
     inner = (slice(2, -2), slice(2, -2)) if tolerance else ()
     assert np.abs(got.astype(int) - expected)[inner].max() <= tolerance
@@ -84,16 +84,16 @@ def test_a_picture_survives_every_encoding(encoding: str, padding: int, big_endi
 
 @pytest.mark.parametrize("padding", [0, 7])
 def test_bgr8_is_viewed_without_a_copy(padding: int) -> None:
-    bgr = smooth_picture()
+    bgr = smooth_image()
     message = make_image("bgr8", bgr.reshape(24, -1), padding, 32)
     view = image_to_bgr(message)
     assert np.shares_memory(view, np.frombuffer(message.data, np.uint8))
 
 
 def test_missing_padding_of_the_last_row_is_accepted() -> None:
-    message = make_image("bgr8", smooth_picture().reshape(24, -1), 5, 32)
+    message = make_image("bgr8", smooth_image().reshape(24, -1), 5, 32)
     message.data = message.data[:-5]
-    assert np.array_equal(image_to_bgr(message), smooth_picture())
+    assert np.array_equal(image_to_bgr(message), smooth_image())
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_missing_padding_of_the_last_row_is_accepted() -> None:
     ],
 )
 def test_a_broken_image_is_named(change: dict, words: str) -> None:
-    message = make_image("bgr8", smooth_picture().reshape(24, -1), 0, 32)
+    message = make_image("bgr8", smooth_image().reshape(24, -1), 0, 32)
     for name, value in change.items():
         setattr(message, name, value)
     with pytest.raises(ImageError, match=words) as error:
@@ -133,33 +133,33 @@ def test_a_broken_image_is_named(change: dict, words: str) -> None:
     data=st.binary(max_size=700),
     endian=st.integers(0, 255),
 )
-def test_any_message_is_a_picture_or_an_image_error(encoding, width, height, step, data, endian) -> None:
+def test_any_message_is_an_image_or_an_image_error(encoding, width, height, step, data, endian) -> None:
     message = sensor_msgs.Image(encoding=encoding, width=width, height=height, step=step, is_bigendian=endian)
     message.data = array.array("B", data)
     try:
-        picture = image_to_bgr(message)
+        image = image_to_bgr(message)
     except ImageError:
         return
-    assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
+    assert image.shape == (height, width, 3) and image.dtype == np.uint8
 
 
-def make_compressed(extension: str = ".jpg", picture: np.ndarray | None = None):
-    ok, data = cv2.imencode(extension, smooth_picture(48, 64) if picture is None else picture)
+def make_compressed(extension: str = ".jpg", image: np.ndarray | None = None):
+    ok, data = cv2.imencode(extension, smooth_image(48, 64) if image is None else image)
     assert ok
     return sensor_msgs.CompressedImage(format="bgr8; jpeg compressed bgr8", data=array.array("B", data.tobytes()))
 
 
 @pytest.mark.parametrize(("extension", "tolerance"), [(".jpg", 12), (".png", 0)])
-def test_compressed_pictures(extension: str, tolerance: int) -> None:
+def test_compressed_images(extension: str, tolerance: int) -> None:
     got = compressed_to_bgr(make_compressed(extension))
-    assert np.abs(got.astype(int) - smooth_picture(48, 64)).max() <= tolerance
+    assert np.abs(got.astype(int) - smooth_image(48, 64)).max() <= tolerance
 
 
 def test_a_grey_or_16_bit_file_becomes_bgr() -> None:
-    grey = smooth_picture(48, 64)[..., 1]
+    grey = smooth_image(48, 64)[..., 1]
     assert np.array_equal(compressed_to_bgr(make_compressed(".png", grey)), np.repeat(grey[..., None], 3, -1))
-    wide = smooth_picture(48, 64).astype(np.uint16) * 257
-    assert np.array_equal(compressed_to_bgr(make_compressed(".png", wide)), smooth_picture(48, 64))
+    wide = smooth_image(48, 64).astype(np.uint16) * 257
+    assert np.array_equal(compressed_to_bgr(make_compressed(".png", wide)), smooth_image(48, 64))
 
 
 def test_exif_orientation_does_not_turn_the_sensor() -> None:
@@ -172,8 +172,8 @@ def test_exif_orientation_does_not_turn_the_sensor() -> None:
 
 
 def test_broken_files_are_named() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
-    jpeg, png = (make_compressed(extension, picture).data.tobytes() for extension in (".jpg", ".png"))
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
+    jpeg, png = (make_compressed(extension, image).data.tobytes() for extension in (".jpg", ".png"))
     frame_header = jpeg.index(b"\xff\xc0")
     huge = jpeg[: frame_header + 5] + b"\xff\xff\xff\xff" + jpeg[frame_header + 9 :]
     cases = {
@@ -191,8 +191,8 @@ def test_broken_files_are_named() -> None:
             compressed_to_bgr(sensor_msgs.CompressedImage(format="jpeg", data=array.array("B", data)))
 
 
-def test_a_small_file_cannot_claim_a_huge_picture() -> None:
-    """What would take seconds and some hundred MB to decode is refused by its size; a flat picture is no such file."""
+def test_a_small_file_cannot_claim_a_huge_image() -> None:
+    """What would take seconds and some hundred MB to decode is refused by its size; a flat image is no such file."""
     jpeg, png = (bytearray(make_compressed(extension).data.tobytes()) for extension in (".jpg", ".png"))
     at = jpeg.index(b"\xff\xc0")
     jpeg[at + 5 : at + 9] = struct.pack(">HH", 3000, 32000)
@@ -215,12 +215,12 @@ def test_a_png_with_a_wrong_checksum_is_not_decoded() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_a_damaged_file_is_a_picture_or_an_image_error(data) -> None:
+def test_a_damaged_file_is_an_image_or_an_image_error(data) -> None:
     raw = bytearray(make_compressed(data.draw(st.sampled_from([".jpg", ".png"]))).data.tobytes())
     for _ in range(data.draw(st.integers(1, 8))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
-        picture = compressed_to_bgr(sensor_msgs.CompressedImage(format="jpeg", data=array.array("B", raw)))
+        image = compressed_to_bgr(sensor_msgs.CompressedImage(format="jpeg", data=array.array("B", raw)))
     except ImageError:
         return
-    assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
+    assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8

@@ -75,3 +75,13 @@ def test_any_bytes_have_a_header_or_are_refused(start: bytes, rest: bytes) -> No
         return
     assert header.width >= 0
     assert header.height >= 0
+
+
+def test_a_jpeg_that_was_cut_short_is_no_image(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", NOISE)
+    raw = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "padded.jpg").write_bytes(raw + b"\0" * 100)
+    assert read_image(tmp_path / "padded.jpg") is not None
+    for share in (0.0, 0.3, 0.9):
+        (tmp_path / "b.jpg").write_bytes(raw[: int(share * len(raw))])
+        assert read_image(tmp_path / "b.jpg") is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources: the same pictures come out of a video, a folder and a bag; what cannot be read is named."""
+"""Sources: the same images come out of a video, a folder and a bag; what cannot be read is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIP = Path(__file__).parents[2] / "demo" / "pets09_s2l1"
 SECOND = 1_000_000_000
 
 
-def picture(value: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+def gray_image(value: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     """A flat grey image, which survives any codec."""
     return np.full((*size, 3), value, np.uint8)
 
@@ -52,7 +52,7 @@ def test_a_video_gives_back_what_was_written(tmp_path, suffix, size):
     path = tmp_path / f"video{suffix}"
     with VideoWriter(path, 7.0) as writer:
         for value in (40, 90, 140, 190):
-            writer.write(picture(value, size))
+            writer.write(gray_image(value, size))
     source = open_source(path)
     assert (source.length, source.rate, source.name) == (4, pytest.approx(7.0, rel=1e-3), "video")
     assert np.allclose(levels(source), (40, 90, 140, 190), atol=3)
@@ -62,13 +62,13 @@ def test_a_video_gives_back_what_was_written(tmp_path, suffix, size):
 def test_a_video_takes_the_rate_that_the_user_knows(tmp_path):
     with VideoWriter(tmp_path / "v.webm", 10.0) as writer:
         for _ in range(3):
-            writer.write(picture(99))
+            writer.write(gray_image(99))
     assert [frame.stamp for frame in open_source(tmp_path / "v.webm", rate=2.0)] == [0.0, 0.5, 1.0]
 
 
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for number in (10, 9, 2, 100):
-        cv2.imwrite(str(tmp_path / f"frame_{number}.png"), picture(number))
+        cv2.imwrite(str(tmp_path / f"frame_{number}.png"), gray_image(number))
     (tmp_path / "notes.txt").write_text("not an image")
     source = open_source(tmp_path, rate=5.0)
     assert levels(source) == [2, 9, 10, 100]
@@ -77,7 +77,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
 
 def test_a_broken_image_is_named_and_left_out(tmp_path, caplog):
     for number in (1, 2, 3):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), gray_image(number))
     (tmp_path / "2.png").write_bytes(b"\x89PNG\r\n broken")
     with caplog.at_level(logging.WARNING):
         frames = list(open_source(tmp_path, rate=1.0))
@@ -86,7 +86,7 @@ def test_a_broken_image_is_named_and_left_out(tmp_path, caplog):
 
 
 def test_one_image_is_a_source_of_one_frame(tmp_path):
-    cv2.imwrite(str(tmp_path / "one.png"), picture(77))
+    cv2.imwrite(str(tmp_path / "one.png"), gray_image(77))
     source = open_source(tmp_path / "one.png", intrinsics=(50.0, 60.0, 32.0, 24.0))
     (frame,) = source
     assert source.length == 1 and frame.camera is not None and frame.camera.focal == (50.0, 60.0)
@@ -95,11 +95,11 @@ def test_one_image_is_a_source_of_one_frame(tmp_path):
 
 def test_a_bag_gives_each_image_the_camera_before_it(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
-        writer.write("/cam/image_raw", image_message(1 * SECOND, picture(1)), 1 * SECOND)
+        writer.write("/cam/image_raw", image_message(1 * SECOND, gray_image(1)), 1 * SECOND)
         writer.write("/cam/camera_info", camera_info(2 * SECOND, 100.0), 2 * SECOND)
-        writer.write("/cam/image_raw", image_message(2 * SECOND, picture(2)), 2 * SECOND)
+        writer.write("/cam/image_raw", image_message(2 * SECOND, gray_image(2)), 2 * SECOND)
         writer.write("/cam/camera_info", camera_info(3 * SECOND, 200.0), 3 * SECOND)
-        writer.write("/cam/image_raw", image_message(3 * SECOND, picture(3)), 3 * SECOND)
+        writer.write("/cam/image_raw", image_message(3 * SECOND, gray_image(3)), 3 * SECOND)
     frames = list(open_source(tmp_path / "bag"))
     assert [frame.stamp for frame in frames] == [1.0, 2.0, 3.0]
     assert [frame.camera and frame.camera.focal[0] for frame in frames] == [None, 100.0, 200.0]
@@ -110,7 +110,7 @@ def test_a_bag_gives_each_image_the_camera_before_it(tmp_path):
 def test_a_bad_message_in_a_bag_is_named_and_left_out(tmp_path, caplog):
     with BagWriter(tmp_path / "bag") as writer:
         for second, encoding in enumerate(("bgr8", "nonsense", "bgr8"), start=1):
-            writer.write("/image", image_message(second * SECOND, picture(second), encoding), second * SECOND)
+            writer.write("/image", image_message(second * SECOND, gray_image(second), encoding), second * SECOND)
     with caplog.at_level(logging.WARNING):
         assert levels(open_source(tmp_path / "bag")) == [1, 3]
     assert [record.message for record in caplog.records if "nonsense" in record.message]
@@ -119,9 +119,9 @@ def test_a_bad_message_in_a_bag_is_named_and_left_out(tmp_path, caplog):
 def test_two_cameras_in_a_bag_ask_for_a_name(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         for name in ("left", "right"):
-            writer.write(f"/{name}/image_raw", image_message(SECOND, picture(len(name))), SECOND)
+            writer.write(f"/{name}/image_raw", image_message(SECOND, gray_image(len(name))), SECOND)
             writer.write(f"/{name}/camera_info", camera_info(SECOND, 10.0 * len(name)), SECOND)
-            writer.write(f"/{name}/image_raw", image_message(2 * SECOND, picture(len(name))), 2 * SECOND)
+            writer.write(f"/{name}/image_raw", image_message(2 * SECOND, gray_image(len(name))), 2 * SECOND)
     with pytest.raises(ValueError, match=r"several image topics.*/left/image_raw, /right/image_raw"):
         open_source(tmp_path / "bag")
     frames = list(open_source(tmp_path / "bag", image_topic="/right/image_raw"))

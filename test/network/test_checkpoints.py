@@ -49,7 +49,7 @@ def official(tmp_path: Path, mot_state) -> Path:
 
 
 @pytest.mark.parametrize("variant", EXPECTED)
-def test_the_keys_tell_the_model(variant: str, tmp_path: Path) -> None:
+def test_the_keys_identify_the_model(variant: str, tmp_path: Path) -> None:
     path = tmp_path / "model.pth.tar"
     torch.save({"epoch": 70, "state_dict": official_state(variant)}, path)
     network, profile = checkpoints.load(path)
@@ -65,7 +65,7 @@ def test_the_keys_tell_the_model(variant: str, tmp_path: Path) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == facts["params"]
 
 
-def test_what_surrounds_the_parameters_does_not_change_them(tmp_path: Path, mot_state) -> None:
+def test_other_entries_of_a_file_do_not_change_the_parameters(tmp_path: Path, mot_state) -> None:
     """DataParallel's prefix, ImageNet's classifier, an optimizer, or nothing at all around them."""
     wrapped = {f"module.{key}": value for key, value in mot_state.items()}
     wrapped["module.base.fc.weight"] = torch.zeros(1000, 512, 1, 1)
@@ -129,27 +129,27 @@ def bad_files(folder: Path, state) -> dict[str, tuple[Path, str]]:
         "settings": ({"lr": 0.1}, "got a dictionary with the keys lr"),
     }
     found = {}
-    for name, (content, complaint) in cases.items():
+    for name, (content, message) in cases.items():
         torch.save(content, folder / f"{name}.pth")
-        found[name] = (folder / f"{name}.pth", complaint)
+        found[name] = (folder / f"{name}.pth", message)
     torch.save(state, folder / "whole.pth")
     raw = {
         "empty": (b"", "is empty"),
         "truncated": ((folder / "whole.pth").read_bytes()[:500_000], "it is truncated"),
         "text": (b"I am a text file, and a long one at that.\n" * 40, "not usable"),
         "code": (pickle.dumps({"state_dict": Malicious(folder / "was_run")}), "holds Python code or objects"),
-        "picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not usable"),
+        "image": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not usable"),
     }
-    for name, (data, complaint) in raw.items():
+    for name, (data, message) in raw.items():
         (folder / f"{name}.pth").write_bytes(data)
-        found[name] = (folder / f"{name}.pth", complaint)
+        found[name] = (folder / f"{name}.pth", message)
     torch.save({"state_dict": Malicious(folder / "was_run")}, folder / "zipped_code.pth")
     return found | {"zipped_code": (folder / "zipped_code.pth", "holds Python code or objects")}
 
 
 def test_every_file_that_does_not_fit_gets_one_clear_error(tmp_path: Path, mot_state, official: Path, capsys) -> None:
-    for name, (path, complaint) in bad_files(tmp_path, mot_state).items():
-        with pytest.raises(CheckpointError, match=complaint):
+    for name, (path, message) in bad_files(tmp_path, mot_state).items():
+        with pytest.raises(CheckpointError, match=message):
             checkpoints.load(path)
         assert main(["weights", "info", str(path)]) == 1, name
         output = capsys.readouterr()
@@ -170,14 +170,14 @@ def test_safetensors_that_do_not_fit_get_one_clear_error(tmp_path: Path) -> None
     save_file(network.state_dict(), str(tmp_path / "odd.safetensors"), metadata={"profile": '{"colour": 1}'})
     other = replace(profile, heads={"hm": 1, "wh": 2})
     save_file(network.state_dict(), str(tmp_path / "other.safetensors"), metadata={"profile": other.to_json()})
-    for name, complaint in {
+    for name, message in {
         "cut": "truncated or not a safetensors file",
         "empty": "is empty",
         "bare": "has no model profile",
         "odd": "model profile has unknown fields: colour",
         "other": "wh.0.weight is missing.*reg.0.weight is not a part of it",
     }.items():
-        with pytest.raises(CheckpointError, match=complaint):
+        with pytest.raises(CheckpointError, match=message):
             checkpoints.load(tmp_path / f"{name}.safetensors")
     assert checkpoints.load(tmp_path / "good.safetensors")[1] == profile
 
@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit_into_float16_are_not_stored_so(tmp_path: Path) 
     assert not (tmp_path / "w.safetensors").exists()
 
 
-def test_convert_states_what_it_was_told(official: Path, tmp_path: Path, capsys) -> None:
+def test_convert_stores_the_requested_profile(official: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "mine.safetensors"
     options = ["--name", "mine", "--classes", "walker", "--input-size", "896x512", "--thresholds", "track=0.5,pre=0.6",
                "--licence", "MIT"]  # fmt: skip
@@ -210,7 +210,7 @@ def test_convert_states_what_it_was_told(official: Path, tmp_path: Path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("option", "complaint"),
+    ("option", "message"),
     [
         (["--thresholds", "trak=0.5"], "--thresholds knows track, out, pre and new, got trak"),
         (["--thresholds", "track=high"], "--thresholds must be NAME=SCORE"),
@@ -218,13 +218,13 @@ def test_convert_states_what_it_was_told(official: Path, tmp_path: Path, capsys)
         (["--focal-length", "-3"], "--focal-length must be above 0 px"),
     ],
 )
-def test_convert_names_an_option_that_does_not_fit(official: Path, tmp_path: Path, capsys, option, complaint) -> None:
+def test_convert_names_an_option_that_does_not_fit(official: Path, tmp_path: Path, capsys, option, message) -> None:
     out = tmp_path / "out.safetensors"
     assert main(["weights", "convert", str(official), str(out), *option]) == 1
-    assert complaint in capsys.readouterr().err and not out.exists()
+    assert message in capsys.readouterr().err and not out.exists()
 
 
-def test_the_zoo_is_listed_and_a_stranger_named(capsys) -> None:
+def test_the_zoo_is_listed_and_an_unknown_model_is_an_error(capsys) -> None:
     assert main(["weights", "fetch", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in ZOO) and len({model.drive_id for model in ZOO.values()}) == len(ZOO) == 12

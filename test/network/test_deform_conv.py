@@ -100,7 +100,7 @@ def test_tiles_of_inference_join_seamlessly() -> None:
     torch.testing.assert_close(tiled, at_once, atol=1e-5, rtol=1e-5)
 
 
-def test_a_fresh_layer_is_half_a_convolution() -> None:
+def test_an_untrained_layer_is_half_a_convolution() -> None:
     layer, x = DeformConv(4, 3), torch.randn(1, 4, 8, 8)
     expected = F.conv2d(x, layer.weight, layer.bias, padding=1) / 2
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
@@ -187,7 +187,7 @@ def test_the_operator_keeps_torchs_rules(with_bias: bool) -> None:
 
 
 @pytest.mark.parametrize("absurd", [1e30, -1e30, float("inf")])
-def test_absurd_offsets_sample_nothing(absurd: float) -> None:
+def test_extreme_offsets_sample_nothing(absurd: float) -> None:
     bias = torch.tensor([2.0])
     offset = torch.full((1, 18, 4, 4), absurd)
     got = deform_conv2d(torch.ones(1, 1, 4, 4), offset, torch.ones(1, 9, 4, 4), torch.ones(1, 1, 3, 3), bias)
@@ -205,6 +205,6 @@ def test_half_precision_keeps_exact_coordinates() -> None:
 @pytest.mark.parametrize(
     ("offset", "mask"), [((1, 9, 8, 8), (1, 9, 8, 8)), ((1, 18, 8, 8), (1, 18, 8, 8)), ((1, 18, 6, 8), (1, 9, 6, 8))]
 )
-def test_shapes_that_do_not_fit_are_named(offset, mask) -> None:
+def test_shapes_that_do_not_fit_are_an_error(offset, mask) -> None:
     with pytest.raises(ValueError, match=r"need an offset of \(1, 18, 8, 8\)"):
         deform_conv2d(torch.zeros(1, 2, 8, 8), torch.zeros(offset), torch.zeros(mask), torch.zeros(3, 2, 3, 3))

@@ -46,7 +46,7 @@ def graph_sides(ltrb: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", FRAMES)
-def test_a_real_frame_gets_what_the_published_graph_says_of_it(embedded, name, fused):
+def test_a_real_frame_gives_the_output_of_the_published_graph(embedded, name, fused):
     expected = np.load(REFERENCE / f"{name}.npz")
     image = network_input(name)
     network = embedded.fused() if fused else embedded
@@ -63,7 +63,7 @@ def test_a_real_frame_gets_what_the_published_graph_says_of_it(embedded, name, f
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_the_engine_finds_the_graphs_own_peaks(name):
+def test_the_engine_gives_the_peaks_of_the_graph(name):
     expected = np.load(REFERENCE / f"{name}.npz")
     image = cv2.imread(str(REFERENCE / f"{name}.png"))
     engine = load_engine(threads=1)
@@ -80,7 +80,7 @@ def test_the_engine_finds_the_graphs_own_peaks(name):
     np.testing.assert_allclose(sides, expected["sides"][list(places)], atol=1e-3)
 
 
-def test_it_sees_the_people_and_the_cars():
+def test_it_detects_the_people_and_the_cars():
     engine = load_engine(threads=1)
     for name, what, count in (("pedestrians_512x512", "person", 3), ("street_512x320", "car", 6)):
         image = cv2.imread(str(REFERENCE / f"{name}.png"))
@@ -126,7 +126,7 @@ def test_untrained_parts_learn(embedded):
         assert full["tracking"].abs().max() > 0
 
 
-def test_further_heads_start_at_zero_and_a_fresh_heatmap_near_it():
+def test_further_heads_start_at_zero_and_an_untrained_heatmap_near_it():
     torch.manual_seed(0)
     network = MobileNetV3CenterNet(
         {"hm": 3, "ltrb": 4, "tracking": 2, "dep": 1, "rot": 8, "dim": 3}, batch_norm=True
@@ -150,7 +150,7 @@ def test_any_multiple_of_32_goes_through(rows, columns, batch):
 
 
 @pytest.mark.parametrize("size", [(64, 100), (48, 64), (0, 64)])
-def test_other_sizes_are_refused(size):
+def test_other_sizes_are_an_error(size):
     with pytest.raises(ValueError, match="multiples of 32"):
         MobileNetV3CenterNet(HEADS)(torch.zeros(1, 3, *size))
 
@@ -221,7 +221,7 @@ def with_branch(embedded, **options) -> MobileNetV3CenterNet:
     return network.eval()
 
 
-def test_beside_a_branch_for_motion_the_detector_stays_what_it_is(embedded):
+def test_the_motion_branch_does_not_change_the_detector(embedded):
     network = with_branch(embedded)
     image, previous, prior = (
         network_input("street_512x320"),
@@ -236,7 +236,7 @@ def test_beside_a_branch_for_motion_the_detector_stays_what_it_is(embedded):
         assert torch.equal(network(image)["tracking"], network(image, image, torch.zeros_like(prior))["tracking"])
 
 
-def test_a_conditioned_heatmap_begins_as_the_published_one_and_then_sees_the_prior(embedded):
+def test_a_conditioned_heatmap_starts_as_the_published_one_and_can_learn_the_prior(embedded):
     network = with_branch(embedded, conditioned_heatmap=True)
     image, prior = network_input("street_512x320"), torch.rand(1, 1, 320, 512)
     with torch.inference_mode():
@@ -246,7 +246,7 @@ def test_a_conditioned_heatmap_begins_as_the_published_one_and_then_sees_the_pri
 
 
 @pytest.mark.parametrize("stride", [4, 32])
-def test_a_further_stride_begins_with_nothing_and_then_sees_both_images(embedded, stride):
+def test_a_further_stride_starts_at_zero_and_can_learn_both_images(embedded, stride):
     without, network = with_branch(embedded), with_branch(embedded, motion_strides=[stride])
     network.load_state_dict(without.state_dict(), strict=False)
     image, previous = network_input("street_512x320"), torch.rand(1, 3, 320, 512) * 255
@@ -265,7 +265,7 @@ def test_a_further_stride_begins_with_nothing_and_then_sees_both_images(embedded
 
 
 @pytest.mark.parametrize("strides", [(), (4, 32)])
-def test_a_fused_branch_gives_the_same(embedded, strides):
+def test_a_fused_motion_branch_is_the_same(embedded, strides):
     network = with_branch(embedded, conditioned_heatmap=True, motion_strides=strides)
     inputs = network_input("street_512x320"), torch.rand(1, 3, 320, 512) * 255, torch.rand(1, 1, 320, 512)
     with torch.inference_mode():
@@ -275,7 +275,7 @@ def test_a_fused_branch_gives_the_same(embedded, strides):
             torch.testing.assert_close(value, plain[name], rtol=1e-3, atol=1e-3 * float(plain[name].abs().max()))
 
 
-def test_coordinates_tell_the_added_heads_where_a_cell_lies_and_nobody_else(embedded):
+def test_only_added_heads_read_the_coordinates_of_a_cell(embedded):
     network = with_branch(embedded, coordinates=True)
     image = network_input("street_512x320")
     with torch.inference_mode():
@@ -294,7 +294,7 @@ def test_coordinates_tell_the_added_heads_where_a_cell_lies_and_nobody_else(embe
 
 
 @pytest.mark.parametrize("motion", [False, True])
-def test_sparse_heads_read_what_dense_ones_say(embedded, motion):
+def test_sparse_heads_equal_dense_heads_on_a_real_frame(embedded, motion):
     if motion:
         embedded = with_branch(embedded, coordinates=True)
     image = network_input("street_512x320")

@@ -8,6 +8,7 @@ from torch import nn
 
 from centertrack_ros.engine.preprocess import normalisation_table, warp_and_normalise
 from centertrack_ros.geometry import gaussian
+from centertrack_ros.network import registry
 from centertrack_ros.network.heads import SparseHeads, gather_cells, make_head
 from centertrack_ros.network.profile import ModelProfile, Thresholds
 from centertrack_ros.network.registry import build
@@ -92,13 +93,13 @@ def test_stems_take_part_only_when_given() -> None:
 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 100), (0, 64)])
-def test_other_sizes_than_multiples_of_32_are_refused(size: tuple[int, int]) -> None:
+def test_sizes_that_are_no_multiples_of_32_are_an_error(size: tuple[int, int]) -> None:
     network = build(profile_for({"hm": 1}))
     with pytest.raises(ValueError, match=f"multiples of 32, got {size[0]}x{size[1]}"):
         network(torch.zeros(1, 3, *size))
 
 
-def test_a_fresh_heatmap_is_almost_empty() -> None:
+def test_an_untrained_heatmap_is_almost_empty() -> None:
     network = build(profile_for({"hm": 3, "reg": 2, "hm_hp": 17}))
     with torch.no_grad():
         raw = network(torch.randn(1, 3, 64, 64))
@@ -154,13 +155,13 @@ def test_profiles_survive_their_json() -> None:
     assert ModelProfile.from_json(profile.to_json()) == profile
 
 
-def test_the_track_threshold_is_a_floor() -> None:
+def test_the_track_threshold_is_the_minimum_of_the_others() -> None:
     assert Thresholds(track=0.1, new=0.3).resolved() == Thresholds(0.1, 0.1, 0.1, 0.3)
     assert Thresholds(track=0.4, out=0.2, pre=0.5, new=0.3).resolved() == Thresholds(0.4, 0.4, 0.5, 0.4)
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         ({"architecture": "resnet_1000"}, "unknown architecture 'resnet_1000', expected one of dla_34"),
         ({"head_options": {"head_cnv": 3}}, "head options do not fit dla_34"),
@@ -170,6 +171,19 @@ def test_the_track_threshold_is_a_floor() -> None:
         ),
     ],
 )
-def test_a_network_that_does_not_exist_is_named(change: dict, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_unknown_network_is_an_error_that_names_it(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         build(profile_for({"hm": 1}, **change))
+
+
+def test_an_architecture_is_registered_in_one_place(monkeypatch) -> None:
+    monkeypatch.setattr(registry, "ARCHITECTURES", dict(registry.ARCHITECTURES))
+
+    @registry.register_architecture("mine")
+    def _mine(profile: ModelProfile):
+        return registry.ARCHITECTURES["dla_34_conv"](profile)
+
+    profile = ModelProfile("model", "mine", ("car",), {"hm": 1})
+    assert list(build(profile).heads) == ["hm"]
+    with pytest.raises(ValueError, match="'mine' is registered already"):
+        registry.register_architecture("mine")(_mine)

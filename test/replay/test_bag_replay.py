@@ -1,7 +1,6 @@
 """Replay of recordings: the same every time, honest about what is missing, and nothing is lost when it breaks off."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from centertrack_ros.replay.bag_replay import Replay, camera_names
 from centertrack_ros.replay.compare import compare_bags
 from centertrack_ros.replay.parameters import load_parameters, load_values
 from centertrack_ros.ros.parameters import engine_of
+from support.environment import unmeasured_environment
 from support.live_comparison import ComparisonResult, PlaybackOptions, compare_with_live_node
 
 SMALL = ["-p", "model.input_width:=160", "-p", "model.input_height:=128", "-p", "model.threads:=1"]
@@ -214,7 +214,9 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(bag, tmp_path):
         "from centertrack_ros.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = ["replay", str(tmp_path / "other"), "--output", str(tmp_path / "out"), *SMALL, *LOW, "--keep", "*"]
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, env=unmeasured_environment()
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "File too large" in done.stderr
     assert read_tracks(tmp_path / "out" / "scene", "/centertrack/output")

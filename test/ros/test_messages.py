@@ -13,11 +13,11 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from centertrack_ros.geometry import boxes3d
-from centertrack_ros.geometry.oriented_boxes import oriented_boxes
+from centertrack_ros.geometry.boxes3d import oriented_boxes
 from centertrack_ros.geometry.transform import matrix_to_quaternion, quaternion_to_matrix
 from centertrack_ros.ros import messages
 from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter
-from centertrack_ros.tracking.track_boxes import boxes_of
+from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import Detections, Tracks
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_front_optical")
@@ -61,7 +61,7 @@ def make_tracks(count: int = 4, lifted: bool = True, heads: bool = True, seed: i
 
 def test_every_output_has_the_same_header_ids_and_order() -> None:
     tracks = make_tracks()
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     two = writer().detections_2d(HEADER, tracks)
     three = writer().detections_3d(HEADER, tracks, index, boxes)
     assert two.header == three.header == HEADER
@@ -75,7 +75,7 @@ def test_every_output_has_the_same_header_ids_and_order() -> None:
 def test_a_box_message_has_the_corners_of_the_tracked_box() -> None:
     """Corners built from pose and size equal the corners of the KITTI-style box: conventions agree end to end."""
     tracks = make_tracks(20)
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     message = writer().detections_3d(HEADER, tracks, index, boxes)
     found = tracks.detections
     expected = boxes3d.corners(found.dimensions, found.locations, found.rotations_y)
@@ -98,7 +98,7 @@ def test_every_box_has_positive_extents() -> None:
     tracks = make_tracks(3)
     tracks.detections.dimensions[:] = 0.0
     tracks.detections.boxes[:, 2:] = tracks.detections.boxes[:, :2]
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     for d in writer().detections_3d(HEADER, tracks, index, boxes).detections:
         assert min(d.bbox.size.x, d.bbox.size.y, d.bbox.size.z) > 0.0
     for d in writer().detections_2d(HEADER, tracks).detections:
@@ -107,7 +107,7 @@ def test_every_box_has_positive_extents() -> None:
 
 def test_the_covariance_is_along_the_ray_and_large_for_an_unknown_heading() -> None:
     tracks = make_tracks(heads=False)
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     detection = writer().detections_3d(HEADER, tracks, index, boxes).detections[0]
     covariance = np.array(detection.results[0].pose.covariance).reshape(6, 6)
     np.testing.assert_allclose(covariance[:3, :3], np.diag([0.1, 0.1, 4.0]))
@@ -121,7 +121,7 @@ def test_without_uncertainties_the_covariance_is_zero() -> None:
 
 def test_a_transform_rotates_boxes_velocities_and_covariances() -> None:
     tracks = make_tracks(5)
-    _, boxes = boxes_of(tracks)
+    _, boxes = boxes3d_of_tracks(tracks)
     body = boxes3d.BODY_FROM_OPTICAL
     moved = boxes.transformed(matrix_to_quaternion(body), np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(moved.centers, boxes.centers @ body.T + [1, 2, 3])
@@ -137,7 +137,7 @@ def test_a_transform_rotates_boxes_velocities_and_covariances() -> None:
 
 def test_without_lifting_there_are_2d_detections_only() -> None:
     tracks = make_tracks(lifted=False)
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     assert len(writer().detections_2d(HEADER, tracks).detections) == 3
     assert writer().detections_3d(HEADER, tracks, index, boxes).detections == []
     assert not MarkerWriter(NAMES).write(HEADER, tracks, index, boxes, 0.5, 10).markers
@@ -146,14 +146,14 @@ def test_without_lifting_there_are_2d_detections_only() -> None:
 def test_an_object_that_cannot_be_lifted_is_missing_in_3d_only() -> None:
     tracks = make_tracks()
     tracks.detections.locations[1] = np.nan
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     assert [d.id for d in writer().detections_3d(HEADER, tracks, index, boxes).detections] == ["1", "7"]
 
 
 def test_a_track_array_contains_lost_tracks() -> None:
     types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
     tracks = make_tracks()
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     write = writer(types)
     message = write.track_array(HEADER, tracks, index, boxes, (900, 1600), 12.5, "stamp went back")
     assert [t.id for t in message.tracks] == [1, 4, 7, 10]
@@ -166,7 +166,7 @@ def test_a_track_array_contains_lost_tracks() -> None:
     assert first.lift == types.Track.LIFT_HEADS
     np.testing.assert_allclose([first.velocity.x, first.velocity.z], tracks.detections.velocities[0, [0, 2]])
     flat = make_tracks(lifted=False)
-    unlifted = write.track_array(HEADER, flat, *boxes_of(flat), (900, 1600), 12.5).tracks[0]
+    unlifted = write.track_array(HEADER, flat, *boxes3d_of_tracks(flat), (900, 1600), 12.5).tracks[0]
     assert unlifted.lift == types.Track.LIFT_NONE and np.isnan(unlifted.velocity.x) and not unlifted.bbox_3d.size.x
 
 
@@ -177,7 +177,7 @@ def test_label_info_names_every_channel() -> None:
 
 def test_markers_of_ended_tracks_are_deleted() -> None:
     writer, tracks = MarkerWriter(NAMES), make_tracks(4)
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     for _ in range(3):
         boxes.centers[:] += 0.5
         shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
@@ -194,7 +194,7 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     [trail] = [m.points for m in shown if m.ns == "trails" and m.id == 1]
     assert len(trail) == 10 and [trail[-1].x, trail[-1].z] == boxes.centers[0, [0, 2]].tolist()
     rest = tracks.select(np.array([1, 2]))
-    after = writer.write(HEADER, rest, *boxes_of(rest), 0.5, 10).markers
+    after = writer.write(HEADER, rest, *boxes3d_of_tracks(rest), 0.5, 10).markers
     deleted = {(m.ns, m.id) for m in after if m.action == Marker.DELETE}
     assert deleted == {(ns, 1) for ns in NAMESPACES}
     assert writer.clear(HEADER).markers[0].action == Marker.DELETEALL
@@ -205,7 +205,7 @@ def test_a_reused_writer_keeps_nothing_of_the_previous_frame() -> None:
     types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
     used = writer(types)
     for tracks in (make_tracks(6), make_tracks(2, seed=1), make_tracks(5, lifted=False), make_tracks(7, heads=False)):
-        index, boxes = boxes_of(tracks)
+        index, boxes = boxes3d_of_tracks(tracks)
         new = writer(types)
         assert used.detections_2d(HEADER, tracks) == new.detections_2d(HEADER, tracks)
         assert used.detections_3d(HEADER, tracks, index, boxes) == new.detections_3d(HEADER, tracks, index, boxes)

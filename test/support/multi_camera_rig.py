@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Six cameras around a vehicle that drives and turns among moving things: what each one's tracker says, and the truth.
 
 Nothing is drawn and nothing is detected: what the cameras' trackers would report is computed from the scene, exactly or
@@ -16,8 +17,8 @@ from centertrack_ros.geometry.boxes3d import BODY_FROM_OPTICAL
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.lifting import ray_covariances
-from centertrack_ros.tracking.multi_camera.fusion import SurroundTracker
-from centertrack_ros.tracking.multi_camera.records import CameraTracks, SurroundConfig, SurroundResult
+from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
+from centertrack_ros.tracking.multi_camera.records import CameraTracks, MultiCameraConfig, MultiCameraResult
 from centertrack_ros.types import Detections, Tracks
 
 CLASSES = ("car", "truck", "bus", "bicycle", "pedestrian")
@@ -244,7 +245,7 @@ class Counts:
     errors      m, distances of published centres from the truth at the view's stamp
     """
 
-    window_s: float = SurroundConfig.window_s
+    window_s: float = MultiCameraConfig.window_s
     things: int = 0
     frames: int = 0
     published: int = 0
@@ -259,7 +260,9 @@ class Counts:
     _cameras: dict[int, int] = field(default_factory=dict)
     _owners: dict[int, int] = field(default_factory=dict)
 
-    def add(self, result: SurroundResult, simulations: dict[str, CameraSimulation], seen: dict[str, set[int]]) -> None:
+    def add(
+        self, result: MultiCameraResult, simulations: dict[str, CameraSimulation], seen: dict[str, set[int]]
+    ) -> None:
         """Counts one merged view. `seen`: the things in the newest frame of each camera."""
         tracks, names = result.tracks, list(simulations)
         truth = [
@@ -309,8 +312,8 @@ def run(
     seconds: float,
     noise: Noise,
     seed: int,
-    config: SurroundConfig | None = None,
-    on_result: Callable[[SurroundResult, dict[str, CameraSimulation]], None] | None = None,
+    config: MultiCameraConfig | None = None,
+    on_result: Callable[[MultiCameraResult, dict[str, CameraSimulation]], None] | None = None,
     motion_known: bool = True,
 ) -> Counts:
     """Drives through the scene and counts what the merged view gets wrong.
@@ -319,9 +322,9 @@ def run(
     """
     random = np.random.default_rng(seed)
     simulations = {name: CameraSimulation(name, scene, noise, random) for name in MOUNTS}
-    tracker = SurroundTracker(list(MOUNTS), CLASSES, config)
+    tracker = MultiCameraTracker(list(MOUNTS), CLASSES, config)
     seen: dict[str, set[int]] = {}
-    counts = Counts(tracker.rig.config.window_s)
+    counts = Counts(tracker.setup.config.window_s)
     for batch in events(seconds, random):
         observations = [simulations[name].look(stamp) for stamp, name in batch]
         if not motion_known:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The synthetic street: its truth holds against its own pictures."""
+"""The synthetic street: its ground truth agrees with its own images."""
 
 import gc
 import hashlib
@@ -93,7 +93,7 @@ def test_a_label_comes_back_from_the_object_image():
             node.removeNode()
 
 
-def test_the_picture_is_that_of_the_camera_in_the_truth():
+def test_the_image_is_that_of_the_camera_in_the_ground_truth():
     """A small box at a known place appears where `projection` puts it."""
     with Renderer.acquire(320, 192) as renderer:
         renderer.add(box((9.9, -2.1, 0.9), (10.1, -1.9, 1.1), (1, 1, 1)), label=7)
@@ -130,8 +130,8 @@ def test_many_streets_take_no_more_memory_than_one():
 
 def test_a_street_that_is_not_drawn_to_its_end_ends_quietly_with_python():
     code = "from centertrack_ros.synthetic import Street, StreetConfig as C; street = iter(Street(C(frames=9)))"
-    said = subprocess.run([sys.executable, "-c", f"{code}; next(street)"], capture_output=True, text=True, timeout=60)
-    assert (said.returncode, said.stderr) == (0, "")
+    result = subprocess.run([sys.executable, "-c", f"{code}; next(street)"], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_projected_3d_box_encloses_the_visible_pixels(drive):
@@ -178,8 +178,8 @@ def test_velocity_is_the_difference_of_positions():
             row = np.flatnonzero(before.tracks.ids == track)
             if len(row):
                 moved = (place - world(before)[row[0]]) * 30.0
-                told = after.pose[:3, :3] @ after.tracks.detections.velocities[after.tracks.ids == track][0]
-                np.testing.assert_allclose(moved, told, atol=0.3)
+                reported = after.pose[:3, :3] @ after.tracks.detections.velocities[after.tracks.ids == track][0]
+                np.testing.assert_allclose(moved, reported, atol=0.3)
                 compared += 1
     assert compared > 20
 
@@ -216,7 +216,7 @@ def test_six_cameras_see_one_world():
     assert len(places) > max(len(frame.tracks) for frame in frames[:6])
 
 
-def test_motion_blur_changes_the_picture_but_not_the_truth(drive):
+def test_motion_blur_changes_the_image_but_not_the_ground_truth(drive):
     blurred = next(iter(Street(replace(SMALL, exposure=0.05))))
     np.testing.assert_array_equal(blurred.tracks.detections.boxes, drive[0].tracks.detections.boxes)
     assert not np.array_equal(blurred.image, drive[0].image)
@@ -265,8 +265,8 @@ TINY = [replace(SMALL, seed=seed, frames=2, width=128, height=96) for seed in (5
 
 
 def test_two_processes_write_the_same_files_as_one(tmp_path):
-    told = {1: [], 2: []}
-    for jobs, images in told.items():
+    progress = {1: [], 2: []}
+    for jobs, images in progress.items():
         assert write_streets(tmp_path / str(jobs), iter(TINY), progress=images.append, jobs=jobs).is_file()
         assert images == [1, 2, 3, 4, 5, 6]
     one, two = (
@@ -290,12 +290,12 @@ def test_a_street_that_cannot_be_written_is_an_error_whoever_renders_it(tmp_path
 def test_a_number_of_processes_that_cannot_be_is_refused(tmp_path, capsys):
     assert main(["street", str(tmp_path), "--jobs", "0"]) == 1
     assert main(["street", str(tmp_path), "--format", "bag", "--jobs", "2"]) == 1
-    said = capsys.readouterr().err
-    assert "jobs must be at least 1, got 0" in said and "--jobs is for images and JSON" in said
+    error = capsys.readouterr().err
+    assert "jobs must be at least 1, got 0" in error and "--jobs is for images and JSON" in error
     assert not list(tmp_path.iterdir())
 
 
-def test_a_street_is_a_bag_whose_truth_scores_100_and_whose_poses_place_it_in_one_world(tmp_path, capsys):
+def test_a_street_is_a_bag_whose_ground_truth_scores_100_and_whose_poses_place_it_in_one_world(tmp_path, capsys):
     options = ["--seed", "5", "--frames", "6", "--size", "320x192", "--rate", "5", "--format", "bag"]
     assert main(["street", str(tmp_path), *options, "--rig", "six"]) == 0
     bag = tmp_path / "train_000005"
@@ -303,15 +303,15 @@ def test_a_street_is_a_bag_whose_truth_scores_100_and_whose_poses_place_it_in_on
     printed = capsys.readouterr().out
     mota = [float(line.split()[5]) for line in printed.splitlines() if line.startswith("COMBINED")]
     assert "36 images" in printed and mota and set(mota) == {100.0}
-    truths = read_tracks(bag, "/truth")
-    assert sorted(truths) == sorted(mount.name.lower() for mount in RIGS["six"])
+    ground_truths = read_tracks(bag, "/truth")
+    assert sorted(ground_truths) == sorted(mount.name.lower() for mount in RIGS["six"])
     frames = {(f.camera_name.lower(), f.index): f for f in Street(replace(SMALL, rig="six"))}
     transforms = read_transforms(bag)
-    for camera, truth in truths.items():
-        for told in truth:
-            frame = frames[camera, told.index]
-            assert set(told.tracks.ids.tolist()) == set(frame.tracks.ids[frame.clear()].tolist())
-            pose = pose_in_world(transforms, f"{camera}_optical", int(told.token))
+    for camera, sequence in ground_truths.items():
+        for annotated in sequence:
+            frame = frames[camera, annotated.index]
+            assert set(annotated.tracks.ids.tolist()) == set(frame.tracks.ids[frame.clear()].tolist())
+            pose = pose_in_world(transforms, f"{camera}_optical", int(annotated.token))
             np.testing.assert_allclose(pose, frame.pose, atol=1e-6)
     assert main(["street", str(tmp_path), *options]) == 1
     assert "not overwritten" in capsys.readouterr().err

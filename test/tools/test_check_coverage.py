@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The coverage of a module counts wherever it ran, and too little is named."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from support.environment import unmeasured_environment
 from tools.check_coverage import find_problems, measured
 
 CONFIGURATION = """
@@ -43,9 +43,7 @@ def test_what_runs_in_other_processes_counts(tmp_path: Path, monkeypatch: pytest
         "for name in ('terminated', 'exited'):\n"
         "    subprocess.run([sys.executable, '-m', f'package.{name}'], cwd='elsewhere')\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for name in [name for name in environment if name.startswith("COVERAGE")]:
-        del environment[name]
+    environment = {**unmeasured_environment(), "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "coverage", "run", "main.py"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
     monkeypatch.chdir(tmp_path)

@@ -113,7 +113,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.
     return write_model(tmp_path_factory.mktemp("graph"), model, values), values
 
 
-def test_every_weight_lands_where_its_name_says(drawn):
+def test_every_weight_is_copied_to_the_layer_of_its_name(drawn):
     path, values = drawn
     network, profile = import_centernet(path)
     state = network.state_dict()
@@ -197,7 +197,7 @@ def test_a_missing_weight_file_is_named(drawn, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "words"), [(-100, "truncated"), (7, "its weights take")])
-def test_a_weight_file_of_the_wrong_length_is_refused(drawn, tmp_path, change, words):
+def test_a_weight_file_of_the_wrong_length_is_an_error(drawn, tmp_path, change, words):
     data = drawn[0].with_name("centernet.bin").read_bytes()
     (tmp_path / "centernet.json").write_bytes(drawn[0].read_bytes())
     (tmp_path / "centernet.bin").write_bytes(data[:change] if change < 0 else data + bytes(change))
@@ -219,7 +219,7 @@ def test_a_weight_file_of_the_wrong_length_is_refused(drawn, tmp_path, change, w
         ),
     ],
 )
-def test_what_is_not_a_graph_model_is_refused(tmp_path, content, words):
+def test_a_file_that_is_no_graph_model_is_an_error(tmp_path, content, words):
     path = tmp_path / "model.json"
     path.write_bytes(content)
     with pytest.raises(GraphError, match=words):
@@ -273,7 +273,7 @@ def swapped_join(model, values):
         (swapped_join, "stride 8.*joins"),
     ],
 )
-def test_another_graph_is_refused_with_the_place_where_it_differs(tmp_path, change, words):
+def test_another_graph_is_an_error_that_names_the_first_difference(tmp_path, change, words):
     with pytest.raises(GraphError) as caught:
         import_centernet(broken(tmp_path, change))
     assert re.search(words, str(caught.value)), str(caught.value)

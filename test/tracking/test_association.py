@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of association: each method against the plain statement of what it does."""
 
 from itertools import permutations
@@ -8,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from centertrack_ros.geometry.boxes2d import iou
+from centertrack_ros.geometry.boxes2d import iou, suppress_duplicates
 from centertrack_ros.tracking.association import (
     FORBIDDEN,
     METHODS,
     Gate,
     confirm_by_public,
     distance_costs,
-    drop_duplicates,
     greedy,
     hungarian,
     in_stages,
@@ -166,7 +166,7 @@ def test_a_public_detection_vouches_for_the_nearest_free_one_within_its_size(sce
 @given(scenes(), st.floats(0.1, 0.9))
 def test_of_duplicates_only_the_strongest_stays(scene, limit):
     seen, classes, _, _ = scene
-    keep = drop_duplicates(seen, classes, limit)
+    keep = suppress_duplicates(seen, classes, limit)
     overlaps = iou(seen, seen)
     for row in range(len(seen)):
         stronger = [other for other in range(row) if keep[other] and classes[other] == classes[row]]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of decoding: what was drawn on the output grid comes back in image pixels."""
 
 import numpy as np

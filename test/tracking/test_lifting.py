@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of lifting: boxes in the optical frame that project to what was seen, and say how unsure they are."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion models that replace the network's displacement."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Velocities of tracks whose way through the world is known."""
 
 from dataclasses import replace

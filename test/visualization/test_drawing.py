@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drawing: what is drawn is where it should be, and nothing that a tracker can say breaks it."""
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from centertrack_ros.visualization.drawing import (
     color_of,
     draw,
     draw_boxes3d,
-    draw_prior,
 )
 from centertrack_ros.visualization.video import VideoWriter
 
@@ -110,14 +110,6 @@ def test_trails_forget_what_is_old_and_a_clock_that_goes_back():
     trails.update(annotation([(0, 0, 1, 1)]), 6.0)
     trails.update(annotation([(0, 0, 1, 1)]), 2.0)
     assert [point[0] for point in trails.points[1]] == [2.0]
-
-
-def test_the_prior_is_drawn_where_it_was_in_the_image():
-    affine = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 20.0]])
-    drawn = draw_prior(GREY, np.array([[80, 70, 5]]), affine)
-    brightest = np.argwhere(drawn[..., 1] > 200)[:, ::-1]
-    assert np.allclose(brightest.mean(axis=0), (160, 100), atol=1.0)
-    assert brightest[:, 0].max() - brightest[:, 0].min() == pytest.approx(20, abs=3)
 
 
 def test_a_video_says_what_it_cannot_write(tmp_path):

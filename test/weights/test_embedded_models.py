@@ -36,7 +36,7 @@ def row(name: str, title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", registry.embedded_models())
-def test_the_card_says_what_the_file_is(name) -> None:
+def test_the_card_describes_the_file(name) -> None:
     path = registry.weights_path(name)
     network, profile = checkpoints.load(path)
     facts = {key: row(name, key)[0] for key in ("file", "network", "input", "heads", "training", "licence")}
@@ -49,7 +49,7 @@ def test_the_card_says_what_the_file_is(name) -> None:
     assert path.stat().st_size < 10e6
 
 
-def test_the_tracker_on_coco_detects_what_the_detector_does_to_the_bit() -> None:
+def test_the_tracker_on_coco_detects_the_same_as_the_detector_to_the_bit() -> None:
     pixels = torch.from_numpy(cv2.imread(str(FRAME))[:, :, ::-1].copy()).float().permute(2, 0, 1)[None]
     detector, tracker = (
         checkpoints.load(registry.weights_path(n))[0] for n in ("mobilenetv3-coco", "mobilenetv3-coco-track")
@@ -61,8 +61,8 @@ def test_the_tracker_on_coco_detects_what_the_detector_does_to_the_bit() -> None
 
 
 @pytest.mark.parametrize("shift", [(12, 0), (-8, 4)])
-def test_the_tracker_on_coco_sees_how_a_picture_was_shifted(shift) -> None:
-    """A real picture that moves as a whole: what is found was where it came from, and nowhere when nothing moves."""
+def test_the_tracker_on_coco_measures_the_shift_of_an_image(shift) -> None:
+    """A real image that moves as a whole: what is found was where it came from, and nowhere when nothing moves."""
     pixels = np.ascontiguousarray(cv2.imread(str(FRAME)))
     height, width = pixels.shape[:2]
     moved = cv2.warpAffine(
@@ -81,7 +81,7 @@ def test_the_tracker_on_coco_sees_how_a_picture_was_shifted(shift) -> None:
 
 
 @pytest.mark.slow
-def test_the_tracker_on_coco_still_scores_what_its_card_says(shared_data, tmp_path) -> None:
+def test_the_tracker_on_coco_has_the_scores_of_its_card(shared_data, tmp_path) -> None:
     pytest.importorskip("trackeval")
     from experiments import real_tracks
 
@@ -96,7 +96,7 @@ def test_the_tracker_on_coco_still_scores_what_its_card_says(shared_data, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_3d_model_still_scores_what_its_card_says(tmp_path) -> None:
+def test_the_3d_model_has_the_scores_of_its_card(tmp_path) -> None:
     pytest.importorskip("panda3d")
     pytest.importorskip("trackeval")
     from experiments.intervals import track_figures

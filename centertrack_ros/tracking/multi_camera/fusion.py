@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several cameras around one vehicle: each object once, with one id that stays from camera to camera.
 
 Within a camera its own tracker decides what is the same object; between cameras position and motion in a frame that
@@ -13,22 +14,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.tracking import motion3d
 from centertrack_ros.tracking.multi_camera.records import (
     CameraTracks,
     Floats,
+    FusedTracks,
     Integers,
+    LocalTracks,
+    MultiCameraConfig,
+    MultiCameraResult,
+    MultiCameraState,
     Objects,
-    SurroundConfig,
-    SurroundResult,
-    SurroundState,
-    SurroundTracks,
-    Views,
     kinds_of,
-    no_views,
 )
-from centertrack_ros.tracking.track_boxes import boxes_of
+from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 
 # A box of another camera must be this much better in score before it replaces the one shown: each change moves it.
 _STAY = 0.1
@@ -37,113 +37,119 @@ _OTHER_CLASS = 2.0
 
 
 @dataclass(frozen=True)
-class Rig:
+class MultiCameraSetup:
     """What stays the same from step to step: names of the cameras, kind of each class, configuration."""
 
     cameras: tuple[str, ...]
     kinds: Integers
-    config: SurroundConfig
+    config: MultiCameraConfig
 
 
-class SurroundTracker:
+class MultiCameraTracker:
     """Holds the state of `step` for one vehicle."""
 
     def __init__(
-        self, cameras: Sequence[str], class_names: Sequence[str], config: SurroundConfig | None = None
+        self, cameras: Sequence[str], class_names: Sequence[str], config: MultiCameraConfig | None = None
     ) -> None:
         """Names of all cameras that may come, and the model's classes. Raises ValueError if a camera's name repeats."""
         if len(set(cameras)) != len(cameras):
             raise ValueError(f"each camera needs a name of its own, got {list(cameras)}")
-        self.rig = Rig(tuple(cameras), kinds_of(class_names), config or SurroundConfig())
-        self.state = SurroundState.empty(len(cameras))
+        self.setup = MultiCameraSetup(tuple(cameras), kinds_of(class_names), config or MultiCameraConfig())
+        self.state = MultiCameraState.empty(len(cameras))
 
-    def step(self, observations: Sequence[CameraTracks]) -> SurroundResult:
+    def step(self, observations: Sequence[CameraTracks]) -> MultiCameraResult:
         """See `step`. When it raises, the state stays as it was."""
-        result, self.state = step(self.state, observations, self.rig)
+        result, self.state = step(self.state, observations, self.setup)
         return result
 
-    def reconfigure(self, config: SurroundConfig) -> None:
+    def reconfigure(self, config: MultiCameraConfig) -> None:
         """Another configuration from the next step on; what is remembered stays."""
-        self.rig = replace(self.rig, config=config)
+        self.setup = replace(self.setup, config=config)
 
     def restart(self) -> None:
         """Forgets all objects; ids start at 1 again."""
-        self.state = SurroundState.empty(len(self.rig.cameras))
+        self.state = MultiCameraState.empty(len(self.setup.cameras))
 
     def reset(self) -> None:
         """Forgets all objects; their ids are not given again."""
-        self.state = SurroundState.empty(len(self.rig.cameras), self.state.next_id)
+        self.state = MultiCameraState.empty(len(self.setup.cameras), self.state.next_id)
 
 
-def step(state: SurroundState, observations: Sequence[CameraTracks], rig: Rig) -> tuple[SurroundResult, SurroundState]:
+def step(
+    state: MultiCameraState, observations: Sequence[CameraTracks], setup: MultiCameraSetup
+) -> tuple[MultiCameraResult, MultiCameraState]:
     """The view after new frames of some of the cameras, in any order. Raises ValueError for an unknown camera."""
     for observation in observations:
-        if observation.camera not in rig.cameras:
-            raise ValueError(f"camera '{observation.camera}' is not one of {', '.join(rig.cameras)}")
+        if observation.camera not in setup.cameras:
+            raise ValueError(f"camera '{observation.camera}' is not one of {', '.join(setup.cameras)}")
         if not np.isfinite(observation.stamp):
             raise ValueError(f"a stamp must be a finite number of seconds, got {observation.stamp}")
     reset = ""
     for observation in sorted(observations, key=lambda o: o.stamp):
         behind = state.stamp - observation.stamp
-        if behind > rig.config.window_s:
+        if behind > setup.config.window_s:
             reset = f"camera '{observation.camera}' is {behind:.3g} s behind the newest frame"
-            state = SurroundState.empty(len(rig.cameras), state.next_id)
-        state = _observe(_forget(state, observation.stamp, rig.config), observation, rig)
-    tracks, state = _merged(state, rig)
-    ids = {o.camera: _ids_of(state, rig.cameras.index(o.camera), rig) for o in observations}
-    return SurroundResult(tracks, ids, reset), state
+            state = MultiCameraState.empty(len(setup.cameras), state.next_id)
+        state = _observe(drop_expired(state, observation.stamp, setup.config), observation, setup)
+    tracks, state = fuse(state, setup)
+    ids = {o.camera: _ids_of(state, setup.cameras.index(o.camera), setup) for o in observations}
+    return MultiCameraResult(tracks, ids, reset), state
 
 
-def _forget(state: SurroundState, stamp: float, config: SurroundConfig) -> SurroundState:
-    """Without the views of cameras that have stopped, and the objects that nobody has seen for too long."""
+def drop_expired(state: MultiCameraState, stamp: float, config: MultiCameraConfig) -> MultiCameraState:
+    """Without the tracks of cameras that have stopped, and the objects that nobody has seen for too long."""
     now = max(state.stamp, stamp)
-    alive = now - state.stamps[state.views.cameras] <= config.window_s
+    alive = now - state.stamps[state.local_tracks.cameras] <= config.window_s
     kept = now - state.objects.stamps <= config.window_s
     if alive.all() and kept.all():
         return state
     return replace(
         state,
-        views=state.views.select(alive),
+        local_tracks=state.local_tracks.select(alive),
         objects=state.objects.select(kept),
-        apart=state.apart[np.ix_(kept, kept)],
+        distinct=state.distinct[np.ix_(kept, kept)],
     )
 
 
-def _observe(state: SurroundState, observation: CameraTracks, rig: Rig) -> SurroundState:
-    """The state after one frame of one camera. The camera's views are in the order of its tracks."""
-    camera, stamp, config = rig.cameras.index(observation.camera), observation.stamp, rig.config
-    mine = state.views.cameras == camera
-    others = state.views.select(~mine)
-    views = _seen_again(state.views.select(mine), observation, camera, config)
-    views = _one_view_each(views)
-    left = _diverged(views, others, state.objects, config)
-    views = replace(views, groups=np.where(left != 0, 0, views.groups))
-    views = _one_view_each(_associated(views, left, state.objects, camera, stamp, rig))
+def _observe(state: MultiCameraState, observation: CameraTracks, setup: MultiCameraSetup) -> MultiCameraState:
+    """The state after one frame of one camera. The camera's tracks are in the order of its tracks."""
+    camera, stamp, config = setup.cameras.index(observation.camera), observation.stamp, setup.config
+    mine = state.local_tracks.cameras == camera
+    others = state.local_tracks.select(~mine)
+    local_tracks = update_local_tracks(state.local_tracks.select(mine), observation, camera, config)
+    local_tracks = one_track_per_camera(local_tracks)
+    left = find_diverged(local_tracks, others, state.objects, config)
+    local_tracks = replace(local_tracks, object_ids=np.where(left != 0, 0, local_tracks.object_ids))
+    local_tracks = one_track_per_camera(associate(local_tracks, left, state.objects, camera, stamp, setup))
 
-    views, next_id = _numbered(views, state.next_id, stamp)
-    objects, apart = _followed(state, views, camera, stamp, rig)
-    apart = _told_apart(objects, apart, views, left)
-    state = SurroundState(Views.concatenate([others, views]), objects, apart, state.stamps.copy(), next_id)
+    local_tracks, next_id = assign_new_ids(local_tracks, state.next_id, stamp)
+    objects, distinct = update_objects(state, local_tracks, camera, stamp, setup)
+    distinct = mark_distinct(objects, distinct, local_tracks, left)
+    state = MultiCameraState(
+        LocalTracks.concatenate([others, local_tracks]), objects, distinct, state.stamps.copy(), next_id
+    )
     state.stamps[camera] = max(stamp, state.stamps[camera])
-    return _joined(state, config)
+    return merge_duplicates(state, config)
 
 
-def _numbered(views: Views, next_id: int, stamp: float) -> tuple[Views, int]:
-    """The views with new ids for those that belong to no object, and the id that comes next."""
-    new = np.flatnonzero(views.groups == 0)
-    groups, joined = views.groups.copy(), views.joined.copy()
-    groups[new], joined[new] = np.arange(next_id, next_id + len(new)), stamp
-    return replace(views, groups=groups, joined=joined), next_id + len(new)
+def assign_new_ids(local_tracks: LocalTracks, next_id: int, stamp: float) -> tuple[LocalTracks, int]:
+    """The tracks with new ids for those that belong to no object, and the id that comes next."""
+    new = np.flatnonzero(local_tracks.object_ids == 0)
+    object_ids, joined = local_tracks.object_ids.copy(), local_tracks.joined.copy()
+    object_ids[new], joined[new] = np.arange(next_id, next_id + len(new)), stamp
+    return replace(local_tracks, object_ids=object_ids, joined=joined), next_id + len(new)
 
 
-def _seen_again(old: Views, observation: CameraTracks, camera: int, config: SurroundConfig) -> Views:
-    """The camera's views after a frame: what it sees now, what it remembers of lost tracks, nothing of ended ones."""
+def update_local_tracks(
+    old: LocalTracks, observation: CameraTracks, camera: int, config: MultiCameraConfig
+) -> LocalTracks:
+    """The camera's tracks after a frame: what it sees now, what it remembers of lost tracks, nothing of ended ones."""
     tracks, count = observation.tracks, len(observation.tracks)
-    index, boxes = boxes_of(tracks)
+    index, boxes = boxes3d_of_tracks(tracks)
     matched = tracks.hits[index] > 0
     index, boxes = index[matched], observation.to_fixed.boxes(boxes.select(matched))
     fresh = replace(
-        no_views(count),
+        LocalTracks.blank(count),
         cameras=np.full(count, camera),
         local_ids=np.asarray(tracks.ids, np.int64),
         births=np.asarray(tracks.births, np.float64),
@@ -151,19 +157,19 @@ def _seen_again(old: Views, observation: CameraTracks, camera: int, config: Surr
         scores=np.asarray(tracks.detections.scores, np.float64),
     )
     fresh.seen[index], fresh.stamps[index] = True, observation.stamp
-    fresh.spreads[index] = _spreads(boxes, observation.to_fixed.translation, config)
+    fresh.position_covariances[index] = position_covariances(boxes, observation.to_fixed.translation, config)
     for name, values in vars(boxes).items():
         getattr(fresh.boxes, name)[index] = values
     same = (fresh.local_ids[:, None] == old.local_ids) & (fresh.births[:, None] == old.births)
     known, row = same.any(axis=1), same.argmax(axis=1) if len(old) else np.zeros(count, np.int64)
     remembered = known & ~fresh.seen
-    both = Views.concatenate([old, fresh]).select(np.where(remembered, row, len(old) + np.arange(count)))
-    groups, joined = fresh.groups.copy(), fresh.joined.copy()
-    groups[known], joined[known] = old.groups[row[known]], old.joined[row[known]]
-    return replace(both, groups=groups, joined=joined, seen=fresh.seen)
+    both = LocalTracks.concatenate([old, fresh]).select(np.where(remembered, row, len(old) + np.arange(count)))
+    object_ids, joined = fresh.object_ids.copy(), fresh.joined.copy()
+    object_ids[known], joined[known] = old.object_ids[row[known]], old.joined[row[known]]
+    return replace(both, object_ids=object_ids, joined=joined, seen=fresh.seen)
 
 
-def _spreads(boxes: OrientedBoxes, origin: Floats, config: SurroundConfig) -> Floats:
+def position_covariances(boxes: OrientedBoxes, origin: Floats, config: MultiCameraConfig) -> Floats:
     """(N, 3, 3) m²: covariances of the centres; without one, unsure along the ray from the camera at `origin` (3,)."""
     covariances = boxes.covariances[:, :3, :3]
     rays = boxes.centers - origin
@@ -173,70 +179,78 @@ def _spreads(boxes: OrientedBoxes, origin: Floats, config: SurroundConfig) -> Fl
     return np.where(np.reshape(known, (-1, 1, 1)), covariances, assumed) + floors[:, None, None] ** 2 * np.eye(3)
 
 
-def _one_view_each(views: Views) -> Views:
+def one_track_per_camera(local_tracks: LocalTracks) -> LocalTracks:
     """One camera sees an object in one track only: of several, what is seen stays, then what joined it last."""
-    order = np.lexsort((-views.joined, ~views.seen, views.groups, views.cameras))
-    groups, cameras = views.groups[order], views.cameras[order]
-    again = np.zeros(len(views), bool)
-    again[order[1:]] = (groups[1:] == groups[:-1]) & (cameras[1:] == cameras[:-1])
-    return replace(views, groups=np.where(again, 0, views.groups))
+    order = np.lexsort((-local_tracks.joined, ~local_tracks.seen, local_tracks.object_ids, local_tracks.cameras))
+    object_ids, cameras = local_tracks.object_ids[order], local_tracks.cameras[order]
+    again = np.zeros(len(local_tracks), bool)
+    again[order[1:]] = (object_ids[1:] == object_ids[:-1]) & (cameras[1:] == cameras[:-1])
+    return replace(local_tracks, object_ids=np.where(again, 0, local_tracks.object_ids))
 
 
-def _rows(ids: Integers, groups: Integers) -> Integers:
+def _rows(ids: Integers, object_ids: Integers) -> Integers:
     """(V,) rows of the objects with these ids, -1 where there is none."""
     if not len(ids):
-        return np.full(len(groups), -1, np.int64)
-    same = groups[:, None] == ids
+        return np.full(len(object_ids), -1, np.int64)
+    same = object_ids[:, None] == ids
     return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
-def _diverged(views: Views, others: Views, objects: Objects, config: SurroundConfig) -> Integers:
+def find_diverged(
+    local_tracks: LocalTracks, others: LocalTracks, objects: Objects, config: MultiCameraConfig
+) -> Integers:
     """(V,) the object that a view must leave, else 0: another camera, which had it first, sees it somewhere else."""
-    left = np.zeros(len(views), np.int64)
-    mine, theirs = np.nonzero(views.seen[:, None] & others.seen & (views.groups[:, None] == others.groups))
-    at_once = np.abs(views.stamps[mine] - others.stamps[theirs]) <= config.hold_s
+    left = np.zeros(len(local_tracks), np.int64)
+    mine, theirs = np.nonzero(
+        local_tracks.seen[:, None] & others.seen & (local_tracks.object_ids[:, None] == others.object_ids)
+    )
+    at_once = np.abs(local_tracks.stamps[mine] - others.stamps[theirs]) <= config.hold_s
     mine, theirs = mine[at_once], theirs[at_once]
     if not len(mine):
         return left
-    one, other = views.select(mine), others.select(theirs)
-    velocities = np.concatenate([objects.means[:, 3:], np.zeros((1, 3))])[_rows(objects.ids, one.groups)]
+    one, other = local_tracks.select(mine), others.select(theirs)
+    velocities = np.concatenate([objects.means[:, 3:], np.zeros((1, 3))])[_rows(objects.ids, one.object_ids)]
     moved = other.boxes.centers + velocities * (one.stamps - other.stamps)[:, None]
-    squares = motion3d.squared_distances(one.boxes.centers - moved, one.spreads + other.spreads)
+    squares = motion3d.squared_distances(
+        one.boxes.centers - moved, one.position_covariances + other.position_covariances
+    )
     later = (one.joined > other.joined) | ((one.joined == other.joined) & (one.cameras > other.cameras))
     far = mine[later & (squares > config.release_sigma**2)]
-    left[far] = views.groups[far]
+    left[far] = local_tracks.object_ids[far]
     return left
 
 
-def _associated(views: Views, left: Integers, objects: Objects, camera: int, stamp: float, rig: Rig) -> Views:
-    """The views that are new in this camera, with the objects that they continue where position and motion tell."""
-    config = rig.config
-    free_views = views.seen & (_rows(objects.ids, views.groups) < 0)
-    free_objects = ~np.isin(objects.ids, views.groups[views.seen])
-    possible = free_views[:, None] & free_objects & (rig.kinds[views.class_ids][:, None] == objects.kinds)
+def associate(
+    local_tracks: LocalTracks, left: Integers, objects: Objects, camera: int, stamp: float, setup: MultiCameraSetup
+) -> LocalTracks:
+    """The tracks that are new in this camera, with the objects that they continue where position and motion tell."""
+    config = setup.config
+    free_tracks = local_tracks.seen & (_rows(objects.ids, local_tracks.object_ids) < 0)
+    free_objects = ~np.isin(objects.ids, local_tracks.object_ids[local_tracks.seen])
+    possible = free_tracks[:, None] & free_objects & (setup.kinds[local_tracks.class_ids][:, None] == objects.kinds)
     rows, columns = np.nonzero(possible & (left[:, None] != objects.ids))
-    alike = _alike(np.linalg.norm(views.boxes.sizes[rows], axis=1), objects.diagonals[columns], config)
+    alike = _similar_size(np.linalg.norm(local_tracks.boxes.sizes[rows], axis=1), objects.diagonals[columns], config)
     rows, columns = rows[alike], columns[alike]
     if not len(rows):
-        return views
+        return local_tracks
     steps = np.maximum(stamp - objects.stamps, 0.0)
     expected = objects.means[:, :3] + objects.means[:, 3:] * steps[:, None]
-    drifts = motion3d.drifts(objects.covariances, steps, config.unrest)
-    spreads = views.spreads[rows] + (objects.spreads + drifts)[columns]
-    squares = motion3d.squared_distances(views.boxes.centers[rows] - expected[columns], spreads)
+    drifts = motion3d.drifts(objects.covariances, steps, config.process_noise)
+    covariances = local_tracks.position_covariances[rows] + (objects.position_covariances + drifts)[columns]
+    squares = motion3d.squared_distances(local_tracks.boxes.centers[rows] - expected[columns], covariances)
     # What has not been seen for long may be anywhere: among equals the well-known place comes first.
-    costs = squares + np.linalg.slogdet(spreads)[1]
+    costs = squares + np.linalg.slogdet(covariances)[1]
     near = squares <= config.gate_sigma**2
     # What this camera saw last and still looks for is its own tracker's matter: whoever comes nearest to it is new.
-    awaited = np.isin(objects.ids, views.groups[~views.seen]) & (objects.cameras == camera)
-    groups, joined = views.groups.copy(), views.joined.copy()
+    awaited = np.isin(objects.ids, local_tracks.object_ids[~local_tracks.seen]) & (objects.cameras == camera)
+    object_ids, joined = local_tracks.object_ids.copy(), local_tracks.joined.copy()
     for row, column in _cheapest_first(rows[near], columns[near], costs[near]):
         if not awaited[column]:
-            groups[row], joined[row] = objects.ids[column], stamp
-    return replace(views, groups=groups, joined=joined)
+            object_ids[row], joined[row] = objects.ids[column], stamp
+    return replace(local_tracks, object_ids=object_ids, joined=joined)
 
 
-def _alike(diagonals: Floats, others: Floats, config: SurroundConfig) -> NDArray[np.bool_]:
+def _similar_size(diagonals: Floats, others: Floats, config: MultiCameraConfig) -> NDArray[np.bool_]:
     """(N,) whether boxes with these diagonals (N,), m, may be one object each."""
     ratios = diagonals / others
     return (ratios <= config.max_size_ratio) & (ratios * config.max_size_ratio >= 1)
@@ -256,28 +270,32 @@ def _cheapest_first(rows: Integers, columns: Integers, costs: Floats) -> list[tu
     return pairs
 
 
-def _followed(
-    state: SurroundState, views: Views, camera: int, stamp: float, rig: Rig
+def update_objects(
+    state: MultiCameraState, local_tracks: LocalTracks, camera: int, stamp: float, setup: MultiCameraSetup
 ) -> tuple[Objects, NDArray[np.bool_]]:
-    """The objects after this camera's sightings: known ones corrected, new ones begun; and which are known apart."""
-    config = rig.config
-    seen = views.select(views.seen)
-    rows = _rows(state.objects.ids, seen.groups)
-    born = _begun(seen.select(rows < 0), camera, stamp, rig)
-    objects = Objects.concatenate([state.objects, born])
-    apart = np.zeros((len(objects), len(objects)), bool)
-    apart[: len(state.objects), : len(state.objects)] = state.apart
+    """The objects after this camera's sightings: known ones corrected, new ones begun; and which are known distinct."""
+    config = setup.config
+    seen = local_tracks.select(local_tracks.seen)
+    rows = _rows(state.objects.ids, seen.object_ids)
+    initialized = initialize_objects(seen.select(rows < 0), camera, stamp, setup)
+    objects = Objects.concatenate([state.objects, initialized])
+    distinct = np.zeros((len(objects), len(objects)), bool)
+    distinct[: len(state.objects), : len(state.objects)] = state.distinct
     known, rows = seen.select(rows >= 0), rows[rows >= 0]
     if not len(rows):
-        return objects, apart
-    again = _begun(known, camera, stamp, rig)
+        return objects, distinct
+    again = initialize_objects(known, camera, stamp, setup)
     old = objects.select(rows)
     steps = stamp - old.stamps
-    means, covariances = motion3d.predict(old.means, old.covariances, np.maximum(steps, 0.0), config.unrest)
+    means, covariances = motion3d.predict(old.means, old.covariances, np.maximum(steps, 0.0), config.process_noise)
     # A frame older than what another camera has told already: its sighting is moved on to that time.
     positions = known.boxes.centers - means[:, 3:] * np.minimum(steps, 0.0)[:, None]
     means, covariances = motion3d.correct_or_begin(  # from afar, the camera's tracker knows better than the filter
-        (means, covariances), (again.means, again.covariances), positions, known.spreads, config.release_sigma**2
+        (means, covariances),
+        (again.means, again.covariances),
+        positions,
+        known.position_covariances,
+        config.release_sigma**2,
     )
     newest = steps >= 0
     changed = {
@@ -285,68 +303,72 @@ def _followed(
         "diagonals": again.diagonals,
         "means": means,
         "covariances": covariances,
-        "spreads": known.spreads,
+        "position_covariances": known.position_covariances,
         "stamps": np.maximum(stamp, old.stamps),
         "cameras": np.where(newest, camera, old.cameras),
     }
     values = {name: getattr(objects, name).copy() for name in changed}
     for name, value in changed.items():
         values[name][rows] = value
-    return replace(objects, **values), apart
+    return replace(objects, **values), distinct
 
 
-def _begun(views: Views, camera: int, stamp: float, rig: Rig) -> Objects:
-    """Objects that begin with these views."""
-    measured = np.isfinite(views.boxes.velocities) & rig.config.measured_velocities
-    velocities = np.where(measured, views.boxes.velocities, 0.0)
-    means, covariances = motion3d.begin(views.boxes.centers, views.spreads, velocities, rig.config.velocity_sigma)
-    count = len(views)
+def initialize_objects(local_tracks: LocalTracks, camera: int, stamp: float, setup: MultiCameraSetup) -> Objects:
+    """Objects that begin with these tracks."""
+    measured = np.isfinite(local_tracks.boxes.velocities) & setup.config.measured_velocities
+    velocities = np.where(measured, local_tracks.boxes.velocities, 0.0)
+    means, covariances = motion3d.begin(
+        local_tracks.boxes.centers, local_tracks.position_covariances, velocities, setup.config.velocity_sigma
+    )
+    count = len(local_tracks)
     return Objects(
-        ids=views.groups,
-        kinds=rig.kinds[views.class_ids],
-        diagonals=np.linalg.norm(views.boxes.sizes, axis=1),
+        ids=local_tracks.object_ids,
+        kinds=setup.kinds[local_tracks.class_ids],
+        diagonals=np.linalg.norm(local_tracks.boxes.sizes, axis=1),
         means=means,
         covariances=covariances,
-        spreads=views.spreads,
+        position_covariances=local_tracks.position_covariances,
         stamps=np.full(count, stamp),
         cameras=np.full(count, camera),
         shown=np.full(count, -1, np.int64),
     )
 
 
-def _told_apart(objects: Objects, apart: NDArray[np.bool_], views: Views, left: Integers) -> NDArray[np.bool_]:
+def mark_distinct(
+    objects: Objects, distinct: NDArray[np.bool_], local_tracks: LocalTracks, left: Integers
+) -> NDArray[np.bool_]:
     """(G, G) with the pairs that this frame shows to be two: seen at once by one camera, or just parted."""
-    apart = apart.copy()
-    rows = _rows(objects.ids, views.groups)
-    together = rows[views.seen & (rows >= 0)]
-    apart[np.ix_(together, together)] = True
+    distinct = distinct.copy()
+    rows = _rows(objects.ids, local_tracks.object_ids)
+    together = rows[local_tracks.seen & (rows >= 0)]
+    distinct[np.ix_(together, together)] = True
     parted = np.flatnonzero(left != 0)
     before = _rows(objects.ids, left[parted])
     both = (before >= 0) & (rows[parted] >= 0)
-    apart[before[both], rows[parted][both]] = True
-    apart[rows[parted][both], before[both]] = True
-    np.fill_diagonal(apart, False)
-    return apart
+    distinct[before[both], rows[parted][both]] = True
+    distinct[rows[parted][both], before[both]] = True
+    np.fill_diagonal(distinct, False)
+    return distinct
 
 
-def _joined(state: SurroundState, config: SurroundConfig) -> SurroundState:
+def merge_duplicates(state: MultiCameraState, config: MultiCameraConfig) -> MultiCameraState:
     """One object for two that different cameras began at the same place; the older id stays."""
-    views, objects, now = state.views, state.objects, state.stamp
-    fresh = views.seen & (now - views.stamps <= config.hold_s)
-    rows = _rows(objects.ids, views.groups)
+    local_tracks, objects, now = state.local_tracks, state.objects, state.stamp
+    fresh = local_tracks.seen & (now - local_tracks.stamps <= config.hold_s)
+    rows = _rows(objects.ids, local_tracks.object_ids)
     seen_by = np.zeros((len(objects), len(state.stamps)), bool)
-    seen_by[rows[fresh], views.cameras[fresh]] = True
+    seen_by[rows[fresh], local_tracks.cameras[fresh]] = True
     now_seen = np.asarray(seen_by.any(axis=1))
-    one, other = np.nonzero(np.triu(now_seen[:, None] & now_seen & ~state.apart, 1))
+    one, other = np.nonzero(np.triu(now_seen[:, None] & now_seen & ~state.distinct, 1))
     usable = ~(seen_by[one] & seen_by[other]).any(axis=1)
     usable &= objects.kinds[one] == objects.kinds[other]
-    usable &= _alike(objects.diagonals[one], objects.diagonals[other], config)
+    usable &= _similar_size(objects.diagonals[one], objects.diagonals[other], config)
     one, other = one[usable], other[usable]
     if not len(one):
         return state
     positions = objects.means[:, :3] + objects.means[:, 3:] * (now - objects.stamps)[:, None]
-    spreads = objects.spreads[one] + objects.spreads[other]
-    squares = motion3d.squared_distances(positions[one] - positions[other], spreads)
+    covariances = objects.position_covariances[one] + objects.position_covariances[other]
+    squares = motion3d.squared_distances(positions[one] - positions[other], covariances)
     near = squares <= config.gate_sigma**2
     pairs: list[tuple[int, int]] = []
     used: set[int] = set()
@@ -354,49 +376,49 @@ def _joined(state: SurroundState, config: SurroundConfig) -> SurroundState:
         if used.isdisjoint(pair):  # a third one may follow with the next frame
             used.update(pair)
             pairs.append(pair)
-    return _without_twins(state, pairs) if pairs else state
+    return drop_duplicates(state, pairs) if pairs else state
 
 
-def _without_twins(state: SurroundState, pairs: list[tuple[int, int]]) -> SurroundState:
+def drop_duplicates(state: MultiCameraState, pairs: list[tuple[int, int]]) -> MultiCameraState:
     """The state with the two objects of each pair made one, which keeps the lower id."""
-    objects, apart, now = state.objects, state.apart.copy(), state.stamp
-    groups, joined = state.views.groups.copy(), state.views.joined.copy()
+    objects, distinct, now = state.objects, state.distinct.copy(), state.stamp
+    object_ids, joined = state.local_tracks.object_ids.copy(), state.local_tracks.joined.copy()
     kept = np.ones(len(objects), bool)
     for pair in pairs:
         stays, goes = sorted(pair, key=lambda row: objects.ids[row])
-        moved = groups == objects.ids[goes]
-        groups[moved], joined[moved] = objects.ids[stays], now
-        apart[stays] |= apart[goes]
-        apart[:, stays] |= apart[:, goes]
+        moved = object_ids == objects.ids[goes]
+        object_ids[moved], joined[moved] = objects.ids[stays], now
+        distinct[stays] |= distinct[goes]
+        distinct[:, stays] |= distinct[:, goes]
         kept[goes] = False
-    views = _one_view_each(replace(state.views, groups=groups, joined=joined))
-    views, next_id = _numbered(views, state.next_id, now)
+    local_tracks = one_track_per_camera(replace(state.local_tracks, object_ids=object_ids, joined=joined))
+    local_tracks, next_id = assign_new_ids(local_tracks, state.next_id, now)
     return replace(
         state,
-        views=views,
+        local_tracks=local_tracks,
         next_id=next_id,
         objects=objects.select(kept),
-        apart=apart[np.ix_(kept, kept)],
+        distinct=distinct[np.ix_(kept, kept)],
     )
 
 
-def _merged(state: SurroundState, rig: Rig) -> tuple[SurroundTracks, SurroundState]:
+def fuse(state: MultiCameraState, setup: MultiCameraSetup) -> tuple[FusedTracks, MultiCameraState]:
     """Each object that a camera sees now, once, with the best box; and the state that knows whose box was shown."""
-    views, objects, now = state.views, state.objects, state.stamp
-    fresh = np.flatnonzero(views.seen & (now - views.stamps <= rig.config.hold_s))
-    rows = _rows(objects.ids, views.groups[fresh])
-    quality = views.scores[fresh] + _STAY * (views.cameras[fresh] == objects.shown[rows])
+    local_tracks, objects, now = state.local_tracks, state.objects, state.stamp
+    fresh = np.flatnonzero(local_tracks.seen & (now - local_tracks.stamps <= setup.config.hold_s))
+    rows = _rows(objects.ids, local_tracks.object_ids[fresh])
+    quality = local_tracks.scores[fresh] + _STAY * (local_tracks.cameras[fresh] == objects.shown[rows])
     order = np.lexsort((-quality, rows))
     first = np.ones(len(order), bool)
     first[1:] = rows[order][1:] != rows[order][:-1]
     best, rows = fresh[order[first]], rows[order[first]]
     shown = np.full(len(objects), -1, np.int64)
-    shown[rows] = views.cameras[best]
-    chosen, motions = views.select(best), objects.means[rows, 3:]
+    shown[rows] = local_tracks.cameras[best]
+    chosen, motions = local_tracks.select(best), objects.means[rows, 3:]
     elapsed = now - chosen.stamps
-    tracks = SurroundTracks(
+    tracks = FusedTracks(
         stamp=now,
-        ids=_published_ids(chosen, rig),
+        ids=_published_ids(chosen, setup),
         class_ids=chosen.class_ids,
         scores=chosen.scores,
         cameras=chosen.cameras,
@@ -408,12 +430,12 @@ def _merged(state: SurroundState, rig: Rig) -> tuple[SurroundTracks, SurroundSta
     return tracks, replace(state, objects=replace(objects, shown=shown))
 
 
-def _ids_of(state: SurroundState, camera: int, rig: Rig) -> Integers:
-    return _published_ids(state.views.select(state.views.cameras == camera), rig)
+def _ids_of(state: MultiCameraState, camera: int, setup: MultiCameraSetup) -> Integers:
+    return _published_ids(state.local_tracks.select(state.local_tracks.cameras == camera), setup)
 
 
-def _published_ids(views: Views, rig: Rig) -> Integers:
+def _published_ids(local_tracks: LocalTracks, setup: MultiCameraSetup) -> Integers:
     """(V,) ids of objects; without ids across cameras, ids of single cameras that no other camera can have."""
-    if rig.config.cross_camera:
-        return views.groups
-    return (views.local_ids - 1) * len(rig.cameras) + views.cameras + 1
+    if setup.config.cross_camera:
+        return local_tracks.object_ids
+    return (local_tracks.local_ids - 1) * len(setup.cameras) + local_tracks.cameras + 1

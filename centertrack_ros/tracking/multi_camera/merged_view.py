@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
-from centertrack_ros.tracking.multi_camera.fusion import SurroundTracker
-from centertrack_ros.tracking.multi_camera.records import CameraTracks, SurroundConfig, SurroundTracks
+from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
+from centertrack_ros.tracking.multi_camera.records import CameraTracks, FusedTracks, MultiCameraConfig
 from centertrack_ros.tracking.results import CameraPoses, CameraResult, MergedResult, OutputFrames
 from centertrack_ros.types import Detections, FrameHeader, Tracks
 
@@ -19,9 +19,9 @@ from centertrack_ros.types import Detections, FrameHeader, Tracks
 class MergedView:
     """Holds what is remembered of several cameras together."""
 
-    def __init__(self, cameras: Sequence[str], class_names: Sequence[str], config: SurroundConfig) -> None:
+    def __init__(self, cameras: Sequence[str], class_names: Sequence[str], config: MultiCameraConfig) -> None:
         self._cameras = tuple(cameras)
-        self._tracker = SurroundTracker(cameras, class_names, config)
+        self._tracker = MultiCameraTracker(cameras, class_names, config)
         self._frames: OutputFrames | None = None
         self._newest: tuple[float, FrameHeader, Transform] | None = None  # stamp, header, common -> target frame
         self._tracks: dict[int, Tracks] = {}  # newest tracks by index of the camera
@@ -34,7 +34,7 @@ class MergedView:
             self._newest, self._tracks, self._pending_reset = None, {}, reason
 
     def step(
-        self, results: Sequence[CameraResult], frames: OutputFrames, config: SurroundConfig
+        self, results: Sequence[CameraResult], frames: OutputFrames, config: MultiCameraConfig
     ) -> tuple[list[CameraResult], MergedResult]:
         """Takes the new results of some of the cameras.
 
@@ -65,9 +65,9 @@ class MergedView:
         merged = MergedResult(header, self._tracks_of(fused.tracks), boxes, fused.tracks.stamp, reset)
         return [_with_ids(result, fused.ids[result.camera]) for result in results], merged
 
-    def _prepare(self, frames: OutputFrames, config: SurroundConfig) -> None:
+    def _prepare(self, frames: OutputFrames, config: MultiCameraConfig) -> None:
         """Takes over what has changed since the last step."""
-        if config != self._tracker.rig.config:
+        if config != self._tracker.setup.config:
             self._tracker.reconfigure(config)
         if self._frames is not None and frames != self._frames:
             self._newest = None
@@ -76,7 +76,7 @@ class MergedView:
                 self._pending_reset = self._pending_reset or f"cameras are compared in frame '{frames.common}' now"
         self._frames = frames
 
-    def _tracks_of(self, view: SurroundTracks) -> Tracks:
+    def _tracks_of(self, view: FusedTracks) -> Tracks:
         """The tracks behind the view's objects, each from the camera whose box is shown, with the view's ids."""
         cameras = sorted(self._tracks)
         parts = [self._tracks[camera] for camera in cameras]
@@ -105,7 +105,7 @@ def _with_ids(result: CameraResult, ids: np.ndarray) -> CameraResult:
     return replace(result, result=replace(result.result, tracks=tracks))
 
 
-def _with_observed_motion(view: SurroundTracks) -> OrientedBoxes:
+def _with_observed_motion(view: FusedTracks) -> OrientedBoxes:
     """The boxes, with the motion that was observed where the network gives no velocity."""
     velocities = view.boxes.velocities
     return replace(view.boxes, velocities=np.where(np.isfinite(velocities), velocities, view.motions))

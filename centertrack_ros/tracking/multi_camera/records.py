@@ -1,21 +1,21 @@
-"""The records of tracking around the vehicle: what cameras see, what is remembered, what is given out."""
+# SPDX-License-Identifier: Apache-2.0
+"""The records of multi-camera fusion: local tracks of the cameras, fused objects, state and result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.oriented_boxes import OrientedBoxes
+from centertrack_ros.array_table import ArrayTable, column, nested
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.types import Tracks
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Table = TypeVar("Table", bound="_Table")
 
 # Names of classes that detectors mistake for each other, and of which two cannot stand in the same place.
 CONFUSABLE = (
@@ -26,20 +26,20 @@ CONFUSABLE = (
 
 
 @dataclass(frozen=True)
-class SurroundConfig:
+class MultiCameraConfig:
     """How the tracks of several cameras become one view.
 
     cross_camera   a track keeps its id from camera to camera; False: ids belong to one camera each
     window_s       s for which an object that no camera sees is waited for in the next one
     hold_s         s for which what a camera saw last is part of the merged view: cameras tick one after the other, and
                    one that stops must not leave its objects behind
-    gate_sigma     standard deviations that two sightings of one object may lie apart
+    gate_sigma     standard deviations that two sightings of one object may lie distinct
     release_sigma  standard deviations beyond which two cameras no longer mean the same object
     floor_m, floor_of_size  standard deviation of every position that is assumed besides its covariance: m, and a part
                    of the longest side, since an object cut by the image's border is poorly placed
     depth_sigma    relative standard deviation of depths of boxes without a covariance
     max_size_ratio  most that the diagonals of one object may differ by between two cameras, as a factor
-    unrest         m/s that an object's velocity may change within a second
+    process_noise         m/s that an object's velocity may change within a second
     velocity_sigma  m/s, of the velocity of an object that was seen once
     measured_velocities  begin with the velocity that the network gives; only right in a frame that stands still
     """
@@ -53,12 +53,12 @@ class SurroundConfig:
     floor_of_size: float = 0.05
     depth_sigma: float = 0.1
     max_size_ratio: float = 2.0
-    unrest: float = 3.0
+    process_noise: float = 3.0
     velocity_sigma: float = 5.0
     measured_velocities: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "hold_s", "floor_m", "floor_of_size", "depth_sigma", "unrest"):
+        for name in ("window_s", "hold_s", "floor_m", "floor_of_size", "depth_sigma", "process_noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("gate_sigma", "velocity_sigma"):
@@ -89,103 +89,79 @@ class CameraTracks:
     to_fixed: Transform
 
 
-class _Table:
-    """A record whose fields all have a row for each of its members."""
-
-    def select(self: Table, index: NDArray[Any]) -> Table:
-        """The rows at `index` (a mask or integers), in that order, as copies."""
-        chosen = {k: v.select(index) if isinstance(v, OrientedBoxes) else v[index] for k, v in vars(self).items()}
-        return type(self)(**chosen)
-
-    @classmethod
-    def concatenate(cls: type[Table], parts: Sequence[Table]) -> Table:
-        """The rows of all parts, at least one, in order."""
-        joined: dict[str, Any] = {}
-        for name in vars(parts[0]):
-            values = [getattr(part, name) for part in parts]
-            boxes = isinstance(values[0], OrientedBoxes)
-            joined[name] = OrientedBoxes.concatenate(values) if boxes else np.concatenate(values)
-        return cls(**joined)
-
-
 @dataclass(frozen=True)
-class Views(_Table):
+class LocalTracks(ArrayTable):
     """V tracks of single cameras, each as its camera last saw it, in the common frame.
 
     cameras    (V,) int64 index of the camera
     local_ids, births  (V,): id that the camera's tracker gave, and stamp at which that track began: together they are
                one track even when a tracker that was reset counts from 1 again
-    groups     (V,) int64 id of the object
+    object_ids     (V,) int64 id of the object
     joined     (V,) s, when the view became one of that object
     stamps     (V,) s, when it was last seen with a 3D box; -inf: never
     seen       (V,) bool: seen in its camera's newest frame, with a 3D box
     class_ids, scores  (V,)
     boxes      V oriented boxes; NaN if never seen
-    spreads    (V, 3, 3) m²: covariance of the centres as association takes them, never singular
+    position_covariances  (V, 3, 3) m²: covariance of the centres as association takes them, never singular
     """
 
-    cameras: Integers
-    local_ids: Integers
-    births: Floats
-    groups: Integers
-    joined: Floats
-    stamps: Floats
-    seen: NDArray[np.bool_]
-    class_ids: Integers
-    scores: Floats
-    boxes: OrientedBoxes
-    spreads: Floats
-
-    def __len__(self) -> int:
-        return len(self.groups)
+    cameras: Integers = field(metadata=column(dtype=np.int64, blank=-1))
+    local_ids: Integers = field(metadata=column(dtype=np.int64))
+    births: Floats = field(metadata=column())
+    object_ids: Integers = field(metadata=column(dtype=np.int64))
+    joined: Floats = field(metadata=column(blank=np.inf))
+    stamps: Floats = field(metadata=column(blank=-np.inf))
+    seen: NDArray[np.bool_] = field(metadata=column(dtype=bool))
+    class_ids: Integers = field(metadata=column(dtype=np.int64))
+    scores: Floats = field(metadata=column())
+    boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
+    position_covariances: Floats = field(metadata=column(3, 3, blank=np.nan))
 
 
 @dataclass(frozen=True)
-class Objects(_Table):
+class Objects(ArrayTable):
     """G objects around the vehicle, in the common frame.
 
     ids        (G,) int64, never reused
     kinds      (G,) int64: what its class may be mistaken for
     diagonals  (G,) m, of the box
     means, covariances  (G, 6), (G, 6, 6): motion, see `motion3d`
-    spreads    (G, 3, 3) m²: of the newest sighting
+    position_covariances  (G, 3, 3) m²: of the newest sighting
     stamps     (G,) s, when it was last seen;  cameras  (G,) int64 by which camera
     shown      (G,) int64: the camera whose box was given out last; -1: none
     """
 
-    ids: Integers
-    kinds: Integers
-    diagonals: Floats
-    means: Floats
-    covariances: Floats
-    spreads: Floats
-    stamps: Floats
-    cameras: Integers
-    shown: Integers
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    ids: Integers = field(metadata=column(dtype=np.int64))
+    kinds: Integers = field(metadata=column(dtype=np.int64))
+    diagonals: Floats = field(metadata=column())
+    means: Floats = field(metadata=column(6))
+    covariances: Floats = field(metadata=column(6, 6))
+    position_covariances: Floats = field(metadata=column(3, 3))
+    stamps: Floats = field(metadata=column())
+    cameras: Integers = field(metadata=column(dtype=np.int64))
+    shown: Integers = field(metadata=column(dtype=np.int64))
 
 
 @dataclass(frozen=True)
-class SurroundState:
+class MultiCameraState:
     """All that is remembered between two steps.
 
-    views, objects  as above
-    apart    (G, G) bool, symmetric: pairs of objects that one camera saw at once; they are never taken for one
+    local_tracks, objects  as above
+    distinct    (G, G) bool, symmetric: pairs of objects that one camera saw at once; they are never taken for one
     stamps   (C,) s: newest frame of each camera; -inf: none yet
     next_id  the id of the next object
     """
 
-    views: Views
+    local_tracks: LocalTracks
     objects: Objects
-    apart: NDArray[np.bool_]
+    distinct: NDArray[np.bool_]
     stamps: Floats
     next_id: int = 1
 
     @classmethod
-    def empty(cls, cameras: int, next_id: int = 1) -> SurroundState:
-        return cls(no_views(), no_objects(), np.zeros((0, 0), bool), np.full(cameras, -np.inf), next_id)
+    def empty(cls, cameras: int, next_id: int = 1) -> MultiCameraState:
+        """The state of `cameras` cameras before the first frame."""
+        return cls(LocalTracks.empty(), Objects.empty(), np.zeros((0, 0), bool), np.full(cameras, -np.inf), next_id)
 
     @property
     def stamp(self) -> float:
@@ -194,7 +170,7 @@ class SurroundState:
 
 
 @dataclass(frozen=True)
-class SurroundTracks:
+class FusedTracks(ArrayTable):
     """N objects around the vehicle at one instant, each once, in one frame.
 
     stamp      s, of the newest frame of any camera: boxes that were seen earlier have been moved on to it
@@ -207,26 +183,23 @@ class SurroundTracks:
     motions    (N, 3) m/s: velocities as seen from one sighting to the next, in the axes of the frame
     """
 
-    stamp: float
-    ids: Integers
-    class_ids: Integers
-    scores: Floats
-    cameras: Integers
-    local_ids: Integers
-    stamps: Floats
-    boxes: OrientedBoxes
-    motions: Floats
+    ids: Integers = field(metadata=column(dtype=np.int64))
+    class_ids: Integers = field(metadata=column(dtype=np.int64))
+    scores: Floats = field(metadata=column())
+    cameras: Integers = field(metadata=column(dtype=np.int64))
+    local_ids: Integers = field(metadata=column(dtype=np.int64))
+    stamps: Floats = field(metadata=column())
+    boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
+    motions: Floats = field(metadata=column(3))
+    stamp: float = -np.inf
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def transformed(self, transform: Transform) -> SurroundTracks:
+    def transformed(self, transform: Transform) -> FusedTracks:
         """The same objects in another frame as it lies at `stamp`. Velocities turn, no frame's motion is added."""
         return replace(self, boxes=transform.boxes(self.boxes), motions=transform.vectors(self.motions))
 
 
 @dataclass(frozen=True)
-class SurroundResult:
+class MultiCameraResult:
     """What one step gives.
 
     tracks  the merged view in the common frame
@@ -234,41 +207,12 @@ class SurroundResult:
     reset   why everything was forgotten before this step; '' if not
     """
 
-    tracks: SurroundTracks
+    tracks: FusedTracks
     ids: dict[str, Integers]
     reset: str = ""
 
 
-def no_boxes(count: int = 0) -> OrientedBoxes:
-    """`count` boxes that nobody has seen: all NaN."""
-    return OrientedBoxes(*(np.full((count, *shape), np.nan) for shape in ((3,), (4,), (3,), (6, 6), (3,))))
-
-
-def no_views(count: int = 0) -> Views:
-    """`count` views that nobody has seen, of no camera and no object yet."""
-    return Views(
-        cameras=np.full(count, -1, np.int64),
-        local_ids=np.zeros(count, np.int64),
-        births=np.zeros(count),
-        groups=np.zeros(count, np.int64),
-        joined=np.full(count, np.inf),
-        stamps=np.full(count, -np.inf),
-        seen=np.zeros(count, bool),
-        class_ids=np.zeros(count, np.int64),
-        scores=np.zeros(count),
-        boxes=no_boxes(count),
-        spreads=np.full((count, 3, 3), np.nan),
-    )
-
-
-def no_objects() -> Objects:
-    none = np.zeros(0, np.int64)
-    return Objects(
-        none, none, np.zeros(0), np.zeros((0, 6)), np.zeros((0, 6, 6)), np.zeros((0, 3, 3)), np.zeros(0), none, none
-    )
-
-
 def kinds_of(class_names: Sequence[str]) -> Integers:
     """(classes,) int64: the same number for classes that may be mistaken for each other."""
-    groups = {name: group for group, names in enumerate(CONFUSABLE) for name in names}
-    return np.array([groups.get(name, len(CONFUSABLE) + i) for i, name in enumerate(class_names)], np.int64)
+    kinds = {name: kind for kind, names in enumerate(CONFUSABLE) for name in names}
+    return np.array([kinds.get(name, len(CONFUSABLE) + i) for i, name in enumerate(class_names)], np.int64)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects around the vehicle: each once, with one id from camera to camera, whatever single cameras do."""
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.lifting import ray_covariances
-from centertrack_ros.tracking.multi_camera.fusion import SurroundTracker
-from centertrack_ros.tracking.multi_camera.records import CameraTracks, SurroundConfig, SurroundResult
+from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
+from centertrack_ros.tracking.multi_camera.records import CameraTracks, MultiCameraConfig, MultiCameraResult
 from centertrack_ros.types import Detections, Tracks
 from support import multi_camera_rig
 
@@ -63,8 +64,8 @@ def sighting(
     return CameraTracks(camera, stamp, tracks, to_vehicle)
 
 
-def tracker(**changes: object) -> SurroundTracker:
-    return SurroundTracker(CAMERAS, multi_camera_rig.CLASSES, SurroundConfig(**changes))  # type: ignore[arg-type]
+def tracker(**changes: object) -> MultiCameraTracker:
+    return MultiCameraTracker(CAMERAS, multi_camera_rig.CLASSES, MultiCameraConfig(**changes))  # type: ignore[arg-type]
 
 
 # A vehicle that drives and turns, six unsynchronised cameras at 12 Hz, full passes around it
@@ -115,7 +116,7 @@ def test_a_box_is_given_out_where_its_object_is_at_the_time_of_the_view():
     )
     late: list[float] = []
 
-    def look(result: SurroundResult, _: dict[str, multi_camera_rig.CameraSimulation]) -> None:
+    def look(result: MultiCameraResult, _: dict[str, multi_camera_rig.CameraSimulation]) -> None:
         if result.tracks.stamp > 2.0 and len(result.tracks):
             late.append(result.tracks.stamp - result.tracks.stamps[0])
 
@@ -160,7 +161,7 @@ def test_the_box_shown_stays_until_another_camera_is_clearly_surer():
 
 def test_classes_that_are_mistaken_for_each_other_are_one_object_others_are_not():
     for other, count in ((TRUCK, 1), (PEDESTRIAN, 2)):
-        around = SurroundTracker(CAMERAS, multi_camera_rig.CLASSES, SurroundConfig(max_size_ratio=10))
+        around = MultiCameraTracker(CAMERAS, multi_camera_rig.CLASSES, MultiCameraConfig(max_size_ratio=10))
         around.step([sighting("front", 1.0, [OVERLAP], [1], [CAR])])
         assert len(around.step([sighting("front_left", 1.04, [OVERLAP], [1], [other])]).tracks) == count
 
@@ -276,7 +277,7 @@ def test_a_camera_that_stops_leaves_nothing_behind_and_holds_nobody():
         assert 2 in result.tracks.ids
         shown.append(1 in result.tracks.ids)
     assert shown == [1.02 + i / 12 - 1.0 <= 0.3 for i in range(40)]
-    assert 1 not in around.state.objects.ids and len(around.state.views) == 1
+    assert 1 not in around.state.objects.ids and len(around.state.local_tracks) == 1
     assert around.step([sighting("front", 5.0, [AHEAD], [7])]).ids["front"].tolist() == [3]
 
 
@@ -368,9 +369,9 @@ def test_no_id_comes_back_after_its_object_was_forgotten(seed):
     around = tracker()
     gone: set[int] = set()
     for batch in wild(seed):
-        before = set(around.state.objects.ids.tolist()) | set(around.state.views.groups.tolist())
+        before = set(around.state.objects.ids.tolist()) | set(around.state.local_tracks.object_ids.tolist())
         around.step(batch)
-        after = set(around.state.objects.ids.tolist()) | set(around.state.views.groups.tolist())
+        after = set(around.state.objects.ids.tolist()) | set(around.state.local_tracks.object_ids.tolist())
         assert not gone & after
         gone |= before - after
 
@@ -430,7 +431,7 @@ def test_without_ids_across_cameras_each_camera_has_its_own_and_objects_are_stil
 def test_records_select_and_join_by_rows():
     around = tracker()
     around.step([sighting("front", 1.0, [AHEAD, OVERLAP], [1, 2])])
-    for table in (around.state.views, around.state.objects):
+    for table in (around.state.local_tracks, around.state.objects):
         parts = [table.select(np.array([i])) for i in range(2)]
         for old, new in zip(tables(table), tables(type(table).concatenate(parts)), strict=True):
             np.testing.assert_array_equal(old, new)
@@ -450,13 +451,13 @@ def test_what_cannot_be_used_is_refused_and_the_next_is_not(camera, stamp, messa
 @pytest.mark.parametrize(
     "changes",
     [{"window_s": 0.1}, {"gate_sigma": 0}, {"floor_m": 0.0, "floor_of_size": 0.0}, {"release_sigma": 1.0},
-     {"max_size_ratio": 0.5}, {"unrest": -1.0}, {"hold_s": float("nan")}],
+     {"max_size_ratio": 0.5}, {"process_noise": -1.0}, {"hold_s": float("nan")}],
 )  # fmt: skip
 def test_a_configuration_that_cannot_work_is_refused(changes):
     with pytest.raises(ValueError, match="must"):
-        SurroundConfig(**changes)
+        MultiCameraConfig(**changes)
     with pytest.raises(ValueError, match="name of its own"):
-        SurroundTracker(["front", "front"], multi_camera_rig.CLASSES)
+        MultiCameraTracker(["front", "front"], multi_camera_rig.CLASSES)
 
 
 def test_the_true_objects_of_the_nuscenes_sample_are_one_each_whichever_cameras_see_them(shared_data):
@@ -464,15 +465,15 @@ def test_the_true_objects_of_the_nuscenes_sample_are_one_each_whichever_cameras_
     sequences = nuscenes.read_sample_info(shared_data / "nuscenes_sample_6cam" / "sample_info.json")
     frames = [sequence.frames[0] for sequence in sequences]
     names = [f"camera {i}" for i in range(len(frames))]
-    around = SurroundTracker(names, sequences[0].classes)
+    around = MultiCameraTracker(names, sequences[0].classes)
     result = around.step(
         [
             CameraTracks(name, frame.stamp, frame.tracks, Transform.from_matrix(frame.pose))
             for name, frame in zip(names, frames, strict=True)
         ]
     )
-    views = around.state.views
+    views = around.state.local_tracks
     centers = views.boxes.centers
     at_one_place = np.linalg.norm(centers[:, None] - centers, axis=2) < 0.3
-    np.testing.assert_array_equal(views.groups[:, None] == views.groups, at_one_place)
+    np.testing.assert_array_equal(views.object_ids[:, None] == views.object_ids, at_one_place)
     assert (len(views), len(result.tracks)) == (84, 68)
