@@ -18,7 +18,8 @@ from rclpy.parameter import Parameter
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ASSOCIATION_POINTS
-from centertrack_ros.tracking.config import ASSOCIATIONS, COSTS, LIFTS, MOTIONS, TrackerConfig
+from centertrack_ros.tracking.association import COSTS
+from centertrack_ros.tracking.config import ASSOCIATIONS, LIFTS, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
 from centertrack_ros.tracking.session import SessionConfig
@@ -216,7 +217,7 @@ _TRACKER = (
     _score("tracker.new_threshold", "An unmatched detection above this score starts a track."),
     _score("tracker.pre_threshold", "A track above this score is drawn into the prior heatmap."),
     _tracking("tracker.association", "How detections and tracks are matched.", choices=ASSOCIATIONS),
-    _tracking("tracker.cost", "What is small between a detection and its track.", choices=COSTS),
+    _tracking("tracker.cost", "What is small between a detection and its track.", choices=tuple(COSTS)),
     _tracking("tracker.gate_scale", "Factor on the area that a squared distance may reach.", 0.01, 100.0),
     _tracking("tracker.min_iou", "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
     _tracking("tracker.max_size_ratio", "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,34 @@ def overlap_costs(
     if gate.max_size_ratio > 0:
         forbidden |= _of_other_size(areas(detection_boxes), areas(track_boxes), gate.max_size_ratio)
     return 1.0 - overlaps + forbidden * FORBIDDEN
+
+
+# (predicted, detection boxes, detection classes, centers, track boxes, track classes, gate) -> (N, M) costs; see
+# `distance_costs`. The key is the value of `TrackerConfig.cost` and of the parameter `tracker.cost`.
+CostFunction = Callable[[Array, Array, Array, Array, Array, Array, Gate], NDArray[np.float64]]
+COSTS: dict[str, CostFunction] = {"distance": distance_costs, "iou": overlap_costs}
+
+
+def register_cost(name: str) -> Callable[[CostFunction], CostFunction]:
+    """Decorator: adds an association cost under a name.
+
+    Args:
+        name: Value of `TrackerConfig.cost` that selects it.
+
+    Returns:
+        A decorator that returns the function unchanged.
+
+    Raises:
+        ValueError: There is a cost of this name.
+    """
+
+    def register(function: CostFunction) -> CostFunction:
+        if name in COSTS:
+            raise ValueError(f"association cost '{name}' is registered already")
+        COSTS[name] = function
+        return function
+
+    return register
 
 
 def _of_other_size(sizes: Array, track_sizes: Array, max_ratio: float) -> NDArray[np.bool_]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
+from centertrack_ros.tracking.association import COSTS
 
 ASSOCIATIONS = ("greedy", "hungarian")
-COSTS = ("distance", "iou")
 LIFTS = ("auto", "heads", "size_prior", "none")
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow")
 # The settings of the official code where they differ from the defaults, which suit a small detector.
@@ -117,7 +117,7 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         self._check_choice("association", ASSOCIATIONS)
-        self._check_choice("cost", COSTS)
+        self._check_choice("cost", tuple(COSTS))
         self._check_choice("lift", LIFTS)
         self._check_choice("motion", MOTIONS)
         self._check_choice("association_point", ("auto", *ASSOCIATION_POINTS))
