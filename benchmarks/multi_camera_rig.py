@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD:test/support/multi_camera_rig.py
-"""Six cameras around a vehicle that drives and turns among moving things: what each one's tracker says, and the truth.
-=======
 """A simulation of six cameras around a vehicle that drives among moving objects: each camera's tracks, and the truth.
->>>>>>> room-evaluation:benchmarks/multi_camera_rig.py
 
 Nothing is rendered and nothing is detected: the tracks of each camera are computed from the scene, exactly or with
 errors of monocular detectors.
@@ -259,13 +255,8 @@ class Counts:
     errors      m, distances of published centres from the truth at the view's stamp
     """
 
-<<<<<<< HEAD:test/support/multi_camera_rig.py
-    window_s: float = MultiCameraConfig.window_s
-    things: int = 0
-=======
     window_s: float = MultiCameraConfig.window_s
     objects: int = 0
->>>>>>> room-evaluation:benchmarks/multi_camera_rig.py
     frames: int = 0
     published: int = 0
     handovers: int = 0
@@ -279,15 +270,10 @@ class Counts:
     _cameras: dict[int, int] = field(default_factory=dict)
     _owners: dict[int, int] = field(default_factory=dict)
 
-<<<<<<< HEAD:test/support/multi_camera_rig.py
     def add(
         self, result: MultiCameraResult, simulations: dict[str, CameraSimulation], seen: dict[str, set[int]]
     ) -> None:
-        """Counts one merged view. `seen`: the things in the newest frame of each camera."""
-=======
-    def add(self, result: MultiCameraResult, simulations: dict[str, CameraSimulation], seen: dict[str, set[int]]) -> None:
         """Counts one merged view. `seen`: the objects in the newest frame of each camera."""
->>>>>>> room-evaluation:benchmarks/multi_camera_rig.py
         tracks, names = result.tracks, list(simulations)
         truth = [
             simulations[names[camera]].truth[local]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that a user may choose about tracking, apart from the weights."""
 
 from __future__ import annotations

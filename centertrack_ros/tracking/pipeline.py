@@ -55,6 +55,7 @@ class PreparedFrame:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Measures the duration of a stage."""
         start = perf_counter()
         yield
         self.timing_ms[stage] = (perf_counter() - start) * 1e3

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a tracker promises: identities that last, results that are the caller's own, and a clear end to every mishap."""
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import multi_camera_rig
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.lifting import ray_covariances
 from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
 from centertrack_ros.tracking.multi_camera.records import CameraTracks, MultiCameraConfig, MultiCameraResult
 from centertrack_ros.types import Detections, Tracks
-from benchmarks import multi_camera_rig
 
 CAMERAS = list(multi_camera_rig.MOUNTS)
 CAR, TRUCK, PEDESTRIAN = (multi_camera_rig.CLASSES.index(name) for name in ("car", "truck", "pedestrian"))
