@@ -7,7 +7,7 @@ export PYTHON
 # COVERAGE=1 make test measures which statements the tests run; `make coverage` prints it.
 PYTEST := python $(if $(COVERAGE),-m coverage run )-m pytest
 
-.PHONY: help setup setup-tests setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim test test-slow test-jazzy fuzz soak overload coverage lint clean
+.PHONY: help setup setup-tests setup-docs setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim test test-slow test-jazzy fuzz soak overload coverage docs lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,6 +17,9 @@ setup:  ## virtual environment with pinned packages, messages built with colcon
 
 setup-tests:  ## the same with the packages that only tests and checks need
 	@$(SYSTEM_PYTHON) tools/environment.py --tests
+
+setup-docs:  ## the same with the packages that build the documentation
+	@$(SYSTEM_PYTHON) tools/environment.py --docs
 
 setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
 	@$(SYSTEM_PYTHON) tools/environment.py --jazzy --tests
@@ -67,10 +70,14 @@ test-jazzy: setup-jazzy  ## the ROS tests on ROS 2 Jazzy
 coverage: setup-tests  ## statements that `COVERAGE=1 make test-slow test` ran, by module; fails below the limit of pyproject.toml
 	@$(RUN) python -m tools.check_coverage
 
+docs: setup-docs  ## the documentation as HTML in out/docs: guides, messages, parameters, commands, API
+	@$(RUN) python -m tools.build_docs $(ARGS)
+
 lint: setup-tests  ## ruff (format and lint), and mypy on the package, experiments, benchmarks and tools
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
+	@$(RUN) python -m tools.check_spdx
 
 clean:  ## remove both environments and every build output
 	rm -rf .venv .venv-jazzy .venv-ros-* build install log dist out *.egg-info .coverage .coverage.*

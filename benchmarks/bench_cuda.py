@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""How fast the networks are on an NVIDIA GPU, with CUDA graphs and without, against the official way of running them.
+# SPDX-License-Identifier: Apache-2.0
+"""The networks' speed on an NVIDIA GPU, with CUDA graphs and without, against the official way of running them.
 
     python -m benchmarks.bench_cuda [--repeats 40] [--batches 1 6] [--device cpu]
 
 DLA-34 with nuScenes' heads and seeded weights at 800x448, and two embedded models at their own sizes. Times are medians
 by CUDA events of the network with its decoding. The official way is the unfused network in float32 and NCHW order,
-every head everywhere, the deformable convolution by torchvision's kernel (where that is not: by gathering), for the
-first of the batch sizes. A whole frame is a picture of 1600x900: prepared, copied, run, and its peaks back in the
-host's memory, by the wall clock. The memory is the most that torch has allocated for an engine's batches. Agreement is
-that of a scene's hundred peaks with those of float32 on the CPU. Prints what it finds as it comes (stderr), and at the
-end Markdown and one line of JSON. cuDNN takes long for the first pass at each size: some minutes in all.
+every head everywhere, the deformable convolution by torchvision's kernel (else by gathering), for the first of the
+batch sizes. A whole frame is an image of 1600x900: prepared, copied, run, and its peaks back in the host's memory, by
+the wall clock. The memory is the most that torch has allocated for an engine's batches. Agreement is that of a test
+image's hundred peaks with those of float32 on the CPU. Results go to stderr one by one, and to stdout as Markdown and
+one line of JSON. cuDNN takes long for the first pass at each size: some minutes in all.
 
-`--device cpu` is for trying the script itself: by the wall clock, without graphs.
+`--device cpu` tries the script itself: by the wall clock, without graphs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.bench import HEADS, SIZE
+from benchmarks.networks import INPUT_SIZE, nuscenes_network
 from centertrack_ros.engine import verification
 from centertrack_ros.engine.cuda_engine import CudaEngine
 from centertrack_ros.engine.torch_engine import TorchEngine
@@ -46,8 +47,8 @@ PRIOR = np.array([[x, 200, 8] for x in range(40, 440, 40)], np.int64)
 PRECISIONS = {"fp32": False, "fp16": True}
 
 
-def milliseconds(call: Callable[[], Any], device: str, repeats: int, wall_clock: bool = False) -> float:
-    """Median of so many calls, by CUDA events or, on a CPU or when wished, by the wall clock."""
+def measure_ms(call: Callable[[], Any], device: str, repeats: int, wall_clock: bool = False) -> float:
+    """Median time of so many calls, ms, by CUDA events, or by the wall clock on a CPU or on request."""
     on_gpu = device.startswith("cuda")
     times = []
     for index in range(repeats + (WARM_UPS if on_gpu else 0)):
@@ -69,55 +70,53 @@ def milliseconds(call: Callable[[], Any], device: str, repeats: int, wall_clock:
 
 
 def network_ms(engine: TorchEngine, size: tuple[int, int], batch: int, repeats: int) -> float:
-    """Of the network with its decoding, for a batch of scenes that lie on the device."""
+    """Time of the network with its decoding, ms, for a batch of test images that are on the device already."""
     images = [engine.prepare(verification.make_test_image(size, i), IDENTITY, size) for i in range(batch)]
-    before = [engine.prepare(verification.make_test_image(size, 50 + i), IDENTITY, size) for i in range(batch)]
+    previous = [engine.prepare(verification.make_test_image(size, 50 + i), IDENTITY, size) for i in range(batch)]
     with torch.inference_mode():
-        inputs = (engine._batch(images), engine._batch(before), engine._prior_heatmaps([PRIOR] * batch, size))
-        return milliseconds(lambda: engine._network(*inputs), torch.device(engine.device).type, repeats)
+        inputs = (engine._batch(images), engine._batch(previous), engine._prior_heatmaps([PRIOR] * batch, size))
+        return measure_ms(lambda: engine._network(*inputs), torch.device(engine.device).type, repeats)
 
 
-def on_cuda(weights: Path) -> dict[str, Any]:
-    """Precision and batch -> median ms by CUDA events, network and decoding, of `bench.py`'s network; {} without a GPU.
+def network_times(weights: Path) -> dict[str, Any]:
+    """Times of a network with its decoding on this machine's GPU, by CUDA events.
 
-    And 'device', its name.
+    Returns:
+        Precision and batch ('fp16 batch 6') -> median ms, and 'device', the GPU's name; {} without a GPU.
     """
     if not torch.cuda.is_available():
         return {}
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name()}
+    times: dict[str, Any] = {"device": torch.cuda.get_device_name()}
     for name, half in PRECISIONS.items():
         engine = CudaEngine(*checkpoints.load(weights), "cuda", half=half)
-        found |= {f"{name} batch {batch}": network_ms(engine, SIZE, batch, 50) for batch in (1, 6)}
-    return found
+        times |= {f"{name} batch {batch}": network_ms(engine, INPUT_SIZE, batch, 50) for batch in (1, 6)}
+    return times
 
 
 def frame_ms(engine: TorchEngine, repeats: int) -> float:
-    """Of one camera picture through `prepare` and `infer`, by the wall clock."""
-    profile, picture = engine.profile, verification.make_test_image(CAMERA, 0)
+    """Time of one camera image through `prepare` and `infer`, ms, by the wall clock."""
+    profile, camera_image = engine.profile, verification.make_test_image(CAMERA, 0)
     placement = place(CAMERA, (profile.input_height, profile.input_width), profile.resize)
-    last = engine.prepare(picture, placement.to_input, placement.input_size)
+    last = engine.prepare(camera_image, placement.to_input, placement.input_size)
 
     def frame() -> None:
         nonlocal last
-        image = engine.prepare(picture, placement.to_input, placement.input_size)
+        image = engine.prepare(camera_image, placement.to_input, placement.input_size)
         engine.infer([image], [last], [PRIOR])
         last = image
 
-    return milliseconds(frame, torch.device(engine.device).type, repeats, wall_clock=True)
+    return measure_ms(frame, torch.device(engine.device).type, repeats, wall_clock=True)
 
 
 def models() -> dict[str, Callable[[], tuple[Any, Any]]]:
-    """Name -> maker of a network and its profile."""
-    from support.network_reference import seeded_network
-
-    facts = {"input_height": SIZE[0], "input_width": SIZE[1], "trained_focal_length": 633.0}
-    found: dict[str, Callable[[], tuple[Any, Any]]] = {DLA: lambda: seeded_network(HEADS, **facts)}
-    return found | {name: lambda name=name: checkpoints.load(weights_path(name)) for name in EMBEDDED}  # type: ignore
+    """Name -> a function that makes a network and its profile."""
+    makers: dict[str, Callable[[], tuple[Any, Any]]] = {DLA: nuscenes_network}
+    return makers | {name: partial(checkpoints.load, weights_path(name)) for name in EMBEDDED}
 
 
 def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]:
-    """All figures: by model, precision ('fp32', 'fp16'), way ('graphs', 'eager') and batch."""
-    found: dict[str, Any] = {}
+    """All figures by model, precision ('fp32', 'fp16'), mode ('graphs', 'eager') and batch."""
+    results: dict[str, Any] = {}
     for name, make in models().items():
         network, profile = make()
         size = (profile.input_height, profile.input_width)
@@ -129,10 +128,10 @@ def measure(device: str, batches: Sequence[int], repeats: int) -> dict[str, Any]
             del official
         for precision, half in PRECISIONS.items():
             entry[precision] = _engine_figures(CudaEngine(*make(), device, half=half), truth, size, batches, repeats)
-            _forget(device)
-        found[name] = entry
+            _free_memory(device)
+        results[name] = entry
         print(json.dumps({name: entry}), file=sys.stderr, flush=True)
-    return found
+    return results
 
 
 def _engine_figures(
@@ -143,11 +142,11 @@ def _engine_figures(
     figures: dict[str, Any] = {"graphs": {}, "eager": {}}
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for way in ("eager", "graphs"):
-        graphed._usable = way == "graphs"
+    for mode in ("eager", "graphs"):
+        graphed._usable = mode == "graphs"
         for batch in batches:
             ms = network_ms(engine, size, batch, repeats)
-            figures[way][str(batch)] = ms if graphed._usable == (way == "graphs") else None  # not possible here
+            figures[mode][str(batch)] = ms if graphed._usable == (mode == "graphs") else None  # not possible here
     figures["memory_mb"] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
     figures["frame_ms"] = frame_ms(engine, repeats)
     agreement = verification.compare(truth, verification.run_reference(engine, size))
@@ -158,7 +157,7 @@ def _engine_figures(
 
 def convolutions(device: str, repeats: int) -> dict[str, float]:
     """Ms of the widest deformable convolution of DLA-34 alone, by form and type: which form suits which type."""
-    height, width, channels = SIZE[0] // 4, SIZE[1] // 4, 64
+    height, width, channels = INPUT_SIZE[0] // 4, INPUT_SIZE[1] // 4, 64
     shapes = ((channels, height, width), (18, height, width), (9, height, width))
     found = {}
     for kind in (torch.float32, torch.float16):
@@ -169,7 +168,7 @@ def convolutions(device: str, repeats: int) -> dict[str, float]:
             : 1 + (deform_conv._torchvision_kernel() is not None)
         ]:
             with torch.inference_mode():
-                ms = milliseconds(partial(form, *arguments), device, repeats)
+                ms = measure_ms(partial(form, *arguments), device, repeats)
             found[f"{form.__name__} {str(kind).removeprefix('torch.')}"] = ms
     return found
 
@@ -179,7 +178,7 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _forget(device: str) -> None:
+def _free_memory(device: str) -> None:
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
@@ -188,7 +187,7 @@ def _forget(device: str) -> None:
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown."""
     batches = results["batches"]
-    heads = [f"{way}, batch {batch}, ms" for way in ("graphs", "eager") for batch in batches]
+    heads = [f"{mode}, batch {batch}, ms" for mode in ("graphs", "eager") for batch in batches]
     lines = [
         f"{results['device']}, torch {results['torch']}, {results['clock']}",
         "",
@@ -203,7 +202,7 @@ def table(results: dict[str, Any]) -> str:
             lines.append(f"| {name} {entry['size']}, official | {' | '.join(cells)} | 1 | | | | |")
         for precision in PRECISIONS:
             found = entry[precision]
-            times = [found[way][str(batch)] for way in ("graphs", "eager") for batch in batches]
+            times = [entry[precision][mode][str(batch)] for mode in ("graphs", "eager") for batch in batches]
             one = next(ms for ms in (times[0], times[len(batches)]) if ms)
             ratio = f"{entry['official_ms'] / one:.1f}" if "official_ms" in entry else ""
             memory = "" if found["memory_mb"] is None else f"{found['memory_mb']:.0f}"
@@ -217,6 +216,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--repeats", type=int, default=40)

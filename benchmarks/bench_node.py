@@ -1,50 +1,43 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Frames per second of the node with the embedded model, through DDS, for a 4:3 camera: 512x384 in the network; JSON.
 
-Images are sent one after the other, the next as soon as the last is answered; subscribers take everything that the node
-publishes but the debug images. `fps` is what the node needs of its own time; that it takes to be heard of is not in it.
+    python -m benchmarks.bench_node [--frames 150] [--cameras 1]
+
+Images are published one by one, the next one when the result of the last one is there; everything that the node
+publishes has a subscriber, but the debug images. `fps` is by the node's own working time, without transport.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import node_overhead
+from benchmarks.node_client import use_local_ros
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--cameras", type=int, default=1)
     args = parser.parse_args()
-    os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100 + 1))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:
-        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
-    from benchmarks import node_overhead
-
-    asked = argparse.Namespace(frames=args.frames, size=(640, 480), cameras=args.cameras, transport="raw", threads=0)
-    cameras, receiving = node_overhead.measure(asked)
-    timings = [timing for camera in cameras for timing in camera.timings[10:]]
-    whole = np.array([timing.processing_ms for timing in timings]) + receiving
-    network = np.array([timing.network_ms for timing in timings])
-    print(
-        json.dumps(
-            {
-                "fps": 1e3 * args.cameras / float(np.median(whole)),
-                "frame_ms": float(np.median(whole)),
-                "network_ms": float(np.median(network)),
-                "latency_ms": float(np.median([timing.latency_ms for timing in timings])),
-                "frames": len(timings),
-                "objects": cameras[0].objects,
-            }
-        )
-    )
+    use_local_ros()
+    cameras, receiving = node_overhead.measure(args.frames, (640, 480), args.cameras)
+    timings = [timing for camera in cameras for timing in camera.timings[node_overhead.WARM_UP :]]
+    frame_ms = np.array([timing.processing_ms for timing in timings]) + receiving
+    figures = {
+        "fps": 1e3 * args.cameras / float(np.median(frame_ms)),
+        "frame_ms": float(np.median(frame_ms)),
+        "network_ms": float(np.median([timing.network_ms for timing in timings])),
+        "latency_ms": float(np.median([timing.latency_ms for timing in timings])),
+        "frames": len(timings),
+        "objects": cameras[0].objects,
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,42 +1,14 @@
-"""The slower tables of `bench.py`, and what it writes: results.json, tables.md and plots."""
+# SPDX-License-Identifier: Apache-2.0
+"""The tables and plots of the speed benchmark: results.json, tables.md, speed.png and costs.png."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-SIZES = ((256, 448), (384, 512), (448, 800), (384, 1280), (544, 960))
-CAMERAS = (1, 2, 3, 6)
-PASSES = 5
-
-
-def further(weights: Path, variant: Any) -> dict[str, Any]:
-    """The network over the input's size and over the number of cameras in one batch; and on CUDA where there is one."""
-    from benchmarks.bench import SIZE
-    from benchmarks.bench_cuda import on_cuda
-
-    found: dict[str, Any] = {"sizes": {}, "cameras": {}}
-    for size in SIZES:
-        found["sizes"][f"{size[1]}x{size[0]}"] = _cost(lambda s=size: variant.start("auto", weights, s))
-    for count in CAMERAS:
-        found["cameras"][str(count)] = _cost(lambda n=count: variant.start("auto", weights, SIZE, n))
-    if cuda := on_cuda(weights):
-        found["cuda"] = cuda
-    return found
-
-
-def _cost(start: Callable[[], Any]) -> dict[str, float] | None:
-    """Median ms of one batch, and the most memory of a process that has run it."""
-    worker = start()
-    try:
-        worker.time(PASSES)
-    finally:
-        worker.stop()
-    return {"ms": worker.rounds[0], "memory_mb": worker.memory_mb} if worker.rounds else None
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:
@@ -53,11 +25,43 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     _plot_costs(folder / "costs.png", results)
 
 
+def speed_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The speeds of all variants as Markdown."""
+    lines = [
+        "| variant | ms | times the reference (spread) | % of fp32 peak | same peaks, ties aside | score error "
+        "| depth error, median | first answer s | memory MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        name = row["variant"] if row["engine"] in ("", row["variant"]) else f"{row['variant']} ({row['engine']})"
+        if "ms" not in row:
+            lines.append(f"| {name} | not measured: {row['error']} |||||||")
+            continue
+        right = "| | | |"
+        if "overlap" in row:
+            depth = row["depth_error_percent"]
+            right = f"| {100 * row['overlap']:.0f} % | {row['score_error']:.1e} | {depth:.2g} % |"
+        spread = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+        lines.append(
+            f"| {name} | {row['ms']:.0f} | {spread} | {row['peak_percent']:.0f} {right} "
+            f"{row['first_s']:.1f} | {row['memory_mb']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def describe_machine(machine: dict[str, Any]) -> str:
+    """One line about the machine."""
+    cpu = machine["cpu"]
+    kind = ", ".join(f"{key} {cpu[key]}" for key in ("cpu family", "model") if key in cpu)
+    text = f"{cpu['name']}{f' ({kind})' if kind else ''}, {machine['threads']} threads, load {machine['load']:.1f}"
+    if "peak_gflops" in machine:
+        text += f"; convolution peak {machine['peak_gflops']:.0f} GFLOP/s"
+    return f"machine: {text}"
+
+
 def tables(results: dict[str, Any]) -> str:
     """All tables as Markdown."""
-    from benchmarks.bench import describe, show
-
-    parts = [describe(results["machine"]), "## Network, 800x448, batch 1", show(results["rows"])]
+    parts = [describe_machine(results["machine"]), "## Network, 800x448, batch 1", speed_table(results["rows"])]
     for title, key in (("Input size", "sizes"), ("Cameras in one batch", "cameras")):
         rows = [
             f"| {name} | {cost['ms']:.1f} | {cost['memory_mb']:.0f} |" if cost else f"| {name} | not measured | |"

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What a frame costs outside the network, on one core, over the number of objects; prints JSON.
+# SPDX-License-Identifier: Apache-2.0
+"""The cost of a frame outside the network, on one core, over the number of objects; prints JSON.
 
     tools/run python -m benchmarks.bench_stages [--objects 10 60 100] [--frames 60]
 
-Everything is the real thing but the network's answer: the peaks of objects that move across the picture, each with a
-displacement and 3D heads, as a nuScenes model gives them. "together" is what every frame costs: image to network input,
-prior heatmap, decoding, 3D, association. Making and serialising the messages of all three topics, which a node does for
-those that somebody subscribes to, stands beside it where ROS 2 is there.
+Only the network's peaks are simulated: objects that move across the image, each with a displacement and 3D heads, as a
+nuScenes model has them. "together" is the cost of every frame: image to network input, prior heatmap, decoding, 3D,
+association. "messages", with ROS 2, is making and serialising the messages of all three topics, which a node does only
+for topics with subscribers.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks.networks import INPUT_SIZE, NUSCENES_HEADS, TRAINED_FOCAL_LENGTH
 from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.camera import Camera
@@ -32,12 +34,11 @@ from centertrack_ros.types import (
     TrackState,
 )
 
-HEADS = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
-GRID = (112, 200)
+GRID = (INPUT_SIZE[0] // 4, INPUT_SIZE[1] // 4)
 
 
 class MovingObjects:
-    """Answers with `count` clear peaks that drift, one in ten missing in each frame, and weak ones up to K = 100."""
+    """An engine whose peaks are `count` strong ones that drift, one in ten missing in each frame, and weak ones."""
 
     name = "moving objects"
     device = "cpu"
@@ -45,21 +46,23 @@ class MovingObjects:
     def __init__(self, count: int) -> None:
         most = max(100, count)
         self.profile = ModelProfile(
-            "street", "dla_34", tuple("abcdefghij"), HEADS, input_height=448, input_width=800, max_detections=most,
-            trained_focal_length=633.0,
+            "street", "dla_34", tuple("abcdefghij"), NUSCENES_HEADS, input_height=INPUT_SIZE[0],
+            input_width=INPUT_SIZE[1], max_detections=most, trained_focal_length=TRAINED_FOCAL_LENGTH,
         )  # fmt: skip
         self._rng = np.random.default_rng(count)
         self._count, self._most = count, most
-        self._centres = self._rng.uniform((5, 5), (GRID[1] - 5, GRID[0] - 5), (count, 2))
+        self._centers = self._rng.uniform((5, 5), (GRID[1] - 5, GRID[0] - 5), (count, 2))
         self._speeds = self._rng.normal(0, 0.6, (count, 2))
         self._classes = self._rng.integers(0, 10, count)
         self._table = normalisation_table(self.profile)
         self.render_ms = 0.0
 
     def prepare(self, image: Any, affine: Any, size: tuple[int, int]) -> Any:
+        """See `Engine.prepare`."""
         return warp_to_planes(image, affine, size, self._table)[None]
 
     def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[Any]) -> list[Peaks]:
+        """See `Engine.infer`. The prior heatmaps are rendered, as an engine would."""
         start = time.perf_counter()
         for prior in priors:
             gaussian.render(prior, images[0].shape[-2:])
@@ -71,13 +74,13 @@ class MovingObjects:
         return peaks
 
     def _arrays(self) -> dict[str, Any]:
-        self._centres += self._speeds
+        self._centers += self._speeds
         low, high = np.array((5.0, 5.0)), np.array((GRID[1] - 5.0, GRID[0] - 5.0))
-        self._speeds[(self._centres < low) | (self._centres > high)] *= -1
-        centres = np.clip(self._centres, low, high)
+        self._speeds[(self._centers < low) | (self._centers > high)] *= -1
+        centers = np.clip(self._centers, low, high)
         seen = self._rng.random(self._count) > 0.1
         weak = self._most - int(seen.sum())
-        cells = np.concatenate([centres[seen], self._rng.uniform(low, high, (weak, 2))])
+        cells = np.concatenate([centers[seen], self._rng.uniform(low, high, (weak, 2))])
         scores = np.concatenate([self._rng.uniform(0.5, 0.9, int(seen.sum())), self._rng.uniform(0, 0.05, weak)])
         classes = np.concatenate([self._classes[seen], self._rng.integers(0, 10, weak)])
         tracking = np.concatenate([-self._speeds[seen], np.zeros((weak, 2))])
@@ -98,8 +101,8 @@ class MovingObjects:
         }  # fmt: skip
 
 
-def messages(classes: Sequence[str]) -> Any:
-    """A function from a frame's result to what publishing it costs, ms; None without ROS 2."""
+def publishing_cost(classes: Sequence[str]) -> Callable[[Frame, Any], float] | None:
+    """A function from a frame and its result to the cost of its messages, ms; None without ROS 2."""
     try:
         from rclpy.serialization import serialize_message
         from std_msgs.msg import Header
@@ -128,7 +131,7 @@ def measure(count: int, frames: int, size: tuple[int, int] = (900, 1600)) -> dic
     """Medians of the stages, ms, for `count` objects."""
     engine = MovingObjects(count)
     pipeline = Pipeline(engine, TrackerConfig.official())
-    publish = messages(engine.profile.classes)
+    publish = publishing_cost(engine.profile.classes)
     camera = Camera.from_focal(size[1], size[0], 1266.0)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     state, rows = TrackState(), []
@@ -147,7 +150,7 @@ def measure(count: int, frames: int, size: tuple[int, int] = (900, 1600)) -> dic
 
 
 def official_preprocess_ms(frames: int) -> float:
-    """The official way of pre-processing, on the same picture."""
+    """Time of the official pre-processing of the same image, ms."""
     from torch import nn
 
     from benchmarks.reference_path import ReferencePath
@@ -158,12 +161,13 @@ def official_preprocess_ms(frames: int) -> float:
     times = []
     for _ in range(frames):
         start = time.perf_counter()
-        reference.prepare(image, np.array([[0.5, 0, 0], [0, 0.5, -1.0]]), (448, 800))
+        reference.prepare(image, np.array([[0.5, 0, 0], [0, 0.5, -1.0]]), INPUT_SIZE)
         times.append((time.perf_counter() - start) * 1e3)
     return float(np.median(times))
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--objects", type=int, nargs="+", default=[60, 100])
     parser.add_argument("--frames", type=int, default=60)
@@ -173,9 +177,9 @@ def main() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    found: dict[str, Any] = {str(count): measure(count, args.frames) for count in args.objects}
-    found["official_preprocess"] = official_preprocess_ms(max(10, args.frames // 3))
-    print(json.dumps(found))
+    costs: dict[str, Any] = {str(count): measure(count, args.frames) for count in args.objects}
+    costs["official_preprocess"] = official_preprocess_ms(max(10, args.frames // 3))
+    print(json.dumps(costs))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""One variant of the network in a process of its own, for `bench.py`: answers commands on its standard input.
+# SPDX-License-Identifier: Apache-2.0
+"""One variant of the network in a process of its own, for `benchmarks.bench`: takes commands on its standard input.
 
-    time N        N forward passes: their milliseconds
-    answers FILE  the peaks of three scenes, pickled
+    time N      runs N forward passes; the reply has their times, ms
+    peaks FILE  pickles the peaks of three test images into FILE
     quit
 
-The first line that it prints says what it is and what it took to load; every answer is one line of JSON.
+The first line of its output names the engine and states the time of the first pass; every reply is one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ import pickle
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held; getrusage's figure begins with that of its parent process."""
+    """The most memory that this process has held, MB; getrusage would start with the figure of its parent process."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return float(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) / 1024
@@ -33,7 +33,7 @@ def peak_memory_mb() -> float:
 
 
 def load(variant: str, weights: Path, threads: int) -> Any:
-    """The engine of a variant; names are those of `load_engine`, and two that only benchmarks have."""
+    """The engine of a variant: one of `load_engine`'s names, or one that only benchmarks have."""
     from centertrack_ros.engine import load_engine
 
     if variant == "reference":
@@ -50,12 +50,12 @@ def load(variant: str, weights: Path, threads: int) -> Any:
         return load_engine(weights.with_name("dense.onnx"), threads=threads)
     engine = load_engine(weights, engine=variant, device="auto" if variant == "auto" else "cpu", threads=threads)
     if variant not in ("auto", engine.name):
-        raise SystemExit(f"{variant} is not here, {engine.name} would run instead")
+        raise SystemExit(f"{variant} is not available, {engine.name} would run instead")
     return engine
 
 
 class Calibration:
-    """The machine's convolution peak: a 3x3 convolution of 256 channels, channels last, as fast as it gets."""
+    """The machine's full speed: a 3x3 convolution of 256 channels in channels-last order."""
 
     name = "calibration"
     GFLOP = 2 * 256 * 256 * 9 * 56 * 100 / 1e9
@@ -65,17 +65,19 @@ class Calibration:
 
         torch.set_num_threads(threads)
         self._x = torch.randn(1, 256, 56, 100).contiguous(memory_format=torch.channels_last)
-        self._layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(memory_format=torch.channels_last)
+        self._layer = torch.nn.Conv2d(256, 256, 3, padding=1)
+        self._layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self) -> None:
+        """Runs the convolution once."""
         import torch
 
         with torch.inference_mode():
             self._layer(self._x)
 
 
-def passes(engine: Any, size: tuple[int, int], batch: int) -> Any:
-    """A function that runs one batch of inputs that are prepared already."""
+def prepare_pass(engine: Any, size: tuple[int, int], batch: int) -> Callable[[], Any]:
+    """A function that runs one batch of inputs, which are prepared already."""
     if isinstance(engine, Calibration):
         return engine
     import numpy as np
@@ -91,6 +93,7 @@ def passes(engine: Any, size: tuple[int, int], batch: int) -> Any:
 
 
 def main() -> None:
+    """Loads the variant and serves commands until the input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("variant")
     parser.add_argument("weights", type=Path)
@@ -98,11 +101,12 @@ def main() -> None:
     parser.add_argument("--size", default="448x800")
     parser.add_argument("--batch", type=int, default=1)
     args = parser.parse_args()
-    size = tuple(int(part) for part in args.size.split("x"))
+    height, width = (int(part) for part in args.size.split("x"))
+    size = (height, width)
     os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     start = time.perf_counter()
     engine = load(args.variant, args.weights, args.threads)
-    run = passes(engine, size, args.batch)  # type: ignore[arg-type]
+    run = prepare_pass(engine, size, args.batch)
     run()
     first_s = time.perf_counter() - start
     run()
@@ -111,18 +115,18 @@ def main() -> None:
         command, _, argument = line.strip().partition(" ")
         if command == "quit":
             return
-        if command == "answers":
+        if command == "peaks":
             from centertrack_ros.engine import verification
 
-            found = [verification.run_reference(engine, size, 1, seed)[0] for seed in (1, 2, 3)]  # type: ignore[arg-type]
-            Path(argument).write_bytes(pickle.dumps(found))
+            peaks = [verification.run_reference(engine, size, 1, seed)[0] for seed in (1, 2, 3)]
+            Path(argument).write_bytes(pickle.dumps(peaks))
             print(json.dumps({}), flush=True)
             continue
         times = []
         for _ in range(int(argument)):
-            begin = time.perf_counter()
+            start = time.perf_counter()
             run()
-            times.append((time.perf_counter() - begin) * 1e3)
+            times.append((time.perf_counter() - start) * 1e3)
         print(json.dumps({"ms": times, "memory_mb": peak_memory_mb()}), flush=True)
 
 

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512 512] [--resize stretch|keep_aspect] [--peaks 60]
+    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect] [--peaks 60]
                                      [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.cli._arguments import image_size
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import invert, place, transform
 from centertrack_ros.network import checkpoints
@@ -36,14 +38,23 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and its true boxes (N, 5): class, then x, y of the centre, width, height relative to the image."""
+    """One image and its ground truth.
+
+    Attributes:
+        path: The image.
+        truth: (N, 5) class, then x, y of the centre, width, height relative to the image.
+    """
 
     path: Path
     truth: NDArray[np.float64]
 
 
 def read_samples(folder: Path, split: str) -> Iterator[Sample]:
-    """The images of a folder in the order of their names. Raises SystemExit where there are none."""
+    """The images of a folder in the order of their names.
+
+    Raises:
+        SystemExit: There are none, or a label file is malformed.
+    """
     images = sorted(path for path in (folder / "images" / split).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise SystemExit(f"no images in {folder / 'images' / split}")
@@ -59,9 +70,16 @@ def read_samples(folder: Path, split: str) -> Iterator[Sample]:
 def fit(
     image: NDArray[np.uint8], size: tuple[int, int], resize: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], tuple[int, int], NDArray[np.float64]]:
-    """The image, the map (2, 3) from its px to input px, the input's (height, width), and the same map for box sides.
+    """How an image enters the network.
 
-    Stretched to `size`, or in one of the tracker's own ways.
+    Args:
+        image: BGR uint8.
+        size: (height, width) px of the network's input.
+        resize: 'stretch', or a mode of `geometry.affine.place`.
+
+    Returns:
+        The image to prepare, the (2, 3) map from its px to input px, the input's (height, width) px, and the (2, 3) map
+        from the original image's px to input px.
     """
     height, width = image.shape[:2]
     if resize != "stretch":
@@ -78,7 +96,7 @@ def image_boxes(peaks: Peaks, to_input: NDArray[np.float64], down_ratio: int) ->
 
 
 def coco_truth(samples: list[Sample], sizes: list[tuple[int, int]], classes: tuple[str, ...]) -> dict[str, Any]:
-    """The annotations as COCO's JSON holds them; category ids count from 1."""
+    """The ground truth in the form of COCO's JSON; category ids count from 1."""
     annotations: list[dict[str, Any]] = []
     for image_id, (sample, (height, width)) in enumerate(zip(samples, sizes, strict=True), 1):
         for class_id, x, y, box_width, box_height in sample.truth:
@@ -98,10 +116,17 @@ def coco_truth(samples: list[Sample], sizes: list[tuple[int, int]], classes: tup
 
 
 def evaluate(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    """AP (IoU 0.5 to 0.95), AP50, AP75 and AR with 100 detections, over all classes that occur."""
+    """COCO's scores over all classes that occur.
+
+    Returns:
+        'ap' (IoU 0.5 to 0.95), 'ap50', 'ap75', and 'ar100', the recall with 100 detections an image.
+
+    Raises:
+        SystemExit: pycocotools is not installed.
+    """
     try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+        from pycocotools.coco import COCO  # type: ignore[import-untyped,unused-ignore]
+        from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise SystemExit("this benchmark needs pycocotools: pip install pycocotools") from None
     with contextlib.redirect_stdout(io.StringIO()):
@@ -116,20 +141,42 @@ def evaluate(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, 
     return {name: float(evaluation.stats[index]) for name, index in names.items()}
 
 
-def detect(samples: list[Sample], args: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The truth and the model's detections, in COCO's form."""
-    network, profile = checkpoints.load(weights_path(args.weights))
-    engine = TorchEngine(network, replace(profile, max_detections=args.peaks), device=args.device)
+def detect(
+    samples: list[Sample],
+    weights: str | Path | None = None,
+    size: tuple[int, int] = (512, 512),
+    resize: str = "stretch",
+    peaks_per_image: int = 60,
+    device: str = "cpu",
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Runs a model on images.
+
+    Args:
+        samples: The images.
+        weights: A weights file or the name of a model; None: the embedded one.
+        size: (height, width) px of the network's input.
+        resize: 'stretch', or a mode of `geometry.affine.place`.
+        peaks_per_image: Detections of each image.
+        device: Of torch.
+
+    Returns:
+        Ground truth and detections in COCO's form.
+
+    Raises:
+        SystemExit: An image cannot be read.
+    """
+    network, profile = checkpoints.load(weights_path(weights))
+    engine = TorchEngine(network, replace(profile, max_detections=peaks_per_image), device=device)
     sizes: list[tuple[int, int]] = []
     results: list[dict[str, Any]] = []
     for image_id, sample in enumerate(samples, 1):
         image = cv2.imread(str(sample.path))
         if image is None:
             raise SystemExit(f"{sample.path} is not a readable image")
-        fitted, to_input, size, box_map = fit(image, tuple(args.size), args.resize)
-        tensor = engine.prepare(fitted, to_input, size)
+        fitted, to_input, input_size, box_map = fit(np.asarray(image, np.uint8), size, resize)
+        tensor = engine.prepare(fitted, to_input, input_size)
         (peaks,) = engine.infer([tensor], [tensor], [np.zeros((0, 3), np.int64)])
-        sizes.append(image.shape[:2])
+        sizes.append((image.shape[0], image.shape[1]))
         boxes = image_boxes(peaks, box_map, profile.down_ratio)
         for box, score, class_id in zip(boxes, peaks.scores, peaks.class_ids, strict=True):
             results.append(
@@ -144,13 +191,14 @@ def detect(samples: list[Sample], args: argparse.Namespace) -> tuple[dict[str, A
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="holds images/ and labels/")
     parser.add_argument(
         "--split", default="", help="sub-folder of images/ and labels/; default: val2017 if there is one"
     )
     parser.add_argument("--weights", help="default: the embedded model")
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"), help="network input, px")
+    parser.add_argument("--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px")
     parser.add_argument("--resize", choices=("stretch", "keep_aspect", "fixed"), default="stretch")
     parser.add_argument("--peaks", type=int, default=60, help="detections per image")
     parser.add_argument("--device", default="cpu")
@@ -159,7 +207,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not args.split and (args.folder / "images" / "val2017").is_dir():
         args.split = "val2017"
     samples = list(read_samples(args.folder, args.split))
-    scores = evaluate(*detect(samples, args))
+    size = (args.size[1], args.size[0])
+    scores = evaluate(*detect(samples, args.weights, size, args.resize, args.peaks, args.device))
     if args.json:
         print(json.dumps({"images": len(samples), **scores}))
     else:

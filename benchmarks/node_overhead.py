@@ -1,66 +1,45 @@
 #!/usr/bin/env python3
-"""How long the node works on a frame outside the network, by stage, on real pictures through DDS.
+# SPDX-License-Identifier: Apache-2.0
+"""The node's work on a frame outside the network, by stage, on real images through DDS.
 
-    tools/run python -m benchmarks.node_overhead [--frames 150] [--size 1600x900] [--cameras 1] [--transport raw]
+    python -m benchmarks.node_overhead [--frames 150] [--size 1600x900] [--cameras 1] [--transport raw]
 
-The node runs in a process of its own with the embedded model; everything that it publishes is subscribed to, but the
-debug images. Receiving is what rclpy takes to make an Image of the bytes that came, measured here on one of them.
-The other stages are the node's own, from ~/debug/timing.
+The node runs in a process of its own with the embedded model; everything that it publishes has a subscriber, but the
+debug images. Receiving is rclpy's deserialisation of an Image, measured here. The other stages are the node's own, from
+~/debug/timing.
 """
 
 from __future__ import annotations
 
 import argparse
-import array
-import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.demo_clip import demo_frames
+from benchmarks.node_client import (
+    CameraClient,
+    image_message,
+    ros_node,
+    spin_until,
+    tracking_node,
+    use_local_ros,
+    wait_for_node,
+)
+from centertrack_ros.cli._arguments import image_size
+
 STAGES = ("decode", "preprocess", "postprocess", "association", "publish")
 NODE = "overhead"
-START_S, ANSWER_S = 60.0, 3.0  # how long is waited for the node, and for the answer to an image, which may be lost
-MOST_LOST = 10
-
-
-def pictures(size: tuple[int, int], count: int = 20) -> list[np.ndarray]:
-    """The first frames of the demo clip, enlarged to (width, height)."""
-    from centertrack_ros.io.rosbag import BagReader
-
-    found: list[np.ndarray] = []
-    with BagReader(ROOT / "demo" / "pets09_s2l1") as reader:
-        [topic] = reader.of_type("sensor_msgs/msg/CompressedImage")
-        for _, message in reader.messages([topic.name]):
-            found.append(cv2.resize(cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR), size))
-            if len(found) == count:
-                break
-    return found
-
-
-def messages(args: argparse.Namespace) -> list[Any]:
-    from sensor_msgs.msg import CompressedImage, Image
-
-    made: list[Any] = []
-    for picture in pictures(args.size):
-        if args.transport == "compressed":
-            data = cv2.imencode(".jpg", picture)[1]
-            message = CompressedImage(format="bgr8; jpeg compressed bgr8", data=array.array("B", data.tobytes()))
-        else:
-            message = Image(encoding="bgr8", height=picture.shape[0], width=picture.shape[1], step=picture.shape[1] * 3)
-            message.data = array.array("B", picture.tobytes())
-        message.header.frame_id = "camera_optical"
-        made.append(message)
-    return made
+RESULT_S = 3.0  # how long to wait for the result of an image, which may be lost
+MAX_LOST = 10
+WARM_UP = 10  # frames that do not count
 
 
 def receiving_ms(message: Any) -> float:
-    """Median of what deserialising takes, ms."""
+    """Median time of deserialising a message, ms."""
     from rclpy.serialization import deserialize_message, serialize_message
 
     data, times = serialize_message(message), []
@@ -71,115 +50,70 @@ def receiving_ms(message: Any) -> float:
     return float(np.median(times))
 
 
-class Camera:
-    """Publishes one camera's messages and keeps the timings that come back."""
+def measure(
+    frames: int, size: tuple[int, int], cameras: int = 1, transport: str = "raw", threads: int = 0
+) -> tuple[list[CameraClient], float]:
+    """Runs the node on so many images of each camera.
 
-    def __init__(self, node: Any, name: str, args: argparse.Namespace, kind: Any) -> None:
-        from sensor_msgs.msg import CameraInfo
-        from vision_msgs.msg import Detection2DArray, Detection3DArray
-        from visualization_msgs.msg import MarkerArray
+    Args:
+        frames: Images that count; ten more come first.
+        size: (width, height) px of the images.
+        cameras: Number of cameras; all publish the same images at the same time.
+        transport: 'raw' or 'compressed'.
+        threads: CPU threads of the network; 0: as many as cores.
 
-        from centertrack_ros.msg import FrameTiming, TrackArray
-
-        part = f"/{name}" if name else ""
-        suffix = "/compressed" if args.transport == "compressed" else ""
-        self.images = node.create_publisher(kind, f"/{NODE}/input{part}/image{suffix}", 1)
-        self.infos = node.create_publisher(CameraInfo, f"/{NODE}/input{part}/camera_info", 1)
-        self.timings: list[Any] = []
-        self.objects = 0
-        self._timing = node.create_subscription(FrameTiming, f"/{NODE}/debug{part}/timing", self.timings.append, 10)
-        for topic, type_ in (("detections_3d", Detection3DArray), ("tracks", TrackArray), ("markers", MarkerArray)):
-            node.create_subscription(type_, f"/{NODE}/output{part}/{topic}", lambda _: None, 10)
-        node.create_subscription(Detection2DArray, f"/{NODE}/output{part}/detections_2d", self._count, 10)
-
-    def is_connected(self) -> bool:
-        """Whether the node subscribes to both topics, and its timings are subscribed to."""
-        heard = self.images.get_subscription_count() and self.infos.get_subscription_count()
-        return bool(heard and self._timing.get_publisher_count())
-
-    def _count(self, message: Any) -> None:
-        self.objects = len(message.detections)
+    Returns:
+        The cameras with their timings, and the time to receive one image, ms.
+    """
+    names = [f"camera_{i}" for i in range(cameras)] if cameras > 1 else [""]
+    parameters = [f"camera.transport:={transport}", f"model.threads:={threads}"]
+    if cameras > 1:
+        parameters.append(f"cameras:=[{','.join(names)}]")
+    messages = [image_message(image, transport) for image in demo_frames(20, size)]
+    with ros_node("overhead_benchmark") as node, tracking_node(NODE, parameters) as process:
+        clients = [CameraClient(node, NODE, name, transport) for name in names]
+        wait_for_node(node, clients, process)
+        publish_one_by_one(node, clients, messages, frames + WARM_UP, size)
+    return clients, receiving_ms(messages[0])
 
 
-def measure(args: argparse.Namespace) -> tuple[list[Camera], float]:
-    """(cameras with their timings, ms to receive an image); the node is started and ended here."""
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
+def publish_one_by_one(
+    node: Any, cameras: Sequence[CameraClient], messages: Sequence[Any], count: int, size: tuple[int, int]
+) -> None:
+    """Publishes images, the next one when the results of the last one are there.
 
-    from benchmarks import children
-
-    names = [f"camera_{i}" for i in range(args.cameras)] if args.cameras > 1 else [""]
-    parameters = ["-p", f"camera.transport:={args.transport}", "-p", f"model.threads:={args.threads}"]
-    if args.cameras > 1:
-        parameters += ["-p", f"cameras:=[{','.join(names)}]"]
-    command = [
-        sys.executable,
-        str(ROOT / "bin" / "centertrack_node"),
-        "--ros-args",
-        "-r",
-        f"__node:={NODE}",
-        *parameters,
-    ]
-    made = messages(args)
-    children.end_in_order()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("overhead_benchmark")
-    try:
-        with children.child(command) as process:
-            cameras = [Camera(node, name, args, type(made[0])) for name in names]
-            wait_for_node(node, cameras, process)
-            ask(node, cameras, made, args)
-    finally:
-        node.destroy_node()
-        rclpy.shutdown()
-    return cameras, receiving_ms(made[0])
-
-
-def wait_for_node(node: Any, cameras: Sequence[Camera], process: Any) -> None:
-    """Until the node hears images and calibrations and is heard itself."""
-    import rclpy
-
-    until = time.monotonic() + START_S
-    while not all(camera.is_connected() for camera in cameras):
-        rclpy.spin_once(node, timeout_sec=0.1)
-        if process.poll() is not None:
-            raise SystemExit("the node ended before it subscribed")
-        if time.monotonic() > until:
-            raise SystemExit(f"the node was not heard of within {START_S:g} s")
-
-
-def ask(node: Any, cameras: Sequence[Camera], made: Sequence[Any], args: argparse.Namespace) -> None:
-    """Images one after the other, the next when the last is answered, or when no answer will come any more."""
-    import rclpy
+    Raises:
+        SystemExit: More than ten images had no result within three seconds.
+    """
     from sensor_msgs.msg import CameraInfo
 
-    width, height = args.size
+    width, height = size
     focal = 0.8 * width
     info = CameraInfo(width=width, height=height, k=[focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0])
     lost = 0
-    for index in range(args.frames + 10):
-        message = made[index % len(made)]
+    for index in range(count):
+        message = messages[index % len(messages)]
         message.header.stamp = node.get_clock().now().to_msg()
-        answered = [len(camera.timings) for camera in cameras]
+        before = [len(camera.timings) for camera in cameras]
         for camera in cameras:
             camera.infos.publish(info)
             camera.images.publish(message)
-        until = time.monotonic() + ANSWER_S
-        while any(len(c.timings) == before for c, before in zip(cameras, answered, strict=True)):
-            rclpy.spin_once(node, timeout_sec=0.05)
-            if time.monotonic() > until:
-                lost += 1
-                break
-        if lost > MOST_LOST:
-            raise SystemExit(f"{lost} of {index + 1} images were not answered: see what the node says above")
+
+        def is_done(before: Sequence[int] = before) -> bool:
+            return all(len(camera.timings) > count for camera, count in zip(cameras, before, strict=True))
+
+        lost += not spin_until(node, is_done, RESULT_S)
+        if lost > MAX_LOST:
+            raise SystemExit(f"{lost} of {index + 1} images had no result: see the node's messages above")
     if lost:
-        print(f"{lost} of {args.frames + 10} images were not answered", file=sys.stderr)
+        print(f"{lost} of {count} images had no result", file=sys.stderr)
 
 
-def report(cameras: Sequence[Camera], receiving: float, args: argparse.Namespace) -> None:
-    timings = [timing for camera in cameras for timing in camera.timings[10:]]
+def report(cameras: Sequence[CameraClient], receiving: float, args: argparse.Namespace) -> None:
+    """Prints the times of all stages."""
+    timings = [timing for camera in cameras for timing in camera.timings[WARM_UP:]]
     if not timings:
-        raise SystemExit("no frame was answered")
+        raise SystemExit("no frame had a result")
     columns = {stage: np.array([getattr(t, f"{stage}_ms") for t in timings]) for stage in (*STAGES, "network")}
     if args.cameras == 1:
         whole = np.array([t.processing_ms for t in timings])
@@ -200,18 +134,16 @@ def report(cameras: Sequence[Camera], receiving: float, args: argparse.Namespace
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=150)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(1600, 900))
+    parser.add_argument("--size", type=image_size, default=(1600, 900), metavar="WxH", help="of the images, px")
     parser.add_argument("--cameras", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network; 0: as many as cores")
     parser.add_argument("--transport", choices=("raw", "compressed"), default="raw")
     args = parser.parse_args()
-    os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100 + 1))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):  # up to Jazzy, and from Kilted on
-        os.environ.setdefault(name, str(ROOT / "config" / "fastdds.xml"))
-    report(*measure(args), args)
+    use_local_ros()
+    report(*measure(args.frames, args.size, args.cameras, args.transport, args.threads), args)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""The reference's single functions: each file of its functions/ folder against the function here that does the same."""
+# SPDX-License-Identifier: Apache-2.0
+"""The reference's single functions: each file of its functions/ against the function here that does the same."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,82 +13,164 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.parity_compare import Errors, pair_nearest
+from benchmarks.parity_compare import Errors
+from benchmarks.parity_objects import check_objects
+from benchmarks.parity_options import REST_FOCAL_LENGTH
 from centertrack_ros.engine.preprocess import normalisation_table, warp_and_normalise
 from centertrack_ros.geometry import boxes3d, gaussian
-from centertrack_ros.geometry.affine import centered_affine, place, transform
+from centertrack_ros.geometry.affine import Placement, centered_affine, place, transform
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.decode import decode_peaks, to_peaks
 from centertrack_ros.network.deform_conv import DeformConv
 from centertrack_ros.network.heads import gather_cells
+from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.network.profile import ModelProfile
-from centertrack_ros.tracking.detections import boxes_on_grid, decode, observation_angles
+from centertrack_ros.tracking.detections import boxes_on_grid, decode, keypoints_on_grid, observation_angles
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import box_points
 from centertrack_ros.training import losses
 
 
-def check_functions(folder: Path, inputs: ModuleType) -> bool:
-    """Check every file and print a line for each; a file that nothing here can check is a failure."""
-    passed = True
-    for path in sorted(folder.iterdir()):
-        if path.name in COMPANIONS:
-            continue
-        errors = Errors()
-        name = f"functions/{path.name}"
-        if path.name not in CHECKS:
-            print(f"FAIL  {name:<32} nothing here checks this file")
-            passed = False
-            continue
-        CHECKS[path.name](errors, folder, inputs)
-        print(errors.line(name), flush=True)
-        for message in errors.messages[:5]:
-            print(f"        {message}")
-        passed &= errors.passed
-    return passed
+class Fields(Mapping[str, Any]):
+    """A mapping that notes which of its values were read, those of inner mappings included."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {key: Fields(value) if isinstance(value, dict) else value for key, value in values.items()}
+        self._read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._values[key]
+        self._read.add(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def unread(self) -> list[str]:
+        """The names of the values that nothing has read, 'outer.inner' for those of inner mappings."""
+        names = []
+        for key, value in self._values.items():
+            if key not in self._read:
+                names.append(key)
+            elif isinstance(value, Fields):
+                names += [f"{key}.{name}" for name in value.unread()]
+        return names
 
 
-def _json(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text())
+class FunctionFiles:
+    """The files of a functions/ folder; it notes what was read of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.read: dict[str, list[Fields]] = {}
+
+    def arrays(self, name: str) -> Fields:
+        """The arrays of a .npz file."""
+        with np.load(self.folder / name) as stored:
+            self.read[name] = [Fields({key: stored[key] for key in stored.files})]
+        return self.read[name][0]
+
+    def case(self, name: str) -> Fields:
+        """The only case of a .json file."""
+        self.read[name] = [Fields(json.loads((self.folder / name).read_text()))]
+        return self.read[name][0]
+
+    def cases(self, name: str) -> list[Fields]:
+        """All cases of a .json file."""
+        self.read[name] = [Fields(case) for case in json.loads((self.folder / name).read_text())]
+        return self.read[name]
+
+    def unread(self, name: str) -> list[str]:
+        """The values of a file that no check has read in at least one of its cases."""
+        return sorted({key for fields in self.read[name] for key in fields.unread()})
 
 
-def check_affine(errors: Errors, folder: Path, _: ModuleType) -> None:
-    for case in _json(folder, "affine.json"):
+def check_functions(folder: Path, inputs: ModuleType) -> Errors:
+    """Checks every file, and prints a line for each.
+
+    A file, or a value of a file, that no check reads is a failure.
+
+    Args:
+        folder: The reference's functions/.
+        inputs: Its module that makes images from seeds.
+
+    Returns:
+        The errors of all files together.
+    """
+    files, total = FunctionFiles(folder), Errors()
+    names = sorted(path.name for path in folder.iterdir())
+    results = {name: _check_file(name, files, inputs) for name in names if _check_of(name) is not None}
+    for name in names:
+        if name not in results and name not in files.read:
+            results[name] = Errors(messages=["nothing here reads this file"])
+    for name, errors in sorted(results.items()):
+        errors.report(f"{folder.name}/{name}")
+        total.include(errors)
+    return total
+
+
+def _check_file(name: str, files: FunctionFiles, inputs: ModuleType) -> Errors:
+    """Runs the check of one file; one that cannot be checked is a failure."""
+    errors, known, check = Errors(), set(files.read), _check_of(name)
+    assert check is not None
+    try:
+        check(errors, files, inputs)
+    except Exception as error:
+        errors.messages.append(f"{type(error).__name__}: {error}")
+        return errors
+    for opened in sorted(files.read.keys() - known):
+        if unread := files.unread(opened):
+            errors.messages.append(f"nothing here reads {', '.join(unread)} of {opened}")
+    return errors
+
+
+def check_affine(errors: Errors, files: FunctionFiles, _: ModuleType) -> None:
+    """Upstream `utils/image.py:get_affine_transform`, `affine_transform`, `transform_preds_with_trans`."""
+    for case in files.cases("affine.json"):
         width, height = case["output_size"]
-        got = centered_affine(
+        matrix = centered_affine(
             case["center"], case["scale"], (height, width), bool(case["inv"]), case["rot"], case["shift"]
         )
-        errors.compare("input", "matrix", got, case["trans"])
+        errors.compare("input", "matrix", matrix, case["trans"])
         points = np.asarray(case["pts"], np.float32)
-        errors.compare("box", "points", transform(got, points), case["affine_transform"])
+        errors.compare("box", "points", transform(matrix, points), case["affine_transform"])
         errors.compare(
             "box",
             "points in float32",
-            transform(got.astype(np.float32), points),
+            transform(matrix.astype(np.float32), points),
             case["transform_preds_with_trans_f32"],
         )
 
 
-def check_radius(errors: Errors, folder: Path, _: ModuleType) -> None:
-    cases = _json(folder, "gaussian_radius.json")
-    for case in cases:
+def check_radius(errors: Errors, files: FunctionFiles, _: ModuleType) -> None:
+    """Upstream `utils/image.py:gaussian_radius`."""
+    for case in files.cases("gaussian_radius.json"):
         radius = gaussian.gaussian_radius(case["h"], case["w"], case["min_overlap"])
         errors.compare("input", "radius", radius, case["radius"])
         errors.equal("whole radius", max(0, int(radius)), case["radius_int"])
 
 
-def check_gaussian(errors: Errors, folder: Path, _: ModuleType) -> None:
-    stored = np.load(folder / "draw_umich_gaussian.npz")
+def check_gaussian(errors: Errors, files: FunctionFiles, _: ModuleType) -> None:
+    """Upstream `utils/image.py:draw_umich_gaussian` and `gaussian2D`."""
+    stored = files.arrays("draw_umich_gaussian.npz")
     heatmap = np.zeros(stored["heatmap"].shape, np.float32)
     for x, y, radius, strength in stored["seq_x_y_radius_k"].tolist():
         gaussian.draw(heatmap, int(x), int(y), int(radius), strength)
     errors.compare("input", "heatmap", heatmap, stored["heatmap"])
-    for radius in (0, 3):
-        errors.compare("input", f"kernel {radius}", gaussian.kernel(radius), stored[f"g{radius}"])
+    for name in stored:
+        if match := re.fullmatch(r"g(\d+)", name):
+            errors.compare("input", f"kernel {name}", gaussian.kernel(int(match[1])), stored[name])
 
 
-def check_3d(errors: Errors, folder: Path, _: ModuleType) -> None:
-    for case in _json(folder, "ddd.json"):
+def check_3d(errors: Errors, files: FunctionFiles, _: ModuleType) -> None:
+    """Upstream `utils/ddd_utils.py`: from a projected centre and a depth to a 3D box, and back."""
+    for case in files.cases("ddd.json"):
         camera = Camera.from_matrix(1, 1, case["calib"])
         center, dimensions = np.array([case["ct"]]), np.array([case["dim_hwl"]])
         alpha = observation_angles(np.array([case["rot8"]], np.float32))
@@ -105,119 +189,174 @@ def check_3d(errors: Errors, folder: Path, _: ModuleType) -> None:
         errors.compare("3D", "projected corners", camera.project(corners), case["box_2d"])
 
 
-def check_decode(errors: Errors, folder: Path, stem: str) -> None:
-    """Decoding from dense maps (heatmap after the sigmoid, depth in m) to rows on the grid, then to image px and 3D."""
-    stored = np.load(folder / f"{stem}.npz")
-    post = _json(folder, f"{stem}_post.json")
+def check_decode(errors: Errors, files: FunctionFiles, stem: str) -> None:
+    """Decoding from dense maps (heatmap after the sigmoid, depth in m) to rows on the grid, then to image px and 3D.
+
+    Source: upstream `model/decode.py:generic_decode` and `utils/post_process.py:generic_post_process`.
+    """
+    stored, post = files.arrays(f"{stem}.npz"), files.case(f"{stem}_post.json")
     maps = {name[3:]: torch.from_numpy(stored[name]) for name in stored if name.startswith("in_")}
-    heatmaps = {name: maps.pop(name) for name in ("hm", "hm_hp") if name in maps}
-    if "dep" in maps:  # our decoding takes the raw depth
-        maps["dep"] = torch.logit(1.0 / (maps["dep"].double() + 1.0) - 1e-6).float()
-    refine = next((name for name in ("hp_offset", "reg") if name in maps), None)
-    reader = lambda cells: {n: gather_cells(m, cells) for n, m in maps.items() if n != "hp_offset"}  # noqa: E731
-    offsets = None if refine is None else (lambda cells: {refine: gather_cells(maps[refine], cells)})
-    grid = tuple(heatmaps["hm"].shape[2:])
-    batch = to_peaks(decode_peaks(heatmaps, reader, offsets, post["K"], None), grid)
     placement = centered_affine(post["c"], post["s"], (post["h"], post["w"]), inverse=True).astype(np.float32)
     camera = Camera.from_matrix(1, 1, post["calib"])
-    for image, peaks in enumerate(batch):
-        cells = peaks.cells.astype(np.float32)
-        errors.compare("score", "scores", peaks.scores, stored["out_scores"][image])
-        errors.equal("classes", peaks.class_ids.tolist(), stored["out_clses"][image].astype(int).tolist())
-        errors.compare("box", "cells", cells, stored["out_cts"][image])
-        errors.compare("box", "boxes", boxes_on_grid(cells, peaks.values), stored["out_bboxes"][image])
-        for name, value in peaks.values.items():
-            if f"out_{name}" in stored:
-                errors.compare("3D" if name == "dep" else "raw", name, value, stored[f"out_{name}"][image])
+    for image, peaks in enumerate(_decode_maps(maps, post["K"])):
+        _check_rows(errors, peaks, stored, image)
         detections = decode(peaks, placement, post["out_thresh"])
         if detections.depths is not None:
             detections = lift_heads(detections, camera)
-        _check_post(errors, detections, [item for item in post["post"][image] if item["score"] > post["out_thresh"]])
+        items = [item for item in post["post"][image] if item["score"] > post["out_thresh"]]
+        check_objects(errors, detections, items)
 
 
-def _check_post(errors: Errors, detections: Any, items: list[dict[str, Any]]) -> None:
-    from benchmarks.parity import check_item
+def _decode_maps(maps: dict[str, torch.Tensor], count: int) -> list[Peaks]:
+    """The `count` strongest peaks of each image from the reference's dense maps."""
+    heatmaps: dict[str, torch.Tensor] = {name: maps.pop(name) for name in ("hm", "hm_hp") if name in maps}
+    if "dep" in maps:  # our decoding takes the raw depth
+        maps["dep"] = torch.logit(1.0 / (maps["dep"].double() + 1.0) - 1e-6).float()
+    refine = next((name for name in ("hp_offset", "reg") if name in maps), None)
 
-    errors.equal("number of objects", len(detections), len(items))
-    for item, row in zip(items, pair_nearest(detections.class_ids, detections.boxes, items), strict=True):
-        check_item(errors, detections, row, item)
+    def values(cells: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name: gather_cells(dense, cells) for name, dense in maps.items() if name != "hp_offset"}
+
+    def offsets(cells: torch.Tensor) -> dict[str, torch.Tensor]:
+        assert refine is not None
+        return {refine: gather_cells(maps[refine], cells)}
+
+    height, width = heatmaps["hm"].shape[2:]
+    peaks = decode_peaks(heatmaps, values, None if refine is None else offsets, count, None)
+    return to_peaks(peaks, (height, width))
 
 
-def check_preprocess(errors: Errors, folder: Path, inputs: ModuleType) -> None:
-    arrays = np.load(folder / "preprocess_arrays.npz")
-    known = {"fix_res", "fix_short", "flip_test"}
-    for index, case in enumerate(_json(folder, "preprocess.json")):
-        options, meta = case["opts"], case["meta"]
-        if unknown := sorted(set(options) - known):
+def _check_rows(errors: Errors, peaks: Peaks, stored: Fields, image: int) -> None:
+    """The decoded rows of one image, on the output grid."""
+    cells = peaks.cells.astype(np.float32)
+    errors.compare("score", "scores", peaks.scores, stored["out_scores"][image])
+    errors.equal("classes", peaks.class_ids.tolist(), stored["out_clses"][image].astype(int).tolist())
+    errors.compare("box", "cells", cells, stored["out_cts"][image])
+    for axis, name in enumerate(("out_xs", "out_ys")):
+        errors.compare("box", name, cells[:, axis], stored[name][image].reshape(-1))
+    for name in ("out_bboxes", "out_bboxes_amodal"):
+        if name in stored:
+            errors.compare("box", name, boxes_on_grid(cells, peaks.values), stored[name][image])
+    if "out_hps" in stored:
+        points, scores = keypoints_on_grid(cells, peaks.scores, peaks.values, peaks.joints)
+        errors.compare("box", "joints", points.reshape(len(cells), -1), stored["out_hps"][image])
+        if "out_kps_score" in stored:
+            errors.compare("score", "joint scores", scores, stored["out_kps_score"][image])
+    for name, value in peaks.values.items():
+        if f"out_{name}" in stored and name != "hps":
+            errors.compare("3D" if name == "dep" else "raw", name, value, stored[f"out_{name}"][image])
+
+
+def check_preprocess(errors: Errors, files: FunctionFiles, inputs: ModuleType) -> None:
+    """From an image and tracks to the network's input and prior heatmap, with every way of resizing.
+
+    Source: upstream `detector.py:Detector.pre_process` and `_get_additional_inputs`. Inputs are stored
+    [:, :, ::2, ::2].
+    """
+    arrays = files.arrays("preprocess_arrays.npz")
+    for index, case in enumerate(files.cases("preprocess.json")):
+        options = case["opts"]
+        if unknown := sorted(set(options) - {"fix_res", "fix_short", "flip_test"}):
             errors.equal("options of preprocess.json", unknown, [])
             continue
-        resize = (
-            "fix_short"
-            if options.get("fix_short", -1) > 0
-            else "fixed"
-            if options.get("fix_res", True)
-            else "keep_resolution"
-        )
-        nominal = (options["fix_short"],) * 2 if resize == "fix_short" else (128, 192)
-        placement = place((case["h"], case["w"]), nominal, resize)
-        errors.equal("input size", placement.input_size, (meta["inp_height"], meta["inp_width"]))
-        errors.compare("input", "trans_input", placement.to_input, meta["trans_input"])
-        errors.compare("input", "trans_output", placement.to_grid, meta["trans_output"])
-        frame = inputs.make_frames(case["h"], case["w"], 1, case["seed"], n_obj=case["n_obj"])[0]
+        placement = _placement(case, options)
+        _check_meta(errors, case, placement)
+        image = inputs.make_frames(case["h"], case["w"], 1, case["seed"], n_obj=case["n_obj"])[0]
         table = normalisation_table(ModelProfile("official", "dla_34", ("object",), {"hm": 1}))
-        image = warp_and_normalise(frame, placement.to_input, placement.input_size, table).transpose(2, 0, 1)[None]
-        errors.compare("input", "network input", _flipped(image, options)[:, :, ::2, ::2], arrays[f"input_{index}"])
-        prior = _prior(case["tracks"], placement)
-        errors.compare("input", "prior heatmap", _flipped(prior, options), arrays[f"pre_hm_{index}"])
+        planes = warp_and_normalise(image, placement.to_input, placement.input_size, table).transpose(2, 0, 1)[None]
+        errors.compare("input", "network input", _flipped(planes, options)[:, :, ::2, ::2], arrays[f"input_{index}"])
+        boxes = _shown_boxes(case["tracks"])
+        prior = gaussian.render(box_points(boxes, placement.to_input, placement.input_size), placement.input_size)
+        errors.compare("input", "prior heatmap", _flipped(prior[None, None], options), arrays[f"pre_hm_{index}"])
+        cells = _output_cells(boxes, placement)
+        errors.equal("output cells of the tracks", [cells] * len(case["pre_inds"]), case["pre_inds"])
 
 
-def _flipped(array: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+def _placement(case: Fields, options: Fields) -> Placement:
+    if options.get("fix_short", -1) > 0:
+        return place((case["h"], case["w"]), (options["fix_short"],) * 2, "fix_short")
+    return place((case["h"], case["w"]), (128, 192), "fixed" if options.get("fix_res", True) else "keep_resolution")
+
+
+def _check_meta(errors: Errors, case: Fields, placement: Placement) -> None:
+    """What the official code keeps about an image: sizes, camera, and the maps to the input and the output grid."""
+    meta = case["meta"]
+    errors.equal("image size", placement.image_size, (meta["height"], meta["width"]))
+    errors.equal("input size", placement.input_size, (meta["inp_height"], meta["inp_width"]))
+    errors.equal("grid size", placement.grid_size, (meta["out_height"], meta["out_width"]))
+    camera = Camera.from_focal(meta["width"], meta["height"], REST_FOCAL_LENGTH)
+    errors.compare("input", "default camera", camera.projection, meta["calib"])
+    errors.compare("input", "trans_input", placement.to_input, meta["trans_input"])
+    errors.compare("input", "trans_output", placement.to_grid, meta["trans_output"])
+    again = centered_affine(meta["c"], meta["s"], placement.input_size)
+    errors.compare("input", "trans_input of c and s", again, meta["trans_input"])
+
+
+def _flipped(array: np.ndarray, options: Fields) -> np.ndarray:
     return np.concatenate((array, array[..., ::-1])) if options.get("flip_test") else array
 
 
-def _prior(tracks: list[dict[str, Any]], placement: Any, threshold: float = 0.3) -> np.ndarray:
-    shown = [track["bbox"] for track in tracks if track["score"] >= threshold and track["active"]]
-    points = box_points(np.array(shown, np.float32).reshape(-1, 4), placement.to_input, placement.input_size)
-    return gaussian.render(points, placement.input_size)[None, None]
+def _shown_boxes(tracks: list[dict[str, Any]], threshold: float = 0.3) -> np.ndarray:
+    """(N, 4) boxes of the tracks that enter the prior heatmap."""
+    boxes = [track["bbox"] for track in tracks if track["score"] >= threshold and track["active"]]
+    return np.array(boxes, np.float32).reshape(-1, 4)
 
 
-def check_deform_conv(errors: Errors, folder: Path, _: ModuleType) -> None:
-    stored = np.load(folder / "dcn.npz")
+def _output_cells(boxes: np.ndarray, placement: Placement) -> list[int]:
+    """The flat index of the grid cell of each box's centre; boxes that are empty in the input are left out."""
+    corners = []
+    for matrix, size in ((placement.to_input, placement.input_size), (placement.to_grid, placement.grid_size)):
+        limit = np.array([size[1] - 1, size[0] - 1], np.float32)
+        corners.append(np.clip(transform(matrix, boxes.reshape(-1, 2, 2)).astype(np.float32), 0, limit))
+    is_inside = (corners[0][:, 1] > corners[0][:, 0]).all(axis=1)
+    centers = ((corners[1][:, 0] + corners[1][:, 1]) / 2).astype(np.int64)[is_inside]
+    return (centers[:, 1] * placement.grid_size[1] + centers[:, 0]).tolist()
+
+
+def check_deform_conv(errors: Errors, files: FunctionFiles, _: ModuleType) -> None:
+    """Upstream's deformable convolution, version 2."""
+    stored = files.arrays("dcn.npz")
     x = torch.from_numpy(stored["x"])
     layer = DeformConv(x.shape[1], stored["y"].shape[1])
     weights = {name[2:]: torch.from_numpy(stored[name]) for name in stored if name.startswith("w_")}
     layer.load_state_dict(weights, strict=True)
     with torch.inference_mode():
+        errors.compare("raw", "offsets and mask", layer.conv_offset_mask(x).numpy(), stored["offset_mask_raw"])
         errors.compare("raw", "output", layer(x).numpy(), stored["y"])
 
 
-def check_losses(errors: Errors, folder: Path, _: ModuleType) -> None:
-    stored = np.load(folder / "losses.npz")
+def check_losses(errors: Errors, files: FunctionFiles, _: ModuleType) -> None:
+    """Upstream `model/losses.py`; `focal_nopos` is the focal loss without any object."""
+    stored = files.arrays("losses.npz")
     values = {name[3:]: torch.from_numpy(stored[name]) for name in stored if name.startswith("in_")}
     logits, cells, mask = values["logit"], values["ind"], values["mask"].float()
     nothing = (torch.zeros_like(logits), cells, values["cat"], torch.zeros_like(mask))
     at = {head: gather_cells(values[head], cells) for head in ("reg", "att", "rot")}
-    got = {
+    computed = {
         "focal": losses.focal_loss(logits, values["gt"], cells, values["cat"], mask),
         "focal_nopos": losses.focal_loss(logits, *nothing),
         "regl1": losses.l1_loss(at["reg"], values["reg_target"], values["reg_mask"].float()),
         "bce": losses.attribute_loss(at["att"], values["att_target"], values["att_mask"].float()),
         "binrot": losses.rotation_loss(at["rot"], values["rotbin"].long(), values["rotres"], mask),
     }
-    for name, value in got.items():
+    for name, value in computed.items():
         errors.compare("raw", name, value.item(), stored[name])
 
 
-CHECKS: dict[str, Callable[[Errors, Path, ModuleType], None]] = {
+Check = Callable[[Errors, FunctionFiles, ModuleType], None]
+CHECKS: dict[str, Check] = {
     "affine.json": check_affine,
     "gaussian_radius.json": check_radius,
     "draw_umich_gaussian.npz": check_gaussian,
     "ddd.json": check_3d,
-    "decode_2d.npz": lambda errors, folder, _: check_decode(errors, folder, "decode_2d"),
-    "decode_3d_all.npz": lambda errors, folder, _: check_decode(errors, folder, "decode_3d_all"),
     "preprocess.json": check_preprocess,
     "dcn.npz": check_deform_conv,
     "losses.npz": check_losses,
 }
-# Read together with another file.
-COMPANIONS = ("decode_2d_post.json", "decode_3d_all_post.json", "preprocess_arrays.npz")
+
+
+def _check_of(name: str) -> Check | None:
+    """The check of a file; None for one that is read together with another, and for an unknown one."""
+    if match := re.fullmatch(r"(decode_.*)\.npz", name):
+        return lambda errors, files, _: check_decode(errors, files, match[1])
+    return CHECKS.get(name)

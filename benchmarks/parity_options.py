@@ -1,4 +1,5 @@
-"""The official code's options: which of them change what a detector answers, and what they are here."""
+# SPDX-License-Identifier: Apache-2.0
+"""The official code's options: which of them change a detector's results, and what they are here."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 from centertrack_ros.network.profile import ModelProfile, Thresholds
 from centertrack_ros.tracking.config import TrackerConfig
 
-# Focal length, px, of the camera that the official code assumes when it is given none.
+# Focal length, px, of the camera that the official code assumes when none is stated.
 REST_FOCAL_LENGTH = 1200.0
 
 # dataset -> (classes, default input height, width)
@@ -71,7 +72,7 @@ FLAGS = (
     "ltrb", "ltrb_amodal", "nuscenes_att", "velocity", "tracking", "pre_hm", "zero_pre_hm", "no_pre_img",
     "zero_tracking", "hungarian", "public_det", "flip_test", "keep_res",
 )  # fmt: skip
-# Options that do not touch what the detector answers for one image after another: training, logging, drawing, reading.
+# Options that do not change the detector's results: training, logging, drawing, reading.
 WITHOUT_EFFECT_FLAGS = (
     "test", "no_pause", "resume", "not_cuda_benchmark", "not_set_cuda_env", "save_all", "eval_val", "save_video",
     "resize_video", "transpose_video", "show_track_color", "not_show_bbox", "not_show_number", "not_show_txt",
@@ -94,18 +95,18 @@ DERIVED = ("task", "pre_img", "output_h", "output_w", "fix_res", "pad", "heads",
 UNSUPPORTED = ("load_results", "use_loaded_results", "model_output_list")
 
 
-class UnknownOption(ValueError):
-    """An option that is stated but not understood: the configuration cannot be called checked."""
+class UnknownOptionError(ValueError):
+    """An option or a value of the reference that is not understood, so that nothing can be said about it."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UnknownOption(message)
+        raise UnknownOptionError(message)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a configuration of the reference means here."""
+    """A configuration of the reference in this project's terms."""
 
     profile: ModelProfile
     config: TrackerConfig
@@ -115,7 +116,11 @@ class Options:
 
 
 def parse(argv: str | Sequence[str]) -> argparse.Namespace:
-    """The official command line, abbreviations as argparse allows them. Raises UnknownOption."""
+    """The official command line, abbreviations as argparse allows them.
+
+    Raises:
+        UnknownOptionError: The command line has an option that the official code does not have.
+    """
     parser = _Parser(add_help=False)
     parser.add_argument("task")
     for name, (kind, default) in VALUED.items():
@@ -133,48 +138,57 @@ def parse(argv: str | Sequence[str]) -> argparse.Namespace:
 def resolve(name: str, argv: str | Sequence[str], stated: Mapping[str, Any], mean: Any, std: Any) -> Options:
     """The model profile and tracker configuration of official options.
 
-    argv  the command line;  stated  the options as the official code resolved them: they have the last word
-    Raises UnknownOption for anything that would change the answer and is not understood.
+    Args:
+        name: Name of the configuration.
+        argv: The command line.
+        stated: The options as the official code resolved them; they win over the command line.
+        mean: Of the normalisation, one value per channel.
+        std: Of the normalisation, one value per channel.
+
+    Raises:
+        UnknownOptionError: An option that would change the results is not understood.
     """
     values = vars(parse(argv))
     known = {*values, *DERIVED}
     if unknown := sorted(set(stated) - known):
-        raise UnknownOption(f"unknown options in 'opt': {', '.join(unknown)}")
+        raise UnknownOptionError(f"unknown options in 'opt': {', '.join(unknown)}")
     _derive(values)
-    given = {**values, **stated}
-    _refuse(given)
-    tracking = bool(given["tracking"])
+    resolved = {**values, **stated}
+    _check_supported(resolved)
+    tracking = bool(resolved["tracking"])
     profile = ModelProfile(
         name=name,
-        architecture=given["arch"] if given["dla_node"] == "dcn" else f"{given['arch']}_{given['dla_node']}",
-        classes=tuple(str(index) for index in range(given["heads"]["hm"])),
-        heads=dict(given["heads"]),
-        previous_image=tracking and bool(given["pre_img"]),
-        prior_heatmap=tracking and bool(given["pre_hm"]),
-        **_input_size(given),
+        architecture=resolved["arch"]
+        if resolved["dla_node"] == "dcn"
+        else f"{resolved['arch']}_{resolved['dla_node']}",
+        classes=tuple(str(index) for index in range(resolved["heads"]["hm"])),
+        heads=dict(resolved["heads"]),
+        previous_image=tracking and bool(resolved["pre_img"]),
+        prior_heatmap=tracking and bool(resolved["pre_hm"]),
+        **_input_size(resolved),
         mean=tuple(mean),
         std=tuple(std),
-        max_detections=given["K"],
-        head_options=_head_options(given),
-        thresholds=_thresholds(given, tracking),
+        max_detections=resolved["K"],
+        head_options=_head_options(resolved),
+        thresholds=_thresholds(resolved, tracking),
     )
-    focal = given["test_focal_length"]
+    focal = resolved["test_focal_length"]
     config = TrackerConfig.official(
-        association="hungarian" if given["hungarian"] else "greedy",
-        max_age=given["max_age"],
-        zero_tracking=bool(given["zero_tracking"]),
-        depth_scale=given["depth_scale"],
-        zero_prior_heatmap=bool(given["zero_pre_hm"]),
+        association="hungarian" if resolved["hungarian"] else "greedy",
+        max_age=resolved["max_age"],
+        zero_tracking=bool(resolved["zero_tracking"]),
+        depth_scale=resolved["depth_scale"],
+        zero_prior_heatmap=bool(resolved["zero_pre_hm"]),
         default_focal_length=REST_FOCAL_LENGTH if focal < 0 else float(focal),
-        lift="auto" if all(head in given["heads"] for head in ("dep", "rot", "dim")) else "none",
+        lift="auto" if all(head in resolved["heads"] for head in ("dep", "rot", "dim")) else "none",
     )
-    return Options(profile, config, tracking, bool(given["flip_test"]), bool(given["public_det"]))
+    return Options(profile, config, tracking, bool(resolved["flip_test"]), bool(resolved["public_det"]))
 
 
 def _derive(values: dict[str, Any]) -> None:
     """What the official code makes of the command line, in place: thresholds, sizes, heads."""
     if values["dataset"] not in DATASETS:
-        raise UnknownOption(f"unknown dataset '{values['dataset']}'")
+        raise UnknownOptionError(f"unknown dataset '{values['dataset']}'")
     classes, height, width = DATASETS[values["dataset"]]
     task = values["task"]
     if "tracking" in task:
@@ -209,42 +223,46 @@ def _heads(task: str, values: Mapping[str, Any]) -> dict[str, int]:
     return heads
 
 
-def _refuse(given: Mapping[str, Any]) -> None:
-    """Raises UnknownOption for options that the official detector has and this project has not."""
+def _check_supported(resolved: Mapping[str, Any]) -> None:
+    """Checks that no option is set that only the official detector has.
+
+    Raises:
+        UnknownOptionError: One is set.
+    """
     for option in UNSUPPORTED:
-        if given.get(option):
-            raise UnknownOption(f"option --{option} is not supported")
-    scales = given["test_scales"]
+        if resolved.get(option):
+            raise UnknownOptionError(f"option --{option} is not supported")
+    scales = resolved["test_scales"]
     if [float(scale) for scale in (scales.split(",") if isinstance(scales, str) else scales)] != [1.0]:
-        raise UnknownOption(f"option --test_scales {scales} is not supported")
-    if given["down_ratio"] != 4:
-        raise UnknownOption(f"option --down_ratio {given['down_ratio']} is not supported")
-    if given.get("pad", 31) != 31:
-        raise UnknownOption(f"a padding of {given['pad']} is not supported")
+        raise UnknownOptionError(f"option --test_scales {scales} is not supported")
+    if resolved["down_ratio"] != 4:
+        raise UnknownOptionError(f"option --down_ratio {resolved['down_ratio']} is not supported")
+    if resolved.get("pad", 31) != 31:
+        raise UnknownOptionError(f"a padding of {resolved['pad']} is not supported")
 
 
-def _input_size(given: Mapping[str, Any]) -> dict[str, Any]:
-    if given["fix_short"] > 0:
-        return {"resize": "fix_short", "input_height": given["fix_short"], "input_width": given["fix_short"]}
-    mode = "fixed" if given["fix_res"] else "keep_resolution"
-    return {"resize": mode, "input_height": given["input_h"], "input_width": given["input_w"]}
+def _input_size(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    if resolved["fix_short"] > 0:
+        return {"resize": "fix_short", "input_height": resolved["fix_short"], "input_width": resolved["fix_short"]}
+    mode = "fixed" if resolved["fix_res"] else "keep_resolution"
+    return {"resize": mode, "input_height": resolved["input_h"], "input_width": resolved["input_w"]}
 
 
-def _head_options(given: Mapping[str, Any]) -> dict[str, int]:
-    widths = given["head_conv"]
+def _head_options(resolved: Mapping[str, Any]) -> dict[str, int]:
+    widths = resolved["head_conv"]
     if isinstance(widths, Mapping):  # as resolved: head -> width of each hidden convolution
         flat = {width for row in widths.values() for width in row}
         if len(flat) > 1:
-            raise UnknownOption(f"heads of different widths are not supported: {sorted(flat)}")
+            raise UnknownOptionError(f"heads of different widths are not supported: {sorted(flat)}")
         rows = [row for head, row in widths.items() if head != "reg"] or list(widths.values())
         return {
             "head_conv": flat.pop() if flat else 0,
             "num_head_conv": len(rows[0]),
-            "head_kernel": given["head_kernel"],
+            "head_kernel": resolved["head_kernel"],
         }
-    return {"head_conv": widths, "num_head_conv": given["num_head_conv"], "head_kernel": given["head_kernel"]}
+    return {"head_conv": widths, "num_head_conv": resolved["num_head_conv"], "head_kernel": resolved["head_kernel"]}
 
 
-def _thresholds(given: Mapping[str, Any], tracking: bool) -> Thresholds:
-    floor = given["track_thresh"] if tracking else -1.0  # without tracking the official code has no such floor
-    return Thresholds(floor, given["out_thresh"], given["pre_thresh"], given["new_thresh"])
+def _thresholds(resolved: Mapping[str, Any], tracking: bool) -> Thresholds:
+    floor = resolved["track_thresh"] if tracking else -1.0  # without tracking the official code has no such floor
+    return Thresholds(floor, resolved["out_thresh"], resolved["pre_thresh"], resolved["new_thresh"])

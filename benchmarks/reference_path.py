@@ -1,7 +1,8 @@
-"""The network run plainly, as the official code does it: what this project's speeds are compared with.
+# SPDX-License-Identifier: Apache-2.0
+"""The network in plain PyTorch, as the official code runs it: the baseline of this project's speeds.
 
-Batch norms as they are, maps in NCHW order, every head everywhere, and where the official code has its CUDA extension,
-the deformable convolution that plain PyTorch allows on a CPU: one `grid_sample` of all taps, then a matrix product.
+Separate batch norms, maps in NCHW order, every head everywhere. In place of the official code's CUDA extension, the
+deformable convolution is what plain PyTorch offers on a CPU: one `grid_sample` of all taps, then a matrix product.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class GridSampleConv(nn.Module):
         self.weight, self.bias, self.conv_offset_mask = layer.weight, layer.bias, layer.conv_offset_mask
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, D, H, W)."""
         batch, channels, height, width = x.shape
         first, second, mask = self.conv_offset_mask(x).chunk(3, 1)
         offset = torch.cat((first, second), 1).view(batch, 9, 2, height, width)
@@ -47,7 +49,7 @@ class GridSampleConv(nn.Module):
 
 
 class ReferencePath:
-    """An engine (`engine.base.Engine`) that does nothing for speed."""
+    """An engine (`engine.base.Engine`) without any optimisation."""
 
     name = "reference"
     device = "cpu"
@@ -72,7 +74,8 @@ class ReferencePath:
     def infer(
         self, images: Sequence[Tensor], previous: Sequence[Tensor], priors: Sequence[NDArray[np.int64]]
     ) -> list[Peaks]:
-        size = tuple(images[0].shape[-2:])
+        """See `Engine.infer`."""
+        size = (images[0].shape[-2], images[0].shape[-1])
         heat = torch.from_numpy(np.stack([gaussian.render(prior, size) for prior in priors]))[:, None]
         raw = self._network(torch.cat(list(images)), torch.cat(list(previous)), heat)
         return decode(raw, self.profile.max_detections)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Annotated frames of the synthetic street per second, on one core; the issue asks for 60 at 512x288.
+# SPDX-License-Identifier: Apache-2.0
+"""Annotated frames of the synthetic street per second, on one core.
 
-    benchmarks/street_speed.py [--frames N] [--size WxH] [--scenarios drive fixed] [--density F]
+    python -m benchmarks.street_speed [--frames N] [--size WxH] [--scenarios drive fixed] [--density F]
 
-Everything counts that a user gets: traffic, the picture, the object image, boxes in 2D and 3D, ids, visibility. Not the
-first frame, which makes meshes and textures. One line for each street, and the medians; another program on the machine
+Everything that a user gets counts: traffic, the image, the object image, boxes in 2D and 3D, ids, visibility. The first
+frame, which makes meshes and textures, does not. One line for each street, and the medians; other load on the machine
 lowers them.
 """
 
@@ -17,11 +18,12 @@ from time import perf_counter, process_time
 
 import cv2
 
+from centertrack_ros.cli._arguments import image_size
 from centertrack_ros.synthetic import Street, StreetConfig
 
 
 def measure(config: StreetConfig) -> tuple[float, float, float]:
-    """Frames per s of the clock, frames per s of this process's own time, road users per frame."""
+    """Frames per second of the wall clock, frames per second of processor time, road users per frame."""
     frames = iter(Street(config))
     users = len(next(frames).tracks)
     start, own = perf_counter(), process_time()
@@ -32,30 +34,31 @@ def measure(config: StreetConfig) -> tuple[float, float, float]:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=120, help="of each street")
     parser.add_argument("--streets", type=int, default=3, help="seeds of each scenario")
-    parser.add_argument("--size", default="512x288", help="of the images, px")
+    parser.add_argument("--size", type=image_size, default=(512, 288), metavar="WxH", help="of the images, px")
     parser.add_argument("--scenarios", nargs="+", default=["drive", "fixed"])
     parser.add_argument("--density", type=float, default=1.0, help="factor on the number of road users")
     args = parser.parse_args()
-    width, height = (int(side) for side in args.size.split("x"))
+    width, height = args.size
     cv2.setNumThreads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for scenario in args.scenarios:
-        told = []
+        rows = []
         for seed in range(args.streets):
             config = StreetConfig(
                 seed=seed, frames=args.frames, width=width, height=height, scenario=scenario, density=args.density
             )
-            told.append(measure(config))
-            clock, own, users = told[-1]
+            rows.append(measure(config))
+            clock, own, users = rows[-1]
             print(
                 f"{scenario} {seed}: {clock:.0f} frames/s ({own:.0f} by processor time), {users:.0f} road users in view"
             )
-        clock, own, users = (median(column) for column in zip(*told, strict=True))
-        print(f"{scenario}, {args.size}: median {clock:.0f} frames/s on one core ({own:.0f} by processor time)")
+        clock, own, users = (median(column) for column in zip(*rows, strict=True))
+        print(f"{scenario}, {width}x{height}: median {clock:.0f} frames/s on one core ({own:.0f} by processor time)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What tracking costs beside the network, on one core: ms for each stage at 20 and 100 objects.
+# SPDX-License-Identifier: Apache-2.0
+"""The cost of tracking beside the network, on one core: ms for each stage at 20 and 100 objects.
 
-    benchmarks/tracking_cost.py [--rounds N]
+    python -m benchmarks.tracking_cost [--rounds N]
 
 Objects move by a few px between frames, a tenth of them is missed; classes are mixed. Each number is the median (and
-the least) over the rounds; another program on the machine raises both.
+the minimum) over the rounds; other load on the machine raises both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ CLASSES = ("car", "truck", "person", "bicycle")
 
 
 def make_peaks(count: int, rng: np.random.Generator) -> Peaks:
-    """What a 3D model gives for a crowded street."""
+    """Peaks of a 3D model on a crowded street."""
     height, width = PLACEMENT.grid_size
     sizes = {"reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2, "velocity": 3}
     values = {head: rng.normal(0, 1, (count, size)).astype(np.float32) for head, size in sizes.items()}
@@ -57,7 +58,7 @@ def next_frame(detections: Detections, rng: np.random.Generator) -> Detections:
 
 
 def measure(call: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median and least ms of a call."""
+    """Median and minimum time of a call, ms."""
     for _ in range(10):
         call()
     times = []
@@ -69,6 +70,7 @@ def measure(call: Callable[[], object], rounds: int) -> tuple[float, float]:
 
 
 def stages(count: int) -> dict[str, Callable[[], object]]:
+    """Name -> a call of each stage with so many objects."""
     rng = np.random.default_rng(3)
     peaks = make_peaks(count, rng)
     detections = lift_heads(decode(peaks, PLACEMENT.from_grid, 0.1), CAMERA)
@@ -91,14 +93,15 @@ def stages(count: int) -> dict[str, Callable[[], object]]:
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
     rounds = parser.parse_args().rounds
-    print(f"{'ms: median (least)':<26}{'20 objects':>18}{'100 objects':>18}")
+    print(f"{'ms: median (minimum)':<26}{'20 objects':>18}{'100 objects':>18}")
     rows = {count: stages(count) for count in (20, 100)}
     for name in rows[20]:
         cells = [measure(rows[count][name], rounds) for count in rows]
-        print(f"{name:<26}" + "".join(f"{f'{median:.3f} ({least:.3f})':>18}" for median, least in cells))
+        print(f"{name:<26}" + "".join(f"{f'{median:.3f} ({minimum:.3f})':>18}" for median, minimum in cells))
 
 
 if __name__ == "__main__":

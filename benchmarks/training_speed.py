@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""How fast a recipe trains: what the data loader gives, what the device takes, and both together, images/s.
+# SPDX-License-Identifier: Apache-2.0
+"""The speed of training by a recipe: the data loader, the device, and both together, images/s.
 
-    benchmarks/training_speed.py RECIPE [--set KEY=VALUE …] [--seconds 10]
+    python -m benchmarks.training_speed RECIPE [--set KEY=VALUE ...] [--seconds 10]
 
-The loader alone, with the recipe's workers; steps on one batch that is there already; whole steps as `centertrack
-train` makes them. A device is kept busy when the first figure is above the second. Prints one line of JSON. Not
-counted: the start of the workers and the first steps.
+Three measurements: the loader alone, with the recipe's workers; steps on one batch that is on the device already; whole
+steps as `centertrack train` makes them. The device is busy all the time when the first figure is above the second.
+Prints one line of JSON. The start of the workers and the first steps do not count.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ WARM_UP = 10  # steps: the workers have started, cuDNN has chosen its algorithms
 
 
 class _Clock(pl.Callback):
-    """Stops training after so many seconds that count."""
+    """Stops training after so many seconds, not counting the first steps."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.steps, self.start, self.spent = seconds, 0, 0.0, 0.0
+        self.seconds, self.steps, self.start, self.elapsed = seconds, 0, 0.0, 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *unused: Any) -> None:
         self.steps += 1
@@ -46,8 +47,8 @@ class _Clock(pl.Callback):
             torch.cuda.synchronize()
         now = perf_counter()
         self.start = self.start or now
-        self.spent = now - self.start
-        trainer.should_stop = self.spent > self.seconds
+        self.elapsed = now - self.start
+        trainer.should_stop = self.elapsed > self.seconds
 
 
 def _trainer(recipe: Recipe, clock: _Clock) -> pl.Trainer:
@@ -61,7 +62,7 @@ def _trainer(recipe: Recipe, clock: _Clock) -> pl.Trainer:
     )  # fmt: skip
 
 
-class _Again(torch.utils.data.IterableDataset[Any]):
+class _RepeatedBatch(torch.utils.data.IterableDataset[Any]):
     def __init__(self, batch: Any) -> None:
         self.batch = batch
 
@@ -70,19 +71,20 @@ class _Again(torch.utils.data.IterableDataset[Any]):
 
 
 def steps_per_second(recipe: Recipe, seconds: float, batch: Any = None) -> float:
-    """Of whole training, or of steps on one batch."""
+    """Steps per second of whole training, or on one batch."""
     network, profile = initialize_network(recipe)
     module, clock = TrackingModule(network, profile, recipe), _Clock(seconds)
     trainer = _trainer(recipe, clock)
     if batch is None:
         trainer.fit(module, TrainingData(recipe, profile, module))
     else:
-        there = {name: value.to(trainer.strategy.root_device) for name, value in batch.items()}
-        trainer.fit(module, DataLoader(_Again(there), batch_size=None))
-    return (clock.steps - WARM_UP) / clock.spent
+        on_device = {name: value.to(trainer.strategy.root_device) for name, value in batch.items()}
+        trainer.fit(module, DataLoader(_RepeatedBatch(on_device), batch_size=None))
+    return (clock.steps - WARM_UP) / clock.elapsed
 
 
 def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The ROS wheels on PyPI export the Python and NumPy include folders of the machine they were built on, with every
 # imported target that ends in __rosidl_generator_py. Put this machine's in their place; on a machine with a ROS
 # distribution the two are the same.

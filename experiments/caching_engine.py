@@ -1,4 +1,5 @@
-"""An engine that answers a question it has been asked before without running the network again."""
+# SPDX-License-Identifier: Apache-2.0
+"""An engine that caches the network's results."""
 
 from __future__ import annotations
 
@@ -12,65 +13,77 @@ from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.network.profile import ModelProfile
 
-_NOTHING = np.zeros((0, 3), np.int64)
+_NO_POINTS = np.zeros((0, 3), np.int64)
 
 
 @dataclass(frozen=True)
 class _Input:
-    """A prepared input with the digest of all that it was made from."""
+    """A prepared input with the digest of everything that it was made from."""
 
     key: bytes
     value: Any
 
 
-class RememberingEngine:
-    """Runs `engine`, once for each combination of image, previous image and prior heatmap: exact, for comparisons.
+class CachingEngine:
+    """Runs `engine` once for each combination of image, previous image and prior heatmap: exact, for comparisons.
 
-    Ways of tracking that ask the network the same get the same answer at no cost; `asked` counts the questions, `run`
-    those that the network was run for. Everything is kept until `forget`.
+    Trackers with the same inputs get the same peaks without running the network again. Everything is kept until
+    `clear`.
 
-    detection_only  the previous image is always the image itself and the prior heatmap is empty, whatever is given
-    repeating       an image is answered as it was last, whatever else is given; KeyError for one never seen
+    Args:
+        engine: What runs the network.
+        detection_only: The previous image is always the image itself and the prior heatmap is empty, whatever the
+            tracker's inputs are.
+        repeating: An image gets the peaks that it got last, whatever the other inputs are; KeyError for a new image.
+
+    Attributes:
+        requests: Number of images that peaks were requested for.
+        runs: Number of images that the network ran for.
     """
 
     def __init__(self, engine: Engine, detection_only: bool = False, repeating: bool = False) -> None:
         self.engine, self.detection_only, self.repeating = engine, detection_only, repeating
-        self.asked = self.run = 0
+        self.requests = self.runs = 0
         self._inputs: dict[bytes, _Input] = {}
-        self._answers: dict[tuple[bytes, bytes, bytes], Peaks] = {}
+        self._peaks: dict[tuple[bytes, bytes, bytes], Peaks] = {}
         self._last: dict[bytes, Peaks] = {}  # by image alone
 
     @property
-    def profile(self) -> Any:
+    def profile(self) -> ModelProfile:
+        """The model's profile."""
         return self.engine.profile
 
     @property
-    def name(self) -> str:
-        return self.engine.name
-
-    @property
     def device(self) -> str:
+        """The device of the engine."""
         return self.engine.device
 
-    def of_single_images(self) -> RememberingEngine:
-        """The same engine with the same memory, as a detector that knows nothing of other images."""
-        return self._twin(RememberingEngine(self.engine, detection_only=True))
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self.engine.name
 
-    def repeater(self) -> RememberingEngine:
-        """The same memory as an engine that gives each image the answer that it got here last: the same detections
-        for another way of tracking, whose own tracks would have made another prior heatmap.
+    def for_single_images(self) -> CachingEngine:
+        """A detector of single images with the same cache."""
+        return self._sharing_cache(CachingEngine(self.engine, detection_only=True))
+
+    def repeater(self) -> CachingEngine:
+        """An engine with the same cache that repeats the last peaks of each image.
+
+        It gives another tracker the same detections, although its own tracks would make another prior heatmap.
         """
-        return self._twin(RememberingEngine(self.engine, repeating=True))
+        return self._sharing_cache(CachingEngine(self.engine, repeating=True))
 
-    def _twin(self, twin: RememberingEngine) -> RememberingEngine:
-        twin._inputs, twin._answers, twin._last = self._inputs, self._answers, self._last
-        return twin
+    def _sharing_cache(self, other: CachingEngine) -> CachingEngine:
+        other._inputs, other._peaks, other._last = self._inputs, self._peaks, self._last
+        return other
 
-    def forget(self) -> None:
-        """Drop all that is kept, here and in twins."""
+    def clear(self) -> None:
+        """Empties the cache, also that of the engines that share it."""
         self._inputs.clear()
-        self._answers.clear()
+        self._peaks.clear()
         self._last.clear()
 
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> _Input:
@@ -89,22 +102,22 @@ class RememberingEngine:
         if self.repeating:
             return [self._last[image.key] for image in images]
         if self.detection_only:
-            previous, priors = images, [_NOTHING] * len(images)
+            previous, priors = images, [_NO_POINTS] * len(images)
         keys = [
             (image.key, before.key, np.unique(np.asarray(prior, np.int64), axis=0).tobytes())
             for image, before, prior in zip(images, previous, priors, strict=True)
         ]
-        missing = [row for row, key in enumerate(keys) if key not in self._answers]
+        missing = [row for row, key in enumerate(keys) if key not in self._peaks]
         if missing:
-            found = self.engine.infer(
+            computed = self.engine.infer(
                 [images[row].value for row in missing],
                 [previous[row].value for row in missing],
                 [priors[row] for row in missing],
             )
-            self._answers.update({keys[row]: peaks for row, peaks in zip(missing, found, strict=True)})
-        self.asked += len(keys)
-        self.run += len(missing)
-        answers = [self._answers[key] for key in keys]
+            self._peaks.update({keys[row]: peaks for row, peaks in zip(missing, computed, strict=True)})
+        self.requests += len(keys)
+        self.runs += len(missing)
+        results = [self._peaks[key] for key in keys]
         if not self.detection_only:
-            self._last.update({image.key: answer for image, answer in zip(images, answers, strict=True)})
-        return answers
+            self._last.update({image.key: peaks for image, peaks in zip(images, results, strict=True)})
+        return results

@@ -1,4 +1,5 @@
-"""People and cars in single real pictures with known boxes: KITTI, nuScenes and DGP, brought to COCO's names."""
+# SPDX-License-Identifier: Apache-2.0
+"""People and cars in single real images with annotated boxes: KITTI, nuScenes and DGP, with COCO's class names."""
 
 from __future__ import annotations
 
@@ -12,21 +13,28 @@ import numpy as np
 from centertrack_ros.datasets import dgp, kitti
 from centertrack_ros.datasets.nuscenes import read_sample_info
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
-from experiments.overlap_errors import pairs_by_overlap, without_ignored
+from experiments.overlap_errors import match_by_overlap, without_ignored
 
 CLASSES = ("person", "car")
-# Everything else that a data set knows is neither asked for nor false.
+# Objects of all other classes are ignored.
 NAMES = {"person": "person", "pedestrian": "person", "car": "car"}
-LOWEST = 0.02  # score of the weakest detection that enters AP
+MIN_SCORE = 0.02  # of a detection that enters AP
 
 
 @dataclass(frozen=True)
-class Found:
-    """One class in one data set: true objects, found ones, false alarms at the model's threshold, AP at IoU 0.5."""
+class DetectionCounts:
+    """One class in one data set.
+
+    Attributes:
+        objects: Ground-truth objects.
+        found: Those that were detected at the model's threshold.
+        false: False positives at this threshold.
+        ap50: AP at an IoU of 0.5.
+    """
 
     objects: int
     found: int
@@ -35,15 +43,17 @@ class Found:
 
     @property
     def recall(self) -> float:
+        """Share of the ground-truth objects that were detected."""
         return self.found / max(self.objects, 1)
 
     @property
     def precision(self) -> float:
+        """Share of the detections that are right."""
         return self.found / max(self.found + self.false, 1)
 
 
-def read_pictures(data: Path) -> dict[str, list[VideoSequence]]:
-    """Data set -> recordings with boxes of `CLASSES`; those whose folder is not there are left out."""
+def read_images(data: Path) -> dict[str, list[VideoSequence]]:
+    """Data set -> recordings with boxes of `CLASSES`; data sets that are not in the folder are left out."""
     readers: dict[str, Callable[[], Iterable[VideoSequence]]] = {
         "kitti_tracking_mini": lambda: [kitti.read_tracking(data / "kitti_tracking_mini" / "training", "0001")],
         "kitti_object_000008": lambda: [_read_object(data / "kitti_object_000008" / "000008_info.json")],
@@ -54,22 +64,22 @@ def read_pictures(data: Path) -> dict[str, list[VideoSequence]]:
 
 
 def _read_object(path: Path) -> VideoSequence:
-    """The KITTI picture of an info file; label -1 is DontCare."""
+    """The KITTI image of an info file; label -1 is DontCare."""
     sample = load_json(path)["data_list"][0]
     boxes = np.array([one["bbox"] for one in sample["instances"]], np.float64).reshape(-1, 4)
     labels = np.array([one["bbox_label"] for one in sample["instances"]], np.int64)
-    cared = labels >= 0
-    tracks = tracks_of(np.arange(1, cared.sum() + 1), labels[cared], np.ones(cared.sum()), boxes[cared])
+    is_object = labels >= 0
+    tracks = tracks_of(np.arange(1, is_object.sum() + 1), labels[is_object], np.ones(is_object.sum()), boxes[is_object])
     frame = AnnotatedFrame(
-        0, 0.0, tracks, ignore=boxes[~cared], image=path.parent / sample["images"]["CAM2"]["img_path"]
+        0, 0.0, tracks, ignore=boxes[~is_object], image=path.parent / sample["images"]["CAM2"]["img_path"]
     )
     return VideoSequence(path.stem, ("pedestrian", "cyclist", "car"), (frame,), 0, 1)
 
 
 def people_and_cars(sequence: VideoSequence) -> VideoSequence:
-    """The pictures with objects of `CLASSES`; boxes of other classes become ignored, unknown boxes are left out."""
-    wanted = [NAMES.get(name.lower()) for name in sequence.classes]
-    numbers = np.array([CLASSES.index(name) if name else -1 for name in wanted], np.int64)
+    """The images with objects of `CLASSES`; boxes of other classes are ignored, objects without a box left out."""
+    names = [NAMES.get(name.lower()) for name in sequence.classes]
+    numbers = np.array([CLASSES.index(name) if name else -1 for name in names], np.int64)
     frames = []
     for frame in sequence:
         if frame.image is None:
@@ -85,37 +95,41 @@ def people_and_cars(sequence: VideoSequence) -> VideoSequence:
 
 
 def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
-    """What the model sees in each picture by itself. Raises ValueError for a picture that cannot be read."""
+    """The model's detections in each image by itself.
+
+    Raises:
+        ValueError: An image cannot be read.
+    """
     import cv2
 
     known = engine.profile.classes
     wanted = {name: NAMES[name] for name in known if name in NAMES}
     numbers = np.array([CLASSES.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
-    low = dict.fromkeys(("track_threshold", "out_threshold", "pre_threshold", "new_threshold"), LOWEST)
-    config = TrackerConfig.official(classes=tuple(wanted), lift="none", **low)  # type: ignore[arg-type]
+    low = dict.fromkeys(("track_threshold", "out_threshold", "pre_threshold", "new_threshold"), MIN_SCORE)
+    config = TrackerConfig.official(classes=tuple(wanted), lift="none", **low)
     frames = []
     for frame in sequence:
         image = cv2.imread(str(frame.image))
         if image is None:
             raise ValueError(f"{frame.image} cannot be read")
-        found = Tracker(engine, config).step(np.asarray(image, np.uint8)).tracks
-        renamed = replace(found.detections, class_ids=numbers[found.detections.class_ids])
-        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(found, detections=renamed)))
+        tracks = Tracker(engine, config).step(np.asarray(image, np.uint8)).tracks
+        renamed = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
+        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(tracks, detections=renamed)))
     return replace(sequence, frames=tuple(frames))
 
 
-def coco_forms(pairs: list[Pair], kind: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Truth and results of one class in COCO's form; ignored boxes are crowds."""
+def coco_forms(pairs: list[SequencePair], kind: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Ground truth and results of one class in COCO's form; ignored boxes are crowds."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for pair in pairs:
-        answers = {frame.index: frame for frame in pair.results}
+        results_of = {frame.index: frame for frame in pair.results}
         for frame in pair.truth:
             image = len(images) + 1
             images.append({"id": image, "height": 1, "width": 1})
-            said = frame.tracks.detections.boxes[frame.tracks.detections.class_ids == kind]
-            for crowd, boxes in enumerate((said, frame.ignore)):
+            true_boxes = frame.tracks.detections.boxes[frame.tracks.detections.class_ids == kind]
+            for crowd, boxes in enumerate((true_boxes, frame.ignore)):
                 for left, top, right, bottom in boxes.tolist():
                     box = [left, top, right - left, bottom - top]
                     annotations.append(
@@ -124,52 +138,61 @@ def coco_forms(pairs: list[Pair], kind: int) -> tuple[dict[str, Any], list[dict[
                             "area": box[2] * box[3], "iscrowd": crowd,
                         }
                     )  # fmt: skip
-            found = answers[frame.index].tracks.detections
-            for row in np.flatnonzero(found.class_ids == kind):
-                left, top, right, bottom = found.boxes[row].tolist()
+            detections = results_of[frame.index].tracks.detections
+            for row in np.flatnonzero(detections.class_ids == kind):
+                left, top, right, bottom = detections.boxes[row].tolist()
                 results.append(
                     {
                         "image_id": image, "category_id": 1, "bbox": [left, top, right - left, bottom - top],
-                        "score": float(found.scores[row]),
+                        "score": float(detections.scores[row]),
                     }
                 )  # fmt: skip
     categories = [{"id": 1, "name": CLASSES[kind]}]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}, results
 
 
-def found_above(pairs: list[Pair], threshold: float) -> dict[str, tuple[int, int, int]]:
-    """Class -> (true objects, found, false alarms) of detections above the score, at an IoU of 0.5."""
+def count_above(pairs: list[SequencePair], threshold: float) -> dict[str, tuple[int, int, int]]:
+    """Class -> (ground-truth objects, detected ones, false positives) above a score, at an IoU of 0.5."""
     counts = {name: [0, 0, 0] for name in CLASSES}
     for pair in pairs:
         strong = tuple(one.select(one.tracks.detections.scores > threshold) for one in pair.results)
-        kept = without_ignored(Pair(pair.truth, replace(pair.results, frames=strong)))
-        answers = {frame.index: frame for frame in kept.results}
+        kept = without_ignored(SequencePair(pair.truth, replace(pair.results, frames=strong)))
+        results_of = {frame.index: frame for frame in kept.results}
         for frame in kept.truth:
-            said, found = frame.tracks.detections, answers[frame.index].tracks.detections
-            matched = pairs_by_overlap(said, found)
+            truth, detections = frame.tracks.detections, results_of[frame.index].tracks.detections
+            matches = match_by_overlap(truth, detections)
             for number, name in enumerate(CLASSES):
-                hits = sum(int(said.class_ids[row]) == number for row, _ in matched)
-                counts[name][0] += int((said.class_ids == number).sum())
+                hits = sum(int(truth.class_ids[row]) == number for row, _ in matches)
+                counts[name][0] += int((truth.class_ids == number).sum())
                 counts[name][1] += hits
-                counts[name][2] += int((found.class_ids == number).sum()) - hits
+                counts[name][2] += int((detections.class_ids == number).sum()) - hits
     return {name: (objects, found, false) for name, (objects, found, false) in counts.items()}
 
 
-def judge(
-    pictures: Mapping[str, list[VideoSequence]],
+def evaluate(
+    images: Mapping[str, list[VideoSequence]],
     engine: Any,
     average_precision: Callable[[dict[str, Any], list[dict[str, Any]]], Mapping[str, float]],
-) -> dict[str, dict[str, Found]]:
-    """Data set -> class -> what was found; `average_precision` of COCO's truth and results gives 'ap50'."""
+) -> dict[str, dict[str, DetectionCounts]]:
+    """Evaluates a model on single images.
+
+    Args:
+        images: Of `read_images`.
+        engine: The model.
+        average_precision: Scores COCO's ground truth and results; its 'ap50' is used.
+
+    Returns:
+        Data set -> class -> counts, for the classes that the data set has objects of.
+    """
     threshold = engine.profile.thresholds.resolved().out
-    figures: dict[str, dict[str, Found]] = {}
-    for name, recordings in pictures.items():
-        pairs = [Pair(one, detect(one, engine)) for one in recordings]
-        counts = found_above(pairs, threshold)
+    figures: dict[str, dict[str, DetectionCounts]] = {}
+    for name, recordings in images.items():
+        pairs = [SequencePair(one, detect(one, engine)) for one in recordings]
+        counts = count_above(pairs, threshold)
         figures[name] = {}
         for number, kind in enumerate(CLASSES):
             if counts[kind][0]:
                 truth, results = coco_forms(pairs, number)
                 ap50 = float(average_precision(truth, results)["ap50"]) if results else 0.0
-                figures[name][kind] = Found(*counts[kind], ap50)
+                figures[name][kind] = DetectionCounts(*counts[kind], ap50)
     return figures

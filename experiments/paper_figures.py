@@ -1,30 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of the paper's tables from the outcomes of all clips: a document with intervals and paired differences.
 
-Every row is drawn with the same recordings; a recording is a seed, so that a street at several rates is one. Rates that
-are harder to tell apart may have more streets than others.
+Every row has the same draws of recordings; a recording is a seed, so that a street at several rates is one. Rates at
+which differences are small may have more streets than others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from centertrack_ros.evaluation.bootstrap import Array, Estimate, draw_weights, weighted_mean, weighted_median
+from centertrack_ros.evaluation.parallel import Executor, run_tasks
 from experiments.amota import Curve, amota, curve
-from experiments.intervals import (
-    Array,
-    Estimate,
-    draw_weights,
-    estimate,
-    plain,
-    track_figures,
-    weighted_mean,
-    weighted_median,
-)
 from experiments.overlap_errors import ERRORS
 from experiments.paper_rows import FILTERED, FULL, MAIN, ClipOutcome, Row
+from experiments.track_counts import track_figures
 
 FORMAT = "centertrack-paper-tables-1"
 _ERRORS = (*ERRORS, FILTERED)
@@ -34,9 +28,15 @@ FIGURES = ("IDF1", "AMOTA", "AMOTA@0.2", "AMOTA 2D", "MOTA", "HOTA", "IDSW")
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper found between two rows; `expected` 'ahead' or 'equal' (less than one point apart).
+    """What the paper found between two rows.
 
-    paper  its figures; empty: it says nothing of these rows
+    Attributes:
+        table: Name of the table.
+        figure: Name of the figure.
+        better: Key of the row that is ahead.
+        worse: Key of the other row.
+        paper: The paper's figures; empty: it does not compare these rows.
+        expected: 'ahead', or 'equal': less than one point apart.
     """
 
     table: str
@@ -88,28 +88,36 @@ def document(
     seed: int = 0,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """All figures as JSON holds them; `facts` (weights, what is missing, …) go in as they are.
+    """All figures as a JSON document.
 
-    processes  that count for AMOTA; 1: this one alone. The figures are the same
+    Args:
+        outcomes: Of all clips.
+        rows: The rows.
+        facts: Further fields of the document (weights, missing rows, ...).
+        draws: Number of bootstrap draws.
+        seed: Of the draws.
+        processes: That count for AMOTA; the figures do not depend on it.
 
-    Raises ValueError when a rate has other streets than the first ones of the rate that has most.
+    Raises:
+        ValueError: A rate has other streets than the first ones of the rate that has most.
     """
     by_rate: dict[float, dict[int, ClipOutcome]] = {}
     for outcome in outcomes:
         by_rate.setdefault(outcome.clip.rate, {})[outcome.clip.seed] = outcome
-    seeds = sorted(max(by_rate.values(), key=len))
+    seeds = sorted(by_rate[max(by_rate, key=lambda rate: len(by_rate[rate]))])
     if any(sorted(found) != seeds[: len(found)] for found in by_rate.values()):
         raise ValueError("every rate needs the same seeds, or the first of them")
     weights = {count: draw_weights(count, draws, seed) for count in {len(found) for found in by_rate.values()}}
-    places = {
+    outcomes_of = {
         (row.key, rate): [by_rate[rate][one] for one in sorted(by_rate[rate])]
         for row in rows
         for rate in sorted(by_rate)
     }
-    curves = _in_processes(_curves, [(found, row) for (row, _), found in places.items()], processes)
+    tasks = {key: (found, key[0]) for key, found in outcomes_of.items()}
+    curves = dict(run_tasks(Executor(workers=processes), tasks, _curves))
     cells = {
-        (row, rate): _cell(found, row, counted, weights[len(found)])
-        for ((row, rate), found), counted in zip(places.items(), curves, strict=True)
+        (row, rate): _cell(found, row, curves[row, rate], weights[len(found)])
+        for (row, rate), found in outcomes_of.items()
     }
     return {
         "format": FORMAT,
@@ -120,35 +128,25 @@ def document(
         "frames": {f"{rate:g}": next(iter(found.values())).clip.frames for rate, found in sorted(by_rate.items())},
         "draws": draws,
         "draw_seed": seed,
-        "network_asked": sum(o.asked for found in by_rate.values() for o in found.values()),
-        "network_run": sum(o.run for found in by_rate.values() for o in found.values()),
+        "network_asked": sum(o.requests for found in by_rate.values() for o in found.values()),
+        "network_run": sum(o.runs for found in by_rate.values() for o in found.values()),
         "rows": {row.key: row.title for row in rows},
         "cells": [
-            {"row": row, "rate": rate, "figures": {name: plain(one) for name, one in figures.items()}}
+            {"row": row, "rate": rate, "figures": {name: one.document() for name, one in figures.items()}}
             for (row, rate), figures in cells.items()
         ],
-        "claims": [_claim(claim, cells, sorted(by_rate)) for claim in CLAIMS if _is_there(claim, rows)],
+        "claims": [_claim(claim, cells, sorted(by_rate)) for claim in CLAIMS if _has_rows(claim, rows)],
         "boxes": _boxes(by_rate, weights) if any(row.key == FULL for row in rows) else [],
     }
 
 
-def _is_there(claim: Claim, rows: Sequence[Row]) -> bool:
+def _has_rows(claim: Claim, rows: Sequence[Row]) -> bool:
     return {claim.better, claim.worse} <= {row.key for row in rows}
 
 
-def _in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], processes: int) -> list[Any]:
-    """`work` of every job's arguments, in their order."""
-    if processes == 1:
-        return [work(*job) for job in jobs]
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        return [future.result() for future in [pool.submit(work, *job) for job in jobs]]
-
-
-def _curves(outcomes: Sequence[ClipOutcome], row: str) -> tuple[list[Curve], list[Curve]]:
-    """Of each class: on the ground, and in the image."""
+def _curves(task: tuple[Sequence[ClipOutcome], str]) -> tuple[list[Curve], list[Curve]]:
+    """The curves of each class of one row: on the ground, and in the image."""
+    outcomes, row = task
     names = list(outcomes[0].truth)
     ground = [curve([o.truth[n] for o in outcomes], [o.rows[row].paths[n] for o in outcomes]) for n in names]
     image = [curve([o.true_boxes[n] for o in outcomes], [o.rows[row].boxes[n] for o in outcomes]) for n in names]
@@ -162,43 +160,45 @@ def _cell(
     tables["AMOTA"] = 100 * amota(curves[0], weights)
     tables["AMOTA@0.2"] = 100 * amota(curves[0], weights, alpha=0.2)
     tables["AMOTA 2D"] = 100 * amota(curves[1], weights)
-    return {name: estimate(tables[name]) for name in FIGURES}
+    return {name: Estimate.of_table(tables[name]) for name in FIGURES}
 
 
 def _claim(claim: Claim, cells: Cells, rates: Sequence[float]) -> dict[str, Any]:
     """The paired difference at every rate, and whether the two rows' own intervals are apart."""
-    found = []
+    differences = []
     for rate in rates:
         one, other = cells[claim.better, rate][claim.figure], cells[claim.worse, rate][claim.figure]
-        found.append({"rate": rate, **plain(one.minus(other)), "apart": not one.overlaps(other)})
+        differences.append({"rate": rate, **one.minus(other).document(), "apart": not one.overlaps(other)})
     fields = {name: getattr(claim, name) for name in ("table", "figure", "better", "worse", "paper", "expected")}
-    return {**fields, "differences": found}
+    return {**fields, "differences": differences}
 
 
 def _boxes(by_rate: Mapping[float, Mapping[int, ClipOutcome]], weights: Mapping[int, Array]) -> list[Any]:
     """The 3D errors of the full row: of each class over all rates, of all classes, and of all classes at each rate.
 
-    weights  draws by the number of streets
+    Args:
+        by_rate: Rate -> seed -> outcome.
+        weights: Number of streets -> draws.
     """
     names = list(next(iter(next(iter(by_rate.values())).values())).truth)
     groups = [(name, [name], sorted(by_rate)) for name in names]
     groups.append(("all", names, sorted(by_rate)))
     groups += [(f"all, {rate:g} Hz", names, [rate]) for rate in sorted(by_rate)]
-    found = []
+    boxes = []
     for title, kinds, rates in groups:
         seeds = sorted({seed for rate in rates for seed in by_rate[rate]})
         streets = [_gathered(by_rate, seed, kinds, rates) for seed in seeds]
-        found.append({"name": title, **_errors(streets, weights[len(seeds)])})
-    return found
+        boxes.append({"name": title, **_errors(streets, weights[len(seeds)])})
+    return boxes
 
 
 def _gathered(
     by_rate: Mapping[float, Mapping[int, ClipOutcome]], seed: int, kinds: Sequence[str], rates: Sequence[float]
 ) -> dict[str, Array]:
     """Error -> its values in one street, at the rates that have it."""
-    there = [by_rate[rate][seed].rows[FULL].errors or {} for rate in rates if seed in by_rate[rate]]
+    errors = [by_rate[rate][seed].rows[FULL].errors or {} for rate in rates if seed in by_rate[rate]]
     return {
-        error: np.concatenate([np.zeros(0), *(one[kind][error] for one in there for kind in kinds if kind in one)])
+        error: np.concatenate([np.zeros(0), *(one[kind][error] for one in errors for kind in kinds if kind in one)])
         for error in _ERRORS
     }
 
@@ -209,22 +209,29 @@ def _errors(streets: Sequence[Mapping[str, Array]], weights: Array) -> dict[str,
     return {
         "objects": int(sum(len(one) for one in values["translation"])),
         "moving": int(sum(len(one) for one in values["velocity"])),
-        "translation": plain(estimate(100 * weighted_mean(values["translation"], weights))),
-        "yaw": plain(estimate(np.degrees(weighted_median(values["yaw"], weights)))),
-        "velocity": plain(estimate(weighted_mean(values["velocity"], weights))),
-        FILTERED: plain(estimate(weighted_mean(values[FILTERED], weights))),
-        "size": plain(estimate(100 * weighted_mean(values["size"], weights))),
+        "translation": Estimate.of_table(100 * weighted_mean(values["translation"], weights)).document(),
+        "yaw": Estimate.of_table(np.degrees(weighted_median(values["yaw"], weights))).document(),
+        "velocity": Estimate.of_table(weighted_mean(values["velocity"], weights)).document(),
+        FILTERED: Estimate.of_table(weighted_mean(values[FILTERED], weights)).document(),
+        "size": Estimate.of_table(100 * weighted_mean(values["size"], weights)).document(),
     }
 
 
 def missing_models(rows: Sequence[Row], models: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
-    """The rows whose model is there, and a sentence for each that is left out for want of weights."""
+    """Leaves out rows without weights.
+
+    Returns:
+        The rows that remain, and a note for each of the others.
+
+    Raises:
+        ValueError: There are no weights of the main model.
+    """
     kept = [row for row in rows if row.model in models]
     notes = [
-        f"Left out: '{row.title}', for want of weights ('{row.model}' of experiments/paper_tables.yaml)."
+        f"Left out: '{row.title}', there are no weights ('{row.model}' of experiments/paper_tables.yaml)."
         for row in rows
         if row.model not in models
     ]
     if not any(row.model == MAIN for row in kept):
-        raise ValueError("no weights of the model that the tables are about")
+        raise ValueError("no weights of the main model")
     return kept, notes

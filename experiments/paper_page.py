@@ -1,10 +1,12 @@
-"""The page that says what `paper_tables` has measured: tables of Markdown and sentences, from the document alone."""
+# SPDX-License-Identifier: Apache-2.0
+"""The page with the results of `paper_tables`: Markdown tables and sentences, from the document alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from centertrack_ros.evaluation.tables import markdown_table
 from experiments.paper_figures import FIGURES, TABLES
 from experiments.paper_rows import FILTERED
 
@@ -14,7 +16,7 @@ HEADINGS = {
     "training": "How it was trained (table 5)",
     "association": "Association and rebirth (table 5)",
 }
-# What a table's rows are, where their names do not say it.
+# Explanations of rows.
 REMARKS = {
     "motion": """\
 *True displacements*: where the network found a true object (IoU at least 0.5), its displacement is the truth's. That
@@ -25,7 +27,7 @@ Three models that differ in nothing but what the rows say: beside the detector o
 model above, which stays as it was then, the part that sees the previous image and the prior heatmap was trained anew,
 shortly (`experiments/recipes/street-3d-branch.yaml`). They are to be compared with each other, not with *full*.""",
 }
-# What is matched from frame to frame.
+# The point that association compares.
 POINTS = {
     "official": "the official code's point, the peak's cell or, with 3D heads, the amodal centre",
     "box": "the middle of the box, not the official code's amodal centre",
@@ -68,28 +70,15 @@ GOALS = {
 }
 
 
-def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column is flush left."""
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def read_tables(text: str) -> list[list[list[str]]]:
-    """The cells of every Markdown table in a page, headings first; the inverse of `markdown_table`."""
-    tables: list[list[list[str]]] = []
-    inside = False
-    for line in text.splitlines():
-        is_row = line.startswith("|")
-        if is_row and not inside:
-            tables.append([])
-        if is_row and not line.startswith("| ---"):
-            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
-        inside = is_row
-    return tables
-
-
 def interval(figure: Mapping[str, Any], digits: int = 1, sign: str = "", unknown: str = "-") -> str:
-    """'71.2 (68.9 to 74.0)'; `unknown` where there is no figure. sign: '+' shows that of positive numbers, too."""
+    """A figure with its interval: '71.2 (68.9 to 74.0)'.
+
+    Args:
+        figure: value, low and high.
+        digits: After the decimal point.
+        sign: '+' shows the sign of positive numbers, too.
+        unknown: The text where there is no figure.
+    """
     if figure["value"] is None:
         return unknown
     value, low, high = (
@@ -104,7 +93,7 @@ def page(document: Mapping[str, Any]) -> str:
     for name, keys in TABLES.items():
         present = [key for key in keys if key in document["rows"]]
         notes = _notes(document, keys)
-        if len(present) < 2 and not notes:  # not asked for
+        if len(present) < 2 and not notes:
             continue
         parts.append(f"## {HEADINGS[name]}")
         parts += [REMARKS.get(name, ""), *notes]
@@ -115,7 +104,7 @@ def page(document: Mapping[str, Any]) -> str:
             )
         parts.append(PAPER[name])
     if document["boxes"]:
-        parts += _solid(document["boxes"])
+        parts += _boxes3d(document["boxes"])
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -136,9 +125,9 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
 - Model: `{document["model"]}` ({document["model_file"]}), engine {document["engine"]},
   {document["processes"]} processes of one thread.
 {_untrained(document)}- Data: {counts} streets that nothing is trained on (look `test`: other textures and
-  shapes; seeds {seeds[0]} to {seeds[-1]}), {driven} at {rates} frames/s, {lengths} frames at every rate, 512×288.
-- Judged: road users of which at least a quarter is visible and that are 8 px tall; the others are neither asked for nor
-  false. IDF1, MOTA, HOTA, IDSW: TrackEval, boxes by IoU, all classes together. AMOTA: the nuScenes tracking
+  shapes; seeds {seeds[0]} to {seeds[-1]}), {driven} at {rates} frames/s, {lengths} frames at every rate, 512x288.
+- Evaluated: road users of which at least a quarter is visible and that are 8 px tall; the others are ignored (don't
+  care). IDF1, MOTA, HOTA, IDSW: TrackEval, boxes by IoU, all classes together. AMOTA: the nuScenes tracking
   benchmark's (3D centres within 2 m on the ground, 40 thresholds, equal to nuscenes-devkit's), mean over the classes;
   AMOTA@0.2: with the weight that it had when the paper was written; AMOTA 2D: boxes in the image, IoU at least 0.5.
 - In brackets: the middle 95 % of {document["draws"]} draws of the streets with replacement (seed
@@ -146,8 +135,8 @@ Written by `{document["command"]}` (do not edit); every figure in full precision
   paired.
 - All rows have the official defaults (greedy matching, no rebirth) and the model's own thresholds, but for what their
   names say. What is matched is {POINTS[document["association_point"]]}.
-  The prior heatmap of each row is drawn from its own tracks. Of {asked} questions to the network, {run} made it run;
-  the others had been asked before, byte for byte.
+  The prior heatmap of each row is drawn from its own tracks. The network ran for {run} of {asked} images; the others
+  had inputs that it had run for before, byte for byte.
 - Detection only: no previous image, no heatmap, no displacement, but the same weights (the paper trained a network of
   its own for it)."""
 
@@ -175,19 +164,19 @@ def _figure_table(document: Mapping[str, Any], keys: Sequence[str], figure: str)
 
 
 def sentence(claim: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """What was found about a claim, and whether that agrees with the paper, both from the figures alone."""
+    """The differences of a claim, and whether they agree with the paper."""
     names = document["rows"]
-    found = "; ".join(
+    differences = "; ".join(
         f"{interval(one, sign='+', unknown='unknown')} at {one['rate']:g} Hz"
         f"{', intervals apart' if one['apart'] else ''}"
         for one in claim["differences"]
     )
-    against = f"The paper: {claim['paper']}. {verdict(claim)}" if claim["paper"] else "Not in the paper."
-    return f"{claim['figure']}, *{names[claim['better']]}* minus *{names[claim['worse']]}*: {found}. {against}"
+    against = f"The paper: {claim['paper']}. {conclusion(claim)}" if claim["paper"] else "Not in the paper."
+    return f"{claim['figure']}, *{names[claim['better']]}* minus *{names[claim['worse']]}*: {differences}. {against}"
 
 
-def verdict(claim: Mapping[str, Any]) -> str:
-    """Whether the differences agree with what the paper found."""
+def conclusion(claim: Mapping[str, Any]) -> str:
+    """Whether the differences agree with the paper."""
     known = [one for one in claim["differences"] if one["low"] is not None and one["high"] is not None]
     ahead = [one["rate"] for one in known if one["low"] > 0]
     behind = [one["rate"] for one in known if one["high"] < 0]
@@ -210,7 +199,7 @@ def _hertz(rates: Sequence[float]) -> str:
     return f"{', '.join(f'{rate:g}' for rate in rates)} Hz"
 
 
-def _solid(boxes: Sequence[Mapping[str, Any]]) -> list[str]:
+def _boxes3d(boxes: Sequence[Mapping[str, Any]]) -> list[str]:
     heading = [
         "class", "objects", "translation, %", "yaw, median °", "moving", "velocity, m/s", "filtered, m/s",
         "1 - IoU of sizes, %",

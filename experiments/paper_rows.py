@@ -1,13 +1,13 @@
-"""The rows of the paper's tables: ways of tracking with one network, or with networks that were trained in other ways.
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of the paper's tables: variants of tracking with one network, or with networks of different training.
 
-What a row says of the network's inputs and of association is all that differs between rows; `RememberingEngine` runs
-the network once for all rows that ask it the same. Detection only, as in the paper's table 4: no previous image, no
-prior heatmap, no displacement.
+Rows differ only in the network's inputs and in association; `CachingEngine` runs the network once for all rows with the
+same inputs. Detection only, as in the paper's table 4: no previous image, no prior heatmap, no displacement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
-from centertrack_ros.evaluation.ablation import borrowed_displacements, true_displacements
-from centertrack_ros.evaluation.trackeval_metrics import Pair, present_classes, score_boxes
+from centertrack_ros.evaluation.ablation import matched_displacements, true_displacements
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, present_classes, score_boxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Pipeline, Tracker
 from centertrack_ros.tracking.velocity_filter import filter_velocities
 from centertrack_ros.types import Detections, VelocityFilters
-from experiments.amota import Paths, boxes_of, paths_of
-from experiments.caching_engine import RememberingEngine
-from experiments.intervals import counts_of
+from experiments.amota import Paths, ground_paths, image_paths
+from experiments.caching_engine import CachingEngine
 from experiments.overlap_errors import box_errors, without_ignored
 from experiments.street_clips import Clip, poses_of, read_clip
+from experiments.track_counts import sum_counts
 
-MAIN = "main"  # the model that is shipped
+MAIN = "main"  # the released model
 FILTERED = "filtered_velocity"  # an error beside those of `box_errors`
 # Names of other data sets for the street's classes.
 ALIASES = {"person": "pedestrian", "bicycle": "cyclist"}
@@ -37,15 +37,22 @@ ALIASES = {"person": "pedestrian", "bicycle": "cyclist"}
 
 @dataclass(frozen=True)
 class Row:
-    """One row: which model, what the tracker is told beside the official defaults, whether it sees single images,
-    whether it is told how the objects that it found have moved.
+    """One row of the tables.
+
+    Attributes:
+        key: Its name in the document.
+        title: Its name on the page.
+        settings: Of the tracker, beside the official defaults.
+        detection_only: The network sees single images.
+        true_motion: Detected objects get the ground truth's displacements.
+        model: Name of the model.
     """
 
     key: str
     title: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     detection_only: bool = False
-    informed: bool = False
+    true_motion: bool = False
     model: str = MAIN
 
 
@@ -56,7 +63,7 @@ ROWS = (
     Row("full", "full: heatmap and displacement"),
     Row("kalman", "Kalman filter", {"motion": "kalman"}),
     Row("flow", "optical flow (DIS)", {"motion": "flow"}),
-    Row("oracle", "full, true displacements", informed=True),
+    Row("oracle", "full, true displacements", true_motion=True),
     Row("hungarian", "full, Hungarian", {"association": "hungarian"}),
     Row("rebirth", "full, rebirth within 1.07 s", {"rebirth": 32 / 30}),
     Row("kalman_rebirth", "Kalman filter, rebirth within 1.07 s", {"motion": "kalman", "rebirth": 32 / 30}),
@@ -69,8 +76,13 @@ FULL = "full"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one row gave on one clip: counts to add up, paths on the ground and boxes in the image by class, errors of
-    the full row's 3D boxes.
+    """The results of one row on one clip.
+
+    Attributes:
+        counts: Of `track_counts.sum_counts`.
+        paths: Class -> positions on the ground.
+        boxes: Class -> boxes in the image.
+        errors: Class -> error -> (N,) of the 3D boxes; of the full row alone.
     """
 
     counts: Mapping[str, NDArray[np.float64]]
@@ -81,46 +93,66 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """All rows on one clip; true paths and boxes by class; how often the network was asked and how often it was run."""
+    """The results of all rows on one clip.
+
+    Attributes:
+        clip: The clip.
+        truth: Class -> ground-truth positions on the ground.
+        true_boxes: Class -> ground-truth boxes in the image.
+        rows: Key of the row -> its outcome.
+        requests: Number of images that peaks were requested for.
+        runs: Number of images that the network ran for.
+    """
 
     clip: Clip
     truth: Mapping[str, Paths]
     true_boxes: Mapping[str, Paths]
     rows: Mapping[str, Outcome]
-    asked: int
-    run: int
+    requests: int
+    runs: int
 
 
-class _Informed(Pipeline):
-    """Tracking with displacements from the truth where the network found a true object, its own elsewhere."""
+class _TrueMotionPipeline(Pipeline):
+    """Tracking with the ground truth's displacements where a detection matches an object, its own elsewhere."""
 
     _frame: AnnotatedFrame | None = None
 
     def expect(self, frame: AnnotatedFrame) -> None:
-        """What is true in the next image."""
+        """Sets the ground truth of the next image."""
         self._displacements, self._frame = true_displacements(frame, self._frame), frame
 
     def detect(self, *args: Any, **kwargs: Any) -> Detections:
-        found = super().detect(*args, **kwargs)
+        detections = super().detect(*args, **kwargs)
         assert self._frame is not None
-        return replace(found, displacements=borrowed_displacements(found, self._frame, self._displacements))
+        return replace(detections, displacements=matched_displacements(detections, self._frame, self._displacements))
 
 
-def track(sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], informed: bool = False) -> VideoSequence:
-    """A tracker's answer to the pictures of a sequence, in the sequence's classes.
+def track(
+    sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], true_motion: bool = False
+) -> VideoSequence:
+    """Runs a tracker on the images of a sequence.
 
-    informed  displacements are the truth's wherever the network found a true object
-    Raises ValueError when a picture cannot be read or the model knows none of the classes.
+    Args:
+        sequence: The ground truth, with images.
+        engine: The model.
+        settings: Of the tracker, beside the official defaults.
+        true_motion: Detections that match an object get the ground truth's displacements.
+
+    Returns:
+        The tracks, in the sequence's classes.
+
+    Raises:
+        ValueError: An image cannot be read, or the model has none of the classes.
     """
     import cv2
 
     known = engine.profile.classes
-    wanted = {name: ALIASES.get(name, name) for name in known if ALIASES.get(name, name) in sequence.classes}
-    if not wanted:
-        raise ValueError(f"'{engine.profile.name}' knows none of {', '.join(sequence.classes)}")
-    numbers = np.array([sequence.classes.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
-    tracker = Tracker(engine, TrackerConfig.official(**{"classes": tuple(wanted), **settings}))
-    pipeline = _Informed(engine, tracker.pipeline.config) if informed else None
+    names = {name: ALIASES.get(name, name) for name in known if ALIASES.get(name, name) in sequence.classes}
+    if not names:
+        raise ValueError(f"'{engine.profile.name}' has none of {', '.join(sequence.classes)}")
+    numbers = np.array([sequence.classes.index(names[n]) if n in names else -1 for n in known], np.int64)
+    tracker = Tracker(engine, TrackerConfig.official(**{"classes": tuple(names), **settings}))
+    pipeline = _TrueMotionPipeline(engine, tracker.pipeline.config) if true_motion else None
     tracker.pipeline = pipeline or tracker.pipeline
     frames = []
     for frame in sequence:
@@ -128,24 +160,24 @@ def track(sequence: VideoSequence, engine: Any, settings: Mapping[str, Any], inf
             pipeline.expect(frame)
         image = cv2.imread(str(frame.image))
         if image is None:
-            raise ValueError(f"{sequence.name}: the picture of frame {frame.index} cannot be read: {frame.image}")
+            raise ValueError(f"{sequence.name}: the image of frame {frame.index} cannot be read: {frame.image}")
         tracks = tracker.step(np.asarray(image, np.uint8), frame.camera, frame.stamp).tracks
         tracks = tracks.select(np.flatnonzero(tracks.hits > 0))
-        found = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
-        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(tracks, detections=found), pose=frame.pose))
+        detections = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
+        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(tracks, detections=detections), pose=frame.pose))
     return replace(sequence, frames=tuple(frames))
 
 
-def judge(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Outcome:
-    """The counts of one row on one clip. Results in regions that are not judged are left out of the 2D figures."""
-    pair = without_ignored(Pair(truth, results))
+def evaluate(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Outcome:
+    """The outcome of one row on one clip; 2D figures are without results in ignored regions."""
+    pair = without_ignored(SequencePair(truth, results))
     names = tuple(sorted(present_classes(pair.truth) | present_classes(pair.results))) or truth.classes[:1]
     scores = score_boxes([pair], names).sequences[truth.name]
     poses = poses_of(truth)
     return Outcome(
-        counts_of(scores),
-        {name: paths_of(results, name, poses) for name in truth.classes},
-        {name: boxes_of(pair.results, name) for name in truth.classes},
+        sum_counts(scores),
+        {name: ground_paths(results, name, poses) for name in truth.classes},
+        {name: image_paths(pair.results, name) for name in truth.classes},
         _errors(truth, results, poses) if with_errors else None,
     )
 
@@ -153,7 +185,7 @@ def judge(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Ou
 def _errors(
     truth: VideoSequence, results: VideoSequence, poses: Mapping[int, NDArray[np.float64]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """`box_errors`, and FILTERED: those of velocities that the camera's poses have helped, as in the node."""
+    """`box_errors`, and FILTERED: the errors of velocities by the velocity filter with the camera's poses."""
     frames, filters = [], VelocityFilters()
     for frame in results:
         camera = Transform.from_matrix(poses[frame.index])
@@ -165,34 +197,42 @@ def _errors(
     }
 
 
-def run_clip(clip: Clip, folder: Path, rows: Sequence[Row], engines: Mapping[str, RememberingEngine]) -> ClipOutcome:
-    """Every row on one clip; `engines` by the models' names. What the engines remember is dropped afterwards.
+def run_clip(clip: Clip, folder: Path, rows: Sequence[Row], engines: Mapping[str, CachingEngine]) -> ClipOutcome:
+    """Runs every row on one clip.
 
     All rows associate by the same point, that of the main model.
+
+    Args:
+        clip: The clip.
+        folder: Where clips are rendered.
+        rows: The rows.
+        engines: Name of the model -> its engine; the caches are empty afterwards.
     """
     truth = read_clip(clip, folder)
-    before = [(engine.asked, engine.run) for engine in engines.values()]
-    outcomes, twins = {}, []
+    before = [(engine.requests, engine.runs) for engine in engines.values()]
+    outcomes: dict[str, Outcome] = {}
+    detectors: list[CachingEngine] = []
     common = {"association_point": engines[MAIN].profile.association_point}
     for row in rows:
         engine = engines[row.model]
         if row.detection_only:
-            engine = engine.of_single_images()
-            twins.append(engine)
-        results = track(truth, engine, {**common, **row.settings}, row.informed)
-        outcomes[row.key] = judge(truth, results, row.key == FULL)
-    asked = sum(e.asked - b[0] for e, b in zip(engines.values(), before, strict=True)) + sum(t.asked for t in twins)
-    run = sum(e.run - b[1] for e, b in zip(engines.values(), before, strict=True)) + sum(t.run for t in twins)
+            engine = engine.for_single_images()
+            detectors.append(engine)
+        results = track(truth, engine, {**common, **row.settings}, row.true_motion)
+        outcomes[row.key] = evaluate(truth, results, row.key == FULL)
+    used = [*engines.values(), *detectors]
+    requests = sum(e.requests for e in used) - sum(b[0] for b in before)
+    runs = sum(e.runs for e in used) - sum(b[1] for b in before)
     for engine in engines.values():
-        engine.forget()
+        engine.clear()
     poses = poses_of(truth)
-    paths = {name: paths_of(truth, name, poses) for name in truth.classes}
-    boxes = {name: boxes_of(truth, name) for name in truth.classes}
-    return ClipOutcome(clip, paths, boxes, outcomes, asked, run)
+    paths = {name: ground_paths(truth, name, poses) for name in truth.classes}
+    boxes = {name: image_paths(truth, name) for name in truth.classes}
+    return ClipOutcome(clip, paths, boxes, outcomes, requests, runs)
 
 
-# Of a worker process: what it has loaded. A module's variable, since an engine cannot travel between processes.
-_loaded: dict[str, RememberingEngine] = {}
+# The engines of a worker process. A module variable, since an engine cannot be pickled.
+_loaded: dict[str, CachingEngine] = {}
 
 
 def _prepare(models: Mapping[str, Path], engine: str) -> None:
@@ -202,7 +242,7 @@ def _prepare(models: Mapping[str, Path], engine: str) -> None:
 
     cv2.setNumThreads(1)
     for name, path in models.items():
-        _loaded[name] = RememberingEngine(load_engine(path, engine=engine, threads=1))
+        _loaded[name] = CachingEngine(load_engine(path, engine=engine, threads=1))
 
 
 def _in_worker(clip: Clip, folder: Path, rows: Sequence[Row]) -> ClipOutcome:
@@ -216,16 +256,25 @@ def run_clips(
     models: Mapping[str, Path],
     processes: int,
     engine: str = "auto",
-) -> Iterable[ClipOutcome]:
-    """Every clip's outcome, in the order of the clips, from so many processes of one thread each.
+) -> Iterator[ClipOutcome]:
+    """Runs every row on every clip, in so many processes of one thread each.
 
-    engine  what runs the networks, as in `load_engine`
+    Args:
+        clips: The clips.
+        folder: Where clips are rendered.
+        rows: The rows.
+        models: Name -> weights file.
+        processes: Number of processes.
+        engine: What runs the networks, as in `load_engine`.
+
+    Yields:
+        The outcome of each clip, in the order of the clips.
     """
     import multiprocessing
     import os
     from concurrent.futures import ProcessPoolExecutor
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the worker processes
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _prepare, (dict(models), engine)) as pool:
         waiting = [pool.submit(_in_worker, clip, folder, list(rows)) for clip in clips]

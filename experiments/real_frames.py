@@ -1,14 +1,15 @@
-"""A model on real frames, none of which was trained on: ids, boxes and COCO's AP, all printed by one command.
+# SPDX-License-Identifier: Apache-2.0
+"""A model on real frames that it was not trained on: ids, boxes and COCO's AP.
 
     python -m experiments.real_frames DATA [--weights FILE] [--start FILE]
 
 DATA is the folder with pets09_s2l1, mot17, kitti_tracking_mini, kitti_object_000008, nuscenes_sample_6cam, dgp_ddad and
-coco; what is not there is left out, and a line says so. The last line is JSON.
+coco; missing ones are left out, with a line. The last line is JSON.
 
-Tracking: the network's displacement against zero displacement, a Kalman filter and true displacements (what a perfect
-one would make of these detections), with two settings of the tracker (the paper's; this package's preset for the model,
+Tracking: the network's displacement against zero displacement, a Kalman filter and true displacements (those of a
+perfect motion model), with two settings of the tracker (the paper's; this package's preset for the model,
 whatever its motion), at full rate and every third frame.
-Detections 'own': each row's network sees the heatmap of its own tracks. 'same': all rows get those of 'displacement'.
+Detections 'own': each row's prior heatmap is of its own tracks. 'same': all rows get those of 'displacement'.
 """
 
 from __future__ import annotations
@@ -23,24 +24,25 @@ from typing import Any
 
 from benchmarks import coco_ap
 from centertrack_ros.cli import _arguments, _tracking_options
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.network.registry import weights_path
 from centertrack_ros.tracking.config import TrackerConfig
 from experiments import image_boxes, real_tracks
-from experiments.caching_engine import RememberingEngine
+from experiments.caching_engine import CachingEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 START = ROOT / "centertrack_ros" / "weights" / "mobilenetv3-coco.safetensors"
 
 
-def recordings(data: Path, folder: Path) -> dict[str, list[Any]]:
-    """The recordings that are there."""
-    found = {}
+def recordings(data: Path, folder: Path) -> dict[str, list[VideoSequence]]:
+    """Name -> the recordings of the data sets that exist; PETS' images are written into `folder`."""
+    sequences = {}
     if (data / "pets09_s2l1").is_dir():
-        found["PETS 1-69"] = [real_tracks.read_pets(data / "pets09_s2l1", folder)]
+        sequences["PETS 1-69"] = [real_tracks.read_pets(data / "pets09_s2l1", folder)]
     if (data / "mot17" / "images").is_dir():
-        found["MOT17"] = real_tracks.read_mot17(data / "mot17" / "images")
-    return found
+        sequences["MOT17"] = real_tracks.read_mot17(data / "mot17" / "images")
+    return sequences
 
 
 def settings() -> dict[str, dict[str, Any]]:
@@ -49,7 +51,8 @@ def settings() -> dict[str, dict[str, Any]]:
     return {"paper": {}, "preset": preset}
 
 
-def show_tracks(rows: list[real_tracks.RealRow]) -> None:
+def show_tracks(rows: list[real_tracks.MotionRow]) -> None:
+    """Prints the tracking figures and their conclusions."""
     heading = ["recordings, rate, settings, detections, motion", *real_tracks.FIGURES]
     lines = [
         [
@@ -59,10 +62,11 @@ def show_tracks(rows: list[real_tracks.RealRow]) -> None:
         for row in rows
     ]
     print(f"\n{table(heading, lines)}\n")
-    print("\n".join(real_tracks.verdicts(rows)))
+    print("\n".join(real_tracks.conclusions(rows)))
 
 
-def show_boxes(title: str, boxes: dict[str, dict[str, image_boxes.Found]]) -> None:
+def show_boxes(title: str, boxes: dict[str, dict[str, image_boxes.DetectionCounts]]) -> None:
+    """Prints the detection figures."""
     heading = [f"{title}: boxes at IoU 0.5", "objects", "recall", "precision", "AP50"]
     lines = [
         [f"{name}, {kind}", str(one.objects), f"{one.recall:.3f}", f"{one.precision:.3f}", f"{one.ap50:.3f}"]
@@ -73,21 +77,19 @@ def show_boxes(title: str, boxes: dict[str, dict[str, image_boxes.Found]]) -> No
 
 
 def detection_ap(data: Path, weights: Path, classes: int) -> dict[str, float] | None:
-    """COCO's AP on the first 64 pictures of val, 512x512 stretched; None for a model of other classes."""
+    """COCO's AP on the first 64 images of val, 512x512 stretched; None for a model of other classes."""
     if classes != 80 or not (data / "coco" / "images" / "val2017").is_dir():
         return None
-    wish = argparse.Namespace(weights=weights, size=(512, 512), resize="stretch", peaks=60, device="cpu")
-    return coco_ap.evaluate(*coco_ap.detect(list(coco_ap.read_samples(data / "coco", "val2017")), wish))
+    return coco_ap.evaluate(*coco_ap.detect(list(coco_ap.read_samples(data / "coco", "val2017")), weights))
 
 
-def judge(data: Path, weights: Path, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Everything about one set of weights, printed and returned."""
+def evaluate(data: Path, weights: Path, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Evaluates one set of weights: prints the figures and returns them."""
     engine = _tracking_options.load(argparse.Namespace(**{**vars(args), "weights": str(weights), "device": "auto"}))
     print(f"\n{weights.name}: {engine.profile.name}, {engine.name}")
-    found = recordings(data, folder)
-    rows = real_tracks.compare(found, RememberingEngine(engine), settings())
+    rows = real_tracks.compare(recordings(data, folder), CachingEngine(engine), settings())
     show_tracks(rows)
-    boxes = image_boxes.judge(image_boxes.read_pictures(data), engine, coco_ap.evaluate)
+    boxes = image_boxes.evaluate(image_boxes.read_images(data), engine, coco_ap.evaluate)
     show_boxes(engine.profile.name, boxes)
     precision = detection_ap(data, weights, len(engine.profile.classes))
     if precision:
@@ -96,7 +98,7 @@ def judge(data: Path, weights: Path, args: argparse.Namespace, folder: Path) -> 
         "model": engine.profile.name,
         "engine": engine.name,
         "tracks": [asdict(row) for row in rows],
-        "verdicts": real_tracks.verdicts(rows),
+        "verdicts": real_tracks.conclusions(rows),
         "boxes": {
             name: {
                 kind: {**asdict(one), "recall": one.recall, "precision": one.precision} for kind, one in kinds.items()
@@ -108,14 +110,15 @@ def judge(data: Path, weights: Path, args: argparse.Namespace, folder: Path) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument("--weights", help="default: the embedded model")
-    parser.add_argument("--start", default=str(START), help="weights that the training began with; '': none")
+    parser.add_argument("--start", default=str(START), help="weights before the training; '': none")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument(
-        "--input-size", type=_arguments.network_size, metavar="WxH", help="network input but for COCO's AP"
+        "--input-size", type=_arguments.network_size, metavar="WxH", help="network input, except for COCO's AP"
     )
     args = parser.parse_args(arguments)
     if not args.data.is_dir():
@@ -132,11 +135,11 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print(f"left out: no starting weights at {args.start}")
     with tempfile.TemporaryDirectory() as folder:
-        found = [judge(args.data, path, args, Path(folder)) for path in chosen]
-    if len(found) == 2 and found[0]["coco"] and found[1]["coco"]:
-        lost = found[1]["coco"]["ap"] - found[0]["coco"]["ap"]
+        models = [evaluate(args.data, path, args, Path(folder)) for path in chosen]
+    if len(models) == 2 and models[0]["coco"] and models[1]["coco"]:
+        lost = models[1]["coco"]["ap"] - models[0]["coco"]["ap"]
         print(f"\nAP: {100 * lost:+.2f} points below the starting weights")
-    print(json.dumps({"missing": missing, "models": found}))
+    print(json.dumps({"missing": missing, "models": models}))
     return 0
 
 

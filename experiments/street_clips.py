@@ -1,4 +1,5 @@
-"""Held-out sequences of the synthetic street: rendered once into a folder, read with all that is known of them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Held-out sequences of the synthetic street: rendered once into a folder, read with cameras and poses."""
 
 from __future__ import annotations
 
@@ -15,14 +16,22 @@ from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 
-# No recipe renders these: other seeds, and textures and shapes of the look 'test', which nothing is trained on.
+# No recipe renders these: other seeds, and textures and shapes of the look 'test', which no model is trained on.
 FIRST_SEED = 5_000_000
 LOOK = "test"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One sequence: its seed, frames per second, and how many frames."""
+    """One sequence.
+
+    Attributes:
+        seed: Of the street, from `FIRST_SEED` on.
+        rate: Frames per second.
+        frames: Number of frames.
+        width: Of the images, px.
+        height: Of the images, px.
+    """
 
     seed: int
     rate: float
@@ -36,14 +45,19 @@ class Clip:
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return f"{LOOK}_{self.seed}_{self.rate:g}Hz_{self.frames}x{self.width}x{self.height}"
 
 
 def read_clip(clip: Clip, folder: Path) -> VideoSequence:
-    """The clip with pictures, cameras and poses; rendered into `folder` first where it is not there yet.
+    """The clip with images, cameras and poses; it is rendered into `folder` if it is not there yet.
 
     Road users that are hardly visible (see `StreetFrame.clear`) become the frames' `ignore`.
-    Raises ImportError without Panda3D, OSError for a full disk, DataError for a folder that somebody has damaged.
+
+    Raises:
+        ImportError: Panda3D is not installed.
+        OSError: The disk is full.
+        DataError: The folder is damaged.
     """
     from centertrack_ros.synthetic.coco_video import ANNOTATIONS
 
@@ -71,7 +85,11 @@ def street_config(clip: Clip, kind: Any) -> Any:
 
 
 def poses_of(sequence: VideoSequence) -> Mapping[int, NDArray[np.float64]]:
-    """Frame's index -> (4, 4) camera to world. Raises ValueError when a frame has none."""
+    """Frame index -> (4, 4) camera to world.
+
+    Raises:
+        ValueError: A frame has no pose.
+    """
     poses = {}
     for frame in sequence:
         if frame.pose is None:

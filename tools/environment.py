@@ -412,11 +412,25 @@ class Environment:
             raise SetupError(f"{what} failed because the package index cannot be reached: connect to the network once.")
         raise SetupError(f"{what} failed with status {process.returncode}; the whole output is in {self.log}.")
 
-    def set_up(self, tests: bool = False) -> None:
-        """Does all steps that are not done yet; `tests` asks for the packages of the tests, too."""
+    def install_docs(self) -> None:
+        """Installs what builds the documentation into a folder of its own: its docutils is not that of colcon."""
+        pins = REQUIREMENTS / "docs.txt"
+        if self.stamp().get("docs") == digest(pins):
+            return
+        say("installing the packages that build the documentation, pinned in requirements/docs.txt")
+        target = self.folder / "docs"
+        shutil.rmtree(target, ignore_errors=True)
+        pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
+        self.call([*pip, "--target", str(target), "-r", str(pins)], "installing packages", ("Installing",))
+        self.write_stamp({**self.stamp(), "docs": digest(pins)})
+
+    def set_up(self, tests: bool = False, docs: bool = False) -> None:
+        """Does all steps that are not done yet; `tests` and `docs` ask for the packages of these, too."""
         for group in ("packages", "tests") if tests else ("packages",):
             if self.stamp().get(group) != self.packages_digest(group):
                 self.install_packages(group)
+        if docs:
+            self.install_docs()
         if self.stamp().get("interfaces") != self.interfaces_digest():
             self.build_interfaces()
         if self.has_engines and self.stamp().get("engine") != self.engine_digest():
@@ -481,11 +495,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Set up what make runs in.")
     parser.add_argument("--jazzy", action="store_true", help="set up the second environment, with the wheels of Jazzy")
     parser.add_argument("--tests", action="store_true", help="with the packages that only the tests need")
+    parser.add_argument("--docs", action="store_true", help="with the packages that build the documentation")
     arguments = parser.parse_args()
     environment = choose(arguments.jazzy)
     lock = lock_out_others(environment)
     try:
-        environment.set_up(arguments.tests)
+        environment.set_up(arguments.tests, arguments.docs)
     except SetupError as error:
         sys.exit(f"setup: {error}")
     except KeyboardInterrupt:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what follows from the table of parameters: config/default.yaml, and the tables in docs/ros.md and README.md.
+"""Writes what follows from the declarations of parameters: config/default.yaml and the table in docs/parameters.md.
 
     tools/run python tools/parameter_docs.py
 
-A table is written between the lines <!-- parameters --> and <!-- /parameters -->. test/ros/test_parameters.py tells
-when this must be run again.
+The table stands between the lines <!-- parameters --> and <!-- /parameters -->. test/ros/test_parameters.py fails when
+the declarations have changed and this was not run again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from centertrack_ros.ros.parameters import LIVE, READ_ONLY, SPECS, UNCONFIGURED,
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS = ROOT / "config" / "default.yaml"
-PAGES = (ROOT / "docs" / "ros.md", ROOT / "README.md")
+PAGE = ROOT / "docs" / "parameters.md"
 _TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- /parameters -->)", re.S)
 
 
@@ -32,13 +32,16 @@ def value_text(spec: Spec) -> str:
 
 
 def allowed(spec: Spec) -> str:
+    """The choices, or the range; empty where every value of the type is allowed."""
     if spec.choices:
         return ", ".join(spec.choices)
     return "" if spec.low is None else f"{spec.low:g} to {spec.high:g}"
 
 
 def default_yaml() -> str:
+    """The text of config/default.yaml."""
     lines = [
+        "# SPDX-License-Identifier: Apache-2.0",
         "# Every parameter of the node with its default, sound for the embedded COCO model: a file to copy and change.",
         "# Written by tools/parameter_docs.py from the declarations in centertrack_ros/ros/parameters.py.",
         "/**:",
@@ -56,24 +59,25 @@ def default_yaml() -> str:
 
 
 def table() -> str:
+    """The table in Markdown, one row for each parameter."""
     when = {LIVE: "live", UNCONFIGURED: "unconfigured", READ_ONLY: "at start"}
     lines = ["| parameter | default | allowed | changes | meaning |", "|---|---|---|---|---|"]
     for spec in SPECS:
         row = (f"`{spec.name}`", f"`{value_text(spec)}`", allowed(spec), when[spec.change], spec.text)
-        lines.append("| " + " | ".join(row) + " |")
+        text = "| " + " | ".join(row) + " |"
+        lines.append(text.replace("<", "&lt;").replace(">", "&gt;"))  # Markdown takes them for HTML
     return "\n".join(lines) + "\n"
 
 
 def with_table(page: str) -> str:
-    """The page with the table as it should be; unchanged if it has no place for one."""
+    """The page with the current table between its two marks; unchanged if it has no marks."""
     return _TABLE.sub(lambda found: found[1] + table() + found[2], page)
 
 
 def main() -> None:
+    """Writes both files."""
     DEFAULTS.write_text(default_yaml())
-    for page in PAGES:
-        if page.exists():
-            page.write_text(with_table(page.read_text()))
+    PAGE.write_text(with_table(PAGE.read_text()))
 
 
 if __name__ == "__main__":

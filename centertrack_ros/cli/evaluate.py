@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from centertrack_ros.cli._arguments import frame_range
 
 if TYPE_CHECKING:
-    from centertrack_ros.evaluation.parallel import Place
-    from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores
+    from centertrack_ros.evaluation.parallel import Executor
+    from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores
 
 HELP = "score results with the official metric code: mot, kitti, nuscenes, bag"
 
@@ -92,72 +92,72 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _place(args: argparse.Namespace) -> Place:
-    from centertrack_ros.evaluation.parallel import Place
+def _executor(args: argparse.Namespace) -> Executor:
+    from centertrack_ros.evaluation.parallel import Executor
 
-    return Place(args.engine, args.address, args.finished)
+    return Executor(args.engine, args.address, args.finished)
 
 
 def _mot(args: argparse.Namespace) -> None:
-    from centertrack_ros.evaluation.matching import mot_pairs
-    from centertrack_ros.evaluation.parallel import score_mot_at
+    from centertrack_ros.evaluation.matching import match_mot
+    from centertrack_ros.evaluation.parallel import score_mot_parallel
     from centertrack_ros.evaluation.tables import track_document
     from centertrack_ros.evaluation.trackeval_metrics import mot_benchmark, score_mot
 
-    found = mot_pairs(args.results, args.truth, tuple(args.sequences), args.frames)
-    rules = args.rules or mot_benchmark([pair.truth for pair in found.pairs])
-    scores = score_mot_at(_place(args), found.pairs, rules)
-    document = track_document(f"mot ({rules} rules)", scores, found.notes)
-    _tell(args, document)
-    _report(args, document, found.pairs, scores, lambda pairs: score_mot(pairs, rules))
+    matches = match_mot(args.results, args.truth, tuple(args.sequences), args.frames)
+    rules = args.rules or mot_benchmark([pair.truth for pair in matches.pairs])
+    scores = score_mot_parallel(_executor(args), matches.pairs, rules)
+    document = track_document(f"mot ({rules} rules)", scores, matches.notes)
+    _print_scores(args, document)
+    _report(args, document, matches.pairs, scores, lambda pairs: score_mot(pairs, rules))
 
 
 def _kitti(args: argparse.Namespace) -> None:
-    from centertrack_ros.evaluation.matching import kitti_pairs
-    from centertrack_ros.evaluation.parallel import score_kitti_at
+    from centertrack_ros.evaluation.matching import match_kitti
+    from centertrack_ros.evaluation.parallel import score_kitti_parallel
     from centertrack_ros.evaluation.tables import track_document
     from centertrack_ros.evaluation.trackeval_metrics import score_kitti
 
-    found = kitti_pairs(args.results, args.labels, tuple(args.sequences))
-    scores = score_kitti_at(_place(args), found.pairs, tuple(args.classes))
-    document = _with_solid_errors(track_document("kitti", scores, found.notes), found.pairs)
-    _tell(args, document)
-    _report(args, document, found.pairs, scores, lambda pairs: score_kitti(pairs, tuple(args.classes)))
+    matches = match_kitti(args.results, args.labels, tuple(args.sequences))
+    scores = score_kitti_parallel(_executor(args), matches.pairs, tuple(args.classes))
+    document = _with_box3d_errors(track_document("kitti", scores, matches.notes), matches.pairs)
+    _print_scores(args, document)
+    _report(args, document, matches.pairs, scores, lambda pairs: score_kitti(pairs, tuple(args.classes)))
 
 
-def _with_solid_errors(document: dict[str, Any], pairs: Iterable[Pair]) -> dict[str, Any]:
-    """The document with the errors of 3D boxes, where both sides have some and the devkit is there to judge them."""
-    from centertrack_ros.evaluation.box3d_errors import has_boxes, solid_errors
+def _with_box3d_errors(document: dict[str, Any], pairs: Iterable[SequencePair]) -> dict[str, Any]:
+    """The document with the errors of 3D boxes, where both sides have some and the devkit is installed."""
+    from centertrack_ros.evaluation.box3d_errors import box3d_errors, has_boxes
 
-    solid = [pair for pair in pairs if has_boxes(pair)]
-    if not solid:
+    with_boxes = [pair for pair in pairs if has_boxes(pair)]
+    if not with_boxes:
         return document
     try:
-        return {**document, "errors_3d": solid_errors(solid)}
+        return {**document, "errors_3d": box3d_errors(with_boxes)}
     except ImportError as error:
         return {**document, "notes": [*document["notes"], f"no errors of 3D boxes: {error}"]}
 
 
 def _bag(args: argparse.Namespace) -> None:
-    from centertrack_ros.evaluation.bag_scores import label_free_document, truth_pairs
+    from centertrack_ros.evaluation.bag_scores import consistency_document, match_bags
     from centertrack_ros.evaluation.consistency import latencies
-    from centertrack_ros.evaluation.parallel import score_boxes_at
-    from centertrack_ros.evaluation.tables import label_free_tables, track_document
+    from centertrack_ros.evaluation.parallel import score_boxes_parallel
+    from centertrack_ros.evaluation.tables import consistency_tables, track_document
     from centertrack_ros.evaluation.trackeval_metrics import score_boxes
     from centertrack_ros.io.json_files import write_json
 
     if args.truth is None:
-        document = label_free_document(args.results, args.results_prefix)
-        print(label_free_tables(document))
+        document = consistency_document(args.results, args.results_prefix)
+        print(consistency_tables(document))
         if args.json:
             write_json(args.json, document)
         return
-    found = truth_pairs(args.results, args.truth, args.results_prefix, args.truth_prefix)
-    scores = score_boxes_at(_place(args), found.pairs)
-    document = _with_solid_errors(track_document("bag", scores, found.notes), found.pairs)
-    _tell(args, document)
+    matches = match_bags(args.results, args.truth, args.results_prefix, args.truth_prefix)
+    scores = score_boxes_parallel(_executor(args), matches.pairs)
+    document = _with_box3d_errors(track_document("bag", scores, matches.notes), matches.pairs)
+    _print_scores(args, document)
     args.pictures = args.pictures or _with_images(args.truth) or _with_images(args.results)
-    _report(args, document, found.pairs, scores, score_boxes, latencies(args.results, args.results_prefix))
+    _report(args, document, matches.pairs, scores, score_boxes, latencies(args.results, args.results_prefix))
 
 
 def _with_images(bag: Path) -> Path | None:
@@ -174,11 +174,11 @@ def _nuscenes(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.tables import nuscenes_document, nuscenes_table
     from centertrack_ros.io.json_files import write_json
 
-    place = _place(args) if args.scenes or args.engine == "ray" or args.finished else None
+    executor = _executor(args) if args.scenes or args.engine == "ray" or args.finished else None
     if args.truth:
-        figures = score_files(args.results, args.truth, place)
+        figures = score_files(args.results, args.truth, executor)
     else:
-        figures = score_database(args.results, args.dataroot, args.version, args.split, place)
+        figures = score_database(args.results, args.dataroot, args.version, args.split, executor)
     document = nuscenes_document(figures)
     print(nuscenes_table(document))
     if args.json:
@@ -193,26 +193,26 @@ def _nuscenes(args: argparse.Namespace) -> None:
 def _report(
     args: argparse.Namespace,
     document: dict[str, Any],
-    pairs: Iterable[Pair],
+    pairs: Iterable[SequencePair],
     scores: TrackScores,
-    judge: Callable[[list[Pair]], TrackScores],
-    late: dict[str, list[float]] | None = None,
+    evaluate: Callable[[list[SequencePair]], TrackScores],
+    latencies: dict[str, list[float]] | None = None,
 ) -> None:
     from centertrack_ros.evaluation.report import write_report
 
     if args.report:
-        write_report(args.report, document, list(pairs), scores, judge, args.pictures, late)
+        write_report(args.report, document, list(pairs), scores, evaluate, args.pictures, latencies)
         print(f"report: {args.report}")
 
 
-def _tell(args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from centertrack_ros.evaluation.tables import solid_tables, track_tables
+def _print_scores(args: argparse.Namespace, document: dict[str, Any]) -> None:
+    from centertrack_ros.evaluation.tables import box3d_tables, track_tables
     from centertrack_ros.io.json_files import write_json
 
     for note in document["notes"]:
         print(f"note: {note}")
     print(track_tables(document))
     if "errors_3d" in document:
-        print(f"\n{solid_tables(document)}")
+        print(f"\n{box3d_tables(document)}")
     if args.json:
         write_json(args.json, document)

@@ -1,7 +1,8 @@
-"""How much a motion model matters: association on annotated boxes, at full and reduced frame rates.
+# SPDX-License-Identifier: Apache-2.0
+"""Compares motion models: association on annotated boxes, at full and reduced frame rates.
 
-The tracker's own association runs on boxes that are given, true or public, instead of a network's. The displacement
-that a network would regress is taken from the truth, so that it stands for a perfect displacement head.
+The tracker's own association runs on ground-truth boxes or public detections instead of a network's. The displacement
+that a network would regress is computed from the ground truth: that of a perfect displacement head.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets import mot
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.tables import table
-from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores, score_kitti, score_mot, summary
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
+from centertrack_ros.evaluation.tables import markdown_table, table
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores, score_kitti, score_mot, summary
 from centertrack_ros.geometry.boxes2d import areas, iou
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.lifecycle import start_tracks, update
@@ -25,12 +26,19 @@ from centertrack_ros.types import Detections, Tracks
 
 MOTIONS = ("displacement", "none", "constant_velocity", "kalman", "flow")
 FIGURES = ("MOTA", "IDF1", "HOTA", "IDSW")
-_ALL = np.float32(-np.inf)  # every given box may begin a track
+_NO_THRESHOLD = float("-inf")  # every box may start a track
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The figures of one class, motion model and frame rate; `every` n means every n-th frame."""
+    """The figures of one class, motion model and frame rate.
+
+    Attributes:
+        kind: The class.
+        motion: The motion model.
+        every: n for every n-th frame.
+        figures: MOTA, IDF1, HOTA in percent, and IDSW.
+    """
 
     kind: str
     motion: str
@@ -39,7 +47,7 @@ class Cell:
 
 
 def every_nth(recording: VideoSequence, every: int) -> VideoSequence:
-    """Every n-th frame, counted anew from the first; stamps stay."""
+    """Every n-th frame of a recording, renumbered from its first frame; stamps stay."""
     frames = tuple(
         replace(frame, index=recording.first + (frame.index - recording.first) // every)
         for frame in recording
@@ -48,11 +56,11 @@ def every_nth(recording: VideoSequence, every: int) -> VideoSequence:
     return replace(recording, frames=frames, length=-(-recording.length // every))
 
 
-def given_objects(frame: AnnotatedFrame) -> AnnotatedFrame:
-    """The objects of a truth that a tracker should report: pedestrians that are judged (MOT), all of KITTI's.
+def considered_objects(frame: AnnotatedFrame) -> AnnotatedFrame:
+    """The objects that a tracker should report: the considered pedestrians (MOT), all of KITTI's.
 
-    The best visible first, the larger first among equals: association goes through detections in the order of their
-    scores, and a network gives its high scores to these.
+    The most visible come first, among equals the largest: association processes detections in the order of their
+    scores, and a network scores these highest.
     """
     flags, count = frame.flags, len(frame.tracks)
     hidden = flags.get("occlusion", np.zeros(count)) + flags.get("truncation", np.zeros(count))
@@ -63,90 +71,105 @@ def given_objects(frame: AnnotatedFrame) -> AnnotatedFrame:
 
 
 def true_displacements(frame: AnnotatedFrame, previous: AnnotatedFrame | None) -> NDArray[np.float32]:
-    """(N, 2) px: from each object's centre to its centre in the previous frame; 0 for one that was not there."""
+    """(N, 2) px: from each object's centre to its centre in the previous frame; 0 for one that was not present."""
     result = np.zeros((len(frame.tracks), 2), np.float32)
     if previous is None:
         return result
-    places = {identity: row for row, identity in enumerate(previous.tracks.ids.tolist())}
+    row_of = {identity: row for row, identity in enumerate(previous.tracks.ids.tolist())}
     for row, identity in enumerate(frame.tracks.ids.tolist()):
-        if identity in places:
-            before = previous.tracks.detections.centers[places[identity]]
+        if identity in row_of:
+            before = previous.tracks.detections.centers[row_of[identity]]
             result[row] = before - frame.tracks.detections.centers[row]
     return result
 
 
-def borrowed_displacements(
+def matched_displacements(
     detections: Detections, frame: AnnotatedFrame, shifts: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(N, 2) px: the displacement of the true object that each detection overlaps most (IoU at least 0.5), else its
-    own.
+    """Displacements of detections from the ground truth.
+
+    Args:
+        detections: N detections.
+        frame: The ground truth of the frame, M objects.
+        shifts: (M, 2) their displacements, px.
+
+    Returns:
+        (N, 2) px: the displacement of the ground-truth object that each detection overlaps most (IoU at least 0.5),
+        else the detection's own.
     """
     result = np.array(detections.displacements, np.float32)
     if len(detections) and len(frame.tracks):
         overlaps = iou(detections.boxes, frame.tracks.detections.boxes)
         best = overlaps.argmax(axis=1)
-        found = overlaps[np.arange(len(detections)), best] >= 0.5
-        result[found] = shifts[best[found]]
+        is_match = overlaps[np.arange(len(detections)), best] >= 0.5
+        result[is_match] = shifts[best[is_match]]
     return result
 
 
-def track(truth: VideoSequence, given: VideoSequence, config: TrackerConfig) -> VideoSequence:
-    """The tracker's answer to the boxes of `given`, the truth itself or public detections, frame by frame."""
-    boxes = {frame.index: frame for frame in given}
-    said = {frame.index: frame for frame in truth}
+def track(truth: VideoSequence, boxes: VideoSequence, config: TrackerConfig) -> VideoSequence:
+    """Runs the tracker on boxes instead of a network's detections.
+
+    Args:
+        truth: The ground truth.
+        boxes: The boxes to track: the ground truth itself, or public detections.
+        config: Of the tracker.
+
+    Returns:
+        The tracks of every frame.
+    """
+    detections_of = {frame.index: frame for frame in boxes}
+    truth_of = {frame.index: frame for frame in truth}
+    empty = AnnotatedFrame(0, 0.0, empty_tracks())
     step = _step(truth)
-    nothing = tracks_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
-    empty = AnnotatedFrame(0, 0.0, nothing)
     tracks: Tracks | None = None
     next_id, previous, image = 1, None, None
     frames = []
     for index in range(truth.first, truth.first + truth.length):
-        frame = said.get(index, replace(empty, index=index))
-        detections = boxes.get(index, empty).tracks.detections
-        shifts, image = _shifts(frame, previous, detections, image, config.motion, given is truth, truth.image_size)
+        frame = truth_of.get(index, replace(empty, index=index))
+        detections = detections_of.get(index, empty).tracks.detections
+        shifts, image = _shifts(frame, previous, detections, image, config.motion, boxes is truth)
         detections = replace(detections, displacements=shifts)
         stamp = (index - truth.first) * step
         if tracks is None:
             tracks = start_tracks(detections.select(np.zeros(0, np.int64)), 1, stamp)
-        tracks, next_id = update(tracks, next_id, detections, stamp, step, float(_ALL), config)
+        tracks, next_id = update(tracks, next_id, detections, stamp, step, _NO_THRESHOLD, config)
         frames.append(AnnotatedFrame(index, stamp, tracks.select(tracks.hits > 0)))
         previous = frame
-    return replace(truth, classes=given.classes, frames=tuple(frames))
+    return replace(truth, classes=boxes.classes, frames=tuple(frames))
 
 
 def _shifts(
     frame: AnnotatedFrame,
     previous: AnnotatedFrame | None,
     detections: Detections,
-    image: NDArray[np.uint8] | None,
+    previous_image: NDArray[np.uint8] | None,
     motion: str,
     is_truth: bool,
-    size: tuple[int, int] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """The displacements that belong to the motion model, and the picture to keep for the next frame's."""
+    """The displacements (N, 2) px by the motion model, and the image to keep for the next frame."""
     if motion == "flow":
-        picture = _picture(frame)
-        now = flow_image(picture)
-        if image is None:
-            return np.zeros((len(detections), 2), np.float32), now
-        return flow_displacements(image, now, detections.boxes, picture.shape[:2]), now
+        image = _read_image(frame)
+        small = flow_image(image)
+        if previous_image is None:
+            return np.zeros((len(detections), 2), np.float32), small
+        return flow_displacements(previous_image, small, detections.boxes, image.shape[:2]), small
     if motion != "displacement":
         return np.zeros((len(detections), 2), np.float32), None
     shifts = true_displacements(frame, previous)
-    return shifts if is_truth else borrowed_displacements(detections, frame, shifts), None
+    return shifts if is_truth else matched_displacements(detections, frame, shifts), None
 
 
-def _picture(frame: AnnotatedFrame) -> NDArray[np.uint8]:
+def _read_image(frame: AnnotatedFrame) -> NDArray[np.uint8]:
     import cv2
 
-    picture = cv2.imread(str(frame.image))
-    if picture is None:
-        raise ValueError(f"{frame.image}: not a picture that can be read; motion 'flow' needs every frame's")
-    return np.asarray(picture, np.uint8)
+    image = cv2.imread(str(frame.image))
+    if image is None:
+        raise ValueError(f"{frame.image}: not an image that can be read; motion 'flow' needs every frame's image")
+    return np.asarray(image, np.uint8)
 
 
 def _step(recording: VideoSequence) -> float:
-    """S between two frames of a recording that may have been thinned out."""
+    """Seconds between two frames of a recording, which may have been reduced to every n-th frame."""
     if len(recording.frames) > 1:
         one, two = recording.frames[0], recording.frames[-1]
         return (two.stamp - one.stamp) / (two.index - one.index)
@@ -155,26 +178,34 @@ def _step(recording: VideoSequence) -> float:
 
 def compare_motions(
     recordings: Sequence[VideoSequence],
-    given: Mapping[str, VideoSequence] | None = None,
+    public: Mapping[str, VideoSequence] | None = None,
     motions: Iterable[str] = MOTIONS,
     every: Iterable[int] = (1,),
     config: TrackerConfig | None = None,
     progress: Callable[[str], Any] = lambda _: None,
 ) -> tuple[list[Cell], list[str]]:
-    """The figures of each motion model and frame rate over all recordings, and notes on what was left out.
+    """The figures of each motion model and frame rate over all recordings.
 
-    given  public detections by the recordings' names; None: the truth's own boxes
-    Motion 'flow' is left out when a frame has no picture.
+    Args:
+        recordings: The ground truth.
+        public: Public detections by the recordings' names; None: the ground truth's own boxes.
+        motions: The motion models. 'flow' is left out when a frame has no image.
+        every: The frame rates: n for every n-th frame.
+        config: Of the tracker; its motion model is replaced.
+        progress: Called with a line before each measurement.
+
+    Returns:
+        The figures, and notes on what was left out.
     """
     cells, notes = [], []
     for motion in motions:
         if motion == "flow" and not all(frame.image for recording in recordings for frame in recording):
-            notes.append("flow: left out, it needs the pictures of all frames")
+            notes.append("flow: left out, it needs the images of all frames")
             continue
         for step in every:
             progress(f"{motion}, every {step}")
             chosen = replace(config or TrackerConfig.official(), motion=motion)
-            scores = _score([_pair(recording, given, chosen, step) for recording in recordings])
+            scores = _score([_pair(recording, public, chosen, step) for recording in recordings])
             for kind, raw in scores.combined.items():
                 figures = summary(raw)
                 cells.append(Cell(kind, motion, step, {name: figures[name] for name in FIGURES}))
@@ -182,23 +213,23 @@ def compare_motions(
 
 
 def _pair(
-    recording: VideoSequence, given: Mapping[str, VideoSequence] | None, config: TrackerConfig, every: int
-) -> Pair:
+    recording: VideoSequence, public: Mapping[str, VideoSequence] | None, config: TrackerConfig, every: int
+) -> SequencePair:
     truth = every_nth(recording, every)
-    fed = replace(truth, frames=tuple(map(given_objects, truth)))
-    if given is None:
-        return Pair(truth, track(fed, fed, config))
-    return Pair(truth, track(fed, every_nth(given[recording.name], every), config))
+    considered = replace(truth, frames=tuple(map(considered_objects, truth)))
+    if public is None:
+        return SequencePair(truth, track(considered, considered, config))
+    return SequencePair(truth, track(considered, every_nth(public[recording.name], every), config))
 
 
-def _score(pairs: list[Pair]) -> TrackScores:
+def _score(pairs: list[SequencePair]) -> TrackScores:
     if pairs[0].truth.classes == mot.CLASSES or pairs[0].truth.classes == ("pedestrian",):
         return score_mot(pairs)
     return score_kitti(pairs)
 
 
 def cells_table(cells: Sequence[Cell], figure: str, markdown: bool = False) -> str:
-    """One figure: a row for each motion model, a column for each frame rate; a block for each class."""
+    """One figure as text or Markdown: a table for each class, a row for each motion model, a column for each rate."""
     blocks = []
     for kind in dict.fromkeys(cell.kind for cell in cells):
         rates = sorted({cell.every for cell in cells})
@@ -206,14 +237,9 @@ def cells_table(cells: Sequence[Cell], figure: str, markdown: bool = False) -> s
         motions = list(dict.fromkeys(cell.motion for cell in cells))
         rows = [[motion, *(_text(known.get((motion, rate))) for rate in rates)] for motion in motions]
         heading = [f"{kind} {figure}", *(f"1/{rate}" for rate in rates)]
-        blocks.append(_markdown(heading, rows) if markdown else table(heading, rows))
+        blocks.append(markdown_table(heading, rows) if markdown else table(heading, rows))
     return "\n\n".join(blocks)
 
 
 def _text(value: float | int | None) -> str:
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.1f}"
-
-
-def _markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

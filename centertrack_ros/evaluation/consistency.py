@@ -1,4 +1,5 @@
-"""What a recording without truth tells about a tracker: how long tracks live, how often they break, how late it is."""
+# SPDX-License-Identifier: Apache-2.0
+"""Consistency metrics, which need no ground truth: lengths and gaps of tracks, latency, dropped frames."""
 
 from __future__ import annotations
 
@@ -18,16 +19,19 @@ _TIMING = "centertrack_ros/msg/FrameTiming"
 
 
 def track_figures(recording: VideoSequence) -> dict[str, float | int]:
-    """Of one camera's results. Lengths in frames and s; a gap is a time in which a track was gone and came back."""
-    frames: dict[int, list[int]] = defaultdict(list)
+    """The figures of one camera's results.
+
+    Lengths are in frames and s. A gap is a stretch of frames in which a track is absent before it returns.
+    """
+    frames_of: dict[int, list[int]] = defaultdict(list)
     for frame in recording:
         for identity in frame.tracks.ids.tolist():
-            frames[identity].append(frame.index)
+            frames_of[identity].append(frame.index)
     stamps = {frame.index: frame.stamp for frame in recording}
-    lengths = np.array([len(seen) for seen in frames.values()])
-    seconds = np.array([stamps[seen[-1]] - stamps[seen[0]] for seen in frames.values()])
-    gaps = sum(int(np.count_nonzero(np.diff(seen) > 1)) for seen in frames.values())
-    count = len(frames)
+    lengths = np.array([len(indices) for indices in frames_of.values()])
+    seconds = np.array([stamps[indices[-1]] - stamps[indices[0]] for indices in frames_of.values()])
+    gaps = sum(int(np.count_nonzero(np.diff(indices) > 1)) for indices in frames_of.values())
+    count = len(frames_of)
     return {
         "frames": len(recording.frames),
         "tracks": count,
@@ -42,13 +46,16 @@ def track_figures(recording: VideoSequence) -> dict[str, float | int]:
 
 
 def bag_figures(path: Path | str) -> dict[str, Any]:
-    """Of a bag: latency of the results in ms (recorded minus stamp), and how many images got none.
+    """The figures of a bag, as far as it has the messages.
 
-    latency: percentiles per topic of detections; drops: images without a result of the same stamp; both only of what
-    the bag holds. A replay's recorded times are the images' own, so that its latency says nothing.
+    The recorded times of a replay are the images' own, so that its latency has no meaning.
+
+    Returns:
+        'latency_ms': percentiles of time of recording minus stamp, by topic of detections; 'timing': percentiles of the
+        node's own times, ms; 'drops': the images of each topic, and how many have no result with the same stamp.
     """
-    late: dict[str, list[float]] = defaultdict(list)
-    answered: set[int] = set()
+    latency: dict[str, list[float]] = defaultdict(list)
+    with_result: set[int] = set()
     images: dict[str, set[int]] = defaultdict(set)
     stages: dict[str, list[float]] = defaultdict(list)
     with BagReader(path) as reader:
@@ -61,30 +68,30 @@ def bag_figures(path: Path | str) -> dict[str, Any]:
                 for name in ("network_ms", "processing_ms", "latency_ms"):
                     stages[name].append(float(getattr(message, name)))
             else:
-                answered.add(stamp)
-                late[record.topic].append((record.time_ns - stamp) * 1e-6)
+                with_result.add(stamp)
+                latency[record.topic].append((record.time_ns - stamp) * 1e-6)
     return {
-        "latency_ms": {topic: percentiles(values) for topic, values in sorted(late.items())},
+        "latency_ms": {topic: percentiles(values) for topic, values in sorted(latency.items())},
         "timing": {name: percentiles(values) for name, values in sorted(stages.items())},
         "drops": {
-            topic: {"images": len(stamps), "without_result": len(stamps - answered)}
+            topic: {"images": len(stamps), "without_result": len(stamps - with_result)}
             for topic, stamps in sorted(images.items())
         },
     }
 
 
 def latencies(path: Path | str, prefix: str = "") -> dict[str, list[float]]:
-    """Recorded minus stamp, ms, of the messages on each topic of detections that begins with `prefix`."""
-    late: dict[str, list[float]] = defaultdict(list)
+    """Time of recording minus stamp, ms, of the messages on each topic of detections that begins with `prefix`."""
+    latency: dict[str, list[float]] = defaultdict(list)
     with BagReader(path) as reader:
         names = [topic.name for topic in reader.of_type(TYPE_2D, TYPE_3D) if topic.name.startswith(prefix)]
         for record, message in reader.messages(names):
-            late[record.topic].append((record.time_ns - stamp_ns(message.header.stamp)) * 1e-6)
-    return dict(late)
+            latency[record.topic].append((record.time_ns - stamp_ns(message.header.stamp)) * 1e-6)
+    return dict(latency)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile and the greatest."""
+    """Median, 95th and 99th percentile and maximum."""
     array = np.asarray(values, np.float64)
     low, high, top = np.percentile(array, [50, 95, 99])
     return {"p50": float(low), "p95": float(high), "p99": float(top), "max": float(array.max())}

@@ -1,4 +1,5 @@
-"""The pictures of a report's worst moments: from files, from a video, or from the images in a bag."""
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a report's worst frames: from files, from a video, or from a bag."""
 
 from __future__ import annotations
 
@@ -19,32 +20,41 @@ Image = NDArray[np.uint8]
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def pictures(recording: VideoSequence, frames: Sequence[AnnotatedFrame], place: Path | None) -> dict[int, Image]:
-    """Index -> BGR picture of those of `frames` that have one.
+def frame_images(recording: VideoSequence, frames: Sequence[AnnotatedFrame], source: Path | None) -> dict[int, Image]:
+    """The images of frames.
 
-    place  folder with NAME/000001.jpg, NAME/img1/… or the files themselves for a single recording; a video, whose
-           first frame is the recording's; a bag, whose images belong to the frames by their stamps, else by their order
-    Raises ValueError when a picture is there and cannot be read.
+    Args:
+        recording: The recording.
+        frames: Some of its frames. A frame that names its image file uses that one.
+        source: A folder with NAME/000001.jpg, NAME/img1/000001.jpg, or the files themselves for a single recording; a
+            video, whose first frame is the recording's; a bag, whose images belong to the frames by their stamps, else
+            by their order.
+
+    Returns:
+        Frame index -> BGR image, for the frames that have one.
+
+    Raises:
+        ValueError: An image file cannot be read.
     """
-    found = {}
+    images = {}
     for frame in frames:
-        file = frame.image or (_file(place, recording.name, frame.index) if place and place.is_dir() else None)
+        file = frame.image or (_file(source, recording.name, frame.index) if source and source.is_dir() else None)
         if file is not None:
-            found[frame.index] = _read(file)
-    rest = [frame for frame in frames if frame.index not in found]
-    if place is None or not rest:
-        return found
-    if is_bag(place) and (by_stamp := _from_bag(place, recording.name, rest)):
-        return {**found, **by_stamp}
-    if place.is_file() or is_bag(place):
-        return {**found, **_in_order(place, {frame.index - recording.first: frame.index for frame in rest})}
-    return found
+            images[frame.index] = _read(file)
+    rest = [frame for frame in frames if frame.index not in images]
+    if source is None or not rest:
+        return images
+    if is_bag(source) and (by_stamp := _from_bag(source, recording.name, rest)):
+        return {**images, **by_stamp}
+    if source.is_file() or is_bag(source):
+        return {**images, **_in_order(source, {frame.index - recording.first: frame.index for frame in rest})}
+    return images
 
 
 def _file(folder: Path, name: str, index: int) -> Path | None:
-    for place in (folder / name / "img1", folder / name, folder / "img1", folder):
+    for parent in (folder / name / "img1", folder / name, folder / "img1", folder):
         for suffix in _SUFFIXES:
-            if (file := place / f"{index:06d}{suffix}").is_file():
+            if (file := parent / f"{index:06d}{suffix}").is_file():
                 return file
     return None
 
@@ -54,36 +64,37 @@ def _read(path: Path) -> Image:
 
     image = cv2.imread(str(path))
     if image is None:
-        raise ValueError(f"{path}: not a picture that can be read")
+        raise ValueError(f"{path}: not an image that can be read")
     return np.asarray(image, np.uint8)
 
 
-def _in_order(path: Path, wanted: Mapping[int, int]) -> dict[int, Image]:
-    found, last = {}, max(wanted)
-    for number, shot in enumerate(open_source(path)):
-        if number in wanted:
-            found[wanted[number]] = shot.image.copy()
+def _in_order(path: Path, indices: Mapping[int, int]) -> dict[int, Image]:
+    """The images by their number in a source; `indices`: number -> frame index."""
+    images, last = {}, max(indices)
+    for number, frame in enumerate(open_source(path)):
+        if number in indices:
+            images[indices[number]] = frame.image.copy()
         if number == last:
             break
-    return found
+    return images
 
 
 def _from_bag(path: Path, name: str, frames: Sequence[AnnotatedFrame]) -> dict[int, Image]:
-    """By the stamps that frames of a bag have as their token."""
-    wanted = {int(frame.token): frame.index for frame in frames if frame.token.isdigit()}
-    found: dict[int, Image] = {}
+    """The images by the stamps that the frames of a bag have as their tokens."""
+    indices = {int(frame.token): frame.index for frame in frames if frame.token.isdigit()}
+    images: dict[int, Image] = {}
     with BagReader(path) as reader:
         topics = [topic.name for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)]
         own = [topic for topic in topics if name in re.split("[/]", topic)] or (topics if len(topics) == 1 else [])
-        for record, message in reader.messages(own) if wanted and own else ():
-            index = wanted.get(stamp_ns(message.header.stamp))
-            if index is not None and index not in found:
-                found |= _decoded(index, message, record.type)
-    return found
+        for record, message in reader.messages(own) if indices and own else ():
+            index = indices.get(stamp_ns(message.header.stamp))
+            if index is not None and index not in images:
+                images |= _decoded(index, message, record.type)
+    return images
 
 
 def _decoded(index: int, message: Any, kind: str) -> dict[int, Image]:
     try:
         return {index: decode_image(message, kind).copy()}
-    except ImageError:  # the moment is told in words then
+    except ImageError:  # the report describes the frame in words then
         return {}

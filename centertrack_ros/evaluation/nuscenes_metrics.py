@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """AMOTA, AMOTP and the other figures of the nuScenes tracking benchmark, computed by nuscenes-devkit's own classes.
 
-With a database the devkit does everything. Without one, its algorithm classes are fed with the boxes of a truth file;
-the filters that need only the boxes (range of each class, objects without a LiDAR or radar point) are applied, the one
-for bicycle racks, which needs the database, is not.
+With a database the devkit does everything. Without one, its algorithm classes get the boxes of a ground-truth file,
+after the filters that need only the boxes (range of each class, objects without a LiDAR or radar point). The filter for
+bicycle racks needs the database and is not applied.
 """
 
 from __future__ import annotations
@@ -20,20 +21,31 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import nuscenes as data
-from centertrack_ros.evaluation.parallel import Place, run_all
+from centertrack_ros.evaluation.parallel import Executor, run_cached
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 
 Boxes = Mapping[str, list[dict[str, Any]]]
-SPLITS = ("mini_val", "mini_train", "val", "train", "test")
 
 
 def score_database(
-    results: Path, dataroot: Path, version: str, split: str, place: Place | None = None
+    results: Path, dataroot: Path, version: str, split: str, executor: Executor | None = None
 ) -> dict[str, Any]:
-    """The benchmark's figures for a submission against the database. Raises DataError, ImportError.
+    """The benchmark's figures for a submission against the database.
 
-    With a `place`, each scene is judged by itself as well, there (`scenes`: name -> the same figures).
+    Args:
+        results: The submission, JSON.
+        dataroot: Folder of the database.
+        version: Of the database, for instance 'v1.0-mini'.
+        split: 'mini_val', 'val', ...
+        executor: Evaluates each scene by itself, too; None: all scenes together alone.
+
+    Returns:
+        'combined', 'classes', 'curves', and with an executor 'scenes': name -> the same figures.
+
+    Raises:
+        DataError: The submission or the database is not usable.
+        ImportError: The devkit is not installed.
     """
     data.devkit()
     submitted = data.read_results(results)
@@ -42,10 +54,10 @@ def score_database(
     from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.tracking.evaluate import TrackingEval
 
-    chatter = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(chatter):
+    output = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(output):
         try:
-            judge = TrackingEval(
+            evaluation = TrackingEval(
                 config=config_factory("tracking_nips_2019"),
                 result_path=str(results),
                 eval_set=split,
@@ -55,99 +67,119 @@ def score_database(
                 verbose=False,
             )
         except AssertionError as error:
-            raise DataError(results, f"the devkit refuses {len(submitted)} samples for {split}: {error}") from None
-    return _judge_scenes(judge.tracks_gt, judge.tracks_pred, place)
+            raise DataError(results, f"the devkit rejects {len(submitted)} samples for {split}: {error}") from None
+    return _evaluate_scenes(evaluation.tracks_gt, evaluation.tracks_pred, executor)
 
 
-def score_files(results: Path, truth: Path, place: Place | None = None) -> dict[str, Any]:
-    """The benchmark's figures for a result file against a truth file of the same form, or a `sample_info.json`.
+def score_files(results: Path, truth: Path, executor: Executor | None = None) -> dict[str, Any]:
+    """The benchmark's figures for a result file against a ground-truth file.
 
-    A truth file may have `samples`: token -> {scene, timestamp}; without it, its samples are one scene in the order of
-    the file. `place` as in `score_database`.
-    Raises DataError when the samples of the two files differ, ImportError without the devkit.
+    Args:
+        results: The submission, JSON.
+        truth: A file of the same form, or a `sample_info.json`. It may have `samples`: token -> {scene, timestamp};
+            without it, its samples are one scene in the order of the file.
+        executor: As for `score_database`.
+
+    Raises:
+        DataError: The samples of the two files differ, or a file is malformed.
+        ImportError: The devkit is not installed.
     """
     document = load_json(truth)
     is_info = isinstance(document, dict) and "data_list" in document
-    said = data.sample_info_truth(truth) if is_info else document
-    true_boxes = said["results"] if is_info else data.read_results(truth)
-    found = data.read_results(results)
-    if missing := sorted(set(true_boxes) - set(found)):
-        raise DataError(results, f"no entry for sample {missing[0]} of the truth (an empty list says: nothing found)")
-    if unknown := sorted(set(found) - set(true_boxes)):
-        raise DataError(results, f"sample {unknown[0]} is not in the truth")
-    samples = said.get("samples") or {token: {"scene": "scene", "timestamp": i} for i, token in enumerate(true_boxes)}
-    return score_boxes(found, true_boxes, samples, place)
+    content = data.sample_info_truth(truth) if is_info else document
+    true_boxes = content["results"] if is_info else data.read_results(truth)
+    predictions = data.read_results(results)
+    if missing := sorted(set(true_boxes) - set(predictions)):
+        raise DataError(
+            results, f"no entry for sample {missing[0]} of the ground truth (an empty list means: no objects)"
+        )
+    if unknown := sorted(set(predictions) - set(true_boxes)):
+        raise DataError(results, f"sample {unknown[0]} is not in the ground truth")
+    samples = content.get("samples") or {
+        token: {"scene": "scene", "timestamp": i} for i, token in enumerate(true_boxes)
+    }
+    return score_boxes(predictions, true_boxes, samples, executor)
 
 
 def score_boxes(
-    results: Boxes, truth: Boxes, samples: Mapping[str, Mapping[str, Any]], place: Place | None = None
+    results: Boxes, truth: Boxes, samples: Mapping[str, Mapping[str, Any]], executor: Executor | None = None
 ) -> dict[str, Any]:
-    """The benchmark's figures for boxes by sample; `samples` gives each sample's scene and timestamp."""
+    """The benchmark's figures for boxes in the form of a submission.
+
+    Args:
+        results: Sample token -> predicted boxes.
+        truth: Sample token -> ground-truth boxes.
+        samples: Sample token -> {scene, timestamp}.
+        executor: As for `score_database`.
+
+    Raises:
+        ImportError: The devkit is not installed.
+    """
     data.devkit()
     from nuscenes.eval.common.config import config_factory
 
     ranges = config_factory("tracking_nips_2019").class_range
     origins = _origins(truth)
     true_tracks = _tracks(truth, samples, origins, ranges, is_truth=True)
-    return _judge_scenes(true_tracks, _tracks(results, samples, origins, ranges, is_truth=False), place)
+    return _evaluate_scenes(true_tracks, _tracks(results, samples, origins, ranges, is_truth=False), executor)
 
 
-def _judge_scenes(truth: Mapping[str, Any], results: Mapping[str, Any], place: Place | None) -> dict[str, Any]:
-    """All scenes together, and each alone when there is a place for that. Ray and `finished` take part in both."""
-    jobs = {"all scenes": (dict(truth), dict(results))}
-    if place is not None:
-        jobs |= {f"scene {name}": ({name: truth[name]}, {name: results[name]}) for name in sorted(truth)}
-    judged = dict(run_all(place or Place(), jobs, _judge, _digest))
-    scenes = {name.removeprefix("scene "): figures for name, figures in judged.items() if name != "all scenes"}
+def _evaluate_scenes(truth: Mapping[str, Any], results: Mapping[str, Any], executor: Executor | None) -> dict[str, Any]:
+    """Evaluates all scenes together, and with an executor each of them alone."""
+    tasks = {"all scenes": (dict(truth), dict(results))}
+    if executor is not None:
+        tasks |= {f"scene {name}": ({name: truth[name]}, {name: results[name]}) for name in sorted(truth)}
+    figures_of = dict(run_cached(executor or Executor(), tasks, _evaluate, _digest))
+    scenes = {name.removeprefix("scene "): figures for name, figures in figures_of.items() if name != "all scenes"}
     for figures in scenes.values():
         del figures["curves"]
-    return judged["all scenes"] | ({"scenes": scenes} if place is not None else {})
+    return figures_of["all scenes"] | ({"scenes": scenes} if executor is not None else {})
 
 
-def _digest(job: tuple[Any, Any]) -> str:
-    return hashlib.sha256(json.dumps([_plain(side) for side in job]).encode()).hexdigest()
+def _digest(task: tuple[Any, Any]) -> str:
+    return hashlib.sha256(json.dumps([_plain(side) for side in task]).encode()).hexdigest()
 
 
 def _plain(side: Mapping[str, Any]) -> Any:
-    boxes = {
-        scene: {time: [box.serialize() for box in found] for time, found in times.items()}
+    serialised = {
+        scene: {time: [box.serialize() for box in boxes] for time, boxes in times.items()}
         for scene, times in side.items()
     }
-    return json.loads(json.dumps(boxes, default=str))
+    return json.loads(json.dumps(serialised, default=str))
 
 
-def _judge(job: tuple[Any, Any]) -> dict[str, Any]:
+def _evaluate(task: tuple[Any, Any]) -> dict[str, Any]:
     from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.tracking.evaluate import TrackingEval
 
-    judge = TrackingEval.__new__(TrackingEval)  # its constructor would read the database
-    judge.cfg, judge.verbose = config_factory("tracking_nips_2019"), False
-    judge.output_dir, judge.render_classes = "", []
-    judge.tracks_gt, judge.tracks_pred = job
+    evaluation = TrackingEval.__new__(TrackingEval)  # its constructor would read the database
+    evaluation.cfg, evaluation.verbose = config_factory("tracking_nips_2019"), False
+    evaluation.output_dir, evaluation.render_classes = "", []
+    evaluation.tracks_gt, evaluation.tracks_pred = task
     with contextlib.redirect_stdout(io.StringIO()):
-        metrics, curves = judge.evaluate()
+        metrics, curves = evaluation.evaluate()
     return {**_figures(metrics), "curves": _curves(curves)}
 
 
 def _curves(metrics: Any) -> dict[str, dict[str, list[float | None]]]:
-    """Class -> what the devkit found at each of its thresholds of the score that were reached, the lowest first."""
-    found = {}
+    """Class -> the devkit's figures at each threshold of the score that was reached, the lowest first."""
+    curves = {}
     for name, curve in metrics.md.items():
         rows = np.flatnonzero(np.nan_to_num(curve.confidence) > 0)
         columns = {"score": curve.confidence, "recall": curve.recall, "mota": curve.mota, "motp": curve.motp}
         if len(rows):
-            found[name] = {key: [_number(float(values[row])) for row in rows] for key, values in columns.items()}
-    return found
+            curves[name] = {key: [_number(float(values[row])) for row in rows] for key, values in columns.items()}
+    return curves
 
 
 def _origins(truth: Boxes) -> dict[str, np.ndarray]:
-    """Where the ego vehicle is at each sample whose truth says how far its objects are from it."""
-    found = {}
+    """The position of the ego vehicle, m in the world, at each sample whose ground truth has `ego_translation`."""
+    origins = {}
     for token, boxes in truth.items():
         for box in boxes[:1]:
             if "ego_translation" in box:
-                found[token] = np.asarray(box["translation"]) - np.asarray(box["ego_translation"])
-    return found
+                origins[token] = np.asarray(box["translation"]) - np.asarray(box["ego_translation"])
+    return origins
 
 
 def _tracks(
@@ -157,7 +189,7 @@ def _tracks(
     ranges: Mapping[str, float],
     is_truth: bool,
 ) -> dict[str, Any]:
-    """The devkit's tracks: scene -> timestamp -> boxes; its interpolation fills gaps, scores are averaged per track."""
+    """Scene -> timestamp -> the devkit's boxes; its interpolation fills gaps, scores are averaged per track."""
     from nuscenes.eval.tracking.loaders import interpolate_tracks
 
     tracks: dict[str, Any] = {}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of an evaluation: one HTML page that needs no network and no other file, and a JSON beside it."""
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import numpy as np
 
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation import plots
-from centertrack_ros.evaluation.frame_errors import lives, moments, worst
-from centertrack_ros.evaluation.images import pictures
+from centertrack_ros.evaluation.frame_errors import frame_errors, trajectories, worst_frames
+from centertrack_ros.evaluation.images import frame_images
 from centertrack_ros.evaluation.tables import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows
-from centertrack_ros.evaluation.trackeval_metrics import Pair, TrackScores
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores
 from centertrack_ros.io.json_files import write_json
 
 _STYLE = """
@@ -33,35 +34,46 @@ figcaption { font-size: .85rem; color: #516070; } svg, img { max-width: 100%; he
 def write_report(
     path: Path,
     document: Mapping[str, Any],
-    pairs: Sequence[Pair],
+    pairs: Sequence[SequencePair],
     scores: TrackScores,
-    judge: Callable[[list[Pair]], TrackScores],
-    place: Path | None = None,
-    late: Mapping[str, Sequence[float]] | None = None,
+    evaluate: Callable[[list[SequencePair]], TrackScores],
+    images: Path | None = None,
+    latencies: Mapping[str, Sequence[float]] | None = None,
     count: int = 4,
 ) -> None:
-    """Writes `path` (HTML) and the document beside it, with the suffix .json.
+    """Writes the HTML page, and the document beside it with the suffix .json.
 
-    judge     pairs -> scores, for the plot over the score
-    place     where the pictures are (`evaluation.pictures`); where a frame knows its own picture, that is taken
-    late      latencies in ms by topic;  count  worst moments of each recording
+    Args:
+        path: The page.
+        document: Of `tables.track_document`.
+        pairs: The recordings.
+        scores: Their scores.
+        evaluate: Scores recordings, for the plot over the score.
+        images: Where the images are, see `images.frame_images`.
+        latencies: ms by topic.
+        count: How many of each recording's worst frames are shown.
     """
     body = [f"<h1>Tracking evaluation: {html.escape(str(document['benchmark']))}</h1>"]
     body += [f'<p class="note">{html.escape(note)}</p>' for note in document["notes"]]
     body += [_table(kind, rows) for kind, rows in table_rows(document).items()]
-    body.append(_plots(document, pairs, scores, judge, late))
-    body += [_recording(_of_kinds(pair, document["combined"]), place, count) for pair in pairs]
+    body.append(_plots(document, pairs, scores, evaluate, latencies))
+    body += [_recording(_of_classes(pair, document["combined"]), images, count) for pair in pairs]
     _write(path, body, document)
 
 
 def write_nuscenes_report(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes `path` (HTML) and the document beside it: the devkit's figures per class and scene, and its curves."""
+    """Writes the page of a nuScenes evaluation: the devkit's figures per class and scene, and its curves.
+
+    Args:
+        path: The page; the document is written beside it with the suffix .json.
+        document: Of `tables.nuscenes_document`.
+    """
     names = [name.upper() for name in NUSCENES_COLUMNS]
     body = ["<h1>Tracking evaluation: nuScenes</h1>", _table("per class", nuscenes_rows(document), names)]
     if scenes := document.get("scenes"):
-        rows = [row for name, found in scenes.items() for row in [[name, *nuscenes_rows(found)[-1][1:]]]]
+        rows = [row for name, scene in scenes.items() for row in [[name, *nuscenes_rows(scene)[-1][1:]]]]
         body.append(_table("per scene", rows, names))
-    figures = [("MOTA and recall over the least score", plots.devkit_curves(document["curves"], "mota", "recall"))]
+    figures = [("MOTA and recall over the minimum score", plots.devkit_curves(document["curves"], "mota", "recall"))]
     figures.append(
         ("Mean distance of matched boxes on the ground (m)", plots.devkit_curves(document["curves"], "motp"))
     )
@@ -93,18 +105,18 @@ def _table(kind: str, rows: Sequence[Sequence[str]], columns: Iterable[str] = TA
 
 def _plots(
     document: Mapping[str, Any],
-    pairs: Sequence[Pair],
+    pairs: Sequence[SequencePair],
     scores: TrackScores,
-    judge: Callable[[list[Pair]], TrackScores],
-    late: Mapping[str, Sequence[float]] | None,
+    evaluate: Callable[[list[SequencePair]], TrackScores],
+    latencies: Mapping[str, Sequence[float]] | None,
 ) -> str:
-    figures = [("HOTA and its parts over the localisation threshold", plots.over_localisation(scores))]
-    if (text := plots.over_score(pairs, judge)) is not None:
-        figures.append(("MOTA and recall when weaker boxes are left out", text))
+    figures = [("HOTA, DetA and AssA over the localisation threshold", plots.over_localisation(scores))]
+    if (text := plots.over_score(pairs, evaluate)) is not None:
+        figures.append(("MOTA and recall of the boxes above a minimum score", text))
     if document.get("errors_3d"):
         figures.append(("Errors of 3D boxes over distance", plots.depth_errors(document["errors_3d"])))
-    if late:
-        figures.append(("Latency", plots.latency(late)))
+    if latencies:
+        figures.append(("Latency", plots.latency(latencies)))
     return f"<h2>Plots</h2><div class='plots'>{''.join(_figure(text, caption) for caption, text in figures)}</div>"
 
 
@@ -112,38 +124,41 @@ def _figure(content: str, caption: str) -> str:
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def _recording(pair: Pair, place: Path | None, count: int) -> str:
-    seen = moments(pair)
-    known = lives(seen)
+def _recording(pair: SequencePair, images: Path | None, count: int) -> str:
+    """One recording: the timeline of its ground-truth tracks, and its worst frames."""
+    errors = frame_errors(pair)
+    tracks = trajectories(errors)
     parts = [f"<h2>{html.escape(pair.truth.name)}</h2>"]
-    if known:
-        switches = sum(len(life.switches) for life in known.values())
+    if tracks:
+        switches = sum(len(track.switches) for track in tracks.values())
         caption = (
-            f"true objects over time, coloured by track; thin: missed; {switches} crosses: another track than before"
+            "ground-truth tracks over time, coloured by the matched track; thin line: missed; "
+            f"cross: id switch ({switches} in total)"
         )
-        parts.append(_figure(plots.timeline(known), caption))
-    chosen = worst(seen, count)
-    shots = pictures(pair.truth, [moment.truth for moment in chosen], place)
-    for moment in chosen:
+        parts.append(_figure(plots.timeline(tracks), caption))
+    chosen = worst_frames(errors, count)
+    image_of = frame_images(pair.truth, [frame.truth for frame in chosen], images)
+    for frame in chosen:
+        index = frame.truth.index
         caption = (
-            f"frame {moment.truth.index}: {len(moment.missed)} missed (red), {len(moment.wrong)} wrong (orange), "
-            f"{len(moment.switched)} switched (magenta), {len(moment.pairs)} found (green)"
+            f"frame {index}: {len(frame.missed)} missed (red), {len(frame.false_positives)} false positives (orange), "
+            f"{len(frame.switched)} id switches (magenta), {len(frame.matches)} matched (green)"
         )
-        if moment.truth.index not in shots:
+        if index in image_of:
+            address = plots.annotated_image(frame, image_of[index])
+            parts.append(_figure(f'<img alt="frame {index}" src="{address}">', caption))
+        else:
             parts.append(f"<p>{html.escape(caption)}</p>")
-            continue
-        address = plots.picture(moment, shots[moment.truth.index])
-        parts.append(_figure(f'<img alt="frame {moment.truth.index}" src="{address}">', caption))
     return "".join(parts)
 
 
-def _of_kinds(pair: Pair, kinds: Iterable[str]) -> Pair:
-    """Only the classes that were judged: what else is there is neither missed nor wrong."""
-    judged = {kind.lower() for kind in kinds}
+def _of_classes(pair: SequencePair, names: Iterable[str]) -> SequencePair:
+    """Only the evaluated classes: objects of others are neither missed nor false positives."""
+    evaluated = {name.lower() for name in names}
 
     def kept(side: VideoSequence) -> VideoSequence:
-        ids = [number for number, name in enumerate(side.classes) if name.lower() in judged]
+        ids = [number for number, name in enumerate(side.classes) if name.lower() in evaluated]
         frames = tuple(frame.select(np.isin(frame.tracks.detections.class_ids, ids)) for frame in side)
         return replace(side, frames=frames)
 
-    return Pair(kept(pair.truth), kept(pair.results))
+    return SequencePair(kept(pair.truth), kept(pair.results))

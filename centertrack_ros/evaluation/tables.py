@@ -1,4 +1,5 @@
-"""What an evaluation leaves: a JSON document with every figure in full precision, and a table to read."""
+# SPDX-License-Identifier: Apache-2.0
+"""The output of an evaluation: a JSON document with every figure in full precision, and tables as text."""
 
 from __future__ import annotations
 
@@ -34,7 +35,15 @@ TABLE_COLUMNS = {
 def track_document(benchmark: str, scores: TrackScores, notes: Sequence[str] = ()) -> dict[str, Any]:
     """The document of an evaluation by TrackEval: percent and counts per class and sequence, and the raw fields.
 
-    `raw` is what `compare` needs to add sequences up anew. The same scores give the same document.
+    The same scores give the same document.
+
+    Args:
+        benchmark: Name of the benchmark and its rules.
+        scores: Of all recordings.
+        notes: What was left out.
+
+    Returns:
+        The document; `bootstrap.compare` adds sequences up from its field `raw`.
     """
     return {
         "format": FORMAT,
@@ -58,23 +67,23 @@ NUSCENES_COLUMNS = (
 
 
 def nuscenes_document(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of an evaluation by nuscenes-devkit: its figures, over all classes and per class, None for none."""
+    """The document of an evaluation by nuscenes-devkit: its figures over all classes and per class; None: no figure."""
     libraries = {name: _version(name) for name in ("nuscenes-devkit", "motmetrics")}
     return {"format": FORMAT, "benchmark": "nuscenes", "libraries": libraries, "notes": [], **figures}
 
 
 def nuscenes_table(document: Mapping[str, Any]) -> str:
-    """A row for each class and one for all."""
+    """The figures as text: a row for each class and one for all, then a row for each scene."""
     names = NUSCENES_COLUMNS
     text = [table(["class", *(name.upper() for name in names)], nuscenes_rows(document))]
     if document.get("scenes"):
-        rows = [[scene, *_plain_cells(found["combined"], names)] for scene, found in document["scenes"].items()]
+        rows = [[name, *_plain_cells(scene["combined"], names)] for name, scene in document["scenes"].items()]
         text.append(table(["scene", *(name.upper() for name in names)], rows))
     return "\n\n".join(text)
 
 
 def nuscenes_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """Cells of the table, in the order of `NUSCENES_COLUMNS`."""
+    """The cells of the table per class; columns as in `NUSCENES_COLUMNS`."""
     named = [*document["classes"].items(), ("all", document["combined"])]
     return [[name, *_plain_cells(values, NUSCENES_COLUMNS)] for name, values in named]
 
@@ -83,8 +92,8 @@ def _plain_cells(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return ["-" if (value := values.get(name)) is None else f"{value:.3f}".rstrip("0").rstrip(".") for name in names]
 
 
-def solid_tables(document: Mapping[str, Any]) -> str:
-    """The errors of 3D boxes: for each class a row for each distance in m."""
+def box3d_tables(document: Mapping[str, Any]) -> str:
+    """The errors of 3D boxes as text: for each class a row for each distance, m."""
     units = {"translation": "m", "depth": "m", "size": "1-IoU", "yaw": "rad", "velocity": "m/s"}
     blocks = []
     for name, bins in document["errors_3d"].items():
@@ -97,15 +106,15 @@ def solid_tables(document: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def label_free_tables(document: Mapping[str, Any]) -> str:
-    """The figures of a recording without truth: tracks per camera, latency and drops per topic."""
+def consistency_tables(document: Mapping[str, Any]) -> str:
+    """The consistency metrics of a recording as text: tracks per camera, latency and drops per topic."""
     cameras = document["cameras"]
     names = list(next(iter(cameras.values())))
     blocks = [table(["", *cameras], [[n, *(f"{figures[n]:.6g}" for figures in cameras.values())] for n in names])]
-    late = {**document["latency_ms"], **document["timing"]}
-    if late:
+    latencies = {**document["latency_ms"], **document["timing"]}
+    if latencies:
         keys = ("p50", "p95", "p99", "max")
-        rows = [[topic, *(f"{values[key]:.2f}" for key in keys)] for topic, values in late.items()]
+        rows = [[topic, *(f"{values[key]:.2f}" for key in keys)] for topic, values in latencies.items()]
         blocks.append(table(["latency ms", *keys], rows))
     if drops := document["drops"]:
         counts = [[topic, str(values["images"]), str(values["without_result"])] for topic, values in drops.items()]
@@ -121,7 +130,11 @@ def _version(package: str) -> str:
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
-    """A document that `write_json` wrote. Raises ValueError when the file is not one."""
+    """Reads a document of `centertrack evaluate --json`.
+
+    Raises:
+        ValueError: The file is not one.
+    """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -132,7 +145,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def table_rows(document: Mapping[str, Any]) -> dict[str, list[list[str]]]:
-    """Class -> rows of its table: each sequence that has objects of it, then COMBINED; columns as `TABLE_COLUMNS`."""
+    """Class -> rows of its table: each sequence with objects of it, then COMBINED; columns as in `TABLE_COLUMNS`."""
     result = {}
     for name, combined in document["combined"].items():
         sequences = sorted(document["sequences"].items())
@@ -142,7 +155,7 @@ def table_rows(document: Mapping[str, Any]) -> dict[str, list[list[str]]]:
 
 
 def track_tables(document: Mapping[str, Any]) -> str:
-    """The document's tables as text, one for each class."""
+    """The scores as text: one table for each class."""
     return "\n\n".join(table([name, *TABLE_COLUMNS], rows) for name, rows in table_rows(document).items())
 
 
@@ -155,8 +168,14 @@ def _cells(figures: Mapping[str, Any]) -> list[str]:
     return [str(value) if isinstance(value, int) else f"{value:.2f}" for value in values]
 
 
+def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown: the first column flush left, the others flush right."""
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text columns: the first flush left, the others flush right."""
+    """A table as text: the first column flush left, the others flush right."""
     lines = [list(heading), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
     text = []

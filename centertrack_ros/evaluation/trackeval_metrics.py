@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """HOTA, CLEAR and Identity scores, computed by TrackEval's own dataset and metric classes.
 
-Nothing is computed here: the sequences are laid out as TrackEval expects them in a folder that is gone afterwards,
-its dataset class of the benchmark reads and filters them (distractors, truncated and occluded objects, ignore
-regions), and its metric classes judge them and add them up.
+Nothing is computed here: the sequences are written as TrackEval expects them into a temporary folder, its dataset class
+of the benchmark reads and filters them (distractors, truncated and occluded objects, ignore regions), and its metric
+classes score them and add them up.
 """
 
 from __future__ import annotations
@@ -21,35 +22,44 @@ import numpy as np
 from centertrack_ros.datasets import kitti, mot
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 
-METRICS = ("HOTA", "CLEAR", "Identity", "Count")
 BENCHMARKS = ("MOT15", "MOT16", "MOT17", "MOT20")
 
-# Fields of one metric of one sequence, as TrackEval gives them: fractions, counts, lists of either over thresholds.
+# TrackEval's fields of one metric of one sequence: fractions, counts, lists of either over thresholds.
 Raw = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TrackScores:
-    """What TrackEval says: sequence -> class -> metric -> field -> value, and the same over all sequences."""
+    """TrackEval's scores.
+
+    Attributes:
+        sequences: Sequence -> class -> metric -> field -> value.
+        combined: Class -> metric -> field -> value over all sequences.
+    """
 
     sequences: Mapping[str, Mapping[str, Mapping[str, Raw]]]
     combined: Mapping[str, Mapping[str, Raw]]
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the evaluated classes."""
         return tuple(self.combined)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A recording's truth and a tracker's answer to it; frames are matched by index."""
+class SequencePair:
+    """The ground truth of a recording and a tracker's results; frames are matched by index."""
 
     truth: VideoSequence
     results: VideoSequence
 
 
 def trackeval_module() -> Any:
-    """The library. Raises ImportError in one sentence when it is not installed."""
+    """The library.
+
+    Raises:
+        ImportError: It is not installed.
+    """
     try:
         import trackeval
         import trackeval.eval
@@ -60,7 +70,7 @@ def trackeval_module() -> Any:
 
 @lru_cache(maxsize=1)
 def metric_classes() -> dict[str, Any]:
-    """Name -> instance of each of TrackEval's metrics that are reported."""
+    """Name -> instance of each TrackEval metric that is reported."""
     metrics = trackeval_module().metrics
     quiet = {"PRINT_CONFIG": False}
     return {
@@ -71,11 +81,17 @@ def metric_classes() -> dict[str, Any]:
     }
 
 
-def score_mot(pairs: Iterable[Pair], benchmark: str | None = None) -> TrackScores:
-    """Scores by MOTChallenge's rules; `benchmark` None takes those of `mot_benchmark`.
+def score_mot(pairs: Iterable[SequencePair], benchmark: str | None = None) -> TrackScores:
+    """Scores by MOTChallenge's rules.
 
-    Every object of `results` counts as a pedestrian, as in the benchmark. Raises ValueError for an unknown benchmark
-    or when there is nothing to judge.
+    Every object of the results counts as a pedestrian, as in the benchmark.
+
+    Args:
+        pairs: The recordings.
+        benchmark: One of `BENCHMARKS`; None: by `mot_benchmark`.
+
+    Raises:
+        ValueError: The benchmark is unknown, or there is nothing to evaluate.
     """
     pairs = check_pairs(pairs)
     if benchmark is None:
@@ -88,9 +104,9 @@ def score_mot(pairs: Iterable[Pair], benchmark: str | None = None) -> TrackScore
         for pair in map(_renumbered, pairs):
             name = pair.truth.name
             lengths[name] = pair.truth.length
-            _put(Path(folder, "truth", name, "gt", "gt.txt"), mot.truth_text(pair.truth))
+            _write(Path(folder, "truth", name, "gt", "gt.txt"), mot.truth_text(pair.truth))
             results = tuple(_as_pedestrians(frame) for frame in pair.results)
-            _put(
+            _write(
                 Path(folder, "trackers", "it", "data", f"{name}.txt"),
                 mot.results_text(replace(pair.results, frames=results)),
             )
@@ -107,7 +123,7 @@ def score_mot(pairs: Iterable[Pair], benchmark: str | None = None) -> TrackScore
 
 
 def mot_benchmark(truths: Iterable[VideoSequence]) -> str:
-    """The rules that fit: by the name (MOT16-…, MOT20-…), else MOT17's when the truth has classes, else MOT15's.
+    """The rules that fit: by name (MOT16-..., MOT20-...), else MOT17's if the ground truth has classes, else MOT15's.
 
     MOT15's rules filter nothing.
     """
@@ -118,20 +134,24 @@ def mot_benchmark(truths: Iterable[VideoSequence]) -> str:
     return prefixes.pop() if len(prefixes) == 1 else "MOT17"
 
 
-def score_kitti(pairs: Iterable[Pair], classes: tuple[str, ...] = ("car", "pedestrian")) -> TrackScores:
-    """Scores by KITTI tracking's rules. Raises ValueError for a class that KITTI does not judge."""
+def score_kitti(pairs: Iterable[SequencePair], classes: tuple[str, ...] = ("car", "pedestrian")) -> TrackScores:
+    """Scores by KITTI tracking's rules.
+
+    Raises:
+        ValueError: KITTI does not evaluate a class, or there is nothing to evaluate.
+    """
     pairs = check_pairs(pairs)
     if unknown := sorted(set(classes) - {"car", "pedestrian"}):
-        raise ValueError(f"KITTI judges 'car' and 'pedestrian', got '{unknown[0]}'")
+        raise ValueError(f"KITTI evaluates 'car' and 'pedestrian', got '{unknown[0]}'")
     trackeval = trackeval_module()
     with tempfile.TemporaryDirectory() as folder:
         rows = []
         for pair in pairs:
             name = pair.truth.name
             rows.append(f"{name} empty 000000 {pair.truth.length:06d}\n")
-            _put(Path(folder, "truth", "label_02", f"{name}.txt"), kitti.labels_text(pair.truth))
-            _put(Path(folder, "trackers", "it", "data", f"{name}.txt"), kitti.labels_text(pair.results, scores=True))
-        _put(Path(folder, "truth", "evaluate_tracking.seqmap.training"), "".join(rows))
+            _write(Path(folder, "truth", "label_02", f"{name}.txt"), kitti.labels_text(pair.truth))
+            _write(Path(folder, "trackers", "it", "data", f"{name}.txt"), kitti.labels_text(pair.results, scores=True))
+        _write(Path(folder, "truth", "evaluate_tracking.seqmap.training"), "".join(rows))
         config = {
             "GT_FOLDER": f"{folder}/truth",
             "TRACKERS_FOLDER": f"{folder}/trackers",
@@ -143,16 +163,20 @@ def score_kitti(pairs: Iterable[Pair], classes: tuple[str, ...] = ("car", "pedes
         return _run(trackeval, trackeval.datasets.Kitti2DBox, config)
 
 
-def score_boxes(pairs: Iterable[Pair], names: tuple[str, ...] = ()) -> TrackScores:
-    """Scores of every class of the truth (or these), by IoU and without any benchmark's filters.
+def score_boxes(pairs: Iterable[SequencePair], names: tuple[str, ...] = ()) -> TrackScores:
+    """Scores by IoU, without any benchmark's filters.
 
-    Objects whose flag 'considered' is false are no misses, as in MOTChallenge.
+    Objects whose flag 'considered' is false are ignored, as in MOTChallenge.
+
+    Args:
+        pairs: The recordings.
+        names: The classes; empty: all that the ground truth has objects of.
     """
     pairs = check_pairs(pairs)
     names = names or tuple(sorted({name for pair in pairs for name in present_classes(pair.truth)}))
     per_class = {}
     for name in names:
-        chosen = [Pair(_only(pair.truth, name), _only(pair.results, name)) for pair in pairs]
+        chosen = [SequencePair(_only(pair.truth, name), _only(pair.results, name)) for pair in pairs]
         per_class[name] = score_mot(chosen, "MOT15")
     sequences = {
         pair.truth.name: {name: per_class[name].sequences[pair.truth.name]["pedestrian"] for name in names}
@@ -162,7 +186,7 @@ def score_boxes(pairs: Iterable[Pair], names: tuple[str, ...] = ()) -> TrackScor
 
 
 def combine(sequences: Mapping[str, Mapping[str, Mapping[str, Raw]]]) -> dict[str, dict[str, Raw]]:
-    """The scores over all given sequences, by each metric's own rule of adding up."""
+    """Class -> metric -> field -> value over all sequences, each metric added up by its own rule."""
     classes = next(iter(sequences.values())).keys()
     return {
         name: {
@@ -176,7 +200,7 @@ def combine(sequences: Mapping[str, Mapping[str, Mapping[str, Raw]]]) -> dict[st
 
 
 def summary(raw: Mapping[str, Raw]) -> dict[str, float | int]:
-    """The figures of TrackEval's summary of one class: percent with full precision, counts as integers."""
+    """The figures of TrackEval's summary of one class: percent in full precision, counts as integers."""
     figures: dict[str, float | int] = {}
     for title, metric in metric_classes().items():
         for field in metric.summary_fields:
@@ -187,11 +211,11 @@ def summary(raw: Mapping[str, Raw]) -> dict[str, float | int]:
 
 
 def _run(trackeval: Any, dataset_class: Any, config: dict[str, Any]) -> TrackScores:
-    """Judges every sequence of the dataset, as `trackeval.Evaluator` does, without its printing and files."""
-    chatter = io.StringIO()
+    """Scores every sequence of the dataset, as `trackeval.Evaluator` does, without its printing and files."""
+    output = io.StringIO()
     metrics = metric_classes()
     try:
-        with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             dataset = dataset_class(config)
             sequences = {
                 name: trackeval.eval.eval_sequence(
@@ -216,29 +240,34 @@ def _arrays(raw: Raw) -> Raw:
     return {field: np.array(value) if isinstance(value, list) else value for field, value in raw.items()}
 
 
-def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
-    """The pairs as a list. Raises ValueError when there are none or results lie outside the truth's frames."""
+def check_pairs(pairs: Iterable[SequencePair]) -> list[SequencePair]:
+    """The pairs as a list.
+
+    Raises:
+        ValueError: There are none, or results lie outside of the ground truth's frames.
+    """
     pairs = list(pairs)
     if not pairs:
-        raise ValueError("no sequence to judge")
+        raise ValueError("no sequence to evaluate")
     for pair in pairs:
         last = pair.truth.first + pair.truth.length - 1
         outside = [frame.index for frame in pair.results if not pair.truth.first <= frame.index <= last]
         if outside:
             raise ValueError(
-                f"{pair.truth.name}: the results have frame {outside[0]}, the truth has {pair.truth.first} to {last}"
+                f"{pair.truth.name}: the results have frame {outside[0]}, "
+                f"the ground truth has {pair.truth.first} to {last}"
             )
     return pairs
 
 
-def _renumbered(pair: Pair) -> Pair:
-    """Frames counted from 1."""
+def _renumbered(pair: SequencePair) -> SequencePair:
+    """The pair with frames counted from 1."""
     shift = 1 - pair.truth.first
 
-    def moved(sequence: VideoSequence) -> VideoSequence:
+    def shifted(sequence: VideoSequence) -> VideoSequence:
         return replace(sequence, frames=tuple(replace(frame, index=frame.index + shift) for frame in sequence), first=1)
 
-    return Pair(moved(pair.truth), moved(pair.results))
+    return SequencePair(shifted(pair.truth), shifted(pair.results))
 
 
 def _as_pedestrians(frame: AnnotatedFrame) -> AnnotatedFrame:
@@ -252,12 +281,12 @@ def present_classes(truth: VideoSequence) -> set[str]:
 
 
 def _only(sequence: VideoSequence, name: str) -> VideoSequence:
-    """The objects of one class, as the only class."""
+    """The objects of one class, as pedestrians."""
     kind = sequence.classes.index(name) if name in sequence.classes else -1
     frames = tuple(_as_pedestrians(frame.select(frame.tracks.detections.class_ids == kind)) for frame in sequence)
     return replace(sequence, classes=("pedestrian",), frames=frames)
 
 
-def _put(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

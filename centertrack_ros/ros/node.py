@@ -364,8 +364,9 @@ def _check(parameters: NodeParameters) -> None:
 
 
 def _warm_up(pipeline: Pipeline, images: int) -> None:
-    """Runs the network once for one image and for `images`: real frames are then as fast from the first one on, and
-    a full GPU shows at once.
+    """Runs the network once for one image and for `images`.
+
+    Real frames are then as fast from the first one on, and a full GPU shows at once.
     """
     profile = pipeline.engine.profile
     # Where the input follows the image's shape an engine prepares itself for each new one: those that cameras have.

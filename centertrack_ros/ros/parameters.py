@@ -274,7 +274,7 @@ _OUTPUT = (
     Spec("output.marker_lifetime_s", 0.5, "RViz removes a marker that was not renewed for this long.", 0.0, 3600.0),
     Spec("output.trail_length", 30, "Points in the trail behind a track, in the markers; 0: none.", 0, 1000),
     Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
-    Spec("output.lazy", False, "Process no image while nobody subscribes; tracks then restart with the first subscriber."),
+    Spec("output.lazy", False, "Process no image while nobody subscribes; tracks restart with the first subscriber."),
 )  # fmt: skip
 _DIAGNOSTICS = (
     Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0, change=UNCONFIGURED),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No process outlives the benchmark that started it."""
 
 import os
@@ -16,7 +17,7 @@ LONG = "import time; time.sleep(60)"
 BENCHMARK = f"""
 import sys
 from benchmarks import children
-children.end_in_order()
+children.exit_on_sigterm()
 with children.child([sys.executable, "-c", {LONG!r}]) as process:
     print(process.pid, flush=True)
     process.wait()
@@ -49,10 +50,10 @@ def test_a_benchmark_that_takes_too_long_is_ended_with_what_it_started(tmp_path)
     told = tmp_path / "pid"
     script = BENCHMARK.replace("print(process.pid, flush=True)", f"open({str(told)!r}, 'w').write(str(process.pid))")
     with pytest.raises(subprocess.TimeoutExpired):
-        children.output_of([sys.executable, "-c", script], 5.0)
+        children.run([sys.executable, "-c", script], 5.0)
     wait_until_gone(int(told.read_text()))
 
 
 def test_what_a_command_says_is_handed_on() -> None:
-    code, out, err = children.output_of([sys.executable, "-c", "import sys; print(7); sys.exit('no')"], 30.0)
+    code, out, err = children.run([sys.executable, "-c", "import sys; print(7); sys.exit('no')"], 30.0)
     assert (code, out, err) == (1, "7\n", "no\n")

@@ -1,21 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same numbers as the official code, frame by frame: weights and images from seeds, results from the reference."""
 
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from benchmarks import parity
+from benchmarks import parity_options as options
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "test" / "data" / "parity"
 CONFIGS = sorted(path.name.removesuffix(".json.gz") for path in DATA.glob("*.json.gz"))
-parity = importlib.import_module("benchmarks.parity")
-options = importlib.import_module("benchmarks.parity_options")
 
 
 @pytest.fixture(autouse=True)
@@ -96,11 +98,52 @@ def test_what_is_not_understood_is_a_failure(change, tmp_path, capsys):
     assert "FAIL  keep_res" in capsys.readouterr().out
 
 
-def test_an_unknown_file_of_functions_is_a_failure(tmp_path, capsys):
-    (tmp_path / "functions").mkdir()
-    (tmp_path / "functions" / "soft_nms.json").write_text("[]")
-    assert parity.main([str(tmp_path)]) == 1
-    assert "soft_nms.json" in capsys.readouterr().out
+@pytest.fixture
+def functions(tmp_path):
+    """A reference that holds functions/ alone."""
+    return Path(shutil.copytree(DATA / "functions", tmp_path / "functions"))
+
+
+def test_an_unknown_file_of_functions_is_a_failure(functions, capsys):
+    (functions / "soft_nms.json").write_text("[]")
+    assert parity.main([str(functions.parent)]) == 1
+    assert "FAIL  functions/soft_nms.json" in capsys.readouterr().out
+
+
+def test_a_file_whose_partner_is_missing_is_a_failure(functions, capsys):
+    (functions / "decode_2d_post.json").write_text("{}")
+    (functions / "preprocess.json").write_text("[]")
+    assert parity.main([str(functions.parent)]) == 1
+    output = capsys.readouterr().out
+    assert "FAIL  functions/decode_2d_post.json" in output and "FAIL  functions/preprocess.json" in output
+
+
+def test_a_value_of_functions_that_nothing_reads_is_a_failure(functions, capsys):
+    cases = json.loads((functions / "affine.json").read_text())
+    (functions / "affine.json").write_text(json.dumps([{**case, "homography": 1} for case in cases]))
+    assert parity.main([str(functions.parent)]) == 1
+    assert "nothing here reads homography of affine.json" in capsys.readouterr().out
+
+
+def test_a_wrong_number_of_functions_is_a_failure(functions, capsys):
+    with np.load(functions / "draw_umich_gaussian.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    arrays["heatmap"] = arrays["heatmap"] + 0.01
+    np.savez(functions / "draw_umich_gaussian.npz", **arrays)
+    assert parity.main([str(functions.parent)]) == 1
+    output = capsys.readouterr().out
+    assert "FAIL  functions/draw_umich_gaussian.npz" in output and "ok    functions/affine.json" in output
+
+
+def test_files_without_results_are_skipped_and_a_folder_parity_is_entered(functions, capsys):
+    outer = functions.parent.parent / "reference"
+    shutil.copytree(functions, outer / "parity" / "functions")
+    (outer / "state_dicts.json").write_text("{}")
+    (outer / "parity" / "stability.json").write_text("{}")
+    assert parity.main([str(outer)]) == 0
+    output = capsys.readouterr().out
+    assert "skip  state_dicts" in output and "skip  stability" in output
+    assert output.endswith("1 of 1 within tolerance\n")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the errors of a lower precision are counted."""
 
 from types import SimpleNamespace

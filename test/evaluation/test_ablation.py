@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion models compared on annotated boxes."""
 
 import json
@@ -31,7 +32,7 @@ def _folder(root: Path, speed: float, frames: int = 24) -> Path:
     return folder
 
 
-def test_thinning_keeps_the_time_and_counts_anew(tmp_path):
+def test_every_nth_frame_keeps_the_time_and_renumbers(tmp_path):
     recording = mot.read_sequence(_folder(tmp_path, 5.0))
     third = every_nth(recording, 3)
     assert [frame.index for frame in third] == list(range(1, 9)) and third.length == 8
@@ -48,7 +49,7 @@ def test_only_a_model_of_motion_keeps_ids_when_people_step_into_each_others_plac
     assert switches[("displacement", 1)] == switches[("displacement", 3)] == 0
     assert switches[("none", 1)] == 0 and switches[("none", 3)] > 0
     assert all(cell.figures["HOTA"] == pytest.approx(100.0) for cell in cells if cell.motion == "displacement")
-    assert notes == ["flow: left out, it needs the pictures of all frames"]
+    assert notes == ["flow: left out, it needs the images of all frames"]
 
 
 def test_the_command_prints_and_writes_every_cell(tmp_path, capsys):

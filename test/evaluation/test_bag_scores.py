@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datasets as bags, and bags against each other."""
 
 import json
@@ -12,8 +13,8 @@ from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import bag_tracks, mot
 from centertrack_ros.datasets.bag_writer import write_bag
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.bag_scores import truth_pairs
-from centertrack_ros.evaluation.box3d_errors import solid_errors
+from centertrack_ros.evaluation.bag_scores import match_bags
+from centertrack_ros.evaluation.box3d_errors import box3d_errors
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.rosbag import BagReader
 
@@ -23,7 +24,7 @@ pytest.importorskip("rosbags")
 def _recording(
     folder: Path, classes: tuple[str, ...] = ("car", "person"), frames: int = 5, shift: float = 0.0
 ) -> VideoSequence:
-    """Two objects that come nearer, with pictures of noise; `shift` m moves the 3D boxes away from the camera."""
+    """Two objects that come nearer, with images of noise; `shift` m moves the 3D boxes away from the camera."""
     rng = np.random.default_rng(3)
     made = []
     for index in range(frames):
@@ -49,7 +50,7 @@ def _recording(
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 @pytest.mark.parametrize("raw", [False, True])
 def test_a_recording_comes_back_out_of_its_bag(tmp_path, storage, raw):
-    recording = _recording(tmp_path / "pictures")
+    recording = _recording(tmp_path / "images")
     assert write_bag(tmp_path / "bag", {"front": recording}, storage=storage, raw=raw) == 5
     [again] = bag_tracks.read_tracks(tmp_path / "bag").values()
     assert again.classes == recording.classes and again.name == "front"
@@ -68,7 +69,7 @@ def test_a_recording_comes_back_out_of_its_bag(tmp_path, storage, raw):
 
 
 def test_the_same_recording_gives_the_same_bytes(tmp_path):
-    recording = _recording(tmp_path / "pictures")
+    recording = _recording(tmp_path / "images")
     for name in ("a", "b"):
         write_bag(tmp_path / name / "bag", {"front": recording})
     files = [sorted(p for p in (tmp_path / name / "bag").iterdir()) for name in ("a", "b")]
@@ -79,7 +80,7 @@ def test_the_same_recording_gives_the_same_bytes(tmp_path):
 def test_truth_against_itself_is_perfect_in_2d_and_3d(tmp_path, capsys):
     pytest.importorskip("trackeval")
     pytest.importorskip("nuscenes")
-    write_bag(tmp_path / "bag", {"front": _recording(tmp_path / "pictures")})
+    write_bag(tmp_path / "bag", {"front": _recording(tmp_path / "images")})
     bag, out = str(tmp_path / "bag"), tmp_path / "out.json"
     assert main(["evaluate", "bag", "--results", bag, "--truth", bag, "--json", str(out)]) == 0
     document = json.loads(out.read_text())
@@ -94,9 +95,9 @@ def test_truth_against_itself_is_perfect_in_2d_and_3d(tmp_path, capsys):
 
 def test_errors_in_3d_are_those_that_were_made(tmp_path):
     pytest.importorskip("nuscenes")
-    write_bag(tmp_path / "truth", {"front": _recording(tmp_path / "pictures")})
-    write_bag(tmp_path / "far", {"front": _recording(tmp_path / "pictures", shift=1.25)})
-    errors = solid_errors(truth_pairs(tmp_path / "far", tmp_path / "truth").pairs)
+    write_bag(tmp_path / "truth", {"front": _recording(tmp_path / "images")})
+    write_bag(tmp_path / "far", {"front": _recording(tmp_path / "images", shift=1.25)})
+    errors = box3d_errors(match_bags(tmp_path / "far", tmp_path / "truth").pairs)
     assert errors["car"]["all"]["translation"] == pytest.approx(1.25)
     assert errors["car"]["all"]["depth"] == pytest.approx(1.25)
     assert errors["car"]["all"]["yaw"] == pytest.approx(0.0, abs=1e-6)
@@ -104,24 +105,24 @@ def test_errors_in_3d_are_those_that_were_made(tmp_path):
 
 
 def test_classes_are_joined_across_spellings(tmp_path):
-    write_bag(tmp_path / "truth", {"front": _recording(tmp_path / "pictures", ("Car", "Pedestrian"))})
-    write_bag(tmp_path / "results", {"front": _recording(tmp_path / "pictures", ("car", "person"))})
-    [pair] = truth_pairs(tmp_path / "results", tmp_path / "truth").pairs
+    write_bag(tmp_path / "truth", {"front": _recording(tmp_path / "images", ("Car", "Pedestrian"))})
+    write_bag(tmp_path / "results", {"front": _recording(tmp_path / "images", ("car", "person"))})
+    [pair] = match_bags(tmp_path / "results", tmp_path / "truth").pairs
     assert pair.results.classes == pair.truth.classes == ("Car", "Pedestrian")
 
 
-def test_frames_without_a_stamp_of_the_truth_are_left_out_and_told(tmp_path):
-    recording = _recording(tmp_path / "pictures")
+def test_frames_without_a_stamp_of_the_truth_are_left_out_with_a_note(tmp_path):
+    recording = _recording(tmp_path / "images")
     less = replace(recording, frames=recording.frames[1:3])
     write_bag(tmp_path / "truth", {"front": less})
     write_bag(tmp_path / "results", {"front": recording})
-    found = truth_pairs(tmp_path / "results", tmp_path / "truth")
-    assert found.notes == ("front: 3 frames of the results have no stamp of the truth, left out",)
+    found = match_bags(tmp_path / "results", tmp_path / "truth")
+    assert found.notes == ("front: 3 frames of the results have no stamp of the ground truth, left out",)
     assert [frame.index for frame in found.pairs[0].results] == [0, 1]
 
 
 def test_figures_without_truth_count_tracks_and_gaps(tmp_path, capsys):
-    recording = _recording(tmp_path / "pictures")
+    recording = _recording(tmp_path / "images")
     only_first = recording.frames[2].select(np.array([0]))
     broken = replace(recording, frames=(*recording.frames[:2], only_first, *recording.frames[3:]))
     write_bag(tmp_path / "bag", {"front": broken})
@@ -153,7 +154,7 @@ def test_a_dataset_becomes_a_bag_whose_truth_scores_100(tmp_path, capsys):
 
 
 def test_broken_and_unfit_bags_are_named(tmp_path, capsys):
-    recording = _recording(tmp_path / "pictures")
+    recording = _recording(tmp_path / "images")
     write_bag(tmp_path / "bag", {"front": recording})
     mcap = next((tmp_path / "bag").glob("*.mcap"))
     (tmp_path / "cut.mcap").write_bytes(mcap.read_bytes()[: mcap.stat().st_size // 2])
@@ -166,9 +167,9 @@ def test_broken_and_unfit_bags_are_named(tmp_path, capsys):
     assert "no detections" in capsys.readouterr().err
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_an_empty_recording_too(tmp_path):
-    recording = _recording(tmp_path / "pictures")
-    recording.frames[2].image.write_text("no picture")
+def test_an_image_that_cannot_be_read_is_named_and_an_empty_recording_too(tmp_path):
+    recording = _recording(tmp_path / "images")
+    recording.frames[2].image.write_text("no image")
     with pytest.raises(ValueError, match=r"000002.jpg: not an image"):
         write_bag(tmp_path / "bag", {"front": recording}, raw=True)
     with pytest.raises(ValueError, match="no frames"):

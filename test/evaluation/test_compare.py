@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paired bootstrap between two evaluations."""
 
 import json
@@ -19,8 +20,8 @@ def _evaluation(folder: Path, name: str, switches: set[int]) -> Path:
         rows = [f"{frame},1,{10 * frame},50,40,80,1,1,1\n" for frame in range(1, 11)]
         (truth / "gt.txt").write_text("".join(rows))
         ids = [2 if number in switches and frame > 5 else 1 for frame in range(1, 11)]
-        answer = [f"{frame},{ids[frame - 1]},{10 * frame},50,40,80,1\n" for frame in range(1, 11)]
-        (results / f"r{number}.txt").write_text("".join(answer))
+        results_rows = [f"{frame},{ids[frame - 1]},{10 * frame},50,40,80,1\n" for frame in range(1, 11)]
+        (results / f"r{number}.txt").write_text("".join(results_rows))
     out = folder / f"{name}.json"
     command = ["evaluate", "mot", "--results", str(folder / name), "--truth", str(folder / "truth"), "--json", str(out)]
     assert main(command) == 0
@@ -65,10 +66,10 @@ def test_what_cannot_be_compared_is_named(tmp_path, capsys):
     del document["raw"]["r4"]
     (tmp_path / "less.json").write_text(json.dumps(document))
     (tmp_path / "other.json").write_text("{}")
-    for name, said in (
+    for name, message in (
         ("less.json", "only one has r4"),
         ("other.json", "not a document of"),
         ("none.json", "none.json"),
     ):
         assert main(["compare", str(a), str(tmp_path / name)]) == 1
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err

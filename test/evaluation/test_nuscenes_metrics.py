@@ -1,6 +1,8 @@
-"""The nuScenes tracking benchmark: poses in the world, result files, and the devkit's judgement of them."""
+# SPDX-License-Identifier: Apache-2.0
+"""The nuScenes tracking benchmark: poses in the world, result files, and the devkit's scores."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,20 +69,20 @@ def test_results_do_not_change_what_they_are_written_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"results": {"s0": [{"translation": [1, 2]}]}}', "'size' is missing"),
         ('{"results": \n {"s0" []}}', ":2: not JSON"),
         ('{"boxes": 1}', "expected an object with 'results'"),
     ],
 )
-def test_a_broken_result_file_is_named(tmp_path, capsys, text, said):
+def test_a_broken_result_file_is_named(tmp_path, capsys, text, message):
     (tmp_path / "r.json").write_text(text)
     good = nuscenes.results_document([_sequence("A", [(0.0, 1.5, 20.0)], [0.9])])
     (tmp_path / "t.json").write_text(json.dumps(good))
     command = ["evaluate", "nuscenes", "--results", str(tmp_path / "r.json"), "--truth", str(tmp_path / "t.json")]
     assert main(command) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def _track(token: int, x: float, identity: str, score: float = 0.9) -> dict:
@@ -148,12 +150,12 @@ def test_scenes_by_themselves_a_report_and_a_comparison(tmp_path, capsys):
     assert main([*command, "--results", switched, "--json", again]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "done").iterdir()} == before
     assert len(before) == 2 * (1 + 6) - 1  # the first scene is the same in both
-    assert open(again).read() == open(b).read() == open(tmp_path / "page.json").read()
-    document = json.loads(open(b).read())
+    assert Path(again).read_text() == Path(b).read_text() == (tmp_path / "page.json").read_text()
+    document = json.loads(Path(b).read_text())
     assert document["combined"]["ids"] == 5
     assert [scene["combined"]["ids"] for scene in document["scenes"].values()] == [0, 1, 1, 1, 1, 1]
     assert document["curves"]["car"]["recall"][0] == 1.0
-    text = open(page).read()
+    text = Path(page).read_text()
     assert text.count("<svg") == 2 and "scene5" in text and "<script" not in text
     capsys.readouterr()
     assert main(["compare", a, b]) == 0

@@ -1,4 +1,5 @@
-"""Judging recordings elsewhere and in pieces gives the same numbers, and what is finished is not done again."""
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluating recordings elsewhere and in parts gives the same numbers, and finished ones are not repeated."""
 
 import os
 import signal
@@ -11,8 +12,8 @@ import pytest
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import mot
-from centertrack_ros.evaluation.parallel import Place, judge_all
-from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.evaluation.parallel import Executor, evaluate_pairs
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from support.environment import unmeasured_environment
 
 pytest.importorskip("trackeval")
@@ -35,7 +36,7 @@ def _evaluate(folder: Path, out: Path, *options: str) -> bytes:
     return out.read_bytes()
 
 
-def test_finished_recordings_are_not_judged_again_unless_their_files_changed(tmp_path):
+def test_finished_recordings_are_not_evaluated_again_unless_their_files_changed(tmp_path):
     _files(tmp_path)
     whole = _evaluate(tmp_path, tmp_path / "whole.json")
     done = tmp_path / "done"
@@ -51,9 +52,9 @@ def test_finished_recordings_are_not_judged_again_unless_their_files_changed(tmp
     assert changed == _evaluate(tmp_path, tmp_path / "fresh.json")
 
 
-def test_an_unknown_engine_is_refused():
+def test_an_unknown_engine_is_rejected():
     with pytest.raises(ValueError, match="engine must be one of local, ray"):
-        Place("cloud")
+        Executor("cloud")
 
 
 _DRIVER = """
@@ -114,7 +115,7 @@ def test_on_a_machine_without_free_memory_ray_ends_with_one_sentence(tmp_path):
     assert "memory was full" in done.stderr.splitlines()[-1]
 
 
-def test_a_damaged_finished_file_is_judged_again(tmp_path):
+def test_a_damaged_finished_file_is_evaluated_again(tmp_path):
     _files(tmp_path, recordings=2)
     whole = _evaluate(tmp_path, tmp_path / "whole.json", "--finished", str(tmp_path / "done"))
     next((tmp_path / "done").iterdir()).write_text('{"pedestrian": {"HO')
@@ -140,8 +141,8 @@ def test_a_full_disk_keeps_the_finished_recordings_and_the_older_document(tmp_pa
     assert _evaluate(tmp_path, out, "--finished", str(done)) == _evaluate(tmp_path, tmp_path / "fresh.json")
 
 
-def _dies_once(pair: Pair, marker: Path) -> dict:
-    """Judges nothing but the pid, and is killed at the first attempt."""
+def _dies_once(pair: SequencePair, marker: Path) -> dict:
+    """Is killed at the first attempt; the score is the length."""
     if not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -160,8 +161,8 @@ def test_ray_gives_the_same_bytes_and_outlives_a_killed_worker(tmp_path):
             tmp_path, tmp_path / "one.json"
         )
         truth = mot.read_truth(tmp_path / "truth" / "r0" / "gt.txt")
-        judge = partial(_dies_once, marker=tmp_path / "died")
-        found = dict(judge_all(Place("ray"), [Pair(truth, truth)], judge, "test"))
-        assert (tmp_path / "died").exists() and found == {"r0": {"length": 8}}
+        evaluate = partial(_dies_once, marker=tmp_path / "died")
+        scores = dict(evaluate_pairs(Executor("ray"), [SequencePair(truth, truth)], evaluate, "test"))
+        assert (tmp_path / "died").exists() and scores == {"r0": {"length": 8}}
     finally:
         ray.shutdown()

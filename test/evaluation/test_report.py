@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report: one page that needs nothing else, and shows what happened."""
 
 import json
@@ -14,8 +15,8 @@ import pytest
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import mot
-from centertrack_ros.evaluation.frame_errors import lives, moments, worst
-from centertrack_ros.evaluation.trackeval_metrics import Pair, score_mot, summary
+from centertrack_ros.evaluation.frame_errors import frame_errors, trajectories, worst_frames
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
 
 pytest.importorskip("trackeval")
 pytest.importorskip("matplotlib")
@@ -30,8 +31,8 @@ def _files(folder: Path) -> Path:
     (folder / "results").mkdir()
     truth, results = [], []
     for frame in range(1, FRAMES + 1):
-        picture = np.full((120, 320, 3), 90 + frame, np.uint8)
-        cv2.imwrite(str(folder / "truth" / "walk" / "img1" / f"{frame:06d}.png"), picture)
+        image = np.full((120, 320, 3), 90 + frame, np.uint8)
+        cv2.imwrite(str(folder / "truth" / "walk" / "img1" / f"{frame:06d}.png"), image)
         for identity in (1, 2):
             place = f"{5 * frame + 100 * (identity - 1)},30,30,60"
             truth.append(f"{frame},{identity},{place},1,1,1\n")
@@ -52,7 +53,7 @@ def _report(folder: Path, name: str = "report.html") -> Path:
 
 
 class _Page(HTMLParser):
-    """Counts elements, checks that they are closed, and remembers where they point."""
+    """Counts elements, checks that they are closed, and keeps where they point."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -80,20 +81,20 @@ class _Page(HTMLParser):
         self.words += data
 
 
-def test_moments_tell_misses_false_ones_and_switches(tmp_path):
+def test_frame_errors_have_misses_false_positives_and_switches(tmp_path):
     folder = _files(tmp_path)
-    pair = Pair(
+    pair = SequencePair(
         mot.read_truth(folder / "truth/walk/gt.txt", "walk"), mot.read_results(folder / "results/walk.txt", "walk")
     )
-    seen = moments(pair)
-    assert sum(len(moment.missed) for moment in seen) == FRAMES - 17
-    assert [moment.truth.index for moment in seen if moment.wrong] == [5]
-    assert [moment.truth.index for moment in seen if moment.switched] == [13]
-    known = lives(seen)
+    seen = frame_errors(pair)
+    assert sum(len(frame.missed) for frame in seen) == FRAMES - 17
+    assert [frame.truth.index for frame in seen if frame.false_positives] == [5]
+    assert [frame.truth.index for frame in seen if frame.switched] == [13]
+    known = trajectories(seen)
     assert known[1].switches == [13] and known[2].switches == [] and known[2].tracks[-1] == -1
-    assert [moment.truth.index for moment in worst(seen, 3, apart=5)] == [13, 5, 18]
-    perfect = Pair(pair.truth, pair.truth)
-    assert worst(moments(perfect), 3) == []
+    assert [frame.truth.index for frame in worst_frames(seen, 3, apart=5)] == [13, 5, 18]
+    perfect = SequencePair(pair.truth, pair.truth)
+    assert worst_frames(frame_errors(perfect), 3) == []
 
 
 def test_switches_are_those_that_trackeval_counts(tmp_path):
@@ -110,9 +111,11 @@ def test_switches_are_those_that_trackeval_counts(tmp_path):
                     results.append(f"{frame},{track},{left + rng.normal(0, 4):.2f},30,30,60,0.9\n")
         (tmp_path / "gt.txt").write_text("".join(truth))
         (tmp_path / "walk.txt").write_text("".join(results))
-        pair = Pair(mot.read_truth(tmp_path / "gt.txt", "walk"), mot.read_results(tmp_path / "walk.txt", "walk"))
+        pair = SequencePair(
+            mot.read_truth(tmp_path / "gt.txt", "walk"), mot.read_results(tmp_path / "walk.txt", "walk")
+        )
         official = summary(score_mot([pair], "MOT15").combined["pedestrian"])["IDSW"]
-        assert sum(len(life.switches) for life in lives(moments(pair)).values()) == official > 0
+        assert sum(len(track.switches) for track in trajectories(frame_errors(pair)).values()) == official > 0
 
 
 def test_the_page_needs_nothing_else_and_shows_all_parts(tmp_path):
@@ -121,10 +124,10 @@ def test_the_page_needs_nothing_else_and_shows_all_parts(tmp_path):
     assert page.count["svg"] == 3 and page.count["img"] == 1
     outside = [source for source in page.sources if not source.startswith(("data:image/jpeg;base64,", "#"))]
     assert outside == []
-    assert "frame 13: 0 missed (red), 0 wrong (orange), 1 switched" in page.words
+    assert "frame 13: 0 missed (red), 0 false positives (orange), 1 id switches" in page.words
     document = json.loads((tmp_path / "report.json").read_text())
     assert f"{document['combined']['pedestrian']['HOTA']:.2f}" in page.words
-    assert "1 crosses" in page.words and document["combined"]["pedestrian"]["IDSW"] == 1
+    assert "(1 in total)" in page.words and document["combined"]["pedestrian"]["IDSW"] == 1
 
 
 def test_the_same_evaluation_gives_the_same_page(tmp_path):
@@ -132,14 +135,14 @@ def test_the_same_evaluation_gives_the_same_page(tmp_path):
     assert _report(folder, "a.html").read_bytes() == _report(folder, "b.html").read_bytes()
 
 
-def test_without_pictures_the_worst_moments_are_told_in_words(tmp_path):
+def test_without_images_the_worst_frames_are_described_in_words(tmp_path):
     folder = _files(tmp_path)
     shutil.rmtree(folder / "truth" / "walk" / "img1")
     page = _Page(_report(folder).read_text(encoding="utf-8"))
     assert "img" not in page.count and "frame 13:" in page.words
 
 
-def test_pictures_come_out_of_a_bag(tmp_path):
+def test_images_come_from_a_bag(tmp_path):
     """By stamps where the truth is from the bag, by their order where it is a text file."""
     pytest.importorskip("rosbags")
     from centertrack_ros.datasets.bag_writer import write_bag
@@ -150,13 +153,15 @@ def test_pictures_come_out_of_a_bag(tmp_path):
     results = mot.read_results(folder / "results" / "walk.txt", "walk")
     with_images = replace(truth, frames=tuple(replace(f, image=files[f.index]) for f in truth))
     stamps = {frame.index: frame.stamp for frame in truth}
-    answers = replace(results, frames=tuple(replace(f, stamp=stamps[f.index]) for f in results))
-    for name, recording in (("truth", with_images), ("results", answers)):
+    predictions = replace(results, frames=tuple(replace(f, stamp=stamps[f.index]) for f in results))
+    for name, recording in (("truth", with_images), ("results", predictions)):
         write_bag(tmp_path / f"{name}_bag", {"walk": recording})
     bags = ["--results", str(tmp_path / "results_bag"), "--truth", str(tmp_path / "truth_bag")]
     assert main(["evaluate", "bag", *bags, "--report", str(tmp_path / "page.html")]) == 0
     page = _Page((tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert page.count["img"] == 1 and "frame 12: 0 missed (red), 0 wrong (orange), 1 switched" in page.words
+    assert (
+        page.count["img"] == 1 and "frame 12: 0 missed (red), 0 false positives (orange), 1 id switches" in page.words
+    )
     command = ["evaluate", "mot", "--results", str(folder / "results"), "--truth", str(folder / "truth")]
     shutil.rmtree(folder / "truth" / "walk" / "img1")
     video = ["--report", str(tmp_path / "other.html"), "--pictures", str(tmp_path / "truth_bag")]
@@ -181,9 +186,9 @@ def test_chromium_renders_the_page(tmp_path):
     address = report.resolve().as_uri()
     command = [browser, *options, f"--user-data-dir={tmp_path / 'profile'}"]
     subprocess.run([*command, f"--screenshot={shot}", address], check=True, capture_output=True, timeout=120)
-    picture = cv2.imread(str(shot))
-    assert picture.shape == (1600, 1100, 3)
-    colours = len(np.unique(picture.reshape(-1, 3) // 32, axis=0))
-    assert colours > 10 and (picture < 128).any(axis=2).mean() > 0.005  # text, lines and pictures, not a blank page
+    image = cv2.imread(str(shot))
+    assert image.shape == (1600, 1100, 3)
+    colours = len(np.unique(image.reshape(-1, 3) // 32, axis=0))
+    assert colours > 10 and (image < 128).any(axis=2).mean() > 0.005  # text, lines and images, not a blank page
     dumped = subprocess.run([*command, "--dump-dom", address], check=True, capture_output=True, timeout=120, text=True)
     assert len(re.findall("<svg", dumped.stdout)) == 3

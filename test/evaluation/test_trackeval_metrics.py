@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores of result files against truth: the official code's numbers, reached through our readers and writers."""
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,16 @@ import pytest
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets import kitti, mot
-from centertrack_ros.evaluation.matching import kitti_pairs, mot_pairs, truth_as_results
-from centertrack_ros.evaluation.trackeval_metrics import Pair, combine, metric_classes, score_kitti, score_mot, summary
+from centertrack_ros.datasets.records import VideoSequence
+from centertrack_ros.evaluation.matching import match_kitti, match_mot
+from centertrack_ros.evaluation.trackeval_metrics import (
+    SequencePair,
+    combine,
+    metric_classes,
+    score_kitti,
+    score_mot,
+    summary,
+)
 
 pytest.importorskip("trackeval")
 
@@ -49,13 +59,19 @@ def _files(folder: Path, results: str, truth: str = TRUTH) -> tuple[Path, Path]:
     return folder / "tracks.txt", folder / "gt.txt"
 
 
+def truth_as_results(truth: VideoSequence) -> VideoSequence:
+    """The considered objects as a perfect tracker would report them."""
+    frames = tuple(frame.select(frame.flags["considered"]) if "considered" in frame.flags else frame for frame in truth)
+    return replace(truth, frames=frames)
+
+
 def _official(raw: dict, title: str) -> dict:
     return {field: np.array(value) if isinstance(value, list) else value for field, value in raw[title].items()}
 
 
 def test_truth_given_as_results_is_perfect(tmp_path):
     truth = mot.read_truth(_files(tmp_path, "")[1], "one")
-    figures = summary(score_mot([Pair(truth, truth_as_results(truth))]).combined["pedestrian"])
+    figures = summary(score_mot([SequencePair(truth, truth_as_results(truth))]).combined["pedestrian"])
     assert [figures[name] for name in PERCENT] == [100.0] * len(PERCENT)
     assert (figures["IDSW"], figures["Frag"], figures["CLR_FP"], figures["CLR_FN"]) == (0, 0, 0, 0)
 
@@ -65,24 +81,24 @@ def test_two_ids_swapped_are_two_switches(tmp_path):
         "1,1,100,100,40,80,1\n1,2,300,100,40,80,1\n2,2,104,100,40,80,1\n2,1,304,100,40,80,1\n3,2,108,100,40,80,1\n"
     )
     paths = _files(tmp_path, results)
-    figures = summary(score_mot(mot_pairs(*paths).pairs).combined["pedestrian"])
+    figures = summary(score_mot(match_mot(*paths).pairs).combined["pedestrian"])
     assert figures["IDSW"] == 2
     assert figures["MOTA"] == pytest.approx(100 * (5 - 2) / 5)
 
 
 def test_a_detection_of_a_distractor_costs_nothing_in_mot17_but_does_in_mot15(tmp_path):
     results = "1,1,100,100,40,80,1\n1,9,500,100,40,80,1\n"
-    pairs = mot_pairs(*_files(tmp_path, results)).pairs
+    pairs = match_mot(*_files(tmp_path, results)).pairs
     assert summary(score_mot(pairs).combined["pedestrian"])["CLR_FP"] == 0
     assert summary(score_mot(pairs, "MOT15").combined["pedestrian"])["CLR_FP"] == 1
 
 
-def test_frames_restrict_what_is_judged(tmp_path, capsys):
+def test_frames_restrict_what_is_evaluated(tmp_path, capsys):
     results, truth = _files(tmp_path, "1,1,100,100,40,80,1\n1,2,300,100,40,80,1\n4,1,0,0,9,9,1\n")
     assert main(["evaluate", "mot", "--results", str(results), "--truth", str(truth), "--frames", "1-1"]) == 0
     assert "100.00" in capsys.readouterr().out
     assert main(["evaluate", "mot", "--results", str(results), "--truth", str(truth)]) == 0
-    assert "truth covers frames 1 to 3; 1 later frames" in capsys.readouterr().out
+    assert "the ground truth covers frames 1 to 3; 1 later frames" in capsys.readouterr().out
 
 
 def test_json_holds_full_precision_and_is_the_same_twice(tmp_path):
@@ -97,7 +113,7 @@ def test_json_holds_full_precision_and_is_the_same_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "message"),
     [
         ("1,1,100,100,40,80,1\n1,two,0,0,1,1,1\n", "tracks.txt:2: 'two' is not a finite number"),
         ("1,1,100,100,40\n", "tracks.txt:1: 5 columns"),
@@ -107,17 +123,17 @@ def test_json_holds_full_precision_and_is_the_same_twice(tmp_path):
         ("1,1,1,nan,4,8,1\n", "tracks.txt:1: 'nan' is not a finite number"),
     ],
 )
-def test_a_broken_line_is_named(tmp_path, capsys, results, said):
+def test_a_broken_line_is_named(tmp_path, capsys, results, message):
     paths = _files(tmp_path, results)
     assert main(["evaluate", "mot", "--results", str(paths[0]), "--truth", str(paths[1])]) == 1
-    message = capsys.readouterr().err
-    assert said in message and message.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output and output.count("\n") == 1
 
 
 def test_missing_files_are_named(tmp_path, capsys):
     results, _truth = _files(tmp_path, "")
     assert main(["evaluate", "mot", "--results", str(results), "--truth", str(tmp_path / "none")]) == 1
-    assert "none: no such file or folder with truth" in capsys.readouterr().err
+    assert "none: no such file or folder with ground truth" in capsys.readouterr().err
     folder = tmp_path / "labels"
     folder.mkdir()
     assert main(["evaluate", "kitti", "--results", str(tmp_path), "--labels", str(folder)]) == 1
@@ -126,13 +142,13 @@ def test_missing_files_are_named(tmp_path, capsys):
     assert main(["evaluate", "kitti", "--results", str(tmp_path), "--labels", str(folder)]) == 1
     assert "no results of sequence 0001" in capsys.readouterr().err
     assert main(["evaluate", "kitti", "--results", str(tmp_path), "--labels", str(folder), "--sequences", "0016"]) == 1
-    assert "no truth of sequence 0016; there is 0001" in capsys.readouterr().err
+    assert "no ground truth of sequence 0016; there is 0001" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("sequence", "mota", "idf1"), [("TUD-Campus", 52.6, 55.8), ("TUD-Stadtmitte", 56.4, 64.5)])
 def test_published_scores_of_tud(shared_data, sequence, mota, idf1):
     folder = shared_data / "motmetrics_tud"
-    figures = summary(score_mot(mot_pairs(folder, folder, (sequence,)).pairs).combined["pedestrian"])
+    figures = summary(score_mot(match_mot(folder, folder, (sequence,)).pairs).combined["pedestrian"])
     assert (round(figures["MOTA"], 1), round(figures["IDF1"], 1)) == (mota, idf1)
 
 
@@ -141,7 +157,7 @@ def test_published_scores_of_tud(shared_data, sequence, mota, idf1):
 def test_published_scores_of_kitti_to_the_digit(shared_data, tracker):
     """0016 has no labels here: its published line takes part in the sum, all others are computed."""
     folder = shared_data / "kitti_track_results" / tracker
-    found = kitti_pairs(folder, shared_data / "kitti_tracking_labels")
+    found = match_kitti(folder, shared_data / "kitti_tracking_labels")
     assert found.notes == ("0016: no label file, left out",)
     scores = score_kitti(found.pairs, ("car",))
     with (folder / "car_detailed.csv").open() as file:
@@ -172,12 +188,12 @@ def test_kitti_truth_given_as_results_is_perfect(shared_data):
     labels = shared_data / "kitti_tracking_labels" / "label_02"
     figures = {
         name: summary(raw)
-        for name, raw in score_kitti(kitti_pairs(labels, labels, ("0012", "0013")).pairs).combined.items()
+        for name, raw in score_kitti(match_kitti(labels, labels, ("0012", "0013")).pairs).combined.items()
     }
     assert [figures[name][field] for name in ("car", "pedestrian") for field in PERCENT] == [100.0] * 2 * len(PERCENT)
 
 
-def test_kitti_judges_only_its_classes():
-    empty = kitti.Sequence("x", kitti.CLASSES, (), 0, 1)
+def test_kitti_evaluates_only_its_classes():
+    empty = VideoSequence("x", kitti.CLASSES, (), 0, 1)
     with pytest.raises(ValueError, match="'car' and 'pedestrian', got 'tram'"):
-        score_kitti([Pair(empty, empty)], ("tram",))
+        score_kitti([SequencePair(empty, empty)], ("tram",))

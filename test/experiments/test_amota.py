@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AMOTA from arrays: the devkit's figure, scene by scene."""
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.evaluation import nuscenes_metrics
-from experiments.amota import Curve, amota, boxes_of, curve, paths_of
+from experiments.amota import Curve, amota, curve, ground_paths, image_paths
 from experiments.street_clips import poses_of
 
 POSE = np.array([[0, 0, 1, 100.0], [-1, 0, 0, 200.0], [0, -1, 0, 1.5], [0, 0, 0, 1]])  # looks along the world's x
@@ -44,7 +45,10 @@ def _curves(truth: list[VideoSequence], results: list[VideoSequence]) -> list[Cu
     poses = [poses_of(one) for one in truth]
     return [
         curve(
-            *([paths_of(one, kind, pose) for one, pose in zip(side, poses, strict=True)] for side in (truth, results))
+            *(
+                [ground_paths(one, kind, pose) for one, pose in zip(side, poses, strict=True)]
+                for side in (truth, results)
+            )
         )
         for kind in KINDS
     ]
@@ -102,7 +106,7 @@ def _boxes(ids: list[list[int]], shift: float = 0.0) -> VideoSequence:
 
 
 def _flat(truth: VideoSequence, results: VideoSequence) -> Curve:
-    return curve([boxes_of(truth, "car")], [boxes_of(results, "car")])
+    return curve([image_paths(truth, "car")], [image_paths(results, "car")])
 
 
 def test_boxes_in_the_image_match_from_an_overlap_of_half_on() -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of 3D boxes on objects that were found in the image."""
 
 from dataclasses import replace
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
-from centertrack_ros.evaluation.trackeval_metrics import Pair
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from experiments.overlap_errors import ERRORS, box_errors, without_ignored
 
 
@@ -76,5 +77,5 @@ def test_what_lies_in_an_ignored_region_is_no_false_alarm_unless_it_is_a_judged_
     boxes = [[10.0, 10, 60, 50], [100, 10, 120, 70], [200, 30, 212, 40], [70, 20, 90, 40], [300, 20, 330, 40]]
     extra = tracks_of(np.arange(1, 6), np.array([0, 1, 0, 0, 0]), np.ones(5), np.array(boxes))
     results = replace(truth, frames=tuple(AnnotatedFrame(frame.index, frame.stamp, extra) for frame in truth))
-    kept = without_ignored(Pair(truth, results)).results
+    kept = without_ignored(SequencePair(truth, results)).results
     assert [frame.tracks.ids.tolist() for frame in kept] == [[1, 2, 3, 5]] * 3

@@ -1,6 +1,8 @@
-"""The paper's tables: what the page says follows from the figures, and the command that makes it runs."""
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's tables: the page follows from the figures, and the command that writes it runs."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 
 from centertrack_ros.engine.loading import load_engine
+from centertrack_ros.evaluation.tables import markdown_table
 from centertrack_ros.geometry.boxes2d import iou
 from experiments.paper_figures import document, missing_models
-from experiments.paper_page import interval, markdown_table, page, read_tables, sentence, verdict
-from experiments.paper_rows import ROWS, ClipOutcome, judge, track
+from experiments.paper_page import conclusion, interval, page, sentence
+from experiments.paper_rows import ROWS, ClipOutcome, evaluate, track
 from experiments.street_clips import FIRST_SEED, Clip, read_clip, street_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +28,20 @@ FACTS = {
     "missing": [{"row": "static", "text": "Left out: 'static'."}],
 }  # fmt: skip
 SHIPPED = [row for row in ROWS if row.model == "main"]
+
+
+def read_tables(text: str) -> list[list[list[str]]]:
+    """The cells of every Markdown table in a page, headings first; the inverse of `markdown_table`."""
+    tables: list[list[list[str]]] = []
+    inside = False
+    for line in text.splitlines():
+        is_row = line.startswith("|")
+        if is_row and not inside:
+            tables.append([])
+        if is_row and not line.startswith("| ---"):
+            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        inside = is_row
+    return tables
 
 
 def _claim(*bounds: tuple[float, float], expected: str = "ahead") -> dict:
@@ -39,7 +56,7 @@ def _claim(*bounds: tuple[float, float], expected: str = "ahead") -> dict:
 
 
 @pytest.mark.parametrize(
-    ("claim", "said"),
+    ("claim", "text"),
     [
         (_claim((1, 2), (4, 5)), "**Agrees** at every rate."),
         (_claim((1, 2), (-1, 1)), "**Agrees** at 2 Hz; undecided at the others."),
@@ -53,10 +70,10 @@ def _claim(*bounds: tuple[float, float], expected: str = "ahead") -> dict:
         ),
     ],
 )
-def test_a_verdict_follows_from_the_intervals(claim, said) -> None:
-    assert verdict(claim) == said
-    text = sentence(claim, {"rows": {"full": "full", "detection": "detection only"}})
-    assert said in text and ("intervals apart" in text) == any(
+def test_a_conclusion_follows_from_the_intervals(claim, text) -> None:
+    assert conclusion(claim) == text
+    whole = sentence(claim, {"rows": {"full": "full", "detection": "detection only"}})
+    assert text in whole and ("intervals apart" in whole) == any(
         low > 3 for low in [d["low"] for d in claim["differences"]]
     )
 
@@ -84,7 +101,7 @@ def outcomes(tmp_path_factory) -> list[ClipOutcome]:
             truth = read_clip(Clip(seed, rate, 4, width=160, height=96), folder)
             changed = tuple(replace(f, tracks=replace(f.tracks, ids=f.tracks.ids + 10_000 * f.index)) for f in truth)
             rows = {
-                row.key: judge(truth, replace(truth, frames=changed) if row.key == "detection" else truth, True)
+                row.key: evaluate(truth, replace(truth, frames=changed) if row.key == "detection" else truth, True)
                 for row in SHIPPED
             }
             true = rows["full"]
@@ -92,7 +109,7 @@ def outcomes(tmp_path_factory) -> list[ClipOutcome]:
     return found
 
 
-def test_truth_as_results_is_perfect_on_every_line_and_the_page_says_what_the_document_says(outcomes) -> None:
+def test_truth_as_results_is_perfect_in_every_row_and_the_page_has_the_figures_of_the_document(outcomes) -> None:
     found = document(outcomes, SHIPPED, FACTS, draws=50)
     for cell in found["cells"]:
         for name, figure in cell["figures"].items():
@@ -103,7 +120,7 @@ def test_truth_as_results_is_perfect_on_every_line_and_the_page_says_what_the_do
     for name in ("translation", "yaw", "velocity", "filtered_velocity", "size"):
         assert everything[name]["value"] == pytest.approx(0, abs=1e-4)
     claim = next(c for c in found["claims"] if c["worse"] == "detection" and c["figure"] == "IDF1")
-    assert verdict(claim) == "**Agrees** at every rate."
+    assert conclusion(claim) == "**Agrees** at every rate."
     text = page(found)
     assert "Left out: 'static'." in text
     assert "untrained" not in text and "untrained" in page({**found, "trained_tracking": False})
@@ -135,23 +152,25 @@ def test_a_rate_may_have_more_streets_than_another(outcomes) -> None:
     assert "the first 3, 2 of 3 streets" in page(fewer) and "3 streets" in page(both)
 
 
-def test_the_readme_says_of_the_main_claim_what_was_measured() -> None:
-    claims = [line for line in (ROOT / "docs" / "paper_claim.md").read_text().splitlines() if " minus " in line]
-    assert {line.split(",")[0] for line in claims} == {"- IDF1", "- AMOTA", "- AMOTA 2D"} and len(claims) == 6
-    for line in claims:
-        for rate in (2, 3, 5):
-            assert f"at {rate} Hz, intervals apart" in line and "**Agrees** at every rate" in line
-    assert "ahead of detection only and of a Kalman filter at 2 to 5 frames/s" in (ROOT / "README.md").read_text()
+def test_the_committed_page_of_the_claim_agrees_with_the_paper_at_every_rate() -> None:
+    """Every figure and both margins, read from the page's differences."""
+    text = (ROOT / "docs" / "paper_claim.md").read_text()
+    claims = re.findall(r"^- (.*), \*(.*)\* minus \*(.*)\*: (.*)\. The paper:", text, re.MULTILINE)
+    assert {figure for figure, *_ in claims} == {"IDF1", "AMOTA", "AMOTA 2D"} and len(claims) == 6
+    for *_, differences in claims:
+        bounds = re.findall(r"\(([+-][\d.]+) to [+-][\d.]+\) at (\d+) Hz, intervals apart", differences)
+        assert [rate for _, rate in bounds] == ["2", "3", "5"]
+        assert all(float(low) > 0 for low, _ in bounds)
 
 
-def test_tables_that_nobody_asked_for_are_not_on_the_page(outcomes) -> None:
+def test_tables_without_rows_are_not_on_the_page(outcomes) -> None:
     rows = [row for row in SHIPPED if row.key in ("detection", "kalman", "full")]
     text = page(document(outcomes, rows, {**FACTS, "missing": []}, draws=5))
     assert "## Motion models" in text and "## What the parts" in text
     assert "Association" not in text and "How it was trained" not in text
 
 
-def test_rows_without_weights_are_left_out_with_a_sentence() -> None:
+def test_rows_without_weights_are_left_out_with_a_note() -> None:
     rows, notes = missing_models(ROWS, {"main": Path("a"), "branch": Path("b"), "branch_static": Path("c")})
     assert {row.key for row in ROWS} - {row.key for row in rows} == {"noiseless"}
     assert len(notes) == 1 and "branch_noiseless" in notes[0]
@@ -191,19 +210,19 @@ def test_a_clip_is_rendered_once_and_knows_its_poses(tmp_path) -> None:
         assert one.image is not None and one.camera is not None
 
 
-def test_an_informed_row_moves_what_it_finds_as_the_truth_did(tmp_path) -> None:
+def test_a_row_with_true_motion_moves_detections_as_the_truth_did(tmp_path) -> None:
     pytest.importorskip("panda3d")
     truth = read_clip(Clip(FIRST_SEED, 2.0, 3), tmp_path)
     engine = load_engine("mobilenetv3-street-3d", engine="torch", threads=1)
-    found = track(truth, engine, {}, informed=True)
+    found = track(truth, engine, {}, true_motion=True)
     compared = 0
-    for frame, before, said in zip(truth.frames[1:], truth.frames, found.frames[1:], strict=False):
-        boxes, detections = frame.tracks.detections.boxes, said.tracks.detections
-        places = dict(zip(before.tracks.ids.tolist(), before.tracks.detections.centers, strict=True))
+    for frame, before, result in zip(truth.frames[1:], truth.frames, found.frames[1:], strict=False):
+        boxes, detections = frame.tracks.detections.boxes, result.tracks.detections
+        center_of = dict(zip(before.tracks.ids.tolist(), before.tracks.detections.centers, strict=True))
         overlaps = iou(detections.boxes, boxes)
         for row, best in enumerate(overlaps.argmax(axis=1)):
-            if overlaps[row, best] >= 0.5 and int(frame.tracks.ids[best]) in places:
-                moved = places[int(frame.tracks.ids[best])] - frame.tracks.detections.centers[best]
+            if overlaps[row, best] >= 0.5 and int(frame.tracks.ids[best]) in center_of:
+                moved = center_of[int(frame.tracks.ids[best])] - frame.tracks.detections.centers[best]
                 assert detections.displacements[row] == pytest.approx(moved, abs=1e-3)
                 compared += 1
     assert compared >= 5
@@ -217,9 +236,9 @@ def test_the_command_writes_the_page_from_the_embedded_weights(tmp_path) -> None
     command = [sys.executable, "-m", "experiments.paper_tables", "--quick", "--weights", str(weights)]
     command += ["--streets", "2", "--frames", "6", "--rates", "2,5", "--processes", "2", "--engine", "torch"]
     command += ["--output", str(tmp_path / "out"), "--page", str(tmp_path / "page.md")]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert said.returncode == 0, said.stderr
-    figures = json.loads(said.stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
     assert {cell["row"] for cell in figures["cells"]} == {row.key for row in ROWS}
     found = json.loads((tmp_path / "out" / "tables.json").read_text())
     assert found["network_run"] < found["network_asked"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replay of recordings: the same every time, honest about what is missing, and nothing is lost when it breaks off."""
 
 import json

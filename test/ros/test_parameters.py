@@ -87,15 +87,10 @@ def test_the_default_preset_is_generated_from_the_declarations() -> None:
     assert values_in(ROOT / "config" / "default.yaml") == {s.name: s.default for s in SPECS}
 
 
-@pytest.mark.parametrize("page", ["docs/ros.md", "README.md"])
-def test_the_documented_table_is_generated_from_the_declarations(page: str) -> None:
-    path = ROOT / page
-    if not path.exists():
-        pytest.skip(f"there is no {page}")
-    text = path.read_text()
+def test_the_documented_table_is_the_declarations() -> None:
+    text = (ROOT / "docs" / "parameters.md").read_text()
     assert text == parameter_docs().with_table(text), "run tools/parameter_docs.py"
-    if page.startswith("docs"):
-        assert all(f"`{s.name}`" in text for s in SPECS)
+    assert all(f"`{s.name}`" in text for s in SPECS)
 
 
 def test_motion_auto_follows_the_model() -> None:

@@ -27,10 +27,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.demo_clip import demo_frames as demo_frames
 from centertrack_ros.geometry.transform import Transform
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -457,20 +457,6 @@ def camera_info_message(width: int, height: int, stamp: tuple[int, int] = (1, 0)
     info.p = [focal, 0.0, width / 2, 0.0, 0.0, focal, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
     info.d = [0.0] * 5
     return info
-
-
-def demo_frames(count: int) -> list[NDArray[np.uint8]]:
-    """The first images of the demo clip: people who walk, 768x576, 10 Hz."""
-    from centertrack_ros.io.rosbag import BagReader
-
-    frames: list[NDArray[np.uint8]] = []
-    with BagReader(ROOT / "demo" / "pets09_s2l1") as reader:
-        [topic] = reader.of_type("sensor_msgs/msg/CompressedImage")
-        for _, message in reader.messages([topic.name]):
-            frames.append(np.asarray(cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR), np.uint8))
-            if len(frames) == count:
-                break
-    return frames
 
 
 class TransformPublisher:

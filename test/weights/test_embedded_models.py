@@ -13,8 +13,8 @@ from centertrack_ros.engine.loading import load_engine
 from centertrack_ros.network import checkpoints, registry
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
-from experiments.caching_engine import RememberingEngine
-from experiments.paper_rows import judge, track
+from experiments.caching_engine import CachingEngine
+from experiments.paper_rows import evaluate, track
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = (registry.WEIGHTS_FOLDER / "README.md").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def test_the_tracker_on_coco_has_the_scores_of_its_card(shared_data, tmp_path) -
     from experiments import real_tracks
 
     recording = real_tracks.read_pets(shared_data / "pets09_s2l1", tmp_path)
-    engine = RememberingEngine(load_engine("mobilenetv3-coco-track", engine="torch", threads=1))
+    engine = CachingEngine(load_engine("mobilenetv3-coco-track", engine="torch", threads=1))
     for found in real_tracks.compare({"PETS": [recording]}, engine, {"paper": {}}):
         if found.detections == "own":
             rate = "every frame" if found.every == 1 else "every third frame"
@@ -99,14 +99,14 @@ def test_the_tracker_on_coco_has_the_scores_of_its_card(shared_data, tmp_path) -
 def test_the_3d_model_has_the_scores_of_its_card(tmp_path) -> None:
     pytest.importorskip("panda3d")
     pytest.importorskip("trackeval")
-    from experiments.intervals import track_figures
     from experiments.street_clips import FIRST_SEED, Clip, read_clip
+    from experiments.track_counts import track_figures
 
     engine = load_engine("mobilenetv3-street-3d", engine="torch", threads=1)
     counts, errors = [], {"translation": [], "yaw": [], "velocity": []}
     for seed in range(FIRST_SEED, FIRST_SEED + 6):
         truth = read_clip(Clip(seed, 5.0, 16), tmp_path)
-        outcome = judge(truth, track(truth, engine, {}), with_errors=True)
+        outcome = evaluate(truth, track(truth, engine, {}), with_errors=True)
         counts.append(outcome.counts)
         for kind in outcome.errors.values():
             for name, values in errors.items():

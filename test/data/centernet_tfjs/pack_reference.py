@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps of the graph's answers (`make_reference.mjs`) what the tests compare with: IMAGE.npz for every IMAGE.png given.
 
 peaks   (300, 3) int32: row, column, channel of the strongest 3x3 maxima of `keypoints`

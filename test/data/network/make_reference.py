@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cuts the official numbers that the network's tests need out of the full reference: make_reference.py REFERENCE_DIR.
 
 REFERENCE_DIR holds state_dicts.json and parity/. Written beside this script: state_dicts.json.gz (names and shapes of

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes the small copies of parity references that the tests use: trim.py OUT.json.gz SOURCE.json [FRAMES]."""
 
 import gzip

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import multi_camera_rig
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.lifting import ray_covariances
 from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
 from centertrack_ros.tracking.multi_camera.records import CameraTracks, MultiCameraConfig, MultiCameraResult
 from centertrack_ros.types import Detections, Tracks
-from support import multi_camera_rig
 
 CAMERAS = list(multi_camera_rig.MOUNTS)
 CAR, TRUCK, PEDESTRIAN = (multi_camera_rig.CLASSES.index(name) for name in ("car", "truck", "pedestrian"))
@@ -75,7 +75,7 @@ def drive(scene: tuple[multi_camera_rig.Scene, float], depth: float, seed: int) 
     noise = multi_camera_rig.Noise.of_depth(depth) if depth else multi_camera_rig.Noise()
     counts = multi_camera_rig.run(*scene, noise, seed)
     print(
-        f"\ndepth noise {depth:.0%}: {counts.things} things, {counts.frames} merged views, {counts.published} boxes, "
+        f"\ndepth noise {depth:.0%}: {counts.objects} things, {counts.frames} merged views, {counts.published} boxes, "
         f"{counts.handovers} changes of camera; ids changed {counts.changes}, published twice {counts.duplicates}, "
         f"ids mixed up {counts.mixed}, not published {counts.missing}; mean error {np.mean(counts.errors):.2f} m"
     )
@@ -91,14 +91,14 @@ def assert_nothing_wrong(counts: multi_camera_rig.Counts) -> None:
 def test_ids_stay_while_the_vehicle_goes_around_a_roundabout(depth):
     """All that stands around it passes through every camera, and a car goes around the vehicle."""
     counts = drive(multi_camera_rig.roundabout(0), depth, 0)
-    assert counts.handovers > 100 and counts.things == 10
+    assert counts.handovers > 100 and counts.objects == 10
     assert_nothing_wrong(counts)
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.05])
 def test_ids_stay_in_a_street_full_of_things(depth):
     counts = drive(multi_camera_rig.street(1), depth, 1)
-    assert counts.handovers > 200 and counts.things > 40
+    assert counts.handovers > 200 and counts.objects > 40
     assert_nothing_wrong(counts)
 
 

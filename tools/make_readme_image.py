@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the image of the README from the demo's result.
 
-python tools/make_readme_picture.py out/demo/tracks.txt docs/demo.jpg --frame 66
+python tools/make_readme_image.py out/demo/tracks.txt docs/demo.jpg --frame 66
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
 
 
 def main() -> int:
-    """Draws the tracks into one frame of the clip and writes it."""
+    """Writes the image; the exit status is 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracks", type=Path, help="the demo's tracks.txt")
     parser.add_argument("image", type=Path, help=".jpg or .png to write")
     parser.add_argument("--bag", type=Path, default=Path(__file__).parents[1] / "demo" / "pets09_s2l1")
     parser.add_argument("--frame", type=int, default=66)
     args = parser.parse_args()
-    results = {result.index: result for result in read_results(args.tracks)}
+    results = {frame.index: frame for frame in read_results(args.tracks)}
     trails = Trails()
     for number, frame in enumerate(open_source(args.bag), start=1):
         if number not in results:

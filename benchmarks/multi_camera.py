@@ -1,36 +1,35 @@
 #!/usr/bin/env python3
-"""How often ids change, and objects are published twice, as things pass around a vehicle with six cameras.
+# SPDX-License-Identifier: Apache-2.0
+"""Id changes and duplicate objects in the merged view of six cameras, as objects move around a vehicle.
 
-    benchmarks/surround.py [--seeds N] [--first-seed N] [--depth 0 0.1] [--scene roundabout street] [--motion-unknown]
+    python -m benchmarks.multi_camera [--seeds N] [--first-seed N] [--depth 0 0.1] [--scene roundabout street]
+                                      [--motion-unknown]
 
 Cameras like nuScenes', unsynchronised, 12 Hz, on a vehicle that drives and turns. Detection is simulated: exact, or
-with depths that are off by the given part (half of the variance lasts for as long as a camera sees a thing), centres
+with errors: depths by the stated fraction (half of the variance lasts for as long as a camera sees an object), centres
 by 3 px, sizes by 5 %, headings by 9 degrees, and one frame in 20 missed. The lines of one scene are the same drives
-with the same errors, larger or smaller: they do not confirm each other. The roundabout has ten things that all go
-around the vehicle, the street 46 of which many stand in one line of sight.
+with the same errors, scaled: they are no independent samples. In the roundabout, all ten objects go around the vehicle;
+in the street, many of 46 objects stand in one line of sight.
 """
 
-# ruff: noqa: E402 - works in a checkout that is not installed
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from time import process_time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: many tiny matrices
-ROOT = Path(__file__).resolve().parent.parent
-
 import numpy as np
 
-from support import multi_camera_rig
+from benchmarks import multi_camera_rig
 
 SCENES = {"roundabout": multi_camera_rig.roundabout, "street": multi_camera_rig.street}
-COLUMNS = ("things", "frames", "published", "handovers", "changes", "duplicates", "mixed", "missing")
+COLUMNS = ("objects", "frames", "published", "handovers", "changes", "duplicates", "mixed", "missing")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="drives for each line of the table (default: 5)")
     parser.add_argument("--first-seed", type=int, default=0, help="of the first drive (default: 0)")
@@ -52,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = "".join(f"{value:>11}" for value in sums)
             print(f"{scene:<12}{depth:>6.0%}{row}{error:>10.2f}{process_time() - start:>8.0f}", flush=True)
     print(
-        "changes: ids that became others; duplicates: boxes of a thing that was already in the view; mixed: ids that "
-        "went from one thing to another;\nmissing: things that a camera saw and the view had not; handovers: changes "
-        "of the camera whose box is shown"
+        "changes: objects that got another id; duplicates: further boxes of an object in the same view; mixed: ids "
+        "that went from one object to another;\nmissing: objects that a camera saw but the view did not have; "
+        "handovers: changes of the camera whose box is shown"
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Six cameras around a vehicle that drives and turns among moving things: what each one's tracker says, and the truth.
+"""A simulation of six cameras around a vehicle that drives among moving objects: each camera's tracks, and the truth.
 
-Nothing is drawn and nothing is detected: what the cameras' trackers would report is computed from the scene, exactly or
-with the errors that monocular detectors make.
+Nothing is rendered and nothing is detected: the tracks of each camera are computed from the scene, exactly or with
+errors of monocular detectors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def mounted(name: str) -> tuple[Camera, Transform]:
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """A box that moves: `pose` gives, for a time s, its ground position (2,) m in the world and its heading rad."""
 
     class_id: int
@@ -59,21 +59,25 @@ class Thing:
     pose: Callable[[float], tuple[np.ndarray, float]]
 
 
-def parked(class_id: int, size: tuple[float, float, float], x: float, y: float, yaw: float = 0.0) -> Thing:
-    return Thing(class_id, size, lambda t: (np.array([x, y]), yaw))
+def parked(class_id: int, size: tuple[float, float, float], x: float, y: float, yaw: float = 0.0) -> SceneObject:
+    """An object that stands at x, y m."""
+    return SceneObject(class_id, size, lambda t: (np.array([x, y]), yaw))
 
 
-def driving(class_id: int, size: tuple[float, float, float], x: float, y: float, speed: float, yaw: float) -> Thing:
+def driving(
+    class_id: int, size: tuple[float, float, float], x: float, y: float, speed: float, yaw: float
+) -> SceneObject:
+    """An object that starts at x, y m and moves straight ahead with `speed` m/s."""
     direction = np.array([np.cos(yaw), np.sin(yaw)])
-    return Thing(class_id, size, lambda t: (np.array([x, y]) + speed * t * direction, yaw))
+    return SceneObject(class_id, size, lambda t: (np.array([x, y]) + speed * t * direction, yaw))
 
 
 @dataclass(frozen=True)
 class Noise:
     """Relative standard deviations of depth and sizes, px of the projected centre, rad of the heading.
 
-    depth   half of its variance stays the same for as long as a camera sees a thing
-    missed  probability that a camera's tracker loses a thing for a frame
+    depth   half of its variance stays the same for as long as a camera sees an object
+    missed  probability that a camera's tracker loses an object for a frame
     """
 
     depth: float = 0.0
@@ -84,15 +88,16 @@ class Noise:
 
     @classmethod
     def of_depth(cls, depth: float) -> Noise:
+        """Errors of a monocular detector with this relative error of depths."""
         return cls(depth, moved_px=3.0, size=0.05, heading=0.15, missed=0.05)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The world: where the vehicle is at a time s (vehicle -> world), and the things around it."""
+    """The world: where the vehicle is at a time s (vehicle -> world), and the objects around it."""
 
     vehicle: Callable[[float], Transform]
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
 
 
 def winding_drive(speed: float = 8.0, swing: float = 0.8, period: float = 9.0) -> Callable[[float], Transform]:
@@ -121,8 +126,8 @@ def circling_drive(speed: float = 6.0, radius: float = 12.0) -> Callable[[float]
 def passing_around(
     vehicle: Callable[[float], Transform], class_id: int, size: tuple[float, float, float], distance: float,
     start: float, seconds: float,
-) -> Thing:  # fmt: skip
-    """A thing that goes once around the vehicle in `seconds`, from bearing `start` rad, at about `distance` m."""
+) -> SceneObject:  # fmt: skip
+    """An object that goes once around the vehicle in `seconds`, from bearing `start` rad, at about `distance` m."""
 
     def position(t: float) -> np.ndarray:
         bearing = start + 2 * np.pi * t / seconds
@@ -133,12 +138,12 @@ def passing_around(
         step = position(t + 0.05) - position(t - 0.05)
         return position(t), float(np.arctan2(step[1], step[0]))
 
-    return Thing(class_id, size, pose)
+    return SceneObject(class_id, size, pose)
 
 
 @dataclass
 class _Known:
-    """What a camera's tracker keeps of a thing."""
+    """What a camera's tracker keeps of an object."""
 
     local_id: int
     birth: float
@@ -150,24 +155,25 @@ class _Known:
 
 @dataclass
 class CameraSimulation:
-    """One camera's tracker: a new id for each thing whenever it comes into view; a missed frame leaves it lost."""
+    """One camera's tracker: a new id for each object whenever it comes into view; a missed frame leaves it lost."""
 
     name: str
     scene: Scene
     noise: Noise
     random: np.random.Generator
     rebirth_s: float = 0.5
-    truth: dict[int, int] = field(default_factory=dict)  # local id -> thing
+    truth: dict[int, int] = field(default_factory=dict)  # local id -> scene_object
     _known: dict[int, _Known] = field(default_factory=dict)
     _last: dict[int, Detections] = field(default_factory=dict)
     _last_seen: dict[int, float] = field(default_factory=dict)
 
     def look(self, stamp: float) -> CameraTracks:
+        """The camera's tracks at a time, s."""
         camera, mount = mounted(self.name)
         to_world = self.scene.vehicle(stamp) @ mount
         view = to_world.inverse()
-        for number, thing in enumerate(self.scene.things):
-            self._look_at(number, thing, stamp, camera, view)
+        for number, scene_object in enumerate(self.scene.objects):
+            self._look_at(number, scene_object, stamp, camera, view)
         for number in [n for n, last in self._last_seen.items() if stamp - last > self.rebirth_s]:
             del self._known[number], self._last[number], self._last_seen[number]
         order = sorted(self._known, key=lambda n: -self._known[n].score)
@@ -183,8 +189,8 @@ class CameraSimulation:
         )
         return CameraTracks(self.name, stamp, tracks, to_world)
 
-    def _look_at(self, number: int, thing: Thing, stamp: float, camera: Camera, view: Transform) -> None:
-        found = self._detection(number, thing, stamp, camera, view)
+    def _look_at(self, number: int, scene_object: SceneObject, stamp: float, camera: Camera, view: Transform) -> None:
+        found = self._detection(number, scene_object, stamp, camera, view)
         known = self._known.get(number)
         if found is None or (known is not None and self.random.random() < self.noise.missed):
             if known is not None:
@@ -194,15 +200,17 @@ class CameraSimulation:
             bias = self.noise.depth * np.sqrt(0.5) * self.random.normal()
             known = self._known[number] = _Known(len(self.truth) + 1, stamp, bias)
             self.truth[known.local_id] = number
-            found = self._detection(number, thing, stamp, camera, view)
+            found = self._detection(number, scene_object, stamp, camera, view)
             assert found is not None
         known.hits, known.age, known.score = known.hits + 1, 1, float(found.scores[0])
         self._last[number], self._last_seen[number] = found, stamp
 
-    def _detection(self, number: int, thing: Thing, stamp: float, camera: Camera, view: Transform) -> Detections | None:
-        """What the camera sees of the thing, with errors; None when its middle is not in the picture."""
-        ground, yaw = thing.pose(stamp)
-        length, width, height = thing.size
+    def _detection(
+        self, number: int, scene_object: SceneObject, stamp: float, camera: Camera, view: Transform
+    ) -> Detections | None:
+        """What the camera sees of the object, with errors; None when its middle is not in the picture."""
+        ground, yaw = scene_object.pose(stamp)
+        length, width, height = scene_object.size
         center = view.points(np.array([*ground, height / 2]))
         if center[2] < 1.0 or np.linalg.norm(center) > FAR_M:
             return None
@@ -220,7 +228,7 @@ class CameraSimulation:
         found = Detections.from_boxes(np.tile(pixel, 2)[None] + [[-20, -20, 20, 20]], random.uniform(0.4, 0.9, 1))
         return Detections(
             scores=found.scores,
-            class_ids=np.array([thing.class_id], np.int64),
+            class_ids=np.array([scene_object.class_id], np.int64),
             boxes=found.boxes,
             centers=found.centers,
             displacements=found.displacements,
@@ -236,17 +244,19 @@ class CameraSimulation:
 class Counts:
     """What went wrong, and how often it could have.
 
-    changes     times that a thing's id in the merged view became another one, though it had not been out of sight for
+    changes     times that an object's id in the merged view became another one, though it had not been out of sight for
                 longer than an object is waited for
-    duplicates  times that a thing was in one merged view twice
-    mixed       times that one id stood for two things, one after the other
-    missing     times that a thing which a camera saw in its newest frame was not in the merged view
-    published   boxes in merged views;  frames  merged views;  handovers  times that the camera of a thing's box changed
+    duplicates  times that an object was in one merged view twice
+    mixed       times that one id stood for two objects, one after the other
+    missing     times that an object which a camera saw in its newest frame was not in the merged view
+    published   boxes in merged views
+    frames      merged views
+    handovers   times that the camera of an object's box changed
     errors      m, distances of published centres from the truth at the view's stamp
     """
 
     window_s: float = MultiCameraConfig.window_s
-    things: int = 0
+    objects: int = 0
     frames: int = 0
     published: int = 0
     handovers: int = 0
@@ -263,7 +273,7 @@ class Counts:
     def add(
         self, result: MultiCameraResult, simulations: dict[str, CameraSimulation], seen: dict[str, set[int]]
     ) -> None:
-        """Counts one merged view. `seen`: the things in the newest frame of each camera."""
+        """Counts one merged view. `seen`: the objects in the newest frame of each camera."""
         tracks, names = result.tracks, list(simulations)
         truth = [
             simulations[names[camera]].truth[local]
@@ -274,17 +284,21 @@ class Counts:
         self.published += len(truth)
         self.duplicates += len(truth) - len(set(truth))
         self.missing += len(set().union(*seen.values()) - set(truth))
-        for row, thing in enumerate(truth):
+        for row, scene_object in enumerate(truth):
             track_id, camera = int(tracks.ids[row]), int(tracks.cameras[row])
-            waited = tracks.stamp - self._stamps.get(thing, tracks.stamp) <= self.window_s
-            self.changes += waited and self._ids.get(thing, track_id) != track_id
-            self.mixed += self._owners.get(track_id, thing) != thing
-            self.handovers += self._cameras.get(thing, camera) != camera
-            self._ids[thing], self._owners[track_id], self._cameras[thing] = track_id, thing, camera
-            self._stamps[thing] = tracks.stamp
-            ground = scene.things[thing].pose(tracks.stamp)[0]
+            waited = tracks.stamp - self._stamps.get(scene_object, tracks.stamp) <= self.window_s
+            self.changes += waited and self._ids.get(scene_object, track_id) != track_id
+            self.mixed += self._owners.get(track_id, scene_object) != scene_object
+            self.handovers += self._cameras.get(scene_object, camera) != camera
+            self._ids[scene_object], self._owners[track_id], self._cameras[scene_object] = (
+                track_id,
+                scene_object,
+                camera,
+            )
+            self._stamps[scene_object] = tracks.stamp
+            ground = scene.objects[scene_object].pose(tracks.stamp)[0]
             self.errors.append(float(np.linalg.norm(tracks.boxes.centers[row, :2] - ground)))
-        self.things = len(self._ids)
+        self.objects = len(self._ids)
 
 
 def events(seconds: float, random: np.random.Generator) -> Iterator[list[tuple[float, str]]]:
@@ -300,7 +314,8 @@ def events(seconds: float, random: np.random.Generator) -> Iterator[list[tuple[f
             ticks[i], ticks[i + 1] = ticks[i + 1], ticks[i]
     while ticks:
         size = int(random.integers(1, 4))
-        batch, names = [], set()
+        names: set[str] = set()
+        batch: list[tuple[float, str]] = []
         while ticks and len(batch) < size and ticks[0][1] not in names:  # the newest frame of a camera wins
             names.add(ticks[0][1])
             batch.append(ticks.pop(0))
@@ -344,23 +359,23 @@ CAR, TRUCK, PEDESTRIAN = (4.5, 1.9, 1.6), (9.0, 2.6, 3.2), (0.7, 0.7, 1.75)
 
 
 def street(seed: int) -> tuple[Scene, float]:
-    """A winding drive between parked cars, oncoming ones and walkers, while two things go around the vehicle."""
+    """A winding drive between parked cars, oncoming ones and walkers, while two objects go around the vehicle."""
     random = np.random.default_rng(seed)
     vehicle = winding_drive(random.uniform(5, 10), random.uniform(0.4, 0.9))
     start = random.uniform(0, 2 * np.pi)
-    things = [
+    objects = [
         passing_around(vehicle, 0, CAR, random.uniform(10, 14), start, 20.0),
         passing_around(vehicle, 4, PEDESTRIAN, random.uniform(5, 8), start + np.pi, -20.0),
     ]
-    things += [parked(0, CAR, x, side * random.uniform(17, 20)) for x in range(-10, 160, 14) for side in (-1, 1)]
-    things += [driving(1, TRUCK, random.uniform(60, 120), -26.0, random.uniform(6, 10), np.pi)]
-    things += [driving(0, CAR, random.uniform(-30, 0), 26.0, random.uniform(9, 14), 0.0)]
-    things += [
+    objects += [parked(0, CAR, x, side * random.uniform(17, 20)) for x in range(-10, 160, 14) for side in (-1, 1)]
+    objects += [driving(1, TRUCK, random.uniform(60, 120), -26.0, random.uniform(6, 10), np.pi)]
+    objects += [driving(0, CAR, random.uniform(-30, 0), 26.0, random.uniform(9, 14), 0.0)]
+    objects += [
         driving(4, PEDESTRIAN, x, side * random.uniform(11, 14), random.uniform(0.8, 1.6), random.uniform(-3, 3))
         for x in range(5, 120, 16)
         for side in (-1, 1)
     ]
-    return Scene(vehicle, tuple(things)), 20.0
+    return Scene(vehicle, tuple(objects)), 20.0
 
 
 def roundabout(seed: int) -> tuple[Scene, float]:
@@ -368,11 +383,11 @@ def roundabout(seed: int) -> tuple[Scene, float]:
     random = np.random.default_rng(seed)
     vehicle = circling_drive(random.uniform(5, 8), random.uniform(9, 14))
     angles = np.arange(0, 2 * np.pi, 2 * np.pi / 9) + random.uniform(0, 1)
-    things = [
+    objects = [
         parked(
             0 if i % 2 else 4, CAR if i % 2 else PEDESTRIAN,
             random.uniform(24, 30) * np.cos(a), 12 + random.uniform(24, 30) * np.sin(a), random.uniform(-3, 3),
         )
         for i, a in enumerate(angles)
     ]  # fmt: skip
-    return Scene(vehicle, (*things, passing_around(vehicle, 0, CAR, 9.0, 0.0, 22.0))), 22.0
+    return Scene(vehicle, (*objects, passing_around(vehicle, 0, CAR, 9.0, 0.0, 22.0))), 22.0
