@@ -160,7 +160,7 @@ def test_the_ground_truth_scores_perfectly_and_a_lost_pedestrian_does_not(databa
     results.write_text(json.dumps(document))
     capsys.readouterr()
     assert main(command) == 1
-    assert "the devkit refuses" in capsys.readouterr().err
+    assert "the devkit rejects" in capsys.readouterr().err
 
 
 def test_a_scene_becomes_a_bag(database, tmp_path):

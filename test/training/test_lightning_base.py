@@ -13,4 +13,4 @@ def test_without_lightning_an_object_of_its_classes_says_what_is_missing() -> No
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = run.stderr.strip().splitlines()[-1]
-    assert last.startswith("ModuleNotFoundError: training needs Lightning (pip install lightning)")
+    assert last.startswith("ModuleNotFoundError: training needs Lightning 2.6 or later")
