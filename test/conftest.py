@@ -35,7 +35,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "project"))
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The larger real data beside the checkout (or in CENTERTRACK_SHARED_DATA); skips, with the reason, without it."""
-    beside = Path(__file__).resolve().parents[1] / "shared" / "data"
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("CENTERTRACK_SHARED_DATA", beside))
     if not folder.is_dir():
         pytest.skip(f"needs the data folder {folder}")
