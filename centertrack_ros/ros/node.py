@@ -195,7 +195,16 @@ class CenterTrackNode(LifecycleNode):
             camera.input.counts.add("dropped")
 
     def _process(self, waiting: Mapping[str, ImageMessage]) -> None:
-        """On the worker's thread: images of whichever cameras to results. A failure costs its own frame only."""
+        """On the worker's thread, which must outlive whatever happens to an image."""
+        try:
+            self._track(waiting)
+        except Exception as error:  # counted, so that the numbers add up
+            self._log.error(f"a frame failed: {type(error).__name__}: {error}")
+            for camera in (self._cameras[name] for name in waiting if name in self._cameras):
+                camera.input.counts.add("rejected")
+
+    def _track(self, waiting: Mapping[str, ImageMessage]) -> None:
+        """Images of whichever cameras to results. A failure costs its own frame only."""
         session, parameters, start = self._session, self.parameters, time.perf_counter()
         if session is None:
             return

@@ -225,7 +225,11 @@ class TrackingSession:
                     continue
                 header = replace(header, frame_id=frames.target)
                 if frames.fixed:
-                    result = self._with_filtered_velocities(camera, result, found, frames.fixed, frame.stamp)
+                    try:
+                        result = self._with_filtered_velocities(camera, result, found, frames.fixed, frame.stamp)
+                    except Exception as error:  # poses beyond all measure
+                        rejected.append(_failed(name, frame, error))
+                        continue
             result = replace(result, reset=camera.unreported_reset)
             camera.unreported_reset = ""
             located.append(CameraResult(name, frame, header, result, found))
