@@ -142,16 +142,10 @@ def test_six_cameras_on_a_moving_vehicle(tmp_path):
 
 
 def test_the_demo_clip(tmp_path):
-    """With the demo's parameters and whatever engine the machine takes by itself."""
-    clip = ROOT / "demo" / "pets09_s2l1"
-    with BagReader(clip) as reader, BagWriter(tmp_path / "clip") as writer:
-        for number, record in enumerate(reader.records()):
-            if number >= 60:
-                break
-            writer.add_topic(record.topic, record.type, source=reader)
-            writer.write(record.topic, record.data, record.time_ns)
-    found = assert_live_equals_replay(tmp_path / "clip", tmp_path / "out", files=(ROOT / "config" / "demo.yaml",))
-    assert len(found["/centertrack/output/detections_2d"]) > 20
+    """With the demo's parameters; by torch, since engine 'auto' may change from one engine to another during a run."""
+    clip, preset = ROOT / "demo" / "pets09_s2l1", ROOT / "config" / "demo.yaml"
+    found = assert_live_equals_replay(clip, tmp_path / "out", "model.engine:=torch", files=(preset,))
+    assert len(found["/centertrack/output/detections_2d"]) == 100
 
 
 def test_stamps_of_zero_gaps_and_a_jump_back(tmp_path):
