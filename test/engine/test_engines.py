@@ -17,6 +17,7 @@ import pytest
 
 from centertrack_ros.engine import export_cache, export_process, load_engine, registry, selection, verification
 from centertrack_ros.network import checkpoints
+from support.environment import unmeasured_environment
 from support.network_reference import frames, seeded_network
 
 cv2 = pytest.importorskip("cv2")
@@ -326,7 +327,13 @@ def test_a_disk_that_fills_up_under_the_export_is_one_line(exported, tmp_path) -
     path = tmp_path / exported.name
     shutil.copy(exported, path)
     command = f"ulimit -f 64; exec {sys.executable} -m centertrack_ros.engine.export_process {path}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=unmeasured_environment(),
+    )
     assert done.returncode == 1 and "File too large" in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "small.engines").iterdir())
 
