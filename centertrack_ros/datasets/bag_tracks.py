@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
 from centertrack_ros.geometry.transform import box_quaternions, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.rosbag import BagReader, stamp_ns
+from centertrack_ros.io.rosbag import BagReader
+from centertrack_ros.io.stamps import nanoseconds
 
 TYPE_2D, TYPE_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
 # Parts of a topic's name that do not name the camera.
@@ -64,7 +65,7 @@ def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
         stamps: dict[str, set[int]] = defaultdict(set)
         for record, message in reader.messages([topic.name for topic in topics]):
             camera = camera_name(record.topic)
-            stamps[camera].add(stamp_ns(message.header.stamp))
+            stamps[camera].add(nanoseconds(message.header.stamp))
             table = objects2d if record.type == TYPE_2D else objects3d
             for item in _objects(path, record.topic, message):
                 if (item.stamp, item.identity) in table[camera]:
@@ -83,7 +84,7 @@ def camera_name(topic: str) -> str:
 
 
 def _objects(path: Path | str, topic: str, message: Any) -> Iterable[_Object]:
-    stamp = stamp_ns(message.header.stamp)
+    stamp = nanoseconds(message.header.stamp)
     for detection in message.detections:
         if not len(detection.results):
             raise DataError(path, f"'{topic}' at {stamp / 1e9:.3f} s: a detection without a class")

@@ -12,7 +12,8 @@ import numpy as np
 
 from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D
 from centertrack_ros.datasets.records import VideoSequence
-from centertrack_ros.io.rosbag import BagReader, stamp_ns
+from centertrack_ros.io.rosbag import BagReader
+from centertrack_ros.io.stamps import nanoseconds
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TIMING = "centertrack_ros/msg/FrameTiming"
@@ -61,7 +62,7 @@ def bag_figures(path: Path | str) -> dict[str, Any]:
     with BagReader(path) as reader:
         topics = [topic.name for topic in reader.of_type(TYPE_2D, TYPE_3D, _TIMING, *_IMAGES)]
         for record, message in reader.messages(topics):
-            stamp = stamp_ns(message.header.stamp)
+            stamp = nanoseconds(message.header.stamp)
             if record.type in _IMAGES:
                 images[record.topic].add(stamp)
             elif record.type == _TIMING:
@@ -86,7 +87,7 @@ def latencies(path: Path | str, prefix: str = "") -> dict[str, list[float]]:
     with BagReader(path) as reader:
         names = [topic.name for topic in reader.of_type(TYPE_2D, TYPE_3D) if topic.name.startswith(prefix)]
         for record, message in reader.messages(names):
-            latency[record.topic].append((record.time_ns - stamp_ns(message.header.stamp)) * 1e-6)
+            latency[record.topic].append((record.time_ns - nanoseconds(message.header.stamp)) * 1e-6)
     return dict(latency)
 
 

@@ -241,11 +241,6 @@ class BagWriter:
         self._writer.write(self._connections[topic], time_ns, data)
 
 
-def stamp_ns(stamp: Any) -> int:
-    """A builtin_interfaces/Time in ns."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
 def time_message(time_ns: int) -> Any:
     """The builtin_interfaces/Time of a time in ns."""
     sec, nanosec = divmod(time_ns, 1_000_000_000)

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.camera import Camera
-from centertrack_ros.io.camera_info import CameraInfoError, camera_from_info
+from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.image_files import read_image
-from centertrack_ros.io.rosbag import BagReader, Topic, is_bag, stamp_ns
+from centertrack_ros.io.rosbag import BagReader, Topic, is_bag
+from centertrack_ros.io.stamps import nanoseconds
 from centertrack_ros.types import Frame
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -234,31 +235,28 @@ class BagSource:
             _LOG.warning("%s: no camera_info for '%s'; no distances without it", self.path, topic.name)
 
     def __iter__(self) -> Iterator[Frame]:
-        info: Any = None
+        calibration = Calibration()
         topics = [self.topic.name] + ([self.info_topic] if self.info_topic else [])
         with BagReader(self.path) as reader:
             for record, message in reader.messages(topics):
                 if record.topic == self.info_topic:
-                    info = message
+                    calibration.update(message)
                     continue
                 try:
                     image = decode_image(message, record.type)
                 except ImageError as error:
                     _LOG.warning("%s: '%s' at %.3f s: %s", self.path, record.topic, record.time_ns / 1e9, error)
                     continue
-                yield Frame(image, stamp_ns(message.header.stamp) / 1e9, self._camera(info, image))
+                yield Frame(image, nanoseconds(message.header.stamp) / 1e9, self._camera(calibration, image))
 
-    def _camera(self, info: Any, image: NDArray[np.uint8]) -> Camera | None:
+    def _camera(self, calibration: Calibration, image: NDArray[np.uint8]) -> Camera | None:
         height, width = image.shape[:2]
         if self.camera_of is not None:
             return self.camera_of(height, width)
-        if info is None:
-            return None
-        try:
-            return camera_from_info(info, (height, width), self.rectified)
-        except CameraInfoError as error:
-            _LOG.warning("%s: %s", self.path, error)
-            return None
+        camera = calibration.camera((height, width), self.rectified)
+        if calibration.is_known and calibration.problem:
+            _LOG.warning("%s: %s", self.path, calibration.problem)
+        return camera
 
 
 def decode_image(message: Any, type_name: str) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from centertrack_ros.io.bag_transforms import read_transforms
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError
-from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, Topic, message_types, stamp_ns
+from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, Topic, message_types
 from centertrack_ros.io.sources import (
     CAMERA_INFO_TYPE,
     COMPRESSED_TYPE,
@@ -30,6 +30,7 @@ from centertrack_ros.io.sources import (
     decode_image,
     image_topics,
 )
+from centertrack_ros.io.stamps import nanoseconds, seconds
 from centertrack_ros.io.transform_buffer import TransformBuffer
 from centertrack_ros.replay.parameters import live_only, require_replayable
 from centertrack_ros.ros.frames import camera_poses
@@ -277,10 +278,10 @@ class _Run:
     def _frame(self, camera: _Camera, record: Record, summary: Summary) -> Frame:
         message = self._reader.decode(record)
         image = decode_image(message, record.type)
-        header = FrameHeader(stamp_ns(message.header.stamp), message.header.frame_id)
+        header = FrameHeader(nanoseconds(message.header.stamp), message.header.frame_id)
         if header.stamp_ns == 0:
             summary.note(f"images on {camera.image_topic} have a stamp of 0: the time of recording is used instead")
-        stamp = float(message.header.stamp.sec) + float(message.header.stamp.nanosec) * 1e-9 or record.time_ns * 1e-9
+        stamp = seconds(message.header.stamp) or record.time_ns * 1e-9
         model = camera.calibration.camera(image.shape[:2], self._parameters.camera.rectified)
         if camera.calibration.is_known and camera.calibration.problem:
             summary.note(f"2D only for {camera.image_topic}: {camera.calibration.problem}")

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.io.rosbag import BagReader, stamp_ns
+from centertrack_ros.io.rosbag import BagReader
+from centertrack_ros.io.stamps import nanoseconds
 
 PREFIX = "/centertrack/output"
 _COMPARED = (
@@ -72,7 +73,7 @@ def _messages(path: Path | str) -> dict[tuple[str, int, int], Any]:
                 else next((m.header for m in message.markers if m.action != _DELETE_ALL), None)
             )
             if header is not None:
-                topic, stamp = record.topic, stamp_ns(header.stamp)
+                topic, stamp = record.topic, nanoseconds(header.stamp)
                 found[topic, stamp, seen[topic, stamp]] = message
                 seen[topic, stamp] += 1
     return found

@@ -14,7 +14,8 @@ from centertrack_ros.datasets.bag_writer import TOKEN_TOPIC
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.io.bag_transforms import FIXED_FRAMES, pose_in_world, read_transforms
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.rosbag import BagReader, stamp_ns
+from centertrack_ros.io.rosbag import BagReader
+from centertrack_ros.io.stamps import nanoseconds
 from centertrack_ros.tracking.attributes import ATTRIBUTES
 
 OUTPUT = "/centertrack/output"
@@ -80,7 +81,7 @@ def _motions(path: Path) -> dict[tuple[str, int], dict[int, tuple[tuple[float, .
         topics = [t.name for t in reader.of_type(_TRACKS) if t.name.startswith(OUTPUT)]
         for record, message in reader.messages(topics):
             camera = camera_name(record.topic.removesuffix("/tracks"))
-            found[camera, stamp_ns(message.header.stamp)] = {int(t.id): _motion(t) for t in message.tracks}
+            found[camera, nanoseconds(message.header.stamp)] = {int(t.id): _motion(t) for t in message.tracks}
     return found
 
 

@@ -24,7 +24,8 @@ from centertrack_ros.cli._subprocess import Subprocess, SubprocessError, ros_env
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.mot import read_results
 from centertrack_ros.engine.loading import load_engine
-from centertrack_ros.io.rosbag import BagReader, BagWriter, stamp_ns
+from centertrack_ros.io.rosbag import BagReader, BagWriter
+from centertrack_ros.io.stamps import nanoseconds
 from centertrack_ros.ros.parameters import BY_NAME, tracker_config
 from centertrack_ros.tracking.config import TrackerConfig
 
@@ -204,10 +205,10 @@ def test_the_recording_holds_what_the_node_published(demo_folder):
     with BagReader(demo_folder / "recording") as reader:
         for name in ("detections_3d", "detections_2d", "markers"):
             assert reader.topics[f"/centertrack/output/{name}"].count == FRAMES
-        boxes2d = {stamp_ns(m.header.stamp): m for _, m in reader.messages(["/centertrack/output/detections_2d"])}
+        boxes2d = {nanoseconds(m.header.stamp): m for _, m in reader.messages(["/centertrack/output/detections_2d"])}
         for _, message in reader.messages(["/centertrack/output/detections_3d"]):
             ids = [detection.id for detection in message.detections]
-            assert ids == [detection.id for detection in boxes2d[stamp_ns(message.header.stamp)].detections]
+            assert ids == [detection.id for detection in boxes2d[nanoseconds(message.header.stamp)].detections]
 
 
 def test_a_synthetic_drive_gets_boxes_from_the_models_own_heads(tmp_path, monkeypatch):

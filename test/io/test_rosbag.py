@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.rosbag import BagReader, BagWriter, is_bag, message_types, stamp_ns, time_message
+from centertrack_ros.io.rosbag import BagReader, BagWriter, is_bag, message_types, time_message
+from centertrack_ros.io.stamps import nanoseconds
 
 STORAGES = ("mcap", "sqlite3")
 CLIP = Path(__file__).parents[2] / "demo" / "pets09_s2l1"
@@ -46,7 +47,7 @@ def detection_array(time_ns: int, identities: list[str]):
 
 @given(time_ns=st.integers(0, 2**31 * 10**9 - 1))
 def test_a_time_survives_its_message(time_ns):
-    assert stamp_ns(time_message(time_ns)) == time_ns
+    assert nanoseconds(time_message(time_ns)) == time_ns
 
 
 @settings(max_examples=15, deadline=None)
@@ -70,7 +71,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, storage, stamps, identit
         assert (reader.start_ns, reader.end_ns) == (stamps[0], stamps[-1])
         images = list(reader.messages(["/image"]))
         assert [record.time_ns for record, _ in images] == stamps
-        assert [stamp_ns(message.header.stamp) for _, message in images] == stamps
+        assert [nanoseconds(message.header.stamp) for _, message in images] == stamps
         assert all(np.array_equal(message.data.reshape(5, 7, 3), pixels) for _, message in images)
         for _, message in reader.messages(["/detections"]):
             assert [detection.id for detection in message.detections] == identities
@@ -172,10 +173,10 @@ def test_the_clip_is_what_the_demo_promises():
     """100 frames at 7 Hz with a camera_info each, at most 6 MB, the clock never going back."""
     assert sum(file.stat().st_size for file in CLIP.iterdir()) <= 6_000_000
     with BagReader(CLIP) as reader:
-        stamps = [stamp_ns(m.header.stamp) for _, m in reader.messages(["/camera/image/compressed"])]
+        stamps = [nanoseconds(m.header.stamp) for _, m in reader.messages(["/camera/image/compressed"])]
         infos = [m for _, m in reader.messages(["/camera/camera_info"])]
-        ticks = [stamp_ns(m.clock) for _, m in reader.messages(["/clock"])]
-    assert len(stamps) == 100 and stamps == [stamp_ns(info.header.stamp) for info in infos]
+        ticks = [nanoseconds(m.clock) for _, m in reader.messages(["/clock"])]
+    assert len(stamps) == 100 and stamps == [nanoseconds(info.header.stamp) for info in infos]
     assert np.allclose(np.diff(stamps) / 1e9, 1 / 7, atol=1e-8)
     assert np.all(np.diff(ticks) > 0) and set(stamps) <= set(ticks)
     assert {(info.width, info.height, info.distortion_model) for info in infos} == {(768, 576, "plumb_bob")}
