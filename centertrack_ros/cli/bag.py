@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centertrack_ros.cli._arguments import rate
+
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import VideoSequence
 
@@ -30,19 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     nuscenes.set_defaults(read=_nuscenes)
     mot = forms.add_parser("from-mot", help="a MOTChallenge folder with img1, gt, seqinfo.ini")
     mot.add_argument("source", type=Path)
+    mot.add_argument("--rate", type=rate, metavar="HZ", help="frames/s; default: seqinfo.ini's, else 10, with a note")
     mot.set_defaults(read=_mot)
     coco = forms.add_parser("from-coco", help="COCO-style video annotations")
     coco.add_argument("source", type=Path, help="JSON file")
     coco.add_argument("--images", type=Path, help="folder of the images; default: the file's")
     coco.add_argument("--video", metavar="NAME", help="of those in the file; default: the first")
-    coco.add_argument("--rate", type=float, default=10.0, help="frames/s")
+    coco.add_argument("--rate", type=rate, metavar="HZ", help="frames/s; default: the file's, else 10, with a note")
     coco.set_defaults(read=_coco)
     video = forms.add_parser(
         "from-video", help="a video file, with ground truth in MOTChallenge's format if there is any"
     )
     video.add_argument("source", type=Path)
     video.add_argument("--truth", type=Path, help="gt.txt; its frames count from 1")
-    video.add_argument("--rate", type=float, help="frames/s; default: the file's")
+    video.add_argument("--rate", type=rate, metavar="HZ", help="frames/s; default: the file's")
     video.add_argument("--focal", type=float, help="px, for camera_info; default: none is written")
     video.set_defaults(read=_video)
     for form in (kitti, nuscenes, mot, coco, video):
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:  # images of a video
         args.scratch = Path(scratch)
         cameras: Mapping[str, VideoSequence] = args.read(args)
-        starts_at_zero = min(frame.stamp for one in cameras.values() for frame in one) < 1e6
+        starts_at_zero = not any(frame.stamp >= 1e6 for one in cameras.values() for frame in one)
         count = write_bag(
             args.output,
             cameras,
@@ -99,7 +102,8 @@ def _nuscenes(args: argparse.Namespace) -> dict[str, VideoSequence]:
 def _mot(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import mot
 
-    return {"camera": _without_ignored(mot.read_sequence(args.source))}
+    recording = _without_ignored(mot.read_sequence(args.source))
+    return {"camera": recording.at_rate(args.rate) if args.rate else recording}
 
 
 def _without_ignored(recording: VideoSequence) -> VideoSequence:

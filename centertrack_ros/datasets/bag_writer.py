@@ -9,6 +9,8 @@ camera that looks forward.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 
+_LOG = logging.getLogger(__name__)
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+RATE = 10.0  # frames/s of a sequence whose rate nobody tells
 TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
@@ -40,6 +44,8 @@ def write_bag(
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> int:
     """Writes the sequences of one or more cameras in the order of time. Equal sequences give equal bytes.
+
+    A sequence without times is stamped at RATE, which is logged.
 
     Args:
         path: The new bag.
@@ -58,6 +64,7 @@ def write_bag(
         ValueError: There are no frames.
         OSError: The bag cannot be written.
     """
+    cameras = {name: _timed(one) for name, one in cameras.items()}
     unsorted = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
@@ -70,6 +77,13 @@ def write_bag(
                 writer.write(topic, message, time_ns)
             progress(number + 1, len(frames))
     return len(frames)
+
+
+def _timed(sequence: VideoSequence) -> VideoSequence:
+    if all(math.isfinite(frame.stamp) for frame in sequence):
+        return sequence
+    _LOG.warning("%s: no rate is told, so its frames are stamped at %g frames/s", sequence.name, RATE)
+    return sequence.at_rate(RATE)
 
 
 def _messages(

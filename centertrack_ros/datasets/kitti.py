@@ -15,8 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks, frames_of, tracks_of
-from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
+from centertrack_ros.datasets.records import (
+    AnnotatedFrame,
+    VideoSequence,
+    check_objects,
+    empty_tracks,
+    frames_of,
+    tracks_of,
+)
+from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
@@ -57,11 +64,11 @@ def read_labels(path: Path | str, name: str | None = None, length: int | None = 
     if length is not None and len(frames) and frames.max() >= length:
         line = rows.lines[int(frames.argmax())]
         raise DataError(rows.path, f"frame {frames.max()}, the recording has {length} frames, from 0", line)
-    objects = (class_ids >= 0) & (ids >= 0)
-    object_rows = Rows(
-        rows.path, [rows.lines[i] for i in np.flatnonzero(objects)], [rows.words[i] for i in np.flatnonzero(objects)]
-    )
-    require_unique(object_rows, frames[objects], ids[objects])
+    objects = class_ids >= 0
+    rows_of = np.flatnonzero(objects)
+    lines = [rows.lines[row] for row in rows_of]
+    boxes = table[rows_of, 3:7]
+    check_objects(path, frames[rows_of], ids[rows_of], boxes, scores[rows_of], lines=lines, turned=0.01)
     columns = table[objects]
     tracks = tracks_of(ids[objects], class_ids[objects], scores[objects], columns[:, 3:7], **_columns_3d(columns))
     flags = {"truncation": columns[:, 0], "occlusion": columns[:, 1]}

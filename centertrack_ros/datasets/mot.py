@@ -14,9 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks, frames_of, tracks_of
-from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
+from centertrack_ros.datasets.records import (
+    AnnotatedFrame,
+    VideoSequence,
+    check_objects,
+    empty_tracks,
+    frames_of,
+    tracks_of,
+)
+from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.types import Tracks
 
 # The classes of MOT16, MOT17 and MOT20 in the order of their numbers, which count from 1.
 CLASSES = (
@@ -38,35 +46,44 @@ _RESULT_FORM = "frame, id, left, top, width, height, score, …"
 _TRUTH_FORM = "frame, id, left, top, width, height, considered, class, visibility"
 
 
-def _columns(rows: Rows, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _columns(rows: Rows, form: str, first: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(frames, ids, boxes x1 y1 x2 y2, seventh column) of a MOT table."""
-    table = rows.numbers(range(7) if len(rows) and min(map(len, rows.words)) > 6 else range(6), form)
+    table = rows.numbers(range(2, 7) if len(rows) and min(map(len, rows.words)) > 6 else range(2, 6), form)
     frames, ids = rows.integers(0, "a frame number"), rows.integers(1, "an id")
-    if len(frames) and frames.min() < 1:
+    least = first or 0
+    if len(frames) and frames.min() < least:
         line = rows.lines[int(np.argmin(frames))]
-        raise DataError(rows.path, f"frame {frames.min()}, expected frames counted from 1", line)
-    narrow = np.flatnonzero((table[:, 4:6] < 0).any(axis=1))
-    if len(narrow):
-        raise DataError(rows.path, "negative width or height", rows.lines[int(narrow[0])])
-    boxes = np.concatenate((table[:, 2:4], table[:, 2:4] + table[:, 4:6]), axis=1)
-    return frames, ids, boxes, table[:, 6] if table.shape[1] > 6 else np.ones(len(table))
+        raise DataError(rows.path, f"frame {frames.min()}, expected frames counted from {least}", line)
+    boxes = np.concatenate((table[:, :2], table[:, :2] + table[:, 2:4]), axis=1)
+    scores = table[:, 4] if table.shape[1] > 4 else np.ones(len(table))
+    check_objects(rows.path, frames, ids, boxes, scores, lines=rows.lines)
+    return frames, ids, boxes, scores
 
 
-def read_results(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
+def _first(frames: np.ndarray, first: int | None) -> int:
+    """The recording's first frame: 1, unless the file itself has a frame 0."""
+    return first if first is not None else int(not (len(frames) and frames.min() == 0))
+
+
+def read_results(
+    path: Path | str, name: str | None = None, rate: float | None = None, first: int | None = None
+) -> VideoSequence:
     """Reads a tracker's result file, or public detections, whose ids are -1.
+
+    Args:
+        path: The file.
+        name: Of the sequence; None: the file's.
+        rate: Frames/s; None: unknown, the frames have no stamps.
+        first: The recording's first frame; None: 1, or 0 where the file has a frame 0.
 
     Raises:
         DataError: A line is malformed; the text names it.
     """
     rows = read_rows(path, ",")
     rows.require_columns(6, 10, _RESULT_FORM)
-    frames, ids, boxes, scores = _columns(rows, _RESULT_FORM)
-    if (ids >= 0).any():
-        require_unique(rows, frames, ids)
+    frames, ids, boxes, scores = _columns(rows, _RESULT_FORM, first)
     tracks = tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)
-    length = int(frames.max()) if len(frames) else 0
-    parts = frames_of(frames, tracks, rate=rate, first=1)
-    return VideoSequence(name or Path(path).stem, ("pedestrian",), parts, 1, length, rate)
+    return _of_table(name or Path(path).stem, ("pedestrian",), frames, tracks, {}, rate, first)
 
 
 def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
@@ -77,8 +94,7 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
     """
     rows = read_rows(path, ",")
     rows.require_columns(7, 10, _TRUTH_FORM)
-    frames, ids, boxes, considered = _columns(rows, _TRUTH_FORM)
-    require_unique(rows, frames, ids)
+    frames, ids, boxes, considered = _columns(rows, _TRUTH_FORM, None)
     flags = {"considered": considered != 0}
     if len(rows) and all(len(words) in (8, 9) for words in rows.words):
         class_ids = rows.integers(7, "a class number") - 1
@@ -92,15 +108,22 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
     else:
         classes, class_ids = ("pedestrian",), np.zeros(len(ids), np.int64)
     tracks = tracks_of(ids, class_ids, np.ones(len(ids)), boxes)
-    length = int(frames.max()) if len(frames) else 0
-    return VideoSequence(
-        name or sequence_name(Path(path)),
-        classes,
-        frames_of(frames, tracks, flags, rate=rate, first=1),
-        1,
-        length,
-        rate,
-    )
+    return _of_table(name or sequence_name(Path(path)), classes, frames, tracks, flags, rate, None)
+
+
+def _of_table(
+    name: str,
+    classes: tuple[str, ...],
+    frames: np.ndarray,
+    tracks: Tracks,
+    flags: dict[str, np.ndarray],
+    rate: float | None,
+    first: int | None,
+) -> VideoSequence:
+    first = _first(frames, first)
+    length = int(frames.max()) + 1 - first if len(frames) else 0
+    parts = frames_of(frames, tracks, flags, rate=rate, first=first)
+    return VideoSequence(name, classes, parts, first, length, rate)
 
 
 def sequence_name(path: Path) -> str:

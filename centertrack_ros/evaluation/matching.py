@@ -40,20 +40,21 @@ def match_mot(
     """
     pairs, notes = [], []
     for name, file in _chosen(mot_truth_files(truth), sequences, truth).items():
-        predictions = mot.read_results(mot_result_file(results, name), name)
         sequence = mot.read_truth(file, name)
+        predictions = mot.read_results(mot_result_file(results, name), name, first=sequence.first)
         length = _stated_length(file)
         if frames is not None:
             sequence, predictions = sequence.between(*frames), predictions.between(*frames)
         elif length is not None:
             sequence = replace(sequence, length=max(length, sequence.length))
         else:
-            if later := sum(frame.index > sequence.length for frame in predictions):
+            last = sequence.first + sequence.length - 1
+            if later := sum(frame.index > last for frame in predictions):
                 notes.append(
-                    f"{name}: the ground truth covers frames 1 to {sequence.length}; "
+                    f"{name}: the ground truth covers frames {sequence.first} to {last}; "
                     f"{later} later frames of the results are left out"
                 )
-            predictions = predictions.between(1, sequence.length)
+            predictions = predictions.between(sequence.first, last)
         pairs.append(SequencePair(sequence, predictions))
     return Matches(tuple(pairs), tuple(notes))
 
