@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.datasets.image_names import is_hidden
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.geometry.boxes3d import projected_boxes
@@ -31,7 +32,8 @@ _AGREE = 0.2  # least overlap of an instance's two boxes; below it, the two file
 
 def find_scenes(folder: Path | str) -> list[Path]:
     """The scene files in a folder and the folders below it. Raises DataError when there is none."""
-    found = sorted(path for path in Path(folder).glob("**/scene_*.json") if not path.name.startswith("scene_dataset"))
+    files = (path for path in Path(folder).glob("**/scene_*.json") if not is_hidden(path.relative_to(folder)))
+    found = sorted(path for path in files if not path.name.startswith("scene_dataset"))
     if not found:
         raise DataError(folder, "no scene_*.json: not a folder of DGP scenes")
     return found

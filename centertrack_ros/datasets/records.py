@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.types import Detections, Tracks
 
+_NUMBER = re.compile(r"[0-9]{1,19}")
 _LOG = logging.getLogger(__name__)
 Array = NDArray[Any]
 NO_IDENTITY = -1  # id of an object of which nobody knows which object of another frame it is
@@ -111,6 +113,18 @@ def tracks_of(ids: Array, class_ids: Array, scores: Array, boxes: Array, **other
     detections = Detections(scores, class_ids, boxes, centers, np.zeros_like(centers), **others)
     count = np.ones(len(ids), np.int64)
     return Tracks(detections, ids, count, count.copy(), np.zeros(len(ids)))
+
+
+def identity_numbers(labels: Iterable[int | str]) -> dict[int | str, int]:
+    """Numbers for names of objects: the names themselves where all are whole numbers of int64, else 1, 2, … in order.
+
+    An id is a name. It never passes through a float64, which would join large numbers.
+    """
+    distinct = dict.fromkeys(labels)
+    numbers = {label: int(label) for label in distinct if _NUMBER.fullmatch(str(label)) and int(label) < 2**63}
+    if len(numbers) == len(distinct) == len(set(numbers.values())):
+        return numbers
+    return {label: number for number, label in enumerate(sorted(distinct, key=str), start=1)}
 
 
 def checked(sequence: VideoSequence, path: Path | str) -> VideoSequence:

@@ -37,6 +37,18 @@ class Rows:
                 count = f"{least}" if least == most else f"{least} to {most}"
                 raise DataError(self.path, f"{len(words)} columns, expected {count}: {expected}", line)
 
+    def all_have(self, count: int, what: str) -> bool:
+        """Whether the lines have `count` columns or more, the last being `what`; DataError when some have and some not.
+
+        What a part of the lines lacks would have to be made up.
+        """
+        enough = [len(words) >= count for words in self.words]
+        if any(enough) and not all(enough):
+            raise DataError(
+                self.path, f"no {what.removeprefix('a ')}, which other lines have", self.lines[enough.index(False)]
+            )
+        return any(enough)
+
     def numbers(self, columns: Sequence[int], expected: str) -> NDArray[np.float64]:
         """(len, len(columns)) float64. Raises DataError naming the line with something that is not a finite number."""
         picked = [[words[column] for column in columns] for words in self.words]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import kitti, mot
+from centertrack_ros.datasets.image_names import visible
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.errors import DataError
 
@@ -61,8 +62,8 @@ def match_mot(
 
 def _stated_length(truth: Path) -> int | None:
     for folder in (truth.parent, truth.parent.parent):
-        if info := mot.read_info(folder):
-            return int(info["seqLength"]) if info.get("seqLength", "").isdigit() else None
+        if (folder / "seqinfo.ini").is_file():
+            return mot.stated_length(folder)
     return None
 
 
@@ -78,9 +79,10 @@ def mot_truth_files(truth: Path) -> dict[str, Path]:
         raise DataError(truth, "no such file or folder with ground truth")
     if (truth / "gt" / "gt.txt").is_file():
         return {truth.resolve().name: truth / "gt" / "gt.txt"}
-    files = {path.parent.parent.name: path for path in sorted(truth.glob("*/gt/gt.txt"))}
-    files |= {path.parent.name: path for path in sorted(truth.glob("*/gt.txt"))}
-    files = files or {path.stem: path for path in sorted(truth.glob("*.txt"))}
+    folders = sorted(path for path in truth.iterdir() if path.is_dir() and not path.name.startswith("."))
+    candidates = [(folder.name, folder / file) for folder in folders for file in ("gt/gt.txt", "gt.txt")]
+    files = {name: path for name, path in candidates if path.is_file()}
+    files = files or {path.stem: path for path in visible(truth, [".txt"])}
     if not files:
         raise DataError(truth, "no ground truth: expected NAME/gt/gt.txt, NAME/gt.txt or NAME.txt")
     return files
@@ -128,8 +130,8 @@ def match_kitti(
         if not folder.is_dir():
             raise DataError(folder, f"no such folder with {what} files")
     lengths = kitti.find_seqmap(labels) if lengths is None else lengths
-    files = {path.stem: path for path in sorted(labels.glob("*.txt"))}
-    result_files = {path.stem: path for path in sorted(results.glob("*.txt"))}
+    files = {path.stem: path for path in visible(labels, [".txt"])}
+    result_files = {path.stem: path for path in visible(results, [".txt"])}
     if not files:
         raise DataError(labels, "no label files NAME.txt")
     pairs = []
