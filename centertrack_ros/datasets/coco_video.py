@@ -145,8 +145,7 @@ def _object(annotation: JsonValue, numbers: Mapping[int | str, int]) -> _Object:
 def _field(value: JsonValue, count: int) -> Any:
     if count:
         return value.numbers(count, finite=False)
-    is_unknown = isinstance(value.value, float) and not math.isfinite(value.value)
-    return math.nan if is_unknown else value.number()
+    return value.measurement()
 
 
 def _grouped(

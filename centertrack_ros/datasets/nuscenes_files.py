@@ -81,12 +81,12 @@ def _info_frame(path: Path, index: int, sample: JsonValue, name: str, classes: i
     table = _table(objects, "bbox_3d", 7)
     sizes = table[:, [4, 5, 3]]  # length, height, width -> height, width, length
     bottoms = table[:, :3] + np.stack([np.zeros(len(table)), sizes[:, 0] / 2, np.zeros(len(table))], axis=1)
-    velocities = np.array([e["velocity"].numbers(2, finite=False) for e in objects], np.float64).reshape(-1, 2)
+    velocities = _table(objects, "velocity", 2)
     tracks = tracks_of(
         np.arange(1, len(objects) + 1) if samples == 1 else np.full(len(objects), NO_IDENTITY, np.int64),
         np.array([entry["bbox_label_3d"].integer() for entry in objects], np.int64),
         np.ones(len(objects)),
-        _table(objects, "bbox", 4),
+        _table(objects, "bbox", 4, finite=True),
         depths=table[:, 2],
         dimensions=sizes,
         locations=bottoms,
@@ -116,8 +116,8 @@ def _info_frame(path: Path, index: int, sample: JsonValue, name: str, classes: i
     )
 
 
-def _table(objects: Sequence[JsonValue], key: str, width: int) -> NDArray[np.float64]:
-    return np.array([entry[key].numbers(width) for entry in objects], np.float64).reshape(-1, width)
+def _table(objects: Sequence[JsonValue], key: str, width: int, finite: bool = False) -> NDArray[np.float64]:
+    return np.array([entry[key].numbers(width, finite=finite) for entry in objects], np.float64).reshape(-1, width)
 
 
 def _info_pose(sample: JsonValue, image: JsonValue) -> NDArray[np.float64]:

@@ -40,7 +40,10 @@ def match_mot(
         DataError: A file is missing or malformed.
     """
     pairs, notes = [], []
-    for name, file in _chosen(mot_truth_files(truth), sequences, truth).items():
+    files = mot_truth_files(truth)
+    if not sequences:
+        notes += [f"{name}: no ground truth, left out" for name in _unmatched(results, files)]
+    for name, file in _chosen(files, sequences, truth).items():
         sequence = mot.read_truth(file, name)
         predictions = mot.read_results(mot_result_file(results, name), name, first=sequence.first)
         length = _stated_length(file)
@@ -57,7 +60,30 @@ def match_mot(
                 )
             predictions = predictions.between(sequence.first, last)
         pairs.append(SequencePair(sequence, predictions))
-    return Matches(tuple(pairs), tuple(notes))
+    return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
+
+
+def _unmatched(results: Path, files: dict[str, Path]) -> list[str]:
+    """Names of the result files in a folder that belong to no sequence of the ground truth."""
+    if not results.is_dir():
+        return []
+    found = {path.stem for folder in (results, results / "data") for path in visible(folder, [".txt"])}
+    return sorted(found - set(files) - {Path(name).stem for name in _RESULT_NAMES})
+
+
+def _strangers(pairs: list[SequencePair]) -> list[str]:
+    """Notes on the sequences without results, or whose results and ground truth have no frame in common."""
+    notes = []
+    for pair in pairs:
+        true, found = ([frame.index for frame in side if len(frame.tracks)] for side in (pair.truth, pair.results))
+        if not found:
+            notes.append(f"{pair.truth.name}: the results have no object")
+        elif true and not set(true) & set(found):
+            notes.append(
+                f"{pair.truth.name}: no frame has both truth (from {true[0]}) and results (from {found[0]}): "
+                "are both numbered alike?"
+            )
+    return notes
 
 
 def _stated_length(truth: Path) -> int | None:
@@ -141,7 +167,7 @@ def match_kitti(
         pairs.append(_kitti_pair(file, result_files[name], name, lengths.get(name)))
     missing = sorted(set(result_files) - set(files)) if not sequences else []
     notes = [f"{name}: no label file, left out" for name in missing]
-    return Matches(tuple(pairs), tuple(notes))
+    return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
 
 
 def _kitti_pair(labels: Path, results: Path, name: str, length: int | None) -> SequencePair:

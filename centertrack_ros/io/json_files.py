@@ -158,6 +158,12 @@ class JsonValue:
             raise self.expected("a number")
         return value
 
+    def measurement(self) -> float:
+        """The value as a number; NaN for null and what is not finite, both unknown. DataError for another type."""
+        if self.value is None or isinstance(self.value, float):
+            return _number(self.value) if math.isfinite(_number(self.value)) else math.nan
+        return self.number()
+
     def numbers(self, *shape: int, finite: bool = True) -> NDArray[np.float64]:
         """The value as numbers in lists.
 
