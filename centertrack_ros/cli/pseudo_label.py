@@ -120,6 +120,8 @@ def _labelled(
             else:
                 others += 1
         frames.append(detected_tracks(result, index=number, stamp=shot.stamp, image=path, camera=shot.camera))
+    if not frames or size is None:
+        raise ValueError(f"{source.name}: no image could be used")
     if others:
         _LOG.warning("%s: %d images of another size than %dx%d are left out", source.name, others, size[1], size[0])
     labelled = [frame for frame in certain_labels(frames, certainty) if frame.image is not None]
