@@ -49,18 +49,18 @@ def _check(file: Path, lines: bool, read: Callable[[], Any], seed: int) -> None:
     folder = file.parents[1] if file.parent.name in ("calibration", "ontology", "boxes") else file.parent
     rng, text = random.Random(seed), file.read_text()
     document = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
-    refused = 0
+    said = []
     for _ in range(TRIES):
         changed = _changed(document, rng)
         file.write_text("\n".join(map(json.dumps, changed)) if lines else json.dumps(changed))
         try:
             read()
         except DataError as error:
-            refused += 1
-            assert str(error).startswith(str(folder)) and len(str(error)) < 600 and "Error" not in str(error), error
+            said.append(str(error))
     file.write_text(text)
     read()
-    assert refused > TRIES // 10
+    assert len(said) > TRIES // 10
+    assert [text for text in said if not text.startswith(str(folder)) or len(text) > 600 or "Error" in text] == []
 
 
 @pytest.fixture
@@ -109,9 +109,11 @@ def test_coco_documents_as_training_data(folder: Path) -> None:
     entry = _written("coco_video", folder)
     file, rng = Path(entry.annotations), random.Random(6)
     document = json.loads(file.read_text())
+    refused = 0
     for _ in range(TRIES):
         file.write_text(json.dumps(_changed(document, rng)))
         try:
             load(replace(entry, class_map={"car": "car", "pedestrian": "pedestrian"}), ("car", "pedestrian"))
-        except DataError as error:
-            assert "\n" not in str(error)
+        except DataError:
+            refused += 1
+    assert 0 < refused < TRIES
