@@ -139,17 +139,25 @@ def upright_bytes(path: Path) -> bytes:
     return cv2.imencode(suffix, _decoded(path, raw), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
-def visible(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def visible(folder: Path, suffixes: Sequence[str], broken: bool = False) -> list[Path]:
     """The files of a folder with one of these suffixes, in any case, in natural order: frame_2 before frame_10.
 
-    Hidden files are none of the user's (`._000001.jpg` holds what macOS knows of a picture). What has a fitting name
-    but is no file, such as a link that leads nowhere, is left out with a logged warning.
+    Hidden files are none of the user's (`._000001.jpg` holds what macOS knows of a picture). Folders, and what has a
+    fitting name but is no file, such as a link that leads nowhere, are left out with a logged warning.
+
+    Args:
+        folder: The folder; those in it are not searched.
+        suffixes: In lower case, with the dot.
+        broken: Keep what is no file, except folders: it has its place in the order, and whoever opens it says why it
+            cannot be read.
 
     Raises:
         OSError: The folder cannot be read.
     """
     named = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
     problems = {path: problem for path in sorted(named) if (problem := _no_file(path))}
+    if broken:
+        problems = {path: problem for path, problem in problems.items() if path.is_dir()}
     if problems:
         path, problem = next(iter(problems.items()))
         rest = f", and {len(problems) - 1} more that are no files" if len(problems) > 1 else ""
@@ -238,7 +246,7 @@ def _check_common(path: Path, raw: bytes) -> None:
         try:
             check_png(raw, str(path))
         except ImageError as error:
-            raise DataError(path, f"not a complete image: {str(error).removeprefix(f'{path} ')}") from None
+            raise DataError(path, f"not a complete image: {str(error).removeprefix(f'{path} is ')}") from None
     elif not has_end_marker(raw, header):
         raise DataError(path, "not a complete image: a JPEG without its end marker")
 

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
@@ -22,7 +23,7 @@ from centertrack_ros.io.image_files import (
     natural_order,
     visible,
 )
-from centertrack_ros.io.source_base import CameraOf, LeftOut, default_rate
+from centertrack_ros.io.source_base import DEFAULT_RATE, CameraOf, LeftOut, default_rate
 from centertrack_ros.types import Frame
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class ImageSource:
     def __post_init__(self) -> None:
         one = self.path.is_file()
         self.name = self.path.resolve().stem if one else self.path.resolve().name or "root"
-        self.files = [self.path] if one else visible(self.path, IMAGE_SUFFIXES)
+        self.files = [self.path] if one else visible(self.path, IMAGE_SUFFIXES, broken=True)
         self.length: int | None = len(self.files)
         if not self.files:
             raise ValueError(f"{self.path}: {_instead_of_images(self.path)}")
@@ -47,9 +48,23 @@ class ImageSource:
         if numbers is None and not one:
             _LOG.warning("%s: the names do not number the images: they are counted in their order", self.path)
         self.numbers = numbers or list(range(1, len(self.files) + 1))
-        self.rate = self.requested_rate or (None if one else _sequence_rate(self.path))
-        if self.rate is None:
-            self.rate = 10.0 if self.length == 1 else default_rate(self.path)
+        self.rate: float = DEFAULT_RATE
+        self._number_rate = self._rates()
+
+    def _rates(self) -> float:
+        """Sets the rate of the images, and returns that of their numbers: each tenth may be there."""
+        steps = [two - one for one, two in pairwise(self.numbers)]
+        step = math.gcd(*steps) if len(steps) > 1 else 1
+        told = None if self.requested_rate or self.length == 1 else _sequence_rate(self.path)
+        if told:
+            self.rate = told / step
+        elif self.requested_rate or self.length != 1:
+            self.rate = self.requested_rate or default_rate(self.path)
+        first, last, count = self.numbers[0], self.numbers[-1], len(self.numbers)
+        if (last - first) // step + 1 > 2 * count:
+            text = "%s: %d images are numbered from %d to %d: holes in the numbers are holes in time"
+            _LOG.warning(text, self.path, count, first, last)
+        return self.rate * step
 
     def __iter__(self) -> Iterator[Frame]:
         left_out, tried, animated = LeftOut(self.path), 0, 0
@@ -59,11 +74,12 @@ class ImageSource:
                 try:
                     image = load_image(file)
                 except DataError as error:
+                    if file == self.path:
+                        raise
                     left_out.add(f"frame {index}: {str(error).replace(str(file), file.name, 1)}")
                     continue
                 animated += frame_count(file) > 1
-                assert self.rate is not None
-                stamp = (index - self.numbers[0]) / self.rate  # a hole in the numbers is one in time
+                stamp = (index - self.numbers[0]) / self._number_rate  # a hole in the numbers is one in time
                 yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
         finally:
             left_out.report(tried)

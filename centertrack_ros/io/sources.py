@@ -65,7 +65,7 @@ def open_source(
             return VideoSource(int(text), camera_of, rate)
         if "://" in text:
             return VideoSource(text, camera_of, rate)
-        what = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
+        what = "a link that leads nowhere" if os.path.islink(text) else "no such file or folder"
         raise FileNotFoundError(f"{path}: {what}; expected a video, an image, a folder of images or a bag")
     if is_bag(path) or path.suffix == ".bag":
         return BagSource(path, camera_of if intrinsics else None, image_topic, rectified)
