@@ -126,7 +126,8 @@ def _video(args: argparse.Namespace) -> dict[str, VideoSequence]:
     truth = mot.read_truth(args.truth) if args.truth else VideoSequence("video", ("pedestrian",), (), 1, 0)
     known = {frame.index: frame for frame in truth}
     frames, size = [], None
-    for index, shot in enumerate(open_source(args.source, rate=args.rate), start=1):
+    for shot in open_source(args.source, rate=args.rate):
+        index = shot.index
         path = args.scratch / f"{index:06d}.jpg"
         write_image(path, shot.image)
         size = shot.image.shape[:2]

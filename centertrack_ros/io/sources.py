@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.camera_info import Calibration
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
-from centertrack_ros.io.image_files import read_image
+from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_numbers, load_image, visible
 from centertrack_ros.io.rosbag import BagReader, Topic, is_bag
 from centertrack_ros.io.stamps import nanoseconds
 from centertrack_ros.types import Frame
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 # Parts of a topic's name that do not name the camera.
@@ -164,8 +164,9 @@ class VideoSource:
                 good, image = capture.read()
                 if not good:
                     break
-                yield Frame(image, index / self.rate, self.camera_of(*image.shape[:2]))  # type: ignore[arg-type]
                 index += 1
+                camera = self.camera_of(*image.shape[:2])
+                yield Frame(image, (index - 1) / self.rate, camera, index=index)  # type: ignore[arg-type]
         finally:
             capture.release()
         if index == 0:
@@ -185,33 +186,29 @@ class ImageSource:
     def __post_init__(self) -> None:
         self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
         self.rate = self.requested_rate or DEFAULT_RATE
-        self.files = [self.path] if self.path.is_file() else sorted(_images_in(self.path), key=_natural_order)
+        self.files = [self.path] if self.path.is_file() else visible(self.path, IMAGE_SUFFIXES)
         self.length: int | None = len(self.files)
         if not self.files:
             raise ValueError(f"{self.path}: no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
 
     def __iter__(self) -> Iterator[Frame]:
+        numbers = frame_numbers(self.files)
+        if numbers is None:
+            numbers = list(range(1, len(self.files) + 1))
+            if len(self.files) > 1:
+                _LOG.warning("%s: the names do not number the images; frames are counted in their order", self.path)
         read = 0
-        for index, file in enumerate(self.files):
-            image = read_image(file, apply_orientation=False)
-            if image is None:
-                _LOG.warning("%s: not a complete image that OpenCV can read; left out", file)
+        for index, file in zip(numbers, self.files, strict=True):
+            try:
+                image = load_image(file)
+            except DataError as error:
+                _LOG.warning("frame %d is left out: %s", index, error)
                 continue
             read += 1
-            yield Frame(image, index / self.rate, self.camera_of(*image.shape[:2]))
+            stamp = (index - numbers[0]) / self.rate  # a hole in the numbers is one in time
+            yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
         if not read:
             raise ValueError(f"{self.path}: not one image here can be read")
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return [
-        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    ]
-
-
-def _natural_order(file: Path) -> list[Any]:
-    """frame_2 before frame_10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", file.name) if part]
 
 
 @dataclass
@@ -235,19 +232,21 @@ class BagSource:
             _LOG.warning("%s: no camera_info for '%s'; no distances without it", self.path, topic.name)
 
     def __iter__(self) -> Iterator[Frame]:
-        calibration = Calibration()
+        calibration, index = Calibration(), 0
         topics = [self.topic.name] + ([self.info_topic] if self.info_topic else [])
         with BagReader(self.path) as reader:
             for record, message in reader.messages(topics):
                 if record.topic == self.info_topic:
                     calibration.update(message)
                     continue
+                index += 1
                 try:
                     image = decode_image(message, record.type)
                 except ImageError as error:
                     _LOG.warning("%s: '%s' at %.3f s: %s", self.path, record.topic, record.time_ns / 1e9, error)
                     continue
-                yield Frame(image, nanoseconds(message.header.stamp) / 1e9, self._camera(calibration, image))
+                stamp = nanoseconds(message.header.stamp) / 1e9
+                yield Frame(image, stamp, self._camera(calibration, image), index=index)
 
     def _camera(self, calibration: Calibration, image: NDArray[np.uint8]) -> Camera | None:
         height, width = image.shape[:2]
