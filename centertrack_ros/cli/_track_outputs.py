@@ -58,7 +58,7 @@ class TrackOutputs:
         self._video: VideoWriter | None = None
         if text or video:
             prepare_folder(folder)
-            stem = claim_name(folder, name, origin, (".txt", ".webm"))
+            stem = claim_name(folder, name.replace("/", "_"), origin, (".txt", ".webm"))
             if text:
                 self._text = self._stack.enter_context(MotStream(folder / f"{stem}.txt", classes))
             if video:

@@ -202,9 +202,7 @@ def frame_text(index: int, tracks: Tracks, numbers: Sequence[int] | None) -> str
     """
     lines = []
     detections = tracks.detections
-    columns = zip(
-        tracks.ids.tolist(), detections.boxes, detections.scores, detections.class_ids.tolist(), strict=True
-    )
+    columns = zip(tracks.ids.tolist(), detections.boxes, detections.scores, detections.class_ids.tolist(), strict=True)
     for identity, (left, top, right, bottom), score, kind in columns:
         values = ",".join(map(word, (left, top, right - left, bottom - top, score)))
         lines.append(f"{index},{identity},{values},{-1 if numbers is None else numbers[kind]},-1,-1\n")

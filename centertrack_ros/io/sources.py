@@ -184,7 +184,7 @@ class ImageSource:
     requested_rate: float | None = None
 
     def __post_init__(self) -> None:
-        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
+        self.name = self.path.resolve().stem if self.path.is_file() else _folder_name(self.path.resolve())
         self.rate = self.requested_rate or DEFAULT_RATE
         self.files = [self.path] if self.path.is_file() else visible(self.path, IMAGE_SUFFIXES)
         self.length: int | None = len(self.files)
@@ -256,6 +256,11 @@ class BagSource:
         if calibration.is_known and calibration.problem:
             _LOG.warning("%s: %s", self.path, calibration.problem)
         return camera
+
+
+def _folder_name(folder: Path) -> str:
+    """What the recording in a folder is called: every sequence of MOTChallenge has its images in a folder img1."""
+    return (folder.parent.name if folder.name == "img1" else "") or folder.name
 
 
 def decode_image(message: Any, type_name: str) -> NDArray[np.uint8]:
