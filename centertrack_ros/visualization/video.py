@@ -98,8 +98,12 @@ class VideoWriter:
             width, height = self._size
         if width % 2 or height % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-        self._writer.write(image)
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        self._writer.write(image)  # which warns of every frame that it cannot write, and raises nothing
+        cv2.utils.logging.setLogLevel(level)
         self._count += 1
+        if shutil.disk_usage(self._unfinished.parent).free < _LEAST_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
