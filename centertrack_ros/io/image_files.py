@@ -12,7 +12,9 @@ import io
 import logging
 import re
 import stat
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,13 +90,21 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """
     try:
         _require_regular(path)
-        with Image.open(path) as image:
-            # Pillow turns the size of a TIFF by itself.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _TRANSPOSED
+        with opened(path) as image:
+            turned = _orientation(image) in _TRANSPOSED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever a malformed header makes Pillow raise
         found = read_image(path)  # OpenCV knows formats that Pillow does not
         return None if found is None else (found.shape[0], found.shape[1])
+
+
+@contextmanager
+def opened(file: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """Pillow's image of a file, without the warnings about its metadata that Pillow prints."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(file) as image:
+            yield image
 
 
 def frame_count(path: Path) -> int:
@@ -102,7 +112,7 @@ def frame_count(path: Path) -> int:
     if path.suffix.lower() not in _MAY_MOVE:
         return 1
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return int(getattr(image, "n_frames", 1))
     except Exception:  # whatever a malformed file makes Pillow raise; said when it is read
         return 1
@@ -133,7 +143,7 @@ def upright_bytes(path: Path) -> bytes:
         DataError: As `load_image`.
     """
     raw = _checked_bytes(path)
-    if _is_upright(raw):
+    if _orientation_of(raw) == 1:
         return raw
     suffix = ".png" if raw.startswith(PNG_SIGNATURE) else ".jpg"
     return cv2.imencode(suffix, _decoded(path, raw), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
@@ -206,12 +216,33 @@ def _no_file(path: Path) -> str:
     return "a folder, expected an image file" if stat.S_ISDIR(mode) else "a pipe or device, expected an image file"
 
 
-def _is_upright(raw: bytes) -> bool:
+def _orientation(image: Image.Image) -> int:
+    """How an image is to be turned, 1 to 8. Both libraries turn a TIFF by themselves."""
+    if image.format == "TIFF":
+        return 1
     try:
-        with Image.open(io.BytesIO(raw)) as image:
-            return image.getexif().get(_ORIENTATION, 1) not in range(2, 9)
+        found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # whatever a malformed EXIF block makes Pillow raise
-        return True
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _orientation_of(raw: bytes) -> int:
+    try:
+        with opened(io.BytesIO(raw)) as image:
+            return _orientation(image)
+    except Exception:  # a format that only OpenCV knows
+        return 1
+
+
+def _turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The stored image (H, W, 3) as it is shown."""
+    upright = image.swapaxes(0, 1) if orientation in _TRANSPOSED else image
+    if orientation in (3, 4, 7, 8):
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return np.ascontiguousarray(upright)
 
 
 def _require_regular(path: Path) -> None:
@@ -254,7 +285,7 @@ def _check_common(path: Path, raw: bytes) -> None:
 def _check_other(path: Path, raw: bytes) -> None:
     """Of the rarer formats, by a decoder that insists on all bytes. What only OpenCV knows is left to it."""
     try:
-        with Image.open(io.BytesIO(raw)) as image:
+        with opened(io.BytesIO(raw)) as image:
             _check_size(path, image.width, image.height)
             image.load()
     except UnidentifiedImageError:
@@ -275,13 +306,14 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     try:
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+        # Not turned by OpenCV, which reads EXIF more strictly than Pillow: the size by the header would differ.
+        stored = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        image = None
-    if image is not None:
-        return np.asarray(image, np.uint8)
+        stored = None
+    if stored is not None:
+        return _turned(np.asarray(stored, np.uint8), _orientation_of(raw))
     try:
-        with Image.open(io.BytesIO(raw)) as other:
+        with opened(io.BytesIO(raw)) as other:
             return bgr_of(other)
     except UnidentifiedImageError:
         raise DataError(path, "not an image that OpenCV or Pillow can read") from None

@@ -113,8 +113,18 @@ def test_a_bad_message_in_a_bag_is_named_and_left_out(tmp_path, caplog):
         for second, encoding in enumerate(("bgr8", "nonsense", "bgr8"), start=1):
             writer.write("/image", image_message(second * SECOND, gray_image(second), encoding), second * SECOND)
     with caplog.at_level(logging.WARNING):
-        assert levels(open_source(tmp_path / "bag")) == [1, 3]
-    assert [record.message for record in caplog.records if "nonsense" in record.message]
+        frames = list(open_source(tmp_path / "bag"))
+    assert [(frame.index, round(float(frame.image.mean()))) for frame in frames] == [(1, 1), (3, 3)]
+    assert [record.message for record in caplog.records if "frame 2" in record.message and "nonsense" in record.message]
+    assert "1 of 3 frames left out" in caplog.text
+
+
+def test_a_bag_in_which_nothing_decodes_is_an_error(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        for second in (1, 2):
+            writer.write("/image", image_message(second * SECOND, gray_image(second), "nonsense"), second * SECOND)
+    with pytest.raises(DataError, match="not one of 2 images can be decoded; the last: frame 2 .*nonsense"):
+        list(open_source(tmp_path / "bag"))
 
 
 def test_two_cameras_in_a_bag_ask_for_a_name(tmp_path):
