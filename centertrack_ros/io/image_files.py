@@ -12,9 +12,7 @@ import io
 import logging
 import re
 import stat
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,7 +88,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """
     try:
         _require_regular(path)
-        with opened(path) as image:
+        with Image.open(path) as image:
             turned = _orientation(image) in _TRANSPOSED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever a malformed header makes Pillow raise
@@ -98,21 +96,12 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None if found is None else (found.shape[0], found.shape[1])
 
 
-@contextmanager
-def opened(file: Path | io.BytesIO) -> Iterator[Image.Image]:
-    """Pillow's image of a file, without the warnings about its metadata that Pillow prints."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(file) as image:
-            yield image
-
-
 def frame_count(path: Path) -> int:
     """The number of frames of an animated GIF, WebP or PNG, or of a TIFF's pages; 1 of anything else."""
     if path.suffix.lower() not in _MAY_MOVE:
         return 1
     try:
-        with opened(path) as image:
+        with Image.open(path) as image:
             return int(getattr(image, "n_frames", 1))
     except Exception:  # whatever a malformed file makes Pillow raise; said when it is read
         return 1
@@ -229,7 +218,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _orientation_of(raw: bytes) -> int:
     try:
-        with opened(io.BytesIO(raw)) as image:
+        with Image.open(io.BytesIO(raw)) as image:
             return _orientation(image)
     except Exception:  # a format that only OpenCV knows
         return 1
@@ -285,7 +274,7 @@ def _check_common(path: Path, raw: bytes) -> None:
 def _check_other(path: Path, raw: bytes) -> None:
     """Of the rarer formats, by a decoder that insists on all bytes. What only OpenCV knows is left to it."""
     try:
-        with opened(io.BytesIO(raw)) as image:
+        with Image.open(io.BytesIO(raw)) as image:
             _check_size(path, image.width, image.height)
             image.load()
     except UnidentifiedImageError:
@@ -313,7 +302,7 @@ def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     if stored is not None:
         return _turned(np.asarray(stored, np.uint8), _orientation_of(raw))
     try:
-        with opened(io.BytesIO(raw)) as other:
+        with Image.open(io.BytesIO(raw)) as other:
             return bgr_of(other)
     except UnidentifiedImageError:
         raise DataError(path, "not an image that OpenCV or Pillow can read") from None

@@ -21,7 +21,6 @@ from centertrack_ros.io.image_files import (
     frame_numbers,
     load_image,
     natural_order,
-    opened,
     visible,
 )
 from centertrack_ros.io.source_base import DEFAULT_RATE, CameraOf, LeftOut, default_rate
@@ -132,7 +131,7 @@ class AnimatedSource:
 def _durations(path: Path) -> list[float]:
     """How long each frame of an animation is shown, s; 0 where the file does not say."""
     found = []
-    with opened(path) as animation:
+    with Image.open(path) as animation:
         for index in range(frame_count(path)):
             try:
                 animation.seek(index)

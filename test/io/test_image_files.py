@@ -57,6 +57,7 @@ def test_every_reader_sees_the_image_upright(tmp_path: Path, orientation: int, s
         assert np.abs(stored.astype(int) - shown).mean() < 5
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", ["long", "out of range", "broken", "xmp"])
 def test_an_odd_orientation_is_read_as_its_size_is(tmp_path: Path, kind: str) -> None:
     """OpenCV and Pillow do not agree on these: whatever the answer, there is one."""

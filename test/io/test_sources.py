@@ -123,7 +123,7 @@ def test_a_bag_in_which_nothing_decodes_is_an_error(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         for second in (1, 2):
             writer.write("/image", image_message(second * SECOND, gray_image(second), "nonsense"), second * SECOND)
-    with pytest.raises(DataError, match="not one of 2 images can be decoded; the last: frame 2 .*nonsense"):
+    with pytest.raises(DataError, match=r"not one of 2 images can be decoded; the last: frame 2 .*nonsense"):
         list(open_source(tmp_path / "bag"))
 
 
