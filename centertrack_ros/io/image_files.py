@@ -31,6 +31,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".p
 _MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
+# Where in a PNG file it may be.
+_PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,7 +91,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         _require_regular(path)
         with Image.open(path) as image:
-            turned = _orientation(image) in _TRANSPOSED
+            raw = path.read_bytes() if image.format == "PNG" else b""
+            turned = _orientation(image, raw) in _TRANSPOSED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever a malformed header makes Pillow raise
         found = read_image(path)  # OpenCV knows formats that Pillow does not
@@ -205,10 +208,12 @@ def _no_file(path: Path) -> str:
     return "a folder, expected an image file" if stat.S_ISDIR(mode) else "a pipe or device, expected an image file"
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, raw: bytes) -> int:
     """How an image is to be turned, 1 to 8. Both libraries turn a TIFF by themselves."""
     if image.format == "TIFF":
         return 1
+    if image.format == "PNG" and not any(key in raw for key in _PNG_METADATA):
+        return 1  # Pillow would decode the pixels to look behind them
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # whatever a malformed EXIF block makes Pillow raise
@@ -219,7 +224,7 @@ def _orientation(image: Image.Image) -> int:
 def _orientation_of(raw: bytes) -> int:
     try:
         with Image.open(io.BytesIO(raw)) as image:
-            return _orientation(image)
+            return _orientation(image, raw)
     except Exception:  # a format that only OpenCV knows
         return 1
 
