@@ -266,7 +266,7 @@ def _check_common(path: Path, raw: bytes) -> None:
         header = read_header(raw)
     except ValueError:
         raise DataError(path, "not a complete image: its header is malformed") from None
-    _check_size(path, header.width, header.height)
+    check_size(path, header.width, header.height)
     if raw.startswith(PNG_SIGNATURE):
         try:
             check_png(raw, str(path))
@@ -280,7 +280,7 @@ def _check_other(path: Path, raw: bytes) -> None:
     """Of the rarer formats, by a decoder that insists on all bytes. What only OpenCV knows is left to it."""
     try:
         with Image.open(io.BytesIO(raw)) as image:
-            _check_size(path, image.width, image.height)
+            check_size(path, image.width, image.height)
             image.load()
     except UnidentifiedImageError:
         return
@@ -292,7 +292,8 @@ def _check_other(path: Path, raw: bytes) -> None:
         raise DataError(path, f"not a complete image: {error}") from None
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raises DataError for a size, px, that no camera has: a decoder must not be asked for it."""
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} px a side"
         raise DataError(path, f"too large an image: {width}x{height} px; expected at most {limit}")

@@ -17,6 +17,7 @@ from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import (
     IMAGE_SUFFIXES,
     bgr_of,
+    check_size,
     frame_count,
     frame_numbers,
     load_image,
@@ -99,6 +100,8 @@ class AnimatedSource:
 
     def __post_init__(self) -> None:
         self.name = self.path.resolve().stem
+        with Image.open(self.path) as animation:
+            check_size(self.path, animation.width, animation.height)
         self.length: int | None = frame_count(self.path)
         self._durations = [] if self.requested_rate else _durations(self.path)
         total = sum(self._durations)

@@ -211,6 +211,14 @@ def test_an_animation_cut_short_gives_what_is_left(tmp_path, caplog):
     assert "frame 4 cannot be decoded" in caplog.text and "1 of 4 frames left out" in caplog.text
 
 
+def test_an_animation_of_absurd_size_is_not_decoded(tmp_path):
+    raw = bytearray(animation(tmp_path / "a.webp", duration=100).read_bytes())
+    raw[24:30] = b"\xff\x3f\x00" * 2  # the canvas of VP8X: 16384 x 16384
+    (tmp_path / "a.webp").write_bytes(raw)
+    with pytest.raises(DataError, match=r"too large an image"):
+        list(open_source(tmp_path / "a.webp"))
+
+
 def test_images_of_any_size_and_kind_are_read_and_bombs_are_not(tmp_path, caplog):
     Image.fromarray(gray(70)).convert("CMYK").save(tmp_path / "1.jpg")
     Image.fromarray(np.full((3, 4), 70 << 8, np.uint16)).save(tmp_path / "2.png")
