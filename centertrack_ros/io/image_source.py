@@ -102,18 +102,15 @@ class AnimatedSource:
         self.name = self.path.resolve().stem
         with Image.open(self.path) as animation:
             check_size(self.path, animation.width, animation.height)
-        self.length: int | None = frame_count(self.path)
-        self._durations = [] if self.requested_rate else _durations(self.path)
-        total = sum(self._durations)
+        self.length: int = frame_count(self.path)
         if self.requested_rate:
-            self.rate = self.requested_rate
+            self._durations = [1 / self.requested_rate] * self.length
         else:
-            self.rate = len(self._durations) / total if total > 0 else default_rate(self.path)
+            self._durations = _durations(self.path)
+        self.rate: float = self.requested_rate or self.length / sum(self._durations)
 
     def __iter__(self) -> Iterator[Frame]:
-        assert self.length is not None
         left_out, stamp = LeftOut(self.path), 0.0
-        told = len(self._durations) == self.length and all(self._durations)
         try:
             with Image.open(self.path) as animation:
                 for index in range(1, self.length + 1):
@@ -124,7 +121,7 @@ class AnimatedSource:
                         left_out.add(f"frame {index} cannot be decoded ({error})")
                     else:
                         yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
-                    stamp = stamp + self._durations[index - 1] if told else index / self.rate
+                    stamp += self._durations[index - 1]
         finally:
             left_out.report(self.length)
         if left_out.count == self.length:
@@ -132,7 +129,7 @@ class AnimatedSource:
 
 
 def _durations(path: Path) -> list[float]:
-    """How long each frame of an animation is shown, s; 0 where the file does not say."""
+    """How long each frame of an animation is shown, s; where the file does not say a default, which is logged."""
     found = []
     with Image.open(path) as animation:
         for index in range(frame_count(path)):
@@ -143,7 +140,10 @@ def _durations(path: Path) -> list[float]:
                 found.append(0.0)
             else:
                 found.append(float(animation.info.get("duration") or 0.0) / 1e3)
-    return found
+    if all(found):
+        return found
+    assumed = 1 / default_rate(path)  # that of browsers as well
+    return [duration or assumed for duration in found]
 
 
 def _sequence_rate(folder: Path) -> float | None:

@@ -66,6 +66,12 @@ def test_a_video_takes_the_rate_that_the_user_knows(tmp_path):
     assert [frame.stamp for frame in open_source(tmp_path / "v.webm", rate=2.0)] == [0.0, 0.5, 1.0]
 
 
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_is_a_positive_number(tmp_path, rate):
+    with pytest.raises(ValueError, match="rate must be a number of frames/s above 0"):
+        open_source(tmp_path, rate=rate)
+
+
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for number in (10, 9, 2, 100):
         cv2.imwrite(str(tmp_path / f"frame_{number}.png"), gray_image(number))

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -193,6 +194,21 @@ def test_a_cameras_frames_have_the_times_at_which_they_came(monkeypatch, caplog)
     assert [frame.stamp for frame in frames] == pytest.approx([0.0, 0.7, 1.1])
     assert [frame.index for frame in frames] == [1, 2, 3]
     assert "nothing tells its rate" in caplog.text
+
+
+def test_an_endless_stream_takes_no_memory(monkeypatch):
+    camera = _Camera()
+    camera.left = 20_000
+    monkeypatch.setattr(video_source, "opened", lambda _: camera)
+    frames = iter(VideoSource("rtsp://x", lambda *_: None, 30.0))
+    for _, _ in zip(range(1000), frames, strict=False):
+        pass
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in frames) > 18_000
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_streams_address_is_no_name_of_a_file(monkeypatch):
