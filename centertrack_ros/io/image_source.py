@@ -24,8 +24,11 @@ from centertrack_ros.io.image_files import (
     natural_order,
     visible,
 )
+from centertrack_ros.io.rosbag import is_bag
 from centertrack_ros.io.source_base import DEFAULT_RATE, CameraOf, LeftOut, default_rate
 from centertrack_ros.types import Frame
+
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 
 _LOG = logging.getLogger(__name__)
 
@@ -170,13 +173,23 @@ def _instead_of_images(folder: Path) -> str:
     """Says what a folder without images has that may be meant."""
     text = f"no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}"
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural_order)
-    inside = [p.name for p in entries if p.is_dir() and _has_images(p)]
-    if inside:
-        return f"{text}; there are some in {', '.join(inside[:3])}{', …' if len(inside) > 3 else ''}: name one"
-    videos = [p.name for p in entries if p.suffix.lower() in (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")]
-    if videos:
-        return f"{text}; there are videos ({', '.join(videos[:3])}{', …' if len(videos) > 3 else ''}): name one"
+    kinds = {
+        "images in": [p for p in entries if p.is_dir() and _has_images(p)],
+        "bags:": [p for p in entries if p.suffix == ".bag" or _is_bag(p)],
+        "videos:": [p for p in entries if p.suffix.lower() in _VIDEO_SUFFIXES],
+    }
+    for kind, found in kinds.items():
+        if found:
+            names = ", ".join(p.name for p in found[:3])
+            return f"{text}; there are {kind} {names}{', …' if len(found) > 3 else ''}; name one"
     return text
+
+
+def _is_bag(path: Path) -> bool:
+    try:
+        return is_bag(path)
+    except OSError:  # a folder that may not be read
+        return False
 
 
 def _has_images(folder: Path) -> bool:

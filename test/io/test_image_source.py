@@ -157,12 +157,16 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error(tmp_path):
 
 def test_a_folder_without_images_names_what_may_be_meant(tmp_path):
     fill(tmp_path / "img1", ["1.png"])
-    with pytest.raises(ValueError, match="there are some in img1: name one"):
+    with pytest.raises(ValueError, match="there are images in img1; name one"):
         open_source(tmp_path)
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").touch()
-    with pytest.raises(ValueError, match=r"there are videos \(a\.mp4\): name one"):
+    with pytest.raises(ValueError, match=r"there are videos: a\.mp4; name one"):
         open_source(tmp_path / "videos")
+    (tmp_path / "bags" / "drive").mkdir(parents=True)
+    (tmp_path / "bags" / "drive" / "drive_0.mcap").touch()
+    with pytest.raises(ValueError, match=r"there are bags: drive; name one"):
+        open_source(tmp_path / "bags")
 
 
 DURATIONS = [100, 100, 500, 100]
@@ -226,6 +230,7 @@ def test_an_animation_of_absurd_size_is_not_decoded(tmp_path):
         list(open_source(tmp_path / "a.webp"))
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_images_of_any_size_and_kind_are_read_and_bombs_are_not(tmp_path, caplog):
     Image.fromarray(gray(70)).convert("CMYK").save(tmp_path / "1.jpg")
     Image.fromarray(np.full((3, 4), 70 << 8, np.uint16)).save(tmp_path / "2.png")
