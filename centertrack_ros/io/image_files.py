@@ -28,6 +28,7 @@ from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
+_MAX_BYTES = 10 * MAX_PIXELS  # the largest image, 16 bits a colour with transparency, not compressed
 _MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
@@ -242,6 +243,8 @@ def _turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 def _require_regular(path: Path) -> None:
     if problem := _no_file(path):
         raise DataError(path, problem)
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise DataError(path, f"a file of {size / 1e9:.1f} GB is no image that fits into memory")
 
 
 def _checked_bytes(path: Path) -> bytes:

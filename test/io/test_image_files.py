@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import (
     IMAGE_SUFFIXES,
     image_size,
@@ -74,6 +75,14 @@ def test_an_odd_orientation_is_read_as_its_size_is(tmp_path: Path, kind: str) ->
     )
     assert stored is not None
     assert stored.shape == upright.shape
+
+
+def test_a_file_larger_than_any_image_is_not_loaded(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(20_000_000_000)  # of holes: it takes no room on the disk
+    assert image_size(tmp_path / "a.png") is None
+    with pytest.raises(DataError, match=r"20\.0 GB"):
+        load_image(tmp_path / "a.png")
 
 
 def test_a_missing_file_and_text_are_no_images(tmp_path: Path) -> None:
