@@ -42,18 +42,26 @@ class ImageSource:
     requested_rate: float | None = None
 
     def __post_init__(self) -> None:
-        one = self.path.is_file()
+        self._one = one = self.path.is_file()
         self.name = self.path.resolve().stem if one else self.path.resolve().name or "root"
         self.files = [self.path] if one else visible(self.path, IMAGE_SUFFIXES, broken=True)
-        self.length: int | None = len(self.files)
         if not self.files:
             raise ValueError(f"{self.path}: {_instead_of_images(self.path)}")
-        numbers = frame_numbers(self.files)
-        if numbers is None and not one:
-            _LOG.warning("%s: the names do not number the images: they are counted in their order", self.path)
-        self.numbers = numbers or list(range(1, len(self.files) + 1))
+        self.numbers = self._numbers()
+        self.length: int | None = len(self.files)
         self.rate: float = DEFAULT_RATE
         self._number_rate = self._rates()
+
+    def _numbers(self) -> list[int]:
+        """The numbers of the images; where what is no file spoils them, it is left out."""
+        numbers = frame_numbers(self.files)
+        if numbers is None and not self._one and not all(file.is_file() for file in self.files):
+            files = visible(self.path, IMAGE_SUFFIXES)
+            if numbers := frame_numbers(files):
+                self.files = files
+        if numbers is None and not self._one:
+            _LOG.warning("%s: the names do not number the images: they are counted in their order", self.path)
+        return numbers or list(range(1, len(self.files) + 1))
 
     def _rates(self) -> float:
         """Sets the rate of the images, and returns that of their numbers: each tenth may be there."""

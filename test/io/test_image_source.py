@@ -85,6 +85,14 @@ def test_names_without_numbers_are_counted_and_that_is_said(tmp_path, caplog):
     assert "b.png: a link that leads nowhere; left out" in caplog.text
 
 
+def test_a_link_that_leads_nowhere_does_not_spoil_the_numbers(tmp_path, caplog):
+    folder = fill(tmp_path / "f", ["a8.png", "a9.png", "a11.png"])
+    (folder / "cover.png").symlink_to("nowhere")
+    with caplog.at_level(logging.WARNING):
+        assert [frame.index for frame in open_source(folder, rate=1.0)] == [8, 9, 11]
+    assert "cover.png: a link that leads nowhere; left out" in caplog.text
+
+
 def test_a_hole_in_the_numbers_is_one_in_time_but_a_fixed_step_is_none(tmp_path):
     hole = open_source(fill(tmp_path / "hole", ["1.png", "2.png", "5.png"]), rate=10.0)
     assert [frame.stamp for frame in hole] == pytest.approx([0.0, 0.1, 0.4])
