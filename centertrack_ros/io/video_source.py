@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.io.source_base import CameraOf, LeftOut, default_rate
 from centertrack_ros.io.video_files import counts_frames, has_no_times, opened, problem_of
@@ -84,8 +85,8 @@ class VideoSource:
         clock, left_out, index, failed = _Clock(self), LeftOut(self.location), 0, 0
         try:
             while failed <= (_PATIENCE if self._is_file else 0):
-                good, image = capture.read()
-                if not good:
+                image = _read(capture)
+                if image is None:
                     failed += 1
                     continue
                 if failed:
@@ -95,7 +96,7 @@ class VideoSource:
                     failed = 0
                 index += 1
                 stamp = clock.stamp(index, capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
-                yield Frame(np.asarray(image, np.uint8), stamp, self.camera_of(*image.shape[:2]), index=index)
+                yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
         finally:
             capture.release()
             left_out.report(index)
@@ -161,6 +162,15 @@ class _Clock:
             found = self._last + step
         self._last = found
         return found
+
+
+def _read(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
+    """The next frame; None when it cannot be decoded, and at the end."""
+    try:
+        good, image = capture.read()
+    except cv2.error:  # for instance not enough memory for the size that the file claims
+        return None
+    return np.asarray(image, np.uint8) if good else None
 
 
 def _step(capture: cv2.VideoCapture) -> float:

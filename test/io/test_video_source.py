@@ -228,6 +228,7 @@ def test_a_streams_address_is_no_name_of_a_file(monkeypatch):
         (b"\x28\xb5\x2f\xfd" + bytes(40), "compressed by Zstandard"),
         (b"\x1f\x8b\x08" + bytes(40), "compressed by gzip"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\0\0\0\x18ftypheic" + bytes(12), "a HEIF image; convert it"),
         (b"\0\0\0\x18ftypmp42" + bytes(12), "it was cut short"),
         (bytes(range(256)), "not a video that OpenCV can read"),
     ],
