@@ -19,6 +19,8 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empt
 from centertrack_ros.evaluation.tables import markdown_table, table
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores, score_kitti, score_mot, summary
 from centertrack_ros.geometry.boxes2d import areas, iou
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_files import load_image
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
@@ -160,12 +162,11 @@ def _shifts(
 
 
 def _read_image(frame: AnnotatedFrame) -> NDArray[np.uint8]:
-    import cv2
-
-    image = cv2.imread(str(frame.image))
-    if image is None:
-        raise ValueError(f"{frame.image}: not an image that can be read; motion 'flow' needs every frame's image")
-    return np.asarray(image, np.uint8)
+    assert frame.image is not None
+    try:
+        return load_image(frame.image)
+    except DataError as error:
+        raise ValueError(f"{error}; motion 'flow' needs every frame's image") from None
 
 
 def _step(recording: VideoSequence) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.io.image_decoding import ImageError
+from centertrack_ros.io.image_files import load_image
 from centertrack_ros.io.rosbag import BagReader, is_bag
 from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE, decode_image, open_source
 from centertrack_ros.io.stamps import nanoseconds
@@ -41,7 +42,7 @@ def frame_images(recording: VideoSequence, frames: Sequence[AnnotatedFrame], sou
     for frame in frames:
         file = frame.image or (_file(source, recording.name, frame.index) if source and source.is_dir() else None)
         if file is not None:
-            images[frame.index] = _read(file)
+            images[frame.index] = load_image(file)
     rest = [frame for frame in frames if frame.index not in images]
     if source is None or not rest:
         return images
@@ -60,22 +61,14 @@ def _file(folder: Path, name: str, index: int) -> Path | None:
     return None
 
 
-def _read(path: Path) -> Image:
-    import cv2
-
-    image = cv2.imread(str(path))
-    if image is None:
-        raise ValueError(f"{path}: not an image that can be read")
-    return np.asarray(image, np.uint8)
-
-
 def _in_order(path: Path, indices: Mapping[int, int]) -> dict[int, Image]:
     """The images by their number in a source; `indices`: number -> frame index."""
     images, last = {}, max(indices)
-    for number, frame in enumerate(open_source(path)):
+    for frame in open_source(path):
+        number = frame.index - 1
         if number in indices:
             images[indices[number]] = frame.image.copy()
-        if number == last:
+        if number >= last:
             break
     return images
 
