@@ -13,6 +13,7 @@ from centertrack_ros.cli._live_results import summary, table, write_text, write_
 from centertrack_ros.cli._live_run import LiveRun
 from centertrack_ros.cli._share_files import share_file
 from centertrack_ros.cli._subprocess import SubprocessError
+from centertrack_ros.io import whole_files
 
 HELP = "play the bundled clip through ROS 2 into the node: video, tracks and a table"
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_video:
         write_video(results, source, folder / "video.webm", args.draw_3d or args.street)
     figures = summary(results)
-    (folder / "summary.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    whole_files.write_text(folder / "summary.json", json.dumps(figures, indent=2) + "\n")
     print(table(figures))
     _print_files(folder, video=not args.no_video)
     if problem := results.problem():
