@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
+        from centertrack_ros.ros.log_folder import ensure_log_folder
         from centertrack_ros.ros.logs import ForwardingHandler
         from centertrack_ros.ros.node import CenterTrackNode
     except ImportError as error:
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = node = None
     try:
         stage = "starting"
+        ensure_log_folder()
         rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
         threading.Thread(target=_end_in_time, args=(rclpy.ok,), daemon=True).start()
         executor = SingleThreadedExecutor()
