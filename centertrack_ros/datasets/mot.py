@@ -10,7 +10,8 @@ visibility`.
 from __future__ import annotations
 
 import configparser
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,27 @@ def class_numbers(classes: Sequence[str]) -> tuple[int, ...]:
     """
     known = {name: number for number, name in enumerate(CLASSES, start=1)} | _SYNONYMS
     return tuple(known.get(name.lower(), _OTHER_CLASSES + index) for index, name in enumerate(classes))
+
+
+def classes_written(classes: Sequence[str], boxes: Mapping[int, int]) -> str:
+    """A line that says which classes went into a result file, and under which numbers.
+
+    Args:
+        classes: Their names.
+        boxes: Class id -> number of boxes.
+    """
+    numbers = class_numbers(classes)
+    most = sorted(boxes.items(), key=lambda item: -item[1])
+    parts = (f"{classes[kind]} {count} boxes (class {numbers[kind]})" for kind, count in most)
+    return f"classes: {', '.join(parts) or 'none'}"
+
+
+def class_counts(sequence: VideoSequence) -> Counter[int]:
+    """Class id -> number of boxes."""
+    counts: Counter[int] = Counter()
+    for frame in sequence:
+        counts.update(frame.tracks.detections.class_ids.tolist())
+    return counts
 
 
 def frame_text(index: int, tracks: Tracks, numbers: Sequence[int] | None) -> str:
