@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import MAX_PIXELS, MAX_SIDE, ImageError, check_png
@@ -28,6 +28,7 @@ from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
+_MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
 
@@ -94,6 +95,35 @@ def image_size(path: Path) -> tuple[int, int] | None:
     except Exception:  # whatever a malformed header makes Pillow raise
         found = read_image(path)  # OpenCV knows formats that Pillow does not
         return None if found is None else (found.shape[0], found.shape[1])
+
+
+def frame_count(path: Path) -> int:
+    """The number of frames of an animated GIF, WebP or PNG, or of a TIFF's pages; 1 of anything else."""
+    if path.suffix.lower() not in _MAY_MOVE:
+        return 1
+    try:
+        with Image.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # whatever a malformed file makes Pillow raise; said when it is read
+        return 1
+
+
+def bgr_of(image: Image.Image) -> NDArray[np.uint8]:
+    """The current frame of a Pillow image, upright: (H, W, 3) BGR, transparency dropped, 16 bits reduced to 8.
+
+    Raises:
+        ValueError: It has numbers that are no colours.
+        Exception: Whatever a malformed file makes Pillow raise.
+    """
+    image.load()
+    if image.mode in ("F", "I"):
+        raise ValueError("its values are 32-bit numbers, expected 8 or 16 bits a colour")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        grey = (np.asarray(upright, np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    colours = upright.convert("RGBA").convert("RGB") if "transparency" in upright.info else upright.convert("RGB")
+    return np.ascontiguousarray(np.asarray(colours, np.uint8)[..., ::-1])
 
 
 def upright_bytes(path: Path) -> bytes:
@@ -240,6 +270,12 @@ def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
         image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
-    if image is None:
-        raise DataError(path, "not an image that OpenCV can read")
-    return np.asarray(image, np.uint8)
+    if image is not None:
+        return np.asarray(image, np.uint8)
+    try:
+        with Image.open(io.BytesIO(raw)) as other:
+            return bgr_of(other)
+    except UnidentifiedImageError:
+        raise DataError(path, "not an image that OpenCV or Pillow can read") from None
+    except Exception as error:  # whatever a malformed file makes Pillow raise
+        raise DataError(path, f"not an image that can be read: {error}") from None
