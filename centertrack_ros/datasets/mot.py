@@ -82,6 +82,9 @@ def read_results(
 ) -> VideoSequence:
     """Reads a tracker's result file, or public detections, whose ids are -1.
 
+    Classes are those of the eighth column where `results_text` has written it, 'class N' for a number that MOT17 does
+    not know; else all are pedestrians.
+
     Args:
         path: The file.
         name: Of the sequence; None: the file's.
@@ -94,8 +97,28 @@ def read_results(
     rows = read_rows(path, ",")
     rows.require_columns(6, 10, _RESULT_FORM)
     frames, ids, boxes, scores = _columns(rows, _RESULT_FORM, first)
-    tracks = tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)
-    return _of_table(name or Path(path).stem, ("pedestrian",), frames, tracks, {}, rate, first)
+    classes, class_ids = _result_classes(rows)
+    tracks = tracks_of(ids, class_ids, scores, boxes)
+    return _of_table(name or Path(path).stem, classes, frames, tracks, {}, rate, first)
+
+
+def _result_classes(rows: Rows) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, class ids) of results. All are pedestrians unless the eighth column has a class in every line.
+
+    In MOTChallenge's own form it has a place in the world, x of x, y and z, or -1.
+    """
+    told = len(rows) > 0 and all(
+        len(words) > 7
+        and words[7].strip().isdecimal()
+        and int(words[7]) > 0
+        and all(part.strip() in ("-1", "-1.0") for part in words[8:])
+        for words in rows.words
+    )
+    if not told:
+        return ("pedestrian",), np.zeros(len(rows), np.int64)
+    numbers, class_ids = np.unique([int(words[7]) for words in rows.words], return_inverse=True)
+    names = tuple(CLASSES[n - 1] if n <= len(CLASSES) else f"class {n}" for n in numbers.tolist())
+    return names, class_ids.astype(np.int64)
 
 
 def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
