@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +69,15 @@ def write_bag(
         DataError: An image cannot be read.
         ValueError: There are no frames.
         OSError: The bag cannot be written.
+
+    After an error or a signal nothing is left at `path`.
     """
     cameras = {name: _timed(one) for name, one in cameras.items()}
     unsorted = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
         raise ValueError("no frames to write")
-    with BagWriter(path, storage) as writer:
+    with _removed_after_an_error(Path(path)), BagWriter(path, storage) as writer:
         _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
         for number, (stamp, name, frame) in enumerate(frames):
             time_ns = start_ns + round(stamp * 1e9)
@@ -81,6 +85,18 @@ def write_bag(
                 writer.write(topic, message, time_ns)
             progress(number + 1, len(frames))
     return len(frames)
+
+
+@contextmanager
+def _removed_after_an_error(bag: Path) -> Iterator[None]:
+    """A part of the recording would look like all of it. A bag that stood there before is not touched."""
+    mine = not bag.exists()
+    try:
+        yield
+    except BaseException:
+        if mine:
+            shutil.rmtree(bag, ignore_errors=True)
+        raise
 
 
 def _timed(sequence: VideoSequence) -> VideoSequence:

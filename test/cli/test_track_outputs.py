@@ -179,7 +179,7 @@ def test_the_class_is_in_the_column_that_mot17_has_for_it(small_world, tmp_path,
     found = {(line[1], line[7]) for line in lines(tmp_path / "frames.txt")}
     assert {number for _, number in found} == {"1", "3"}  # a pedestrian, a car
     assert all(len(line) == 10 and 0 < float(line[6]) <= 1 for line in lines(tmp_path / "frames.txt"))
-    assert "boxes by class: car 8 (number 3), person 4 (number 1)" in capsys.readouterr().out
+    assert "classes: car 8 boxes (class 3), person 4 boxes (class 1)" in capsys.readouterr().out
 
 
 def test_classes_that_mot17_does_not_know_have_numbers_above_its_own():
