@@ -45,7 +45,10 @@ def overrides(changes: Sequence[str]) -> dict[str, Any]:
         key, equals, value = change.partition("=")
         if not equals:
             raise ValueError(f"--set expects KEY=VALUE, got '{change}'")
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, RecursionError, OverflowError, ValueError) as error:
+            raise ValueError(f"--set {key}: '{value}' is not YAML: {error}") from None
     return values
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.text_files import read_text
 from centertrack_ros.training.augmentation import Augmentation
 from centertrack_ros.training.losses import WEIGHTS
 
@@ -82,8 +84,17 @@ class DataEntry:
             )
         if self.box not in ("fbox", "vbox"):
             raise ValueError(f"recipe: box must be fbox or vbox, got '{self.box}'")
+        self._check_class_map()
         if self.repeat < 0 or self.limit < 0:
             raise ValueError("recipe: repeat and limit must not be negative")
+
+    def _check_class_map(self) -> None:
+        for name, target in (self.class_map or {}).items():
+            pair = target if isinstance(target, list | tuple) and len(target) == 2 else [target]
+            if not all(one is None or isinstance(one, str) for one in pair):
+                raise ValueError(
+                    f"recipe: class_map: {name} must lead to a class, null, or a pair of classes, got {target!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -212,8 +223,12 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     import yaml
 
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        raw = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    except DataError:
+        raise
+    except ValueError as error:  # a date that is none
         raise ValueError(f"{path}: not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: expected a mapping of recipe keys, got {type(raw).__name__}")
@@ -276,8 +291,10 @@ def _with_current_keys(raw: Mapping[str, Any], renamed: Mapping[str, str], where
 
 def _entry(raw: Mapping[str, Any]) -> DataEntry:
     values = dict(raw)
-    if isinstance(values.get("names"), dict):
-        values["names"] = tuple(str(values["names"][k]) for k in sorted(values["names"]))
+    if isinstance(names := values.get("names"), dict):  # as YOLO's files have them: number -> name
+        if set(names) != set(range(len(names))):
+            raise ValueError(f"data entry: names must have the numbers 0 to {len(names) - 1}, got {list(names)}")
+        values["names"] = tuple(str(names[number]) for number in range(len(names)))
     return _construct(DataEntry, values, "data entry")
 
 
