@@ -62,13 +62,18 @@ def write_bag(
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
         raise ValueError("no frames to write")
-    with BagWriter(path, storage) as writer:
-        _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
-        for number, (stamp, name, frame) in enumerate(frames):
-            time_ns = start_ns + round(stamp * 1e9)
-            for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
-                writer.write(topic, message, time_ns)
-            progress(number + 1, len(frames))
+    writer = BagWriter(path, storage)
+    try:
+        with writer:
+            _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
+            for number, (stamp, name, frame) in enumerate(frames):
+                time_ns = start_ns + round(stamp * 1e9)
+                for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
+                    writer.write(topic, message, time_ns)
+                progress(number + 1, len(frames))
+    except Exception:  # half of a data set would pass for the whole, and stand in the way of the next try
+        writer.discard()
+        raise
     return len(frames)
 
 
