@@ -87,7 +87,7 @@ def track(
             try:
                 yield frame, tracker.step(frame.image, frame.camera, frame.stamp)
             except ValueError as error:
-                logging.getLogger(__name__).warning("%s: frame at %.3f s: %s", source.name, frame.stamp, error)
+                logging.getLogger(__name__).warning("%s: frame %d: %s", source.name, frame.index, error)
             bar.update()
             if count == most:
                 return
@@ -113,14 +113,14 @@ class _Outputs:
         from centertrack_ros.visualization.drawing import annotation_of, draw
 
         seen = result.tracks.select(np.flatnonzero(result.tracks.hits > 0))
-        self._frames.append(AnnotatedFrame(len(self._frames) + 1, frame.stamp, seen))
+        self._frames.append(AnnotatedFrame(frame.index, frame.stamp, seen))
         for stage, milliseconds in result.timing_ms.items():
             self._timings.setdefault(stage, []).append(milliseconds)
         if self._video is not None:
             annotation = annotation_of(seen, self._classes)
             self._trails.update(annotation, frame.stamp)
             camera = frame.camera if self._args.draw_3d else None
-            caption = f"frame {len(self._frames)}   {len(annotation)} objects"
+            caption = f"frame {frame.index}   {len(annotation)} objects"
             self._video.write(draw(frame.image, annotation, self._trails, camera, caption))
 
     def close(self) -> None:
