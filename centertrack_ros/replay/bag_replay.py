@@ -25,10 +25,12 @@ from centertrack_ros.io.sources import (
     CAMERA_INFO_TYPE,
     COMPRESSED_TYPE,
     IMAGE_TYPE,
+    advice_on_images,
     camera_info_topic,
     camera_names,
     decode_image,
     image_topics,
+    pictures,
 )
 from centertrack_ros.io.stamps import from_nanoseconds, nanoseconds, record_stamp, stamp_or_arrival
 from centertrack_ros.io.transform_buffer import TransformBuffer
@@ -198,7 +200,7 @@ class Replay:
             if not topic.count:
                 raise DataError(reader.path, f"'{topic.name}' has no messages")
         if not chosen:
-            raise DataError(reader.path, f"no images; the bag has {reader.listing()}")
+            raise DataError(reader.path, f"no images; the bag has {reader.listing()}{advice_on_images(reader)}")
         classes = self._engine.profile.classes
         cameras = {}
         for name, topic in self._named(reader, chosen, by_user=bool(topics)):
@@ -213,7 +215,9 @@ class Replay:
     def _image_topics(self, reader: BagReader) -> list[Topic]:
         """One for each camera, of the type that `camera.transport` asks for."""
         kind = {"raw": IMAGE_TYPE, "compressed": COMPRESSED_TYPE}.get(self._parameters.camera.transport)
-        return image_topics(reader) if kind is None else sorted(reader.of_type(kind), key=lambda topic: topic.name)
+        if kind is None:
+            return image_topics(reader)
+        return sorted((topic for topic in pictures(reader) if topic.type == kind), key=lambda topic: topic.name)
 
     def _named(self, reader: BagReader, topics: Sequence[Topic], by_user: bool) -> list[tuple[str, Topic]]:
         """The cameras with their names: those of the parameter `cameras` if it is set, else from the topics."""
