@@ -14,7 +14,7 @@ HELP = "run the node's pipeline over recorded bags: detections, tracks and marke
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `centertrack replay`."""
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3")
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3, also .zstd")
     parser.add_argument("--output", type=Path, default=Path("replay"), metavar="DIR", help="results go to DIR/NAME")
     parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="image topics; default: every camera")
     parser.add_argument(
@@ -30,12 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replays the bags; one that breaks off does not stop the others."""
     from centertrack_ros.io.errors import DataError
+    from centertrack_ros.io.rosbag import bag_name
     from centertrack_ros.replay.parameters import load_parameters
 
     parameters = load_parameters(args.params_file, args.assignments)
     if args.results and parameters.output.target_frame:
         raise ValueError("--results needs boxes in the frames of the cameras: leave output.target_frame empty for it")
-    targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
+    targets = {bag: args.output / bag_name(bag) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")
     if existing := [target for target in targets.values() if target.exists()]:

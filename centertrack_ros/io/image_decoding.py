@@ -156,10 +156,20 @@ def _compressed_advice(form: str, raw: bytes) -> str:
 
 
 def _planes_to_bgr(message: Any) -> BGR:
-    """Decodes an image in planes; `step` is that of the first, or wrong: then the planes have no padding."""
+    """Decodes an image in planes.
+
+    `step` is that of the first, or wrong: then the planes have no padding. Some drivers count the rows of colour, too,
+    and give 3/2 of the image's height: then the data have as many rows as the message says.
+    """
     planes, width, height, size = LAYOUTS[message.encoding.lower()], message.width, message.height, len(message.data)
     what = f"{width}x{height} {message.encoding} image"
     _check_size(width, height, what)
+    if (
+        planes.rows == 2
+        and height % 3 == 0
+        and size in {width * height, message.step * height} - {planes.size(width, height)}
+    ):
+        height = height // 3 * 2
     if not planes.fits(width, height):
         unit = f"{planes.columns}x{planes.rows} px"
         raise ImageError(f"{what} has an odd width or height; expected multiples of {unit}, which share a colour")

@@ -47,6 +47,20 @@ def is_bag(path: Path | str) -> bool:
     return bag_files.is_bag_folder(path) if path.is_dir() else bag_files.is_storage(path.name)
 
 
+def bags_inside(path: Path) -> list[str]:
+    """Names of the bags in a folder that holds nothing but folders."""
+    if not path.is_dir():
+        return []
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    return sorted(e.name for e in entries if is_bag(e)) if all(entry.is_dir() for entry in entries) else []
+
+
+def bag_name(path: Path | str) -> str:
+    """What results are named after: the folder, or the file without its suffixes."""
+    resolved = Path(path).resolve()
+    return resolved.name if resolved.is_dir() else Path(resolved.name.removesuffix(".zstd")).stem
+
+
 def definition_folders(package: str) -> list[Path]:
     """Folders in which a package's .msg files may lie: this source tree, sourced prefixes, the Python environment."""
     source = Path(__file__).resolve().parents[2] / _EXTRA_PACKAGES.get(package, package)
@@ -282,7 +296,7 @@ def _idl_parts(text: str) -> list[str]:
 
 def _not_a_bag(path: Path) -> str:
     """What there is instead of a bag."""
-    if path.is_dir() and (inside := sorted(f.name for f in path.iterdir() if f.is_dir() and is_bag(f))):
+    if inside := bags_inside(path):
         return f"a folder with {len(inside)} bags ({', '.join(inside[:3])}{', …' * (len(inside) > 3)}); name one"
     expected = "expected a folder with metadata.yaml, or an .mcap or .db3 file"
     return f"not a rosbag2: {expected}"

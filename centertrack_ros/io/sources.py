@@ -20,7 +20,7 @@ from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_count
 from centertrack_ros.io.image_source import AnimatedSource, ImageSource
-from centertrack_ros.io.rosbag import BagReader, Topic, is_bag
+from centertrack_ros.io.rosbag import BagReader, Topic, bag_name, bags_inside, is_bag
 from centertrack_ros.io.source_base import CameraOf, LeftOut, Source
 from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
 from centertrack_ros.io.video_source import VideoSource
@@ -74,7 +74,7 @@ def open_source(
             return VideoSource(text, camera_of, rate)
         what = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
         raise FileNotFoundError(f"{path}: {what}; expected a video, an image, a folder of images or a bag")
-    if is_bag(path) or path.suffix == ".bag":
+    if is_bag(path) or path.suffix == ".bag" or bags_inside(path):
         return BagSource(path, camera_of if intrinsics else None, image_topic, rectified)
     if path.is_dir():
         return ImageSource(path, camera_of, rate)
@@ -130,7 +130,8 @@ class BagSource:
             self.info_topic = camera_info_topic(reader, topic.name)
             span = (reader.end_ns - reader.start_ns) / 1e9
         self.topic, self.length = topic, topic.count
-        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
+        self.name = bag_name(self.path)
+        self._problems: list[str] = []  # of the calibration, each said once
         self.rate: float | None = (topic.count - 1) / span if topic.count > 1 and span > 0 else None
         if self.info_topic is None and self.camera_of is None:
             _LOG.warning("%s: no camera_info for '%s'; no distances without it", self.path, topic.name)
@@ -162,7 +163,8 @@ class BagSource:
         if self.camera_of is not None:
             return self.camera_of(height, width)
         camera = calibration.camera((height, width), self.rectified)
-        if calibration.is_known and calibration.problem:
+        if calibration.is_known and calibration.problem and calibration.problem not in self._problems:
+            self._problems.append(calibration.problem)
             _LOG.warning("%s: %s", self.path, calibration.problem)
         return camera
 

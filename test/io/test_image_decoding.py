@@ -142,7 +142,8 @@ def test_any_message_is_an_image_or_an_image_error(encoding, width, height, step
         image = image_to_bgr(message)
     except ImageError:
         return
-    assert image.shape == (height, width, 3) and image.dtype == np.uint8
+    heights = (height, height * 2 // 3) if encoding in LAYOUTS else (height,)  # see test_rows_of_colour_may_be_counted
+    assert image.shape[0] in heights and image.shape[1:] == (width, 3) and image.dtype == np.uint8
 
 
 def make_compressed(extension: str = ".jpg", image: np.ndarray | None = None):

@@ -65,6 +65,14 @@ def test_a_step_that_is_none_does_not_matter_where_the_size_tells(step):
     assert np.array_equal(told, image_to_bgr(message("nv12", in_planes("nv12", image), 32, 24, step)))
 
 
+@pytest.mark.parametrize("name", ["nv12", "nv21", "i420", "yv12"])
+@pytest.mark.parametrize("padding", [0, 6])
+def test_rows_of_colour_may_be_counted_as_height(name, padding):
+    data = in_planes(name, blocks(), padding)
+    told = image_to_bgr(message(name, data, 32, 24, 32 + padding))
+    assert np.array_equal(told, image_to_bgr(message(name, data, 32, 36, 32 + padding)))
+
+
 @pytest.mark.parametrize(
     ("name", "width", "height", "size", "said"),
     [
