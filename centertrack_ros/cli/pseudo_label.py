@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Tracks in every recording and writes the labels."""
     from centertrack_ros.datasets.coco_video import videos_document
     from centertrack_ros.io.sources import open_sources
+    from centertrack_ros.io.whole_files import write_text
     from centertrack_ros.training.pseudo_labels import Certainty, as_static_images
 
     logging.basicConfig(format="%(message)s")
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         document["categories"] = [entry for entry in document["categories"] if entry["name"] in config.classes]
     if not sum(len(frame.tracks) for recording in recordings for frame in recording):
         raise ValueError("no track is certain enough to be a label: lower --score or --length, or give other --weights")
-    target.write_text(json.dumps(as_static_images(document) if args.stills else document), encoding="utf-8")
+    write_text(target, json.dumps(as_static_images(document) if args.stills else document))
     _report(target, recordings)
     return 0
 

@@ -64,19 +64,26 @@ def write_bag(
         DataError: An image cannot be read.
         ValueError: There are no frames.
         OSError: The bag cannot be written.
+
+    After an error or a signal nothing is left at `path`.
     """
     cameras = {name: _timed(one) for name, one in cameras.items()}
     unsorted = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
         raise ValueError("no frames to write")
-    with BagWriter(path, storage) as writer:
-        _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
-        for number, (stamp, name, frame) in enumerate(frames):
-            time_ns = start_ns + round(stamp * 1e9)
-            for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
-                writer.write(topic, message, time_ns)
-            progress(number + 1, len(frames))
+    writer = BagWriter(path, storage)
+    try:
+        with writer:
+            _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
+            for number, (stamp, name, frame) in enumerate(frames):
+                time_ns = start_ns + round(stamp * 1e9)
+                for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
+                    writer.write(topic, message, time_ns)
+                progress(number + 1, len(frames))
+    except BaseException:  # also a signal: half of a data set would pass for the whole
+        writer.discard()
+        raise
     return len(frames)
 
 

@@ -29,6 +29,7 @@ from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
+from centertrack_ros.io.whole_files import write_text
 
 _LOG = logging.getLogger(__name__)
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
@@ -172,7 +173,7 @@ def kitti_name(name: str) -> str | None:
 
 def write_results(path: Path | str, sequence: VideoSequence) -> None:
     """Writes a KITTI tracking result file."""
-    Path(path).write_text(labels_text(sequence, scores=True), encoding="utf-8")
+    write_text(path, labels_text(sequence, scores=True))
 
 
 def read_seqmap(path: Path | str) -> dict[str, int]:

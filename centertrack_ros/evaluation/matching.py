@@ -8,6 +8,7 @@ from pathlib import Path
 
 from centertrack_ros.datasets import kitti, mot
 from centertrack_ros.datasets.image_names import files_in
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.errors import DataError
 
@@ -46,6 +47,8 @@ def match_mot(
     for name, file in _chosen(files, sequences, truth).items():
         sequence = mot.read_truth(file, name)
         predictions = mot.read_results(mot_result_file(results, name), name, first=sequence.first)
+        predictions, left_out = _pedestrians(predictions)
+        notes += [f"{name}: {left_out}"] if left_out else []
         length = _stated_length(file)
         if frames is not None:
             sequence, predictions = sequence.between(*frames), predictions.between(*frames)
@@ -63,6 +66,17 @@ def match_mot(
             notes.append(f"{name}: the ground truth begins at frame 0, the results later: are both numbered alike?")
         pairs.append(SequencePair(sequence, predictions))
     return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
+
+
+def _pedestrians(results: VideoSequence) -> tuple[VideoSequence, str]:
+    """The pedestrians of results that have them among other classes, and a clause on what is left out."""
+    if "pedestrian" not in results.classes or len(results.classes) == 1:
+        return results, ""
+    kind = results.classes.index("pedestrian")
+    counts = mot.class_counts(results)
+    others = ", ".join(f"{count} of {results.classes[other]}" for other, count in counts.items() if other != kind)
+    frames = tuple(frame.select(frame.tracks.detections.class_ids == kind) for frame in results)
+    return replace(results, frames=frames), f"pedestrians are evaluated, other boxes are left out: {others}"
 
 
 def _unmatched(results: Path, files: dict[str, Path]) -> list[str]:

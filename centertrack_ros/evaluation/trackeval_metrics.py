@@ -65,7 +65,10 @@ def trackeval_module() -> Any:
         import trackeval
         import trackeval.eval
     except ImportError as error:
-        raise ImportError(f"scores need TrackEval: pip install trackeval ({error})") from None
+        raise ImportError(
+            "scores need TrackEval, installed without the OpenCV that it would put in the place of the headless one: "
+            f"pip install --no-deps trackeval==1.3.0, and pip install pycocotools tabulate ({error})"
+        ) from None
     return trackeval
 
 
@@ -109,7 +112,7 @@ def score_mot(pairs: Iterable[SequencePair], benchmark: str | None = None) -> Tr
             results = tuple(_as_pedestrians(frame) for frame in pair.results)
             _write(
                 Path(folder, "trackers", "it", "data", f"{name}.txt"),
-                mot.results_text(replace(pair.results, frames=results)),
+                mot.results_text(replace(pair.results, frames=results), with_classes=False),
             )
         config = {
             "GT_FOLDER": f"{folder}/truth",

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
-from centertrack_ros.io.stamps import Loss, nanoseconds, seconds
+from centertrack_ros.io.stamps import Loss, from_nanoseconds, nanoseconds, seconds, stamp_or_arrival
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.ros.publishers import CameraPublishers
@@ -131,21 +131,20 @@ class CameraInput:
         self.image_bytes = len(message.data)
         self._notify(self.name, message)
 
-    def frame(self, message: ImageMessage, now: float) -> Frame | None:
+    def frame(self, message: ImageMessage, now_ns: int) -> Frame | None:
         """Decodes a message.
 
         Args:
             message: The image.
-            now: s on the node's clock, which replaces a stamp of 0.
+            now_ns: On the node's clock, which replaces a stamp of 0, in the results as well.
 
         Returns:
             The frame; None if the message is not an image. The reason is logged and counted.
         """
         is_compressed = isinstance(message, CompressedImage)
-        stamp = seconds(message.header.stamp)
-        if stamp == 0.0:
+        told = nanoseconds(message.header.stamp)
+        if told == 0:
             self._log.warning(f"images on {self.image_topic} have a stamp of 0: the time of arrival is used instead")
-            stamp = now
         try:
             _check_frame_id(message.header.frame_id)
             image = compressed_to_bgr(message) if is_compressed else image_to_bgr(message)
@@ -157,8 +156,8 @@ class CameraInput:
         camera = self.calibration.camera(image.shape[:2], self._parameters().camera.rectified)
         if self.calibration.is_known and self.calibration.problem:
             self._log.warning(f"2D only for {self.image_topic}: {self.calibration.problem}")
-        header = FrameHeader(nanoseconds(message.header.stamp), message.header.frame_id)
-        return Frame(image, stamp, camera, header=header)
+        header = FrameHeader(stamp_or_arrival(told, now_ns), message.header.frame_id)
+        return Frame(image, from_nanoseconds(header.stamp_ns), camera, header=header)
 
     def report_waiting(self) -> None:
         """Logs what does not arrive, and why, once it is overdue."""

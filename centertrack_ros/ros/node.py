@@ -231,10 +231,10 @@ class CenterTrackNode(LifecycleNode):
         frames: dict[str, Frame] = {}
         decoded: dict[str, tuple[float, float]] = {}  # ms: decoding, age of the image at its start
         for name, message in waiting.items():
-            begin, now = time.perf_counter(), self._now()
-            if (frame := self._decode(name, message, now)) is not None:
+            begin, now_ns = time.perf_counter(), self.get_clock().now().nanoseconds
+            if (frame := self._decode(name, message, now_ns)) is not None:
                 frames[name] = frame
-                decoded[name] = ((time.perf_counter() - begin) * 1e3, (now - frame.stamp) * 1e3)
+                decoded[name] = ((time.perf_counter() - begin) * 1e3, (now_ns * 1e-9 - frame.stamp) * 1e3)
         self._log_new_sizes(session, frames)
 
         def poses(_: str, frame: Frame) -> CameraPoses:
@@ -249,14 +249,14 @@ class CenterTrackNode(LifecycleNode):
         for one in result.cameras:
             self._guard(self._publish, one, parameters, start, decoded[one.camera])
 
-    def _decode(self, name: str, message: ImageMessage, now: float) -> Frame | None:
+    def _decode(self, name: str, message: ImageMessage, now_ns: int) -> Frame | None:
         """The frame in a message; None, counted, if there is none or nobody wants one."""
         camera = self._cameras[name]
         if self.parameters.output.lazy and not self._has_subscribers(camera):
             camera.input.counts.add("dropped")
             return None
         try:
-            return camera.input.frame(message, now)
+            return camera.input.frame(message, now_ns)
         except Exception as error:  # the counts must add up whatever happens
             camera.input.counts.add("rejected")
             self._log.error(f"a frame failed: {type(error).__name__}: {error}")
