@@ -18,7 +18,7 @@ class Ending:
     """Ends the process in time, and in order: a DDS participant that is not closed leaves its shared memory behind.
 
     Python runs the handler of a signal between two steps of the main thread, which may stay in a library for seconds.
-    So the handlers do nothing, and a thread reads from a pipe what has come. rclpy's own handlers are not used: they close
+    So the handlers do nothing, and a thread reads from a pipe what has come. rclpy's handlers are not used: they close
     the context under the frame in work, and the second signal finds the default handler, which kills.
 
     Attributes:
