@@ -25,7 +25,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import image_size, read_image
+from centertrack_ros.io.image_files import image_size, load_image
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 
 _LOG = logging.getLogger(__name__)
@@ -137,21 +137,12 @@ def _is_turned(path: Path) -> bool:
 
 
 def _pixels(frame: AnnotatedFrame) -> NDArray[np.uint8]:
-    """(H, W, 3) of the frame's image, turned so that its size is that of the annotations.
-
-    Without a size that decides, annotations are for the upright image, those of a calibrated camera for the stored one.
-    """
-    path = frame.image
-    assert path is not None
-    image = None
-    for upright in (frame.camera is None, frame.camera is not None):
-        image = read_image(path, upright)
-        if image is None:
-            raise DataError(path, "not an image that can be read")
-        if frame.image_size in (None, image.shape[:2]):
-            return image
-    assert image is not None
-    raise _misfit(path, image.shape[:2], frame.image_size)
+    """(H, W, 3) of the frame's image, upright as `load_image` has every image: its size is that of the annotations."""
+    assert frame.image is not None
+    image = load_image(frame.image)
+    if frame.image_size not in (None, image.shape[:2]):
+        raise _misfit(frame.image, image.shape[:2], frame.image_size)
+    return image
 
 
 def _misfit(path: Path, size: tuple[int, ...], annotated: Any) -> DataError:

@@ -2,6 +2,7 @@
 """MOTChallenge text files and folders: MOT15, MOT16, MOT17, MOT20 (https://motchallenge.net/instructions).
 
 A line of a result or detection file is `frame, id, left, top, width, height, score, x, y, z`; frames count from 1.
+Results that are written here have the class in the eighth column (`class_numbers`), as MOT17's ground truth has it.
 MOT15's ground truth has the same ten columns. That of MOT16, MOT17 and MOT20 has nine: `…, considered, class,
 visibility`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import configparser
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from centertrack_ros.datasets.records import (
 from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.text_files import read_text
+from centertrack_ros.io.whole_files import write_text
 from centertrack_ros.types import Tracks
 
 _LOG = logging.getLogger(__name__)
@@ -47,6 +50,9 @@ CLASSES = (
     "reflection",
     "crowd",
 )
+# Other names of these classes -> number.
+_SYNONYMS = {"person": 1, "motorcycle": 5}
+_OTHER_CLASSES = 101  # number of a class 0 that MOT17 does not know
 _RESULT_FORM = "frame, id, left, top, width, height, score, …"
 _TRUTH_FORM = "frame, id, left, top, width, height, considered, class, visibility"
 
@@ -225,15 +231,41 @@ def _with_images(truth: VideoSequence, images: dict[int, Path]) -> VideoSequence
     return replace(truth, frames=tuple(frames), first=first, length=max(end + 1 - first, truth.length))
 
 
-def results_text(sequence: VideoSequence) -> str:
-    """The text of a result file: ids, boxes and scores in the order of frames; numbers keep their precision."""
+def class_numbers(classes: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of classes in the eighth column: that of MOT17 where it knows the class, else 101 + class id.
+
+    MOT17's classes are numbered from 1 (`CLASSES`); 'person' is its pedestrian, 'motorcycle' its motorbike.
+    """
+    known = {name: number for number, name in enumerate(CLASSES, start=1)} | _SYNONYMS
+    return tuple(known.get(name.lower(), _OTHER_CLASSES + index) for index, name in enumerate(classes))
+
+
+def frame_text(index: int, tracks: Tracks, numbers: Sequence[int] | None) -> str:
+    """The lines of one frame in a result file.
+
+    Args:
+        index: The frame's number.
+        tracks: Its tracks.
+        numbers: Class id -> the number that is written; None: -1 stands for every class.
+    """
     lines = []
-    for frame in sequence:
-        boxes, scores = frame.tracks.detections.boxes, frame.tracks.detections.scores
-        for identity, (left, top, right, bottom), score in zip(frame.tracks.ids.tolist(), boxes, scores, strict=True):
-            values = (left, top, right - left, bottom - top, score)
-            lines.append(f"{frame.index},{identity},{','.join(map(word, values))},-1,-1,-1\n")
+    detections = tracks.detections
+    columns = zip(tracks.ids.tolist(), detections.boxes, detections.scores, detections.class_ids.tolist(), strict=True)
+    for identity, (left, top, right, bottom), score, kind in columns:
+        values = ",".join(map(word, (left, top, right - left, bottom - top, score)))
+        lines.append(f"{index},{identity},{values},{-1 if numbers is None else numbers[kind]},-1,-1\n")
     return "".join(lines)
+
+
+def results_text(sequence: VideoSequence, with_classes: bool = True) -> str:
+    """The text of a result file: ids, boxes, scores and classes in the order of frames; numbers keep their precision.
+
+    Args:
+        sequence: The results.
+        with_classes: False: -1 stands for every class, as in files of pedestrians only.
+    """
+    numbers = class_numbers(sequence.classes) if with_classes else None
+    return "".join(frame_text(frame.index, frame.tracks, numbers) for frame in sequence)
 
 
 def truth_text(sequence: VideoSequence) -> str:
@@ -256,4 +288,4 @@ def truth_text(sequence: VideoSequence) -> str:
 
 def write_results(path: Path | str, sequence: VideoSequence) -> None:
     """Writes `results_text`."""
-    Path(path).write_text(results_text(sequence), encoding="utf-8")
+    write_text(path, results_text(sequence))

@@ -109,7 +109,7 @@ def score_mot(pairs: Iterable[SequencePair], benchmark: str | None = None) -> Tr
             results = tuple(_as_pedestrians(frame) for frame in pair.results)
             _write(
                 Path(folder, "trackers", "it", "data", f"{name}.txt"),
-                mot.results_text(replace(pair.results, frames=results)),
+                mot.results_text(replace(pair.results, frames=results), with_classes=False),
             )
         config = {
             "GT_FOLDER": f"{folder}/truth",

@@ -38,7 +38,7 @@ class ImageSource:
 
     def __post_init__(self) -> None:
         one = self.path.is_file()
-        self.name = self.path.resolve().stem if one else self.path.resolve().name or "root"
+        self.name = self.path.resolve().stem if one else _folder_name(self.path.resolve())
         self.files = [self.path] if one else visible(self.path, IMAGE_SUFFIXES)
         self.length: int | None = len(self.files)
         if not self.files:
@@ -165,3 +165,8 @@ def _has_images(folder: Path) -> bool:
         return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
     except OSError:
         return False
+
+
+def _folder_name(folder: Path) -> str:
+    """What the recording in a folder is called: every sequence of MOTChallenge has its images in a folder img1."""
+    return (folder.parent.name if folder.name == "img1" else folder.name) or "root"

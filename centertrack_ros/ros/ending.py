@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -18,8 +20,8 @@ class Ending:
     """Ends the process in time, and in order: a DDS participant that is not closed leaves its shared memory behind.
 
     Python runs the handler of a signal between two steps of the main thread, which may stay in a library for seconds.
-    So the handlers do nothing, and a thread reads from a pipe what has come. rclpy's handlers are not used: they close
-    the context under the frame in work, and the second signal finds the default handler, which kills.
+    So the handlers do nothing, and a thread reads from a pipe what has come. rclpy's own handlers are not used: they
+    close the context under the frame in work, and the second signal finds the default handler, which kills.
 
     Attributes:
         requested: Set once a signal has come.
@@ -62,11 +64,21 @@ class Ending:
             self._in_use.acquire()
 
     def close(self) -> None:
-        """Frees everything, on the main thread; signals mean nothing any more."""
+        """Frees everything, on the main thread; signals mean nothing any more.
+
+        After a signal it does not return. The interpreter's own end would take seconds with some libraries, would bring
+        the default handlers back, and stops the thread that limits the time.
+        """
         if self._close is not None:
             self._close()
+        if self.requested.is_set():
+            atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+                    stream.flush()
+            os._exit(0)
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # the interpreter's own end would bring the default handlers back
+            signal.signal(number, signal.SIG_IGN)
 
     def _watch(self) -> None:
         while os.read(self._pipe, 1)[0] not in SIGNALS:
