@@ -6,6 +6,7 @@ Each takes the content of a valid file and a generator of random numbers, and re
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -20,7 +21,7 @@ Mutator = Callable[[bytes, random.Random], bytes]
 
 WORDS = (
     "", "nan", "inf", "-inf", "-1", "0", "1", "-0", "1e309", "-1e308", "1e18", "9007199254740993", "9223372036854775808",
-    "300000000", "2147483648", "-2147483649", "1.5", "0.1", "x", "ü", "１２", "1_000", "0x10", "1,5", "1 2", "None", "true",
+    "300000000", "2147483648", "-2147483649", "1.5", "0.1", "x", "ü", "\uff11\uff12", "1_000", "0x10", "1,5", "1 2", "None", "true",
     "[]", "\x00", "\x1b[2J", "\u2028", "'", '"', "%", "{}", "#", "../..", "/", "a" * 3000, "9" * 5000,
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
@@ -160,7 +161,7 @@ def _mutate_value(document: list[Any], source: random.Random, add_literal: Calla
     holder, key = source.choice(places) if source.random() < 0.9 else places[0]
     way = source.random()
     if way < 0.5:
-        holder[key] = source.choice(VALUES)
+        holder[key] = copy.deepcopy(source.choice(VALUES))
     elif way < 0.6:
         add_literal()
         holder[key] = _MARK
@@ -177,7 +178,7 @@ def _mutate_value(document: list[Any], source: random.Random, add_literal: Calla
         holder.extend(holder[key : key + 1] * source.choice((1, 3)))
     elif holder is not document:
         name = source.choice(("id", "name", "", "ü", *map(str, holder)))
-        holder[name] = source.choice(VALUES)
+        holder[name] = copy.deepcopy(source.choice(VALUES))
 
 
 def _plain(value: Any) -> str:

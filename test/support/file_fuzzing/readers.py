@@ -14,6 +14,7 @@ from support.file_fuzzing import bag_mutators, seeds
 from support.file_fuzzing.mutators import mutate_file
 
 ALL_FILES = ("**/*",)
+LISTING = 2000  # characters of a refusal that lists what there is: the topics of a bag, the parameters of a network
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Reader:
         files: Patterns of the files that are changed.
         share: How many files it gets, compared with the others: slow ones get fewer.
         covers: Names in the registries of the package: 'datasets.registry:mot', 'training.sources:yolo'.
+        says: What a refusal holds when it does not name the file: the caller does.
+        longest: Characters of a refusal, without the path.
         needs: Packages without which it is left out.
         mutate: Changes the files in a folder; None: `mutate_file` of one of `files`.
     """
@@ -36,6 +39,8 @@ class Reader:
     share: float = 1.0
     covers: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    says: str = ""
+    longest: int = 300
     mutate: Callable[[Path, random.Random], str] | None = None
 
     def change(self, folder: Path, source: random.Random) -> str:
@@ -262,27 +267,33 @@ READERS: dict[str, Reader] = {
         seeds.evaluation_documents, _verb(*_EVALUATE_MOT, "--finished", "@finished"), ("finished/*",), 0.5,
         needs=("trackeval",),
     ),
-    "recipe": Reader(partial(seeds.copied, "config/training/mobilenetv3-coco-track.yaml", "recipe.yaml"), _recipe, share=2),
+    "recipe": Reader(partial(seeds.copied, "config/training/mobilenetv3-coco-track.yaml", "recipe.yaml"), _recipe, share=2, longest=LISTING),
     "recipe's network": Reader(
-        partial(seeds.copied, "config/training/street-small.yaml", "recipe.yaml"), _recipe_network, share=0.3
+        partial(seeds.copied, "config/training/street-small.yaml", "recipe.yaml"), _recipe_network, share=0.3, says="model", longest=LISTING
     ),
     "parameters": Reader(
         partial(seeds.copied, "config/default.yaml", "parameters.yaml"), _parameters, share=2, needs=("rcl_interfaces",)
     ),
-    "weights": Reader(seeds.small_weights, _weights, share=3),
-    "loaded weights": Reader(seeds.embedded_weights, _loaded_weights, share=0.2),
-    "checkpoint": Reader(seeds.checkpoint, _weights, share=2),
-    "legacy checkpoint": Reader(partial(seeds.checkpoint, zipped=False), _weights, share=2),
+    "weights": Reader(seeds.small_weights, _weights, share=3, longest=LISTING),
+    "loaded weights": Reader(seeds.embedded_weights, _loaded_weights, share=0.2, longest=LISTING),
+    "checkpoint": Reader(seeds.checkpoint, _weights, share=2, longest=LISTING),
+    "legacy checkpoint": Reader(partial(seeds.checkpoint, zipped=False), _weights, share=2, longest=LISTING),
     "cached export": Reader(seeds.cached_export, _cached_export, ("*.engines/*/*",)),
-    "exported file": Reader(seeds.exported_file, _exported_file, share=1, needs=("onnxruntime", "onnx")),
+    "exported file": Reader(seeds.exported_file, _exported_file, needs=("onnxruntime", "onnx")),
     "tensorflow.js model": Reader(seeds.tfjs_model, _tfjs, ("*.json", "*.bin")),
-    "mcap bag": Reader(seeds.bag, _bag, ("drive/*.mcap",), 2, ("datasets.registry:bag",)),
-    "sqlite3 bag": Reader(partial(seeds.bag, storage="sqlite3", raw=True), _bag, ("drive/*.db3",), 1),
-    "bag metadata": Reader(partial(seeds.bag, storage="sqlite3"), _bag, ("drive/metadata.yaml",), 2),
-    "bag tables": Reader(partial(seeds.bag, storage="sqlite3"), _bag, share=1, mutate=bag_mutators.mutate_tables),
-    "bag messages": Reader(seeds.bag, _bag, share=4, mutate=bag_mutators.mutate_payload),
-    "bag compressed by file": Reader(partial(seeds.compressed_bag, mode="FILE"), _bag, ("drive/*",), 1),
-    "bag compressed by message": Reader(partial(seeds.compressed_bag, mode="MESSAGE"), _bag, ("drive/*",), 1),
+    "mcap bag": Reader(seeds.bag, _bag, ("drive/*.mcap",), 2, ("datasets.registry:bag",), longest=LISTING),
+    "sqlite3 bag": Reader(partial(seeds.bag, storage="sqlite3", raw=True), _bag, ("drive/*.db3",), longest=LISTING),
+    "bag metadata": Reader(
+        partial(seeds.bag, storage="sqlite3"), _bag, ("drive/metadata.yaml",), 2, longest=LISTING
+    ),
+    "bag tables": Reader(
+        partial(seeds.bag, storage="sqlite3"), _bag, longest=LISTING, mutate=bag_mutators.mutate_tables
+    ),
+    "bag messages": Reader(seeds.bag, _bag, share=4, longest=LISTING, mutate=bag_mutators.mutate_payload),
+    "bag compressed by file": Reader(partial(seeds.compressed_bag, mode="FILE"), _bag, ("drive/*",), longest=LISTING),
+    "bag compressed by message": Reader(
+        partial(seeds.compressed_bag, mode="MESSAGE"), _bag, ("drive/*",), longest=LISTING
+    ),
     **{
         f"image {name}": Reader(partial(seeds.image, name), partial(_frames, name))
         for name in (

@@ -25,7 +25,6 @@ from support.file_fuzzing.readers import READERS, Reader
 
 ADDRESS_SPACE = 3 << 30  # bytes that a file may take beyond what is in use when it is opened
 RESIDENT_KB = 700 << 10  # of it in use
-LONGEST = 300  # characters of a sentence, without the path
 SECONDS = 10.0  # of processor time
 # Words of Python, NumPy and others that tell nobody what is wrong with a file.
 _PYTHON = re.compile(
@@ -38,19 +37,21 @@ _PYTHON = re.compile(
 _QUOTED = re.compile(r"\([^()]*\)")  # what a library said, after the package's own words
 
 
-def verdict(error: BaseException, folder: Path) -> str:
+def verdict(error: BaseException, folder: Path, reader: Reader) -> str:
     """'' for a refusal in one sentence that names the file, else what is wrong with it."""
     if not isinstance(error, (ValueError, OSError, ImportError)):
         return f"a traceback: {type(error).__name__}: {error}"
     text = str(error)
     if "\n" in text or "\r" in text:
         return f"more than a line: {text}"
-    if str(folder) not in text:
+    if str(folder) not in text and not (reader.says and reader.says in text):
         return f"does not name the file: {type(error).__name__}: {text}"
     said = text.replace(str(folder), "")
-    if len(said) > LONGEST:
+    if len(said) > reader.longest:
         return f"{len(said)} characters: {text}"
-    if found := _PYTHON.search(_QUOTED.sub("", said)):
+    while said != (said := _QUOTED.sub("", said)):
+        pass  # the innermost brackets first
+    if found := _PYTHON.search(said):
         return f"speaks Python ({found[0]}): {text}"
     return ""
 
@@ -65,7 +66,7 @@ def attempt(reader: Reader, folder: Path) -> tuple[str, str]:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        problem = verdict(error, folder)
+        problem = verdict(error, folder, reader)
         outcome, said = ("fault", problem + _origin(error)) if problem else ("refused", str(error))
     seconds, peak = time.process_time() - start, _peak_kb()
     if outcome != "fault" and seconds > SECONDS:
