@@ -160,6 +160,8 @@ class Frame:
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
     header   as the image's source gives it; None: made from `stamp`
+    index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
+            message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
     """
 
     image: NDArray[np.uint8]
@@ -168,6 +170,7 @@ class Frame:
     public_centers: NDArray[np.floating] | None = None
     initial: Detections | None = None
     header: FrameHeader | None = None
+    index: int = 0
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.flaky(reruns=2))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Answers before launch_testing's plugin, which every ROS installation loads.
+
+    It would import the file to look for a launch test. A module that skips itself because a package is missing ends the
+    whole collection then: `colcon test` would run nothing. Launch tests have a runner of their own (CMakeLists.txt).
+    """
+    return pytest.Module.from_parent(parent, path=module_path)
+
+
 @pytest.fixture(autouse=True)
 def no_process_outlives_the_test() -> Iterator[None]:
     """A test that fails leaves no node behind: one of the same name would disturb the next test."""

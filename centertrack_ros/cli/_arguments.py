@@ -41,6 +41,17 @@ def intrinsics(text: str) -> tuple[float, float, float, float]:
     return fx, fy, cx, cy
 
 
+def rate(text: str) -> float:
+    """Reads frames/s: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"expected frames/s above 0, for instance 30, got '{text}'")
+    return value
+
+
 def frame_range(text: str) -> tuple[int, int]:
     """Reads first and last frame: '1-69' is (1, 69)."""
     first, _, last = text.partition("-")

@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centertrack_ros.cli._arguments import rate
+
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import VideoSequence
 
+_LOG = logging.getLogger(__name__)
+# Where each form's images are expected.
+_EXPECTED = {
+    "from-kitti": "expected image_02/NAME/000000.png, or of a raw recording image_02/data/0000000000.png",
+    "from-nuscenes": "expected the files that the database or the JSON file names",
+    "from-mot": "expected 000001.jpg and so on in img1, or in the imDir that seqinfo.ini names",
+    "from-coco": "expected each file_name of the JSON file in its folder, or in that of --images",
+    "from-video": "expected a video",
+}
 HELP = "make a rosbag2 from KITTI, nuScenes, MOTChallenge, a COCO-style video file or a video"
 
 
@@ -30,19 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     nuscenes.set_defaults(read=_nuscenes)
     mot = forms.add_parser("from-mot", help="a MOTChallenge folder with img1, gt, seqinfo.ini")
     mot.add_argument("source", type=Path)
+    mot.add_argument("--rate", type=rate, metavar="HZ", help="frames/s; default: seqinfo.ini's, else 10, with a note")
     mot.set_defaults(read=_mot)
     coco = forms.add_parser("from-coco", help="COCO-style video annotations")
     coco.add_argument("source", type=Path, help="JSON file")
     coco.add_argument("--images", type=Path, help="folder of the images; default: the file's")
-    coco.add_argument("--video", metavar="NAME", help="of those in the file; default: the first")
-    coco.add_argument("--rate", type=float, default=10.0, help="frames/s")
+    coco.add_argument("--video", metavar="NAME", help="of those in the file; needed where there are several")
+    coco.add_argument("--rate", type=rate, metavar="HZ", help="frames/s; default: the file's, else 10, with a note")
     coco.set_defaults(read=_coco)
     video = forms.add_parser(
         "from-video", help="a video file, with ground truth in MOTChallenge's format if there is any"
     )
     video.add_argument("source", type=Path)
     video.add_argument("--truth", type=Path, help="gt.txt; its frames count from 1")
-    video.add_argument("--rate", type=float, help="frames/s; default: the file's")
+    video.add_argument("--rate", type=rate, metavar="HZ", help="frames/s; default: the file's")
     video.add_argument("--focal", type=float, help="px, for camera_info; default: none is written")
     video.set_defaults(read=_video)
     for form in (kitti, nuscenes, mot, coco, video):
@@ -62,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:  # images of a video
         args.scratch = Path(scratch)
         cameras: Mapping[str, VideoSequence] = args.read(args)
-        starts_at_zero = min(frame.stamp for one in cameras.values() for frame in one) < 1e6
+        starts_at_zero = not any(frame.stamp >= 1e6 for one in cameras.values() for frame in one)
+        images = sum(frame.image is not None for one in cameras.values() for frame in one)
+        if not images and not _is_metadata(args):
+            raise ValueError(f"{args.source}: no image was found, so the bag would have none; {_EXPECTED[args.form]}")
         count = write_bag(
             args.output,
             cameras,
@@ -71,8 +87,14 @@ def run(args: argparse.Namespace) -> int:
             start_ns=START_NS if starts_at_zero else 0,
             progress=_progress,
         )
-    print(f"{args.output}: {count} frames of {', '.join(cameras)}")
+    lost = f"; {count - images} of them have no image" if images < count else ""
+    print(f"{args.output}: {count} frames of {', '.join(cameras)}{lost}")
     return 0
+
+
+def _is_metadata(args: argparse.Namespace) -> bool:
+    """Whether the source is nuScenes' tables alone, a download of its own: a bag of their truth is of use."""
+    return args.form == "from-nuscenes" and args.source.is_dir() and not (args.source / "samples").exists()
 
 
 def _progress(done: int, total: int) -> None:
@@ -99,7 +121,8 @@ def _nuscenes(args: argparse.Namespace) -> dict[str, VideoSequence]:
 def _mot(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import mot
 
-    return {"camera": _without_ignored(mot.read_sequence(args.source))}
+    recording = _without_ignored(mot.read_sequence(args.source))
+    return {"camera": recording.at_rate(args.rate) if args.rate else recording}
 
 
 def _without_ignored(recording: VideoSequence) -> VideoSequence:
@@ -111,8 +134,11 @@ def _coco(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.datasets import coco_video
 
     videos = {one.name: one for one in coco_video.read_videos(args.source, args.images, args.rate)}
+    if args.video is None and len(videos) > 1:
+        names = [*list(videos)[:20], *(["…"] if len(videos) > 20 else [])]
+        raise ValueError(f"{args.source}: {len(videos)} videos ({', '.join(names)}): --video NAME says which")
     if args.video is not None and args.video not in videos:
-        raise ValueError(f"{args.source}: no video '{args.video}'; there is {', '.join(videos)}")
+        raise ValueError(f"{args.source}: no video '{args.video}'; there is {', '.join(list(videos)[:20])}")
     return {"camera": videos[args.video] if args.video else next(iter(videos.values()))}
 
 
@@ -126,11 +152,14 @@ def _video(args: argparse.Namespace) -> dict[str, VideoSequence]:
     truth = mot.read_truth(args.truth) if args.truth else VideoSequence("video", ("pedestrian",), (), 1, 0)
     known = {frame.index: frame for frame in truth}
     frames, size = [], None
-    for index, shot in enumerate(open_source(args.source, rate=args.rate), start=1):
+    for shot in open_source(args.source, rate=args.rate):
+        index = shot.index
         path = args.scratch / f"{index:06d}.jpg"
         write_image(path, shot.image)
         size = shot.image.shape[:2]
         camera = Camera.from_focal(size[1], size[0], args.focal) if args.focal else None
-        frame = known.get(index, AnnotatedFrame(index, 0.0, empty_tracks()))
+        frame = known.pop(index, None) or AnnotatedFrame(index, 0.0, empty_tracks())
         frames.append(replace(frame, stamp=shot.stamp, image=path, camera=camera))
+    if known:
+        _LOG.warning("%s: %d frames of the truth are not in the video", args.truth, len(known))
     return {"camera": _without_ignored(replace(truth, frames=tuple(frames), length=len(frames), image_size=size))}

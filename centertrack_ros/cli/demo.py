@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--rate must be above 0, got {args.rate:g}")
     if args.street and args.bag:
         raise ValueError("--street plays a drive of its own: leave out --bag")
-    # SIGTERM ends the subprocesses too, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     bag = _street(_prepare(args.output)) if args.street else args.bag or share_file("demo/pets09_s2l1")
     params = args.params or share_file("config/demo_street.yaml" if args.street else "config/demo.yaml")
     source = BagSource(bag, image_topic=args.topic)

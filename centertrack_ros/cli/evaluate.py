@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from centertrack_ros.cli._arguments import frame_range
 
 if TYPE_CHECKING:
+    from centertrack_ros.datasets.records import VideoSequence
     from centertrack_ros.evaluation.parallel import Executor
     from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores
 
@@ -119,10 +120,18 @@ def _kitti(args: argparse.Namespace) -> None:
     from centertrack_ros.evaluation.trackeval_metrics import score_kitti
 
     matches = match_kitti(args.results, args.labels, tuple(args.sequences))
+    absent = [name for name in args.classes if not any(name in _present(pair.truth) for pair in matches.pairs)]
+    notes = [*matches.notes, *(f"the ground truth has no {name}: its row says nothing" for name in absent)]
     scores = score_kitti_parallel(_executor(args), matches.pairs, tuple(args.classes))
-    document = _with_box3d_errors(track_document("kitti", scores, matches.notes), matches.pairs)
+    document = _with_box3d_errors(track_document("kitti", scores, notes), matches.pairs)
     _print_scores(args, document)
     _report(args, document, matches.pairs, scores, lambda pairs: score_kitti(pairs, tuple(args.classes)))
+
+
+def _present(truth: VideoSequence) -> set[str]:
+    from centertrack_ros.evaluation.trackeval_metrics import present_classes
+
+    return {name.lower() for name in present_classes(truth)}
 
 
 def _with_box3d_errors(document: dict[str, Any], pairs: Iterable[SequencePair]) -> dict[str, Any]:

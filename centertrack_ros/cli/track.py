@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from centertrack_ros.cli._arguments import intrinsics
 from centertrack_ros.cli._tracking_options import add_engine_arguments, add_tracker_arguments, load, tracker_config
 
 if TYPE_CHECKING:
-    from centertrack_ros.datasets.records import AnnotatedFrame
     from centertrack_ros.engine.base import Engine
     from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
@@ -43,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tracks in the input and writes what was asked for."""
+    from centertrack_ros.cli._track_outputs import TrackOutputs
     from centertrack_ros.io.sources import open_source
 
     logging.basicConfig(format="%(message)s")
@@ -53,13 +51,31 @@ def run(args: argparse.Namespace) -> int:
     )
     engine = load(args)
     config = tracker_config(args)
-    outputs = _Outputs(args, source, engine.profile.classes)
-    with ExitStack() as stack:
-        stack.callback(outputs.close)
-        for frame, result in track(source, engine, config, args.frames):
-            outputs.add(frame, result)
+    outputs = TrackOutputs(
+        source.name,
+        engine.profile.classes,
+        args.output,
+        _origin(args.input, args.topic),
+        source.rate or 10.0,
+        text=args.save_txt,
+        video=args.save_video,
+        draw_3d=args.draw_3d,
+    )
+    try:
+        with outputs:
+            for frame, result in track(source, engine, config, args.frames):
+                outputs.add(frame, result)
+    except KeyboardInterrupt:  # the usual end of a camera
+        outputs.report(engine.name)
+        raise
     outputs.report(engine.name)
     return 0
+
+
+def _origin(location: str, topic: str | None) -> str:
+    """What tells an input from others of the same name."""
+    path = os.path.realpath(location) if os.path.exists(location) else location
+    return f"{path} {topic}" if topic else path
 
 
 def track(
@@ -87,63 +103,7 @@ def track(
             try:
                 yield frame, tracker.step(frame.image, frame.camera, frame.stamp)
             except ValueError as error:
-                logging.getLogger(__name__).warning("%s: frame at %.3f s: %s", source.name, frame.stamp, error)
+                logging.getLogger(__name__).warning("%s: frame %d: %s", source.name, frame.index, error)
             bar.update()
             if count == most:
                 return
-
-
-class _Outputs:
-    """The outputs of a run: text and video where asked for, and the figures that are printed at the end."""
-
-    def __init__(self, args: argparse.Namespace, source: Source, classes: tuple[str, ...]) -> None:
-        from centertrack_ros.visualization.drawing import Trails
-        from centertrack_ros.visualization.video import VideoWriter
-
-        self._args, self._source, self._classes = args, source, classes
-        self._frames: list[AnnotatedFrame] = []
-        self._timings: dict[str, list[float]] = {}
-        self._trails = Trails()
-        self._text = args.output / f"{source.name}.txt" if args.save_txt else None
-        self._video = VideoWriter(args.output / f"{source.name}.webm", source.rate or 10.0) if args.save_video else None
-        args.output.mkdir(parents=True, exist_ok=True) if args.save_txt or args.save_video else None
-
-    def add(self, frame: Frame, result: FrameResult) -> None:
-        from centertrack_ros.datasets.records import AnnotatedFrame
-        from centertrack_ros.visualization.drawing import annotation_of, draw
-
-        seen = result.tracks.select(np.flatnonzero(result.tracks.hits > 0))
-        self._frames.append(AnnotatedFrame(len(self._frames) + 1, frame.stamp, seen))
-        for stage, milliseconds in result.timing_ms.items():
-            self._timings.setdefault(stage, []).append(milliseconds)
-        if self._video is not None:
-            annotation = annotation_of(seen, self._classes)
-            self._trails.update(annotation, frame.stamp)
-            camera = frame.camera if self._args.draw_3d else None
-            caption = f"frame {len(self._frames)}   {len(annotation)} objects"
-            self._video.write(draw(frame.image, annotation, self._trails, camera, caption))
-
-    def close(self) -> None:
-        """Finishes the files; after an error they hold the frames up to it."""
-        from centertrack_ros.datasets.mot import write_results
-        from centertrack_ros.datasets.records import VideoSequence
-
-        if self._video is not None:
-            self._video.__exit__()
-        if self._text is not None:
-            frames = tuple(self._frames)
-            write_results(self._text, VideoSequence(self._source.name, self._classes, frames, 1, len(frames)))
-
-    def report(self, engine: str) -> None:
-        ids = np.concatenate([frame.tracks.ids for frame in self._frames]) if self._frames else np.zeros(0)
-        stages = {stage: float(np.median(values[1:] or values)) for stage, values in self._timings.items()}
-        print(f"{self._source.name}: {len(self._frames)} frames, {len(np.unique(ids))} tracks, {len(ids)} boxes")
-        if stages:
-            parts = ", ".join(f"{stage} {value:.1f}" for stage, value in stages.items())
-            total = sum(stages.values())
-            print(f"ms per frame (median, {engine}): {parts}, together {total:.1f} ({1e3 / total:.1f} frames/s)")
-        for path in (self._text, self._video.path if self._video else None):
-            if path is not None:
-                print(path)
-        if self._text is None and self._video is None:
-            print("nothing saved: --save-video and --save-txt write the results")

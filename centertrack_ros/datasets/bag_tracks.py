@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, frames_of, tracks_of
+from centertrack_ros.datasets.records import (
+    NO_IDENTITY,
+    AnnotatedFrame,
+    VideoSequence,
+    checked,
+    frames_of,
+    identity_numbers,
+    tracks_of,
+)
 from centertrack_ros.geometry.transform import box_quaternions, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader
@@ -43,7 +51,8 @@ class _Object:
 def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
     """Reads the tracks of a bag.
 
-    Objects in 2D and 3D are joined by stamp and id; an object without a 2D box has NaN there. Frames are numbered by
+    Objects in 2D and 3D are joined by stamp and id, those with an empty id (NO_IDENTITY) by their place in the message;
+    an object without a 2D box has NaN there. Frames are numbered by
     their stamps, from 0; their tokens are the stamps in ns.
 
     Args:
@@ -67,14 +76,16 @@ def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
             camera = camera_name(record.topic)
             stamps[camera].add(nanoseconds(message.header.stamp))
             table = objects2d if record.type == TYPE_2D else objects3d
-            for item in _objects(path, record.topic, message):
-                if (item.stamp, item.identity) in table[camera]:
-                    raise DataError(
-                        path, f"'{record.topic}': id {item.identity} appears twice at {item.stamp / 1e9:.3f} s"
-                    )
-                table[camera][item.stamp, item.identity] = item
+            for row, item in enumerate(_objects(path, record.topic, message)):
+                # Objects without identity are told apart by their place in the message.
+                key = (item.stamp, item.identity or f"\0{row}")
+                if key in table[camera]:
+                    identity = f"id {item.identity}" if item.identity else f"object {row} without id"
+                    raise DataError(path, f"'{record.topic}': {identity} appears twice at {item.stamp / 1e9:.3f} s")
+                table[camera][key] = item
     return {
-        camera: _sequence(camera, objects2d[camera], objects3d[camera], stamps[camera]) for camera in sorted(stamps)
+        camera: checked(_sequence(camera, objects2d[camera], objects3d[camera], stamps[camera]), path)
+        for camera in sorted(stamps)
     }
 
 
@@ -112,7 +123,7 @@ def _sequence(
     keys = sorted({*objects2d, *objects3d})
     items = [objects2d[key] if key in objects2d else objects3d[key] for key in keys]
     names = sorted({item.name for item in items})
-    numbers = _numbers({identity for _, identity in keys})
+    numbers = identity_numbers(sorted({item.identity for item in items if item.identity}))
     boxes = np.array([item.box for item in items], np.float64).reshape(-1, 4)
     table = np.array([objects3d[key].box3d if key in objects3d else (np.nan,) * 7 for key in keys], np.float64).reshape(
         -1, 7
@@ -126,7 +137,7 @@ def _sequence(
             "rotations_y": table[:, 6],
         }
     tracks = tracks_of(
-        np.array([numbers[identity] for _, identity in keys], np.int64),
+        np.array([numbers.get(item.identity, NO_IDENTITY) for item in items], np.int64),
         np.array([names.index(item.name) for item in items], np.int64),
         np.array([item.score for item in items], np.float64),
         boxes,
@@ -138,13 +149,6 @@ def _sequence(
     frames = tuple(filled.get(i, AnnotatedFrame(i, stamp * 1e-9, nothing)) for i, stamp in enumerate(times))
     frames = tuple(replace(frame, token=str(stamp)) for frame, stamp in zip(frames, times, strict=True))
     return VideoSequence(camera or "all", tuple(names), frames, 0, len(frames))
-
-
-def _numbers(identities: set[str]) -> dict[str, int]:
-    """The ids themselves where all are numbers, else numbers from 1."""
-    if all(identity.isdigit() for identity in identities):
-        return {identity: int(identity) for identity in identities}
-    return {identity: number for number, identity in enumerate(sorted(identities), start=1)}
 
 
 def aligned(truth: VideoSequence, results: VideoSequence) -> tuple[VideoSequence, int]:
@@ -163,9 +167,10 @@ def detection_messages(
 ) -> tuple[Any, Any | None]:
     """A frame's Detection2DArray, and its Detection3DArray where objects have 3D boxes (types of `message_types()`)."""
     detections, messages2d, messages3d = frame.tracks.detections, [], []
-    for row, identity in enumerate(frame.tracks.ids.tolist()):
+    for row, number in enumerate(frame.tracks.ids.tolist()):
+        identity = "" if number == NO_IDENTITY else str(number)
         name, score = classes[int(detections.class_ids[row])] or "object", float(detections.scores[row])
-        messages2d.append(_message_2d(types, header, str(identity), name, score, detections.boxes[row]))
+        messages2d.append(_message_2d(types, header, identity, name, score, detections.boxes[row]))
         if (
             detections.locations is not None
             and detections.dimensions is not None
@@ -173,7 +178,7 @@ def detection_messages(
         ):
             rotation_y = 0.0 if detections.rotations_y is None else float(detections.rotations_y[row])
             location, size = detections.locations[row], detections.dimensions[row]
-            messages3d.append(_message_3d(types, header, str(identity), name, score, location, size, rotation_y))
+            messages3d.append(_message_3d(types, header, identity, name, score, location, size, rotation_y))
     arrays = types["vision_msgs/msg/Detection2DArray"](header=header, detections=messages2d)
     if detections.locations is None:
         return arrays, None

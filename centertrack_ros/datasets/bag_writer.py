@@ -9,24 +9,32 @@ camera that looks forward.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from centertrack_ros.datasets.bag_tracks import detection_messages
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_files import image_size, load_image
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 
+_LOG = logging.getLogger(__name__)
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+RATE = 10.0  # frames/s of a sequence whose rate nobody tells
 TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
+_ORIENTATION = 0x0112  # the EXIF tag
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -40,6 +48,8 @@ def write_bag(
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> int:
     """Writes the sequences of one or more cameras in the order of time. Equal sequences give equal bytes.
+
+    A sequence without times is stamped at RATE, which is logged.
 
     Args:
         path: The new bag.
@@ -58,6 +68,7 @@ def write_bag(
         ValueError: There are no frames.
         OSError: The bag cannot be written.
     """
+    cameras = {name: _timed(one) for name, one in cameras.items()}
     unsorted = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
@@ -72,6 +83,13 @@ def write_bag(
     return len(frames)
 
 
+def _timed(sequence: VideoSequence) -> VideoSequence:
+    if all(math.isfinite(frame.stamp) for frame in sequence):
+        return sequence
+    _LOG.warning("%s: no rate is told, so its frames are stamped at %g frames/s", sequence.name, RATE)
+    return sequence.at_rate(RATE)
+
+
 def _messages(
     name: str, sequence: VideoSequence, frame: AnnotatedFrame, time_ns: int, raw: bool
 ) -> Iterator[tuple[str, Any]]:
@@ -83,7 +101,7 @@ def _messages(
         yield "/tf", _tf(types, [_transform(types, header.stamp, "map", header.frame_id, frame.pose)])
     if frame.image is not None:
         suffix = "" if raw else "/compressed"
-        yield f"/{name}/image_raw{suffix}", (_raw_image if raw else _compressed_image)(types, header, frame.image)
+        yield f"/{name}/image_raw{suffix}", (_raw_image if raw else _compressed_image)(types, header, frame)
     if frame.token:
         yield f"/truth/{name}/{TOKEN_TOPIC}", types["std_msgs/msg/String"](data=frame.token)
     array2d, array3d = detection_messages(types, header, frame, sequence.classes)
@@ -92,22 +110,47 @@ def _messages(
         yield f"/truth/{name}/detections_3d", array3d
 
 
-def _compressed_image(types: Any, header: Any, path: Path) -> Any:
+def _compressed_image(types: Any, header: Any, frame: AnnotatedFrame) -> Any:
+    """The file's own bytes, unless its EXIF says to turn it: readers of bags differ in what they do with that."""
+    path = frame.image
+    assert path is not None
     format_name = _FORMATS.get(path.suffix.lower())
     if format_name is None:
         raise DataError(path, f"expected {', '.join(_FORMATS)}; other images can be written with raw images")
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    size = image_size(path)
+    if size is None:
+        raise DataError(path, "not an image that can be read")
+    raw = path.read_bytes()
+    if _is_turned(path):
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if format_name == "jpeg" else []
+        raw = cv2.imencode(path.suffix, _pixels(frame), quality)[1].tobytes()
+    elif frame.image_size not in (None, size):
+        raise _misfit(path, size, frame.image_size)
     return types["sensor_msgs/msg/CompressedImage"](
-        header=header, format=f"bgr8; {format_name} compressed bgr8", data=data
+        header=header, format=f"bgr8; {format_name} compressed bgr8", data=np.frombuffer(raw, np.uint8)
     )
 
 
-def _raw_image(types: Any, header: Any, path: Path) -> Any:
-    import cv2
+def _is_turned(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.getexif().get(_ORIENTATION, 1) != 1
 
-    image = cv2.imread(str(path))
-    if image is None:
-        raise DataError(path, "not an image that can be read")
+
+def _pixels(frame: AnnotatedFrame) -> NDArray[np.uint8]:
+    """(H, W, 3) of the frame's image, upright as `load_image` has every image: its size is that of the annotations."""
+    assert frame.image is not None
+    image = load_image(frame.image)
+    if frame.image_size not in (None, image.shape[:2]):
+        raise _misfit(frame.image, image.shape[:2], frame.image_size)
+    return image
+
+
+def _misfit(path: Path, size: tuple[int, ...], annotated: Any) -> DataError:
+    return DataError(path, f"has {size[1]}x{size[0]} px, its annotations are for {annotated[1]}x{annotated[0]}")
+
+
+def _raw_image(types: Any, header: Any, frame: AnnotatedFrame) -> Any:
+    image = _pixels(frame)
     height, width = image.shape[:2]
     return types["sensor_msgs/msg/Image"](
         header=header,

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
+from centertrack_ros.datasets.image_names import ImageFinder
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, checked, tracks_of
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import JsonValue, parse_json
+from centertrack_ros.io.text_files import read_lines
 
 IMAGE_SUFFIXES = (".jpg", ".png")
 BOXES = ("fbox", "vbox")  # of the whole body, of its visible part
@@ -30,37 +30,46 @@ def read_images(path: Path | str, images: Path | str, box: str = "fbox") -> tupl
     Raises:
         DataError: The file is missing, or a line is broken; the text names the line.
     """
-    path, folder = Path(path), Path(images)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(path, "no such file") from None
-    except IsADirectoryError:
-        raise DataError(path, "is a folder, expected a text file") from None
-    sequences = []
-    for number, line in enumerate(lines, start=1):
+    path, finder = Path(path), ImageFinder(Path(images))
+    sequences: list[VideoSequence] = []
+    lines: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
-            document = json.loads(line)
-            rows = [(_corners(row[box]), _is_person(row)) for row in document["gtboxes"]]
-            name = str(document["ID"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(path, f"not a line of CrowdHuman's annotations: {error}", number) from None
-        boxes = np.array([corners for corners, person in rows if person], np.float64).reshape(-1, 4)
-        ignore = np.array([corners for corners, person in rows if not person], np.float64).reshape(-1, 4)
-        count = len(boxes)
-        tracks = tracks_of(np.arange(1, count + 1), np.zeros(count, np.int64), np.ones(count), boxes)
-        image = next((file for suffix in IMAGE_SUFFIXES if (file := folder / f"{name}{suffix}").is_file()), None)
-        frame = AnnotatedFrame(0, 0.0, tracks, ignore=ignore, image=image)
-        sequences.append(VideoSequence(name, ("person",), (frame,), 0, 1))
+            document = JsonValue(path, "", parse_json(line, path, number), number)
+            name = str(document["ID"].label())
+            rows = [(_corners(row[box]), _is_person(row)) for row in document["gtboxes"].items()]
+        except DataError as error:
+            reason = str(error).removeprefix(f"{path}:{number}: ")
+            raise DataError(path, f"not a line of CrowdHuman's annotations: {reason}", number) from None
+        if lines.setdefault(name, number) != number:
+            raise DataError(path, f"the image {name} is there twice, first in line {lines[name]}", number)
+        sequences.append(_image(path, finder, name, rows))
+    if not sequences:
+        raise DataError(path, "no images")
     return tuple(sequences)
 
 
-def _corners(box: Any) -> list[float]:
-    x, y, width, height = (float(value) for value in box)
+def _image(path: Path, finder: ImageFinder, name: str, rows: list[tuple[list[float], bool]]) -> VideoSequence:
+    boxes = np.array([corners for corners, person in rows if person], np.float64).reshape(-1, 4)
+    ignore = np.array([corners for corners, person in rows if not person], np.float64).reshape(-1, 4)
+    count = len(boxes)
+    tracks = tracks_of(np.arange(1, count + 1), np.zeros(count, np.int64), np.ones(count), boxes)
+    image = next((file for suffix in IMAGE_SUFFIXES if (file := finder.find(f"{name}{suffix}"))), None)
+    return checked(
+        VideoSequence(name, ("person",), (AnnotatedFrame(0, 0.0, tracks, ignore=ignore, image=image),), 0, 1), path
+    )
+
+
+def _corners(box: JsonValue) -> list[float]:
+    x, y, width, height = box.numbers(4).tolist()
+    if width < 0 or height < 0:
+        raise box.expected("left, top, width, height")
     return [x, y, x + width, y + height]
 
 
-def _is_person(row: Mapping[str, Any]) -> bool:
-    return row["tag"] == "person" and not int(row.get("extra", {}).get("ignore", 0))
+def _is_person(row: JsonValue) -> bool:
+    extra = row.get("extra")
+    ignore = None if extra is None else extra.get("ignore")
+    return row["tag"].text() == "person" and not (ignore is not None and ignore.integer())

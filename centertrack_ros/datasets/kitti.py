@@ -8,6 +8,7 @@ of the box's bottom in the rectified camera's frame.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks, frames_of, tracks_of
-from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
+from centertrack_ros.datasets.image_names import numbered_images, visible
+from centertrack_ros.datasets.records import (
+    AnnotatedFrame,
+    VideoSequence,
+    check_objects,
+    empty_tracks,
+    frames_of,
+    tracks_of,
+)
+from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
 
+_LOG = logging.getLogger(__name__)
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
 RATE = 10.0  # frames per s of every KITTI recording
 IMAGE_SIZE = (375, 1242)  # of most recordings; images, where there are any, have the exact size
@@ -48,7 +58,7 @@ def read_labels(path: Path | str, name: str | None = None, length: int | None = 
     class_ids = _class_ids(rows)
     frames, ids = rows.integers(0, "a frame number"), rows.integers(1, "an id")
     table = rows.numbers([*range(3, 17)], _FORM)
-    scored = len(rows) > 0 and all(len(words) >= 18 for words in rows.words)
+    scored = rows.all_have(18, "a score")
     scores = rows.numbers([17], "a score")[:, 0] if scored else np.ones(len(rows))
     if len(frames) and frames.min() < 0:
         raise DataError(
@@ -57,11 +67,11 @@ def read_labels(path: Path | str, name: str | None = None, length: int | None = 
     if length is not None and len(frames) and frames.max() >= length:
         line = rows.lines[int(frames.argmax())]
         raise DataError(rows.path, f"frame {frames.max()}, the recording has {length} frames, from 0", line)
-    objects = (class_ids >= 0) & (ids >= 0)
-    object_rows = Rows(
-        rows.path, [rows.lines[i] for i in np.flatnonzero(objects)], [rows.words[i] for i in np.flatnonzero(objects)]
-    )
-    require_unique(object_rows, frames[objects], ids[objects])
+    objects = class_ids >= 0
+    rows_of = np.flatnonzero(objects)
+    lines = [rows.lines[row] for row in rows_of]
+    boxes = table[rows_of, 3:7]
+    check_objects(path, frames[rows_of], ids[rows_of], boxes, scores[rows_of], lines=lines, turned=0.01)
     columns = table[objects]
     tracks = tracks_of(ids[objects], class_ids[objects], scores[objects], columns[:, 3:7], **_columns_3d(columns))
     flags = {"truncation": columns[:, 0], "occlusion": columns[:, 1]}
@@ -177,7 +187,13 @@ def read_seqmap(path: Path | str) -> dict[str, int]:
     rows = read_rows(path, None)
     rows.require_columns(4, 4, "name empty first end")
     ends = rows.integers(3, "a number of frames")
-    return {words[0]: int(end) for words, end in zip(rows.words, ends, strict=True)}
+    lengths: dict[str, int] = {}
+    for line, words, end in zip(rows.lines, rows.words, ends.tolist(), strict=True):
+        if words[0] in lengths or end < 0:
+            problem = f"sequence {words[0]} is there twice" if words[0] in lengths else f"the end is {end}"
+            raise DataError(rows.path, problem, line)
+        lengths[words[0]] = end
+    return lengths
 
 
 def find_seqmap(labels: Path) -> dict[str, int]:
@@ -219,7 +235,7 @@ def read_tracking(root: Path | str, name: str) -> VideoSequence:
         DataError: There are neither images nor labels, or a file is malformed.
     """
     root = Path(root)
-    images = sorted((root / "image_02" / name).glob("*.png")) or sorted((root / "image_02" / name).glob("*.jpg"))
+    images = numbered_images(root / "image_02" / name, ".png")
     labels, calibration = root / "label_02" / f"{name}.txt", root / "calib" / f"{name}.txt"
     ground_truth = read_labels(labels, name) if labels.is_file() else VideoSequence(name, CLASSES, (), 0, 0, RATE)
     if not images and not labels.is_file():
@@ -243,19 +259,20 @@ def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Vi
     folder = Path(folder)
     image_folder = folder / f"image_{camera:02d}"
     image_folder = image_folder / "data" if (image_folder / "data").is_dir() else image_folder
-    images = sorted([*image_folder.glob("*.png"), *image_folder.glob("*.jpg")])
+    images = numbered_images(image_folder)
     if not images:
         raise DataError(image_folder, "no images (*.png, *.jpg)")
-    calibration = next(iter(sorted([*folder.glob("calib*.txt"), *folder.parent.glob("calib_cam_to_cam.txt")])), None)
+    beside = [path for path in visible(folder, [".txt"]) if path.name.startswith("calib")]
+    calibration = next(iter([*beside, *sorted(folder.parent.glob("calib_cam_to_cam.txt"))]), None)
     return _sequence(VideoSequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera)
 
 
 def _sequence(
-    ground_truth: VideoSequence, images: list[Path], calibration: Path | None, number: int = 2
+    ground_truth: VideoSequence, images: dict[int, Path], calibration: Path | None, number: int = 2
 ) -> VideoSequence:
-    size = image_size(images[0]) if images else IMAGE_SIZE
+    size = image_size(next(iter(images.values()))) if images else IMAGE_SIZE
     if size is None:
-        raise DataError(images[0], "not an image that can be read")
+        raise DataError(next(iter(images.values())), "not an image that can be read")
     camera = read_calibration(calibration, size, number) if calibration else None
     annotated = {frame.index: frame for frame in ground_truth}
     if not images:
@@ -263,11 +280,10 @@ def _sequence(
             ground_truth, frames=tuple(replace(frame, camera=camera) for frame in ground_truth), image_size=size
         )
     frames = []
-    for path in images:
-        if not path.stem.isdigit():
-            raise DataError(path, "an image's name must be its frame number")
-        index = int(path.stem)
-        frame = annotated.get(index) or AnnotatedFrame(index, index / RATE, empty_tracks())
+    for index, path in images.items():
+        frame = annotated.pop(index, None) or AnnotatedFrame(index, index / RATE, empty_tracks())
         frames.append(replace(frame, image=path, camera=camera))
+    if annotated:
+        _LOG.warning("%s: %d frames of the labels have no image", ground_truth.name, len(annotated))
     length = max(ground_truth.length, frames[-1].index + 1)
     return replace(ground_truth, frames=tuple(frames), length=length, image_size=size)

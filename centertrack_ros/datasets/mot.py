@@ -2,6 +2,7 @@
 """MOTChallenge text files and folders: MOT15, MOT16, MOT17, MOT20 (https://motchallenge.net/instructions).
 
 A line of a result or detection file is `frame, id, left, top, width, height, score, x, y, z`; frames count from 1.
+Results that are written here have the class in the eighth column (`class_numbers`), as MOT17's ground truth has it.
 MOT15's ground truth has the same ten columns. That of MOT16, MOT17 and MOT20 has nine: `…, considered, class,
 visibility`.
 """
@@ -9,15 +10,30 @@ visibility`.
 from __future__ import annotations
 
 import configparser
+import logging
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks, frames_of, tracks_of
-from centertrack_ros.datasets.text import Rows, read_rows, require_unique, word
+from centertrack_ros.datasets.image_names import numbered_images
+from centertrack_ros.datasets.records import (
+    AnnotatedFrame,
+    VideoSequence,
+    check_objects,
+    empty_tracks,
+    frames_of,
+    tracks_of,
+)
+from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.text_files import read_text
+from centertrack_ros.io.whole_files import write_text
+from centertrack_ros.types import Tracks
 
+_LOG = logging.getLogger(__name__)
 # The classes of MOT16, MOT17 and MOT20 in the order of their numbers, which count from 1.
 CLASSES = (
     "pedestrian",
@@ -34,39 +50,51 @@ CLASSES = (
     "reflection",
     "crowd",
 )
+# Other names of these classes -> number.
+_SYNONYMS = {"person": 1, "motorcycle": 5}
+_OTHER_CLASSES = 101  # number of a class 0 that MOT17 does not know
 _RESULT_FORM = "frame, id, left, top, width, height, score, …"
 _TRUTH_FORM = "frame, id, left, top, width, height, considered, class, visibility"
 
 
-def _columns(rows: Rows, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _columns(rows: Rows, form: str, first: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(frames, ids, boxes x1 y1 x2 y2, seventh column) of a MOT table."""
-    table = rows.numbers(range(7) if len(rows) and min(map(len, rows.words)) > 6 else range(6), form)
+    table = rows.numbers(range(2, 7) if rows.all_have(7, "a score") else range(2, 6), form)
     frames, ids = rows.integers(0, "a frame number"), rows.integers(1, "an id")
-    if len(frames) and frames.min() < 1:
+    least = first or 0
+    if len(frames) and frames.min() < least:
         line = rows.lines[int(np.argmin(frames))]
-        raise DataError(rows.path, f"frame {frames.min()}, expected frames counted from 1", line)
-    narrow = np.flatnonzero((table[:, 4:6] < 0).any(axis=1))
-    if len(narrow):
-        raise DataError(rows.path, "negative width or height", rows.lines[int(narrow[0])])
-    boxes = np.concatenate((table[:, 2:4], table[:, 2:4] + table[:, 4:6]), axis=1)
-    return frames, ids, boxes, table[:, 6] if table.shape[1] > 6 else np.ones(len(table))
+        raise DataError(rows.path, f"frame {frames.min()}, expected frames counted from {least}", line)
+    boxes = np.concatenate((table[:, :2], table[:, :2] + table[:, 2:4]), axis=1)
+    scores = table[:, 4] if table.shape[1] > 4 else np.ones(len(table))
+    check_objects(rows.path, frames, ids, boxes, scores, lines=rows.lines)
+    return frames, ids, boxes, scores
 
 
-def read_results(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
+def _first(frames: np.ndarray, first: int | None) -> int:
+    """The recording's first frame: 1, unless the file itself has a frame 0."""
+    return first if first is not None else int(not (len(frames) and frames.min() == 0))
+
+
+def read_results(
+    path: Path | str, name: str | None = None, rate: float | None = None, first: int | None = None
+) -> VideoSequence:
     """Reads a tracker's result file, or public detections, whose ids are -1.
+
+    Args:
+        path: The file.
+        name: Of the sequence; None: the file's.
+        rate: Frames/s; None: unknown, the frames have no stamps.
+        first: The recording's first frame; None: 1, or 0 where the file has a frame 0.
 
     Raises:
         DataError: A line is malformed; the text names it.
     """
     rows = read_rows(path, ",")
     rows.require_columns(6, 10, _RESULT_FORM)
-    frames, ids, boxes, scores = _columns(rows, _RESULT_FORM)
-    if (ids >= 0).any():
-        require_unique(rows, frames, ids)
+    frames, ids, boxes, scores = _columns(rows, _RESULT_FORM, first)
     tracks = tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)
-    length = int(frames.max()) if len(frames) else 0
-    parts = frames_of(frames, tracks, rate=rate, first=1)
-    return VideoSequence(name or Path(path).stem, ("pedestrian",), parts, 1, length, rate)
+    return _of_table(name or Path(path).stem, ("pedestrian",), frames, tracks, {}, rate, first)
 
 
 def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
@@ -77,8 +105,7 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
     """
     rows = read_rows(path, ",")
     rows.require_columns(7, 10, _TRUTH_FORM)
-    frames, ids, boxes, considered = _columns(rows, _TRUTH_FORM)
-    require_unique(rows, frames, ids)
+    frames, ids, boxes, considered = _columns(rows, _TRUTH_FORM, None)
     flags = {"considered": considered != 0}
     if len(rows) and all(len(words) in (8, 9) for words in rows.words):
         class_ids = rows.integers(7, "a class number") - 1
@@ -92,15 +119,22 @@ def read_truth(path: Path | str, name: str | None = None, rate: float | None = N
     else:
         classes, class_ids = ("pedestrian",), np.zeros(len(ids), np.int64)
     tracks = tracks_of(ids, class_ids, np.ones(len(ids)), boxes)
-    length = int(frames.max()) if len(frames) else 0
-    return VideoSequence(
-        name or sequence_name(Path(path)),
-        classes,
-        frames_of(frames, tracks, flags, rate=rate, first=1),
-        1,
-        length,
-        rate,
-    )
+    return _of_table(name or sequence_name(Path(path)), classes, frames, tracks, flags, rate, None)
+
+
+def _of_table(
+    name: str,
+    classes: tuple[str, ...],
+    frames: np.ndarray,
+    tracks: Tracks,
+    flags: dict[str, np.ndarray],
+    rate: float | None,
+    first: int | None,
+) -> VideoSequence:
+    first = _first(frames, first)
+    length = int(frames.max()) + 1 - first if len(frames) else 0
+    parts = frames_of(frames, tracks, flags, rate=rate, first=first)
+    return VideoSequence(name, classes, parts, first, length, rate)
 
 
 def sequence_name(path: Path) -> str:
@@ -120,26 +154,36 @@ def read_info(folder: Path | str) -> dict[str, str]:
     path = Path(folder) / "seqinfo.ini"
     if not path.is_file():
         return {}
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read_string(read_text(path), str(path))
         return dict(parser["Sequence"])
-    except (configparser.Error, KeyError, UnicodeDecodeError) as error:
+    except (configparser.Error, KeyError) as error:
         raise DataError(path, f"not a seqinfo.ini with a section [Sequence]: {error}") from None
 
 
 def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
-    if key not in info:
+    """The value of a key, above 0; None without it."""
+    if not info.get(key):
         return None
     try:
-        return float(info[key])
+        value = float(info[key])
     except ValueError:
-        raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key]}', expected a number") from None
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key]}', expected a number above 0")
+    return value
+
+
+def stated_length(folder: Path | str) -> int | None:
+    """The number of frames that seqinfo.ini states; None when it does not. Raises DataError for a malformed file."""
+    length = _number(read_info(folder), "seqLength", Path(folder))
+    return None if length is None else int(length)
 
 
 def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
-    """Reads a MOTChallenge folder: seqinfo.ini, gt/gt.txt and img1/ where they exist.
+    """Reads a MOTChallenge folder: seqinfo.ini, gt/gt.txt and its images (imDir, else img1/) where they exist.
 
     The frames are those with an image if there are images, else those with ground truth.
 
@@ -154,37 +198,74 @@ def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
     height, width = _number(info, "imHeight", folder), _number(info, "imWidth", folder)
     name = name or info.get("name") or folder.resolve().name
     truth_file = next((path for path in (folder / "gt" / "gt.txt", folder / "gt.txt") if path.is_file()), None)
+    images = numbered_images(folder / (info.get("imDir") or "img1"), info.get("imExt", ""))
     truth = read_truth(truth_file, name, rate) if truth_file else VideoSequence(name, CLASSES, (), 1, 0, rate)
-    images = sorted((folder / info.get("imDir", "img1")).glob(f"*{info.get('imExt', '.jpg')}"))
     if not images and truth_file is None:
-        raise DataError(folder, "neither images in img1/ nor truth in gt/gt.txt: not a MOTChallenge sequence")
-    frames = _with_images(truth, images, rate) if images else truth.frames
+        raise DataError(
+            folder, f"neither images in {info.get('imDir') or 'img1'}/ nor truth in gt/gt.txt: not a MOT sequence"
+        )
+    if images:
+        truth = _with_images(truth, images)
     size = (int(height), int(width)) if height and width else None
-    return replace(truth, frames=frames, length=int(length or truth.length or len(images)), image_size=size)
+    frames = tuple(replace(frame, image_size=size) for frame in truth)
+    return replace(truth, frames=frames, length=int(length or truth.length), image_size=size)
 
 
-def _with_images(truth: VideoSequence, images: list[Path], rate: float | None) -> tuple[AnnotatedFrame, ...]:
+def _with_images(truth: VideoSequence, images: dict[int, Path]) -> VideoSequence:
+    """The sequence with a frame for each image."""
     annotated = {frame.index: frame for frame in truth}
-    template = empty_tracks()
+    begin, end = next(iter(images)), next(reversed(images))
+    if begin == 0 and annotated and truth.first == 1 and max(annotated) == end + 1:
+        raise DataError(
+            images[0].parent, f"the images are numbered from 0 to {end}, the frames of the truth up to {end + 1}: "
+            "number both alike, for nobody tells which truth belongs to which image"
+        )  # fmt: skip
+    first = min(truth.first, begin)
     frames = []
-    for path in images:
-        if not path.stem.isdigit():
-            raise DataError(path, "an image's name must be its frame number")
-        index = int(path.stem)
-        frame = annotated.get(index) or AnnotatedFrame(index, (index - 1) / (rate or 1.0), template)
-        frames.append(replace(frame, image=path))
-    return tuple(frames)
+    for index, path in images.items():
+        stamp = (index - first) / truth.rate if truth.rate else math.nan
+        frame = annotated.pop(index, None) or AnnotatedFrame(index, stamp, empty_tracks())
+        frames.append(replace(frame, stamp=stamp, image=path))
+    if annotated:
+        _LOG.warning("%s: %d frames of the truth have no image", truth.name, len(annotated))
+    return replace(truth, frames=tuple(frames), first=first, length=max(end + 1 - first, truth.length))
 
 
-def results_text(sequence: VideoSequence) -> str:
-    """The text of a result file: ids, boxes and scores in the order of frames; numbers keep their precision."""
+def class_numbers(classes: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of classes in the eighth column: that of MOT17 where it knows the class, else 101 + class id.
+
+    MOT17's classes are numbered from 1 (`CLASSES`); 'person' is its pedestrian, 'motorcycle' its motorbike.
+    """
+    known = {name: number for number, name in enumerate(CLASSES, start=1)} | _SYNONYMS
+    return tuple(known.get(name.lower(), _OTHER_CLASSES + index) for index, name in enumerate(classes))
+
+
+def frame_text(index: int, tracks: Tracks, numbers: Sequence[int] | None) -> str:
+    """The lines of one frame in a result file.
+
+    Args:
+        index: The frame's number.
+        tracks: Its tracks.
+        numbers: Class id -> the number that is written; None: -1 stands for every class.
+    """
     lines = []
-    for frame in sequence:
-        boxes, scores = frame.tracks.detections.boxes, frame.tracks.detections.scores
-        for identity, (left, top, right, bottom), score in zip(frame.tracks.ids.tolist(), boxes, scores, strict=True):
-            values = (left, top, right - left, bottom - top, score)
-            lines.append(f"{frame.index},{identity},{','.join(map(word, values))},-1,-1,-1\n")
+    detections = tracks.detections
+    columns = zip(tracks.ids.tolist(), detections.boxes, detections.scores, detections.class_ids.tolist(), strict=True)
+    for identity, (left, top, right, bottom), score, kind in columns:
+        values = ",".join(map(word, (left, top, right - left, bottom - top, score)))
+        lines.append(f"{index},{identity},{values},{-1 if numbers is None else numbers[kind]},-1,-1\n")
     return "".join(lines)
+
+
+def results_text(sequence: VideoSequence, with_classes: bool = True) -> str:
+    """The text of a result file: ids, boxes, scores and classes in the order of frames; numbers keep their precision.
+
+    Args:
+        sequence: The results.
+        with_classes: False: -1 stands for every class, as in files of pedestrians only.
+    """
+    numbers = class_numbers(sequence.classes) if with_classes else None
+    return "".join(frame_text(frame.index, frame.tracks, numbers) for frame in sequence)
 
 
 def truth_text(sequence: VideoSequence) -> str:
@@ -207,4 +288,4 @@ def truth_text(sequence: VideoSequence) -> str:
 
 def write_results(path: Path | str, sequence: VideoSequence) -> None:
     """Writes `results_text`."""
-    Path(path).write_text(results_text(sequence), encoding="utf-8")
+    write_text(path, results_text(sequence))

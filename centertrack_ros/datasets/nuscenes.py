@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nuScenes: recordings as sequences of one camera each, from the database or from a single file; tracking result files.
+"""nuScenes: recordings of the database as sequences of one camera each, and what becomes a tracking result file.
 
-The database is read by nuscenes-devkit. `sample_info.json` is the form of MMDetection3D's info files: `data_list` of
-samples with `images`, `ego2global` and `cam_instances`. Result files: https://www.nuscenes.org/tracking.
+The database is read by nuscenes-devkit, single files by `nuscenes_files`. Result files:
+https://www.nuscenes.org/tracking.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.datasets.nuscenes_files import (
+    IMAGE_SIZE,
+    RATE,
+    SAMPLE_LIMIT,
+    TRACKED,
+    read_results,
+    read_sample_info,
+    sample_info_truth,
+)
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import (
@@ -24,9 +33,9 @@ from centertrack_ros.geometry.transform import (
     quaternion_to_matrix,
 )
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.attributes import attribute
 
+__all__ = ["SAMPLE_LIMIT", "TRACKED", "read_results", "read_sample_info", "sample_info_truth"]
 CLASSES = (
     "car",
     "truck",
@@ -39,13 +48,8 @@ CLASSES = (
     "traffic_cone",
     "barrier",
 )
-# The classes that the tracking benchmark evaluates.
-TRACKED = ("bicycle", "bus", "car", "motorcycle", "pedestrian", "trailer", "truck")
 _ALIASES = {"person": "pedestrian", "motorbike": "motorcycle"}  # COCO's and Pascal VOC's names
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-SAMPLE_LIMIT = 500  # boxes per sample that the benchmark accepts
-RATE = 2.0  # annotated frames per s
-_IMAGE_SIZE = (900, 1600)
 
 
 def devkit() -> Any:
@@ -59,79 +63,6 @@ def devkit() -> Any:
             f"and pip install pyquaternion cachetools xmltodict scikit-learn pandas ({error})"
         ) from None
     return nuscenes
-
-
-def read_sample_info(path: Path | str) -> tuple[VideoSequence, ...]:
-    """One sequence for each camera of a `sample_info.json`; ids count the objects of each frame, there are no tracks.
-
-    Raises DataError naming what is missing.
-    """
-    path = Path(path)
-    document = load_json(path)
-    try:
-        names = {number: name for name, number in document["metainfo"]["categories"].items()}
-        classes = tuple(names[number] for number in range(len(names)))
-        cameras = sorted({camera for sample in document["data_list"] for camera in sample["images"]})
-        return tuple(
-            VideoSequence(
-                camera,
-                classes,
-                tuple(_info_frame(path, index, sample, camera) for index, sample in enumerate(document["data_list"])),
-                0,
-                len(document["data_list"]),
-                RATE,
-                _info_size(document["data_list"][0]["images"].get(camera, {})),
-            )
-            for camera in cameras
-        )
-    except (KeyError, TypeError, IndexError) as error:
-        raise DataError(path, f"not an info file with metainfo and data_list: {error!r} is missing") from None
-
-
-def _info_size(image: Mapping[str, Any]) -> tuple[int, int]:
-    """(height, width) px where the file has them, else those of every nuScenes image."""
-    return int(image.get("height", _IMAGE_SIZE[0])), int(image.get("width", _IMAGE_SIZE[1]))
-
-
-def _info_frame(path: Path, index: int, sample: Mapping[str, Any], name: str) -> AnnotatedFrame:
-    image = sample["images"][name]
-    image_file = path.parent / image["img_path"]
-    objects = [entry for entry in sample["cam_instances"][name] if entry["bbox_3d_isvalid"]]
-    table = np.array([entry["bbox_3d"] for entry in objects], np.float64).reshape(-1, 7)
-    sizes = table[:, [4, 5, 3]]  # length, height, width -> height, width, length
-    bottoms = table[:, :3] + np.stack([np.zeros(len(table)), sizes[:, 0] / 2, np.zeros(len(table))], axis=1)
-    velocities = np.array([entry["velocity"] for entry in objects], np.float64).reshape(-1, 2)
-    tracks = tracks_of(
-        np.arange(1, len(objects) + 1),
-        np.array([entry["bbox_label_3d"] for entry in objects], np.int64),
-        np.ones(len(objects)),
-        np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4),
-        depths=table[:, 2],
-        dimensions=sizes,
-        locations=bottoms,
-        rotations_y=table[:, 6],
-        velocities=np.stack([velocities[:, 0], np.zeros(len(table)), velocities[:, 1]], axis=1),
-        amodal_centers=np.array([entry["center_2d"] for entry in objects], np.float64).reshape(-1, 2),
-    )
-    return AnnotatedFrame(
-        index=index,
-        stamp=float(image.get("timestamp", sample["timestamp"])),
-        tracks=tracks,
-        flags={"attribute": np.array([entry.get("attr_label", -1) for entry in objects], np.int64)},
-        image=image_file if image_file.is_file() else None,
-        camera=Camera.from_matrix(*_info_size(image)[::-1], image["cam2img"]),
-        pose=_info_pose(sample, image),
-        token=sample["token"],
-    )
-
-
-def _info_pose(sample: Mapping[str, Any], image: Mapping[str, Any]) -> NDArray[np.float64]:
-    """(4, 4) camera -> world. The way over the LiDAR allows for the ego vehicle's motion between the two exposures."""
-    ego = np.array(sample["ego2global"], np.float64)
-    if "lidar2cam" in image and "lidar_points" in sample:
-        lidar = ego @ np.array(sample["lidar_points"]["lidar2ego"], np.float64)
-        return lidar @ np.linalg.inv(np.array(image["lidar2cam"], np.float64))
-    return ego @ np.array(image["cam2ego"], np.float64)
 
 
 def read_database(
@@ -195,7 +126,7 @@ def _database_sequence(database: Any, scene: str, samples: list[dict[str, Any]],
         for index, sample in enumerate(samples)
         if camera in sample["data"]
     )
-    return VideoSequence(f"{scene}/{camera}", CLASSES, frames, 0, len(samples), RATE, _IMAGE_SIZE)
+    return VideoSequence(f"{scene}/{camera}", CLASSES, frames, 0, len(samples), RATE, IMAGE_SIZE)
 
 
 def _database_frame(
@@ -209,7 +140,7 @@ def _database_frame(
     record = database.get("sample_data", token)
     image_file, boxes, intrinsic = database.get_sample_data(token, box_vis_level=BoxVisibility.ANY)
     pose = _sensor_pose(database, record)
-    projection = Camera.from_matrix(record["width"] or _IMAGE_SIZE[1], record["height"] or _IMAGE_SIZE[0], intrinsic)
+    projection = Camera.from_matrix(record["width"] or IMAGE_SIZE[1], record["height"] or IMAGE_SIZE[0], intrinsic)
     rows = []
     for box in boxes:
         annotation = database.get("sample_annotation", box.token)
@@ -346,83 +277,3 @@ def _merged(boxes: list[dict[str, Any]], distance: float) -> list[dict[str, Any]
 def write_results(path: Path | str, sequences: Iterable[VideoSequence], merge_distance: float = 0.0) -> None:
     """Writes `results_document` as JSON."""
     Path(path).write_text(json.dumps(results_document(sequences, merge_distance)), encoding="utf-8")
-
-
-def read_results(path: Path | str) -> dict[str, list[dict[str, Any]]]:
-    """Reads a tracking result or ground-truth file.
-
-    Returns:
-        Sample token -> its boxes.
-
-    Raises:
-        DataError: A sample is malformed; the text names it.
-    """
-    document = load_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
-        raise DataError(path, "not a nuScenes tracking file: expected an object with 'results'")
-    lengths = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
-    for token, boxes in document["results"].items():
-        if not isinstance(boxes, list):
-            raise DataError(path, f"sample {token}: expected a list of boxes")
-        for number, box in enumerate(boxes):
-            where = f"sample {token}, box {number}"
-            if missing := [key for key in (*lengths, "tracking_id", "tracking_name") if key not in box]:
-                raise DataError(path, f"{where}: '{missing[0]}' is missing")
-            for key, length in lengths.items():
-                values = np.asarray(box[key], np.float64) if _is_numbers(box[key], length) else None
-                if values is None or (key != "velocity" and not np.isfinite(values).all()):
-                    raise DataError(path, f"{where}: '{key}' must be {length} finite numbers")
-            if box["tracking_name"] not in TRACKED:
-                raise DataError(path, f"{where}: '{box['tracking_name']}' is not one of {', '.join(TRACKED)}")
-        if len(boxes) > SAMPLE_LIMIT:
-            raise DataError(path, f"sample {token}: {len(boxes)} boxes, at most {SAMPLE_LIMIT} are allowed")
-    return document["results"]
-
-
-def _is_numbers(value: Any, length: int) -> bool:
-    return isinstance(value, list) and len(value) == length and all(isinstance(item, int | float) for item in value)
-
-
-def sample_info_truth(path: Path | str) -> dict[str, Any]:
-    """The ground truth of a `sample_info.json` in the form of a result file.
-
-    It has every object once, from the LiDAR's list, with its distance and number of points; `samples` has each sample's
-    scene and time.
-    """
-    document = load_json(path)
-    results, samples = {}, {}
-    try:
-        names = {number: name for name, number in document["metainfo"]["categories"].items()}
-        for sample in document["data_list"]:
-            token = sample["token"]
-            samples[token] = {"scene": "scene", "timestamp": round(sample["timestamp"] * 1e6)}
-            results[token] = [
-                box
-                for number, entry in enumerate(sample["instances"])
-                if (box := _info_box(sample, entry, names.get(entry["bbox_label_3d"], ""), number)) is not None
-            ]
-    except (KeyError, TypeError, IndexError) as error:
-        raise DataError(path, f"not an info file with instances: {error!r} is missing") from None
-    return {"meta": {}, "samples": samples, "results": results}
-
-
-def _info_box(sample: Mapping[str, Any], entry: Mapping[str, Any], name: str, number: int) -> dict[str, Any] | None:
-    """One entry of `instances` (LiDAR frame: centre, length, width, height, yaw) as a box in the world."""
-    if name not in TRACKED:
-        return None
-    lidar = np.array(sample["ego2global"], np.float64) @ np.array(sample["lidar_points"]["lidar2ego"], np.float64)
-    x, y, z, length, width, height, yaw = entry["bbox_3d"]
-    rotation = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-    location = lidar[:3, :3] @ [x, y, z] + lidar[:3, 3]
-    return {
-        "sample_token": sample["token"],
-        "translation": location.tolist(),
-        "size": [width, length, height],
-        "rotation": np.roll(matrix_to_quaternion(lidar[:3, :3] @ rotation), 1).tolist(),
-        "velocity": (lidar[:3, :3] @ [*entry["velocity"], 0.0])[:2].tolist(),
-        "ego_translation": (location - np.array(sample["ego2global"])[:3, 3]).tolist(),
-        "num_pts": int(entry["num_lidar_pts"]) + int(entry["num_radar_pts"]),
-        "tracking_id": str(number),
-        "tracking_name": name,
-        "tracking_score": 1.0,
-    }

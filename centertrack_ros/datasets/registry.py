@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import bag_tracks, coco_video, crowdhuman, dgp, kitti, mot, nuscenes
+from centertrack_ros.datasets.image_names import is_hidden, visible
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.io.errors import DataError
 
@@ -61,7 +62,7 @@ def read_dataset(name: str, location: DatasetLocation) -> tuple[VideoSequence, .
 
 def _kitti(location: DatasetLocation) -> Iterable[VideoSequence]:
     root = location.path
-    names = location.sequences or sorted(path.stem for path in (root / "label_02").glob("*.txt"))
+    names = location.sequences or [path.stem for path in visible(root / "label_02", [".txt"])]
     if not names:
         raise DataError(root, "no label_02/*.txt: not KITTI's tracking benchmark")
     for name in names:
@@ -73,7 +74,8 @@ def _kitti(location: DatasetLocation) -> Iterable[VideoSequence]:
 def _mot(location: DatasetLocation) -> Iterable[VideoSequence]:
     root = location.path
     folders = [root / name for name in location.sequences]
-    folders = folders or sorted(path.parents[1] for path in root.glob("**/gt/gt.txt"))
+    found = [path for path in root.glob("**/gt/gt.txt") if not is_hidden(path.relative_to(root))]
+    folders = folders or sorted(path.parents[1] for path in found)
     if not folders:
         raise DataError(root, "no SEQUENCE/gt/gt.txt in this folder: not MOTChallenge data")
     for folder in folders:

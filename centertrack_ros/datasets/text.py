@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.text_files import read_lines
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,18 @@ class Rows:
                 count = f"{least}" if least == most else f"{least} to {most}"
                 raise DataError(self.path, f"{len(words)} columns, expected {count}: {expected}", line)
 
+    def all_have(self, count: int, what: str) -> bool:
+        """Whether the lines have `count` columns or more, the last being `what`; DataError when some have and some not.
+
+        What a part of the lines lacks would have to be made up.
+        """
+        enough = [len(words) >= count for words in self.words]
+        if any(enough) and not all(enough):
+            raise DataError(
+                self.path, f"no {what.removeprefix('a ')}, which other lines have", self.lines[enough.index(False)]
+            )
+        return any(enough)
+
     def numbers(self, columns: Sequence[int], expected: str) -> NDArray[np.float64]:
         """(len, len(columns)) float64. Raises DataError naming the line with something that is not a finite number."""
         picked = [[words[column] for column in columns] for words in self.words]
@@ -48,15 +65,24 @@ class Rows:
         raise AssertionError("a table that cannot be converted has a word that cannot")
 
     def integers(self, column: int, what: str) -> NDArray[np.int64]:
-        """(len,) int64 of one column. Raises DataError naming the line with something that is not a whole number."""
-        values = self.numbers([column], what)[:, 0]
-        broken = np.flatnonzero(values != np.round(values))
-        if len(broken):
-            index = int(broken[0])
-            raise DataError(
-                self.path, f"'{self.words[index][column]}' is not a whole number; expected {what}", self.lines[index]
-            )
-        return values.astype(np.int64)
+        """(len,) int64 of one column, exact: no float64 in between, which would join large ids.
+
+        Raises DataError naming the line with something that is not a whole number of int64.
+        """
+        return np.array([self._integer(row, column, what) for row in range(len(self))], np.int64)
+
+    def _integer(self, row: int, column: int, what: str) -> int:
+        word, line = self.words[row][column], self.lines[row]
+        if len(word) < 19 and _INTEGER.fullmatch(word):
+            return int(word)
+        if not _is_finite(word):
+            raise DataError(self.path, f"'{word}' is not a finite number; expected {what}", line)
+        value = Decimal(word)
+        if abs(value) > _LARGEST:
+            raise DataError(self.path, f"'{word}' is too large; expected {what} of at most {_LARGEST}", line)
+        if value != value.to_integral_value():
+            raise DataError(self.path, f"'{word}' is not a whole number; expected {what}", line)
+        return int(value)
 
 
 def _is_finite(word: str) -> bool:
@@ -72,30 +98,12 @@ def read_rows(path: Path | str, separator: str | None) -> Rows:
     Raises DataError when the file is missing or is not text.
     """
     path = Path(path)
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(path, "no such file") from None
-    except IsADirectoryError:
-        raise DataError(path, "is a folder, expected a text file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"not a text file (byte {error.start})") from None
     lines, words = [], []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if stripped := line.strip():
             lines.append(number)
             words.append([word.strip() for word in stripped.rstrip(separator).split(separator)])
     return Rows(path, lines, words)
-
-
-def require_unique(rows: Rows, frames: NDArray[Any], ids: NDArray[Any], kinds: NDArray[Any] | None = None) -> None:
-    """Raises DataError naming the line that repeats an id within one frame (and class)."""
-    seen: set[tuple[Any, ...]] = set()
-    columns = [frames.tolist(), ids.tolist()] + ([kinds.tolist()] if kinds is not None else [])
-    for line, key in zip(rows.lines, zip(*columns, strict=True), strict=True):
-        if key in seen:
-            raise DataError(rows.path, f"id {key[1]} appears twice in frame {key[0]}", line)
-        seen.add(key)
 
 
 def word(value: float) -> str:

@@ -19,6 +19,20 @@ from centertrack_ros.network.decode import PeakNetwork, to_peaks
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.network.profile import ModelProfile
 
+# Torch has one number of threads for the process; an engine must not leave its own to the next one.
+_initial_threads: int | None = None
+
+
+def _use_threads(threads: int | None) -> None:
+    """Sets torch's threads; None: back to the number before the first engine that changed it."""
+    global _initial_threads
+    if threads is not None:
+        _initial_threads = _initial_threads or torch.get_num_threads()
+        torch.set_num_threads(threads)
+    elif _initial_threads is not None:
+        torch.set_num_threads(_initial_threads)
+        _initial_threads = None
+
 
 class TorchEngine:
     """Runs a network eagerly, in float32; implements `engine.base.Engine`.
@@ -30,7 +44,7 @@ class TorchEngine:
         flip_test: Average with the mirrored image, as the official `--flip_test`.
         dense: Evaluate every head at every cell instead of at the peaks only; the same numbers, slower.
         fuse: Merge batch norms into convolutions and use the channels-last memory format.
-        threads: CPU threads of torch, for the whole process; None does not change them.
+        threads: CPU threads of torch, for the whole process; None: as many as before an engine changed them.
     """
 
     name = "torch"
@@ -45,8 +59,7 @@ class TorchEngine:
         fuse: bool = True,
         threads: int | None = None,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        _use_threads(threads)
         self._profile = profile
         self._device = torch.device(device)
         self._layout = torch.channels_last if fuse else torch.contiguous_format

@@ -12,7 +12,7 @@ from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.consistency import bag_figures, track_figures
 from centertrack_ros.evaluation.matching import Matches
 from centertrack_ros.evaluation.tables import FORMAT
-from centertrack_ros.evaluation.trackeval_metrics import SequencePair
+from centertrack_ros.evaluation.trackeval_metrics import SequencePair, present_classes
 from centertrack_ros.io.errors import DataError
 
 
@@ -42,7 +42,11 @@ def match_bags(results: Path, truth: Path, results_prefix: str = "", truth_prefi
             notes.append(f"{one.name}: {unknown} frames of the results have no stamp of the ground truth, left out")
         if not matched.frames:
             raise DataError(results, f"{one.name}: no result has the stamp of a frame of the ground truth")
-        pairs.append(SequencePair(one, _with_class_names(matched, one.classes)))
+        pair = SequencePair(one, _with_class_names(matched, one.classes))
+        if one.classes and (unknown_classes := sorted(present_classes(pair.results) - set(one.classes))):
+            have, lack = ", ".join(one.classes), ", ".join(unknown_classes)
+            notes.append(f"{one.name}: the ground truth has {have}, not {lack}: these results are left out")
+        pairs.append(pair)
     missing = sorted(set(truths) - set(predictions)) if len(cameras) > 1 else []
     notes += [f"{name or 'all'}: no results of this camera, left out" for name in missing]
     return Matches(tuple(pairs), tuple(notes))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import kitti, mot
+from centertrack_ros.datasets.image_names import visible
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.errors import DataError
 
@@ -39,29 +40,56 @@ def match_mot(
         DataError: A file is missing or malformed.
     """
     pairs, notes = [], []
-    for name, file in _chosen(mot_truth_files(truth), sequences, truth).items():
-        predictions = mot.read_results(mot_result_file(results, name), name)
+    files = mot_truth_files(truth)
+    if not sequences:
+        notes += [f"{name}: no ground truth, left out" for name in _unmatched(results, files)]
+    for name, file in _chosen(files, sequences, truth).items():
         sequence = mot.read_truth(file, name)
+        predictions = mot.read_results(mot_result_file(results, name), name, first=sequence.first)
         length = _stated_length(file)
         if frames is not None:
             sequence, predictions = sequence.between(*frames), predictions.between(*frames)
         elif length is not None:
             sequence = replace(sequence, length=max(length, sequence.length))
         else:
-            if later := sum(frame.index > sequence.length for frame in predictions):
+            last = sequence.first + sequence.length - 1
+            if later := sum(frame.index > last for frame in predictions):
                 notes.append(
-                    f"{name}: the ground truth covers frames 1 to {sequence.length}; "
+                    f"{name}: the ground truth covers frames {sequence.first} to {last}; "
                     f"{later} later frames of the results are left out"
                 )
-            predictions = predictions.between(1, sequence.length)
+            predictions = predictions.between(sequence.first, last)
         pairs.append(SequencePair(sequence, predictions))
-    return Matches(tuple(pairs), tuple(notes))
+    return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
+
+
+def _unmatched(results: Path, files: dict[str, Path]) -> list[str]:
+    """Names of the result files in a folder that belong to no sequence of the ground truth."""
+    if not results.is_dir():
+        return []
+    found = {path.stem for folder in (results, results / "data") for path in visible(folder, [".txt"])}
+    return sorted(found - set(files) - {Path(name).stem for name in _RESULT_NAMES})
+
+
+def _strangers(pairs: list[SequencePair]) -> list[str]:
+    """Notes on the sequences without results, or whose results and ground truth have no frame in common."""
+    notes = []
+    for pair in pairs:
+        true, found = ([frame.index for frame in side if len(frame.tracks)] for side in (pair.truth, pair.results))
+        if not found:
+            notes.append(f"{pair.truth.name}: the results have no object")
+        elif true and not set(true) & set(found):
+            notes.append(
+                f"{pair.truth.name}: no frame has both truth (from {true[0]}) and results (from {found[0]}): "
+                "are both numbered alike?"
+            )
+    return notes
 
 
 def _stated_length(truth: Path) -> int | None:
     for folder in (truth.parent, truth.parent.parent):
-        if info := mot.read_info(folder):
-            return int(info["seqLength"]) if info.get("seqLength", "").isdigit() else None
+        if (folder / "seqinfo.ini").is_file():
+            return mot.stated_length(folder)
     return None
 
 
@@ -77,9 +105,10 @@ def mot_truth_files(truth: Path) -> dict[str, Path]:
         raise DataError(truth, "no such file or folder with ground truth")
     if (truth / "gt" / "gt.txt").is_file():
         return {truth.resolve().name: truth / "gt" / "gt.txt"}
-    files = {path.parent.parent.name: path for path in sorted(truth.glob("*/gt/gt.txt"))}
-    files |= {path.parent.name: path for path in sorted(truth.glob("*/gt.txt"))}
-    files = files or {path.stem: path for path in sorted(truth.glob("*.txt"))}
+    folders = sorted(path for path in truth.iterdir() if path.is_dir() and not path.name.startswith("."))
+    candidates = [(folder.name, folder / file) for folder in folders for file in ("gt/gt.txt", "gt.txt")]
+    files = {name: path for name, path in candidates if path.is_file()}
+    files = files or {path.stem: path for path in visible(truth, [".txt"])}
     if not files:
         raise DataError(truth, "no ground truth: expected NAME/gt/gt.txt, NAME/gt.txt or NAME.txt")
     return files
@@ -127,8 +156,8 @@ def match_kitti(
         if not folder.is_dir():
             raise DataError(folder, f"no such folder with {what} files")
     lengths = kitti.find_seqmap(labels) if lengths is None else lengths
-    files = {path.stem: path for path in sorted(labels.glob("*.txt"))}
-    result_files = {path.stem: path for path in sorted(results.glob("*.txt"))}
+    files = {path.stem: path for path in visible(labels, [".txt"])}
+    result_files = {path.stem: path for path in visible(results, [".txt"])}
     if not files:
         raise DataError(labels, "no label files NAME.txt")
     pairs = []
@@ -138,7 +167,7 @@ def match_kitti(
         pairs.append(_kitti_pair(file, result_files[name], name, lengths.get(name)))
     missing = sorted(set(result_files) - set(files)) if not sequences else []
     notes = [f"{name}: no label file, left out" for name in missing]
-    return Matches(tuple(pairs), tuple(notes))
+    return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
 
 
 def _kitti_pair(labels: Path, results: Path, name: str, length: int | None) -> SequencePair:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import nuscenes as data
+from centertrack_ros.datasets.nuscenes_files import read_samples
 from centertrack_ros.evaluation.parallel import Executor, run_cached
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
@@ -48,7 +49,7 @@ def score_database(
         ImportError: The devkit is not installed.
     """
     data.devkit()
-    submitted = data.read_results(results)
+    submitted = data.read_results(results, scored=True)
     if not (dataroot / version).is_dir():
         raise DataError(dataroot, f"no nuScenes database {version}: expected the folder {version} with its tables")
     from nuscenes.eval.common.config import config_factory
@@ -56,17 +57,19 @@ def score_database(
 
     output = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(output):
+        submission = Path(folder, "submission.json")  # as it was understood: without a byte-order mark, ids as text
+        submission.write_text(json.dumps({**load_json(results), "results": submitted}), encoding="utf-8")
         try:
             evaluation = TrackingEval(
                 config=config_factory("tracking_nips_2019"),
-                result_path=str(results),
+                result_path=str(submission),
                 eval_set=split,
                 output_dir=folder,
                 nusc_version=version,
                 nusc_dataroot=str(dataroot),
                 verbose=False,
             )
-        except AssertionError as error:
+        except (AssertionError, KeyError) as error:
             raise DataError(results, f"the devkit rejects {len(submitted)} samples for {split}: {error}") from None
     return _evaluate_scenes(evaluation.tracks_gt, evaluation.tracks_pred, executor)
 
@@ -86,18 +89,18 @@ def score_files(results: Path, truth: Path, executor: Executor | None = None) ->
     """
     document = load_json(truth)
     is_info = isinstance(document, dict) and "data_list" in document
-    content = data.sample_info_truth(truth) if is_info else document
+    content = data.sample_info_truth(truth) if is_info else {}
     true_boxes = content["results"] if is_info else data.read_results(truth)
-    predictions = data.read_results(results)
+    predictions = data.read_results(results, scored=True)
     if missing := sorted(set(true_boxes) - set(predictions)):
         raise DataError(
             results, f"no entry for sample {missing[0]} of the ground truth (an empty list means: no objects)"
         )
     if unknown := sorted(set(predictions) - set(true_boxes)):
         raise DataError(results, f"sample {unknown[0]} is not in the ground truth")
-    samples = content.get("samples") or {
-        token: {"scene": "scene", "timestamp": i} for i, token in enumerate(true_boxes)
-    }
+    if not any(true_boxes.values()):
+        raise DataError(truth, "no object in any sample: there is nothing to evaluate")
+    samples = content["samples"] if is_info else read_samples(truth, true_boxes)
     return score_boxes(predictions, true_boxes, samples, executor)
 
 
@@ -212,7 +215,8 @@ def _tracks(
 def _box(entry: Mapping[str, Any], origin: np.ndarray | None) -> Any:
     from nuscenes.eval.tracking.data_classes import TrackingBox
 
-    box = TrackingBox.deserialize({**entry, "tracking_score": float(entry.get("tracking_score", -1.0))})
+    score = entry.get("tracking_score")
+    box = TrackingBox.deserialize({**entry, "tracking_score": -1.0 if score is None else float(score)})
     if origin is not None:
         box.ego_translation = tuple(np.asarray(box.translation) - origin)
     return box

@@ -22,6 +22,7 @@ from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import (
     SequencePair,
     TrackScores,
+    check_evaluation,
     check_pairs,
     combine,
     present_classes,
@@ -93,6 +94,7 @@ def _score(
     executor: Executor, pairs: Iterable[SequencePair], evaluate: Callable[[SequencePair], Scores], rules: str
 ) -> TrackScores:
     pairs = check_pairs(pairs)
+    check_evaluation(pairs)
     scores = dict(evaluate_pairs(executor, pairs, evaluate, rules))
     sequences = {pair.truth.name: scores[pair.truth.name] for pair in pairs}
     return TrackScores(sequences, combine(sequences))

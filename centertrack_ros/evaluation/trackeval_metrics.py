@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets import kitti, mot
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
+from centertrack_ros.datasets.records import NO_IDENTITY, AnnotatedFrame, VideoSequence
 
+MAX_FRAMES = 1_000_000  # TrackEval needs some kB for each
 BENCHMARKS = ("MOT15", "MOT16", "MOT17", "MOT20")
 
 # TrackEval's fields of one metric of one sequence: fractions, counts, lists of either over thresholds.
@@ -101,14 +102,14 @@ def score_mot(pairs: Iterable[SequencePair], benchmark: str | None = None) -> Tr
     trackeval = trackeval_module()
     with tempfile.TemporaryDirectory() as folder:
         lengths = {}
-        for pair in map(_renumbered, pairs):
+        for pair in map(_with_dense_ids, map(_renumbered, pairs)):
             name = pair.truth.name
             lengths[name] = pair.truth.length
             _write(Path(folder, "truth", name, "gt", "gt.txt"), mot.truth_text(pair.truth))
             results = tuple(_as_pedestrians(frame) for frame in pair.results)
             _write(
                 Path(folder, "trackers", "it", "data", f"{name}.txt"),
-                mot.results_text(replace(pair.results, frames=results)),
+                mot.results_text(replace(pair.results, frames=results), with_classes=False),
             )
         config = {
             "GT_FOLDER": f"{folder}/truth",
@@ -146,7 +147,7 @@ def score_kitti(pairs: Iterable[SequencePair], classes: tuple[str, ...] = ("car"
     trackeval = trackeval_module()
     with tempfile.TemporaryDirectory() as folder:
         rows = []
-        for pair in pairs:
+        for pair in map(_with_dense_ids, pairs):
             name = pair.truth.name
             rows.append(f"{name} empty 000000 {pair.truth.length:06d}\n")
             _write(Path(folder, "truth", "label_02", f"{name}.txt"), kitti.labels_text(pair.truth))
@@ -244,20 +245,66 @@ def check_pairs(pairs: Iterable[SequencePair]) -> list[SequencePair]:
     """The pairs as a list.
 
     Raises:
-        ValueError: There are none, or results lie outside of the ground truth's frames.
+        ValueError: There are none, results lie outside of the ground truth's frames, a recording is longer than can be
+            computed, or an object has no identity.
     """
     pairs = list(pairs)
     if not pairs:
         raise ValueError("no sequence to evaluate")
     for pair in pairs:
-        last = pair.truth.first + pair.truth.length - 1
-        outside = [frame.index for frame in pair.results if not pair.truth.first <= frame.index <= last]
-        if outside:
-            raise ValueError(
-                f"{pair.truth.name}: the results have frame {outside[0]}, "
-                f"the ground truth has {pair.truth.first} to {last}"
-            )
+        _check_pair(pair)
     return pairs
+
+
+def check_evaluation(pairs: Iterable[SequencePair]) -> None:
+    """Checks all the recordings of an evaluation together.
+
+    Raises:
+        ValueError: Two have the same name, there is no ground truth in any, or no result has an area.
+    """
+    pairs = list(pairs)
+    names = [pair.truth.name for pair in pairs]
+    where = ", ".join([*names[:8], *(["…"] if len(names) > 8 else [])])
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two sequences are called '{twice[0]}', so their scores cannot be told apart")
+    if not any(len(frame.tracks) for pair in pairs for frame in pair.truth):
+        raise ValueError(f"{where}: no object in the ground truth, so there is nothing to evaluate")
+    boxes = [frame.tracks.detections.boxes for pair in pairs for frame in pair.results if len(frame.tracks)]
+    if boxes and not (np.concatenate(boxes)[:, 2:] > np.concatenate(boxes)[:, :2]).all(axis=1).any():
+        raise ValueError(f"{where}: no box of the results has an area; expected x1 < x2 and y1 < y2")
+
+
+def _check_pair(pair: SequencePair) -> None:
+    truth = pair.truth
+    last = truth.first + truth.length - 1
+    outside = [frame.index for frame in pair.results if not truth.first <= frame.index <= last]
+    if outside:
+        raise ValueError(
+            f"{truth.name}: the results have frame {outside[0]}, the ground truth has {truth.first} to {last}"
+        )
+    if truth.length > MAX_FRAMES:
+        raise ValueError(f"{truth.name}: {truth.length} frames, at most {MAX_FRAMES}: are these numbers of frames?")
+    for sequence, whose in ((truth, "the ground truth"), (pair.results, "the results")):
+        unknown = sum(int((frame.tracks.ids == NO_IDENTITY).sum()) for frame in sequence)
+        if unknown:
+            count = sum(len(frame.tracks) for frame in sequence)
+            raise ValueError(
+                f"{truth.name}: {unknown} of {count} objects of {whose} have no id (or -1); HOTA and IDF1 compare ids"
+            )
+
+
+def _with_dense_ids(pair: SequencePair) -> SequencePair:
+    """The pair with the ids 1, 2, … in the order of their own: TrackEval makes tables as large as the largest id."""
+
+    def renamed(sequence: VideoSequence) -> VideoSequence:
+        ids = np.unique(np.concatenate([np.zeros(0, np.int64), *(frame.tracks.ids for frame in sequence)]))
+        frames = tuple(
+            replace(frame, tracks=replace(frame.tracks, ids=np.searchsorted(ids, frame.tracks.ids) + 1))
+            for frame in sequence
+        )
+        return replace(sequence, frames=frames)
+
+    return SequencePair(renamed(pair.truth), renamed(pair.results))
 
 
 def _renumbered(pair: SequencePair) -> SequencePair:

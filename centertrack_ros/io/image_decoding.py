@@ -176,7 +176,7 @@ def _check_file(raw: bytes, what: str) -> tuple[int, int, int]:
         return header.width, header.height, pixels // _JPEG_PIXELS_PER_BYTE
     if b"IEND" not in raw[-64:]:
         raise ImageError(f"{what} is a truncated or corrupt PNG: it lacks its last chunk (IEND)")
-    _check_png(raw, what)
+    check_png(raw, what)
     return header.width, header.height, pixels * _png_bits(raw) // (8 * _PNG_RATIO)
 
 
@@ -185,8 +185,8 @@ def _png_bits(raw: bytes) -> int:
     return max(raw[24] * {2: 3, 4: 2, 6: 4}.get(raw[25], 1), 1)
 
 
-def _check_png(raw: bytes, what: str) -> None:
-    """Refuses a file with a wrong checksum or length (PNG 3rd edition, 5.3): libpng would complain on stderr."""
+def check_png(raw: bytes, what: str) -> None:
+    """Raises ImageError for a wrong checksum or length (PNG 3rd edition, 5.3): libpng would complain on stderr."""
     at = 8
     while at + 12 <= len(raw):
         length, kind = int.from_bytes(raw[at : at + 4], "big"), raw[at + 4 : at + 8]

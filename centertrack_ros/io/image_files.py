@@ -1,20 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as files."""
+"""Images as files, and the folders that hold them: one rule for every reader.
+
+Images are upright: turned as their EXIF orientation says. That is how viewers and annotation tools show them, so truth
+and results belong to the image as it is shown; intrinsics have to as well. (A compressed image in a bag is not turned:
+its camera_info belongs to the sensor's rows and columns.)
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+import re
+import stat
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from centertrack_ros.io.image_headers import JPEG_SIGNATURE, is_complete_jpeg
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_decoding import MAX_PIXELS, MAX_SIDE, ImageError, check_png
+from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_end_marker, read_header
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+_MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
+
+_LOG = logging.getLogger(__name__)
 
 
 def write_image(path: Path, image: NDArray[Any], quality: int = 95) -> None:
@@ -29,44 +47,235 @@ def write_image(path: Path, image: NDArray[Any], quality: int = 95) -> None:
         OSError: The file cannot be written.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    if not cv2.imwrite(str(path), image, options):
-        raise OSError(f"{path}: the image could not be written")
+    try:
+        # Not by name: OpenCV crashes on names that are not UTF-8, and does not say what the disk said.
+        written, raw = cv2.imencode(path.suffix, image, options)
+    except cv2.error:
+        written = False
+    if not written:
+        raise OSError(f"{path}: the image could not be written as '{path.suffix}'")
+    try:
+        path.write_bytes(raw.tobytes())
+    except OSError as error:
+        raise OSError(f"{path}: the image could not be written ({error.strerror})") from error
 
 
-def read_image(path: Path, apply_orientation: bool = True) -> NDArray[np.uint8] | None:
-    """Reads an image file.
-
-    Args:
-        path: The file.
-        apply_orientation: Turn the image upright as its EXIF says. False where intrinsics matter: they belong to the
-            sensor's rows and columns.
+def load_image(path: Path) -> NDArray[np.uint8]:
+    """Reads an image file, upright; of an animated one the first frame.
 
     Returns:
-        (H, W, 3) BGR; None for a file that is missing or no image, and for a JPEG that was cut short.
+        (H, W, 3) BGR: grey, palette, CMYK and 16-bit images are converted, transparency is dropped.
+
+    Raises:
+        DataError: The file is missing, no image, cut short or too large; the text says which.
     """
+    return _decoded(path, _checked_bytes(path))
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """`load_image` for callers that go on without an image: None instead of an error."""
     try:
-        raw = path.read_bytes()
-    except OSError:
+        return load_image(path)
+    except DataError:
         return None
-    if not raw or (raw.startswith(JPEG_SIGNATURE) and not is_complete_jpeg(raw)):
-        return None
-    mode = cv2.IMREAD_COLOR if apply_orientation else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), mode)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """The size of an image file by its header, upright as its EXIF says: what `read_image` returns has that size.
+    """The size of an image file by its header, upright: what `load_image` returns has that size.
 
     Returns:
         (height, width) px; None when the file is missing or its header is malformed.
     """
     try:
+        _require_regular(path)
         with Image.open(path) as image:
-            transposed = image.getexif().get(_ORIENTATION, 1) in _TRANSPOSED
-            return (image.width, image.height) if transposed else (image.height, image.width)
+            # Pillow turns the size of a TIFF by itself.
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _TRANSPOSED
+            return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever a malformed header makes Pillow raise
-        return None
+        found = read_image(path)  # OpenCV knows formats that Pillow does not
+        return None if found is None else (found.shape[0], found.shape[1])
+
+
+def frame_count(path: Path) -> int:
+    """The number of frames of an animated GIF, WebP or PNG, or of a TIFF's pages; 1 of anything else."""
+    if path.suffix.lower() not in _MAY_MOVE:
+        return 1
+    try:
+        with Image.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # whatever a malformed file makes Pillow raise; said when it is read
+        return 1
+
+
+def bgr_of(image: Image.Image) -> NDArray[np.uint8]:
+    """The current frame of a Pillow image, upright: (H, W, 3) BGR, transparency dropped, 16 bits reduced to 8.
+
+    Raises:
+        ValueError: It has numbers that are no colours.
+        Exception: Whatever a malformed file makes Pillow raise.
+    """
+    image.load()
+    if image.mode in ("F", "I"):
+        raise ValueError("its values are 32-bit numbers, expected 8 or 16 bits a colour")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        grey = (np.asarray(upright, np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    colours = upright.convert("RGBA").convert("RGB") if "transparency" in upright.info else upright.convert("RGB")
+    return np.ascontiguousarray(np.asarray(colours, np.uint8)[..., ::-1])
+
+
+def upright_bytes(path: Path) -> bytes:
+    """A JPEG or PNG file for a reader that does not turn images: its own bytes, encoded anew if it has to be turned.
+
+    Raises:
+        DataError: As `load_image`.
+    """
+    raw = _checked_bytes(path)
+    if _is_upright(raw):
+        return raw
+    suffix = ".png" if raw.startswith(PNG_SIGNATURE) else ".jpg"
+    return cv2.imencode(suffix, _decoded(path, raw), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def visible(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of a folder with one of these suffixes, in any case, in natural order: frame_2 before frame_10.
+
+    Hidden files are none of the user's (`._000001.jpg` holds what macOS knows of a picture). What has a fitting name
+    but is no file, such as a link that leads nowhere, is left out with a logged warning.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    named = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
+    problems = {path: problem for path in sorted(named) if (problem := _no_file(path))}
+    if problems:
+        path, problem = next(iter(problems.items()))
+        rest = f", and {len(problems) - 1} more that are no files" if len(problems) > 1 else ""
+        _LOG.warning("%s: %s; left out%s", path, problem, rest)
+    return sorted((path for path in named if path not in problems), key=natural_order)
+
+
+def natural_order(file: Path) -> list[Any]:
+    """The key that sorts frame_2 before frame_10."""
+    parts = re.split(r"([0-9]+)", file.name)
+    return [(0, int(part), part) if number % 2 else (1, 0, part) for number, part in enumerate(parts) if part]
+
+
+def frame_numbers(files: Sequence[Path]) -> list[int] | None:
+    """The frame number in the name of each image of a folder.
+
+    It is the last group of digits that rises from file to file in all names. A folder that counts from 0 is counted
+    from 1, as MOTChallenge does. Longer numbers than 7 digits (dates, times in ns) are not taken for frame numbers.
+
+    Args:
+        files: In natural order.
+
+    Returns:
+        Numbers from 1, rising; None when the names do not tell.
+    """
+    groups = [re.findall(r"[0-9]+", file.stem)[::-1] for file in files]
+    for place in range(min(map(len, groups), default=0)):
+        numbers = [int(group[place]) for group in groups]
+        if numbers[-1] < 10**7 and all(one < two for one, two in pairwise(numbers)):
+            return [number + 1 for number in numbers] if numbers[0] == 0 else numbers
+    return None
+
+
+def _no_file(path: Path) -> str:
+    """Why a path is no file that can be read as a whole; '' if it is one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link that leads nowhere" if path.is_symlink() else "no such file"
+    except OSError as error:  # a loop of links, a folder without permission
+        return f"cannot be read ({error.strerror})"
+    except ValueError:  # a null character
+        return "not the name of a file"
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder, expected an image file" if stat.S_ISDIR(mode) else "a pipe or device, expected an image file"
+
+
+def _is_upright(raw: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            return image.getexif().get(_ORIENTATION, 1) not in range(2, 9)
+    except Exception:  # whatever a malformed EXIF block makes Pillow raise
+        return True
+
+
+def _require_regular(path: Path) -> None:
+    if problem := _no_file(path):
+        raise DataError(path, problem)
+
+
+def _checked_bytes(path: Path) -> bytes:
+    """The bytes of an image file that is complete and of a sensible size."""
+    _require_regular(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})") from None
+    if not raw:
+        raise DataError(path, "an empty file, expected an image")
+    if raw.startswith((JPEG_SIGNATURE, PNG_SIGNATURE)):
+        _check_common(path, raw)
+    else:
+        _check_other(path, raw)
+    return raw
+
+
+def _check_common(path: Path, raw: bytes) -> None:
+    """Of JPEG and PNG, without decoding."""
+    try:
+        header = read_header(raw)
+    except ValueError:
+        raise DataError(path, "not a complete image: its header is malformed") from None
+    _check_size(path, header.width, header.height)
+    if raw.startswith(PNG_SIGNATURE):
+        try:
+            check_png(raw, str(path))
+        except ImageError as error:
+            raise DataError(path, f"not a complete image: {str(error).removeprefix(f'{path} ')}") from None
+    elif not has_end_marker(raw, header):
+        raise DataError(path, "not a complete image: a JPEG without its end marker")
+
+
+def _check_other(path: Path, raw: bytes) -> None:
+    """Of the rarer formats, by a decoder that insists on all bytes. What only OpenCV knows is left to it."""
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            _check_size(path, image.width, image.height)
+            image.load()
+    except UnidentifiedImageError:
+        return
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise DataError(path, f"too large an image; expected at most {MAX_PIXELS // 10**6} megapixels") from None
+    except Exception as error:  # whatever a malformed file makes Pillow raise
+        raise DataError(path, f"not a complete image: {error}") from None
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} px a side"
+        raise DataError(path, f"too large an image: {width}x{height} px; expected at most {limit}")
+
+
+def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
+    try:
+        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is not None:
+        return np.asarray(image, np.uint8)
+    try:
+        with Image.open(io.BytesIO(raw)) as other:
+            return bgr_of(other)
+    except UnidentifiedImageError:
+        raise DataError(path, "not an image that OpenCV or Pillow can read") from None
+    except Exception as error:  # whatever a malformed file makes Pillow raise
+        raise DataError(path, f"not an image that can be read: {error}") from None

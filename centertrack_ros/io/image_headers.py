@@ -49,11 +49,3 @@ def has_end_marker(raw: bytes, header: ImageHeader) -> bool:
     FF D9 cannot occur otherwise (ITU T.81, B.1.1.5).
     """
     return raw.find(b"\xff\xd9", header.data_offset) >= 0
-
-
-def is_complete_jpeg(raw: bytes) -> bool:
-    """Whether a JPEG file has a header and runs to its end marker."""
-    try:
-        return has_end_marker(raw, read_header(raw))
-    except ValueError:
-        return False

@@ -3,22 +3,33 @@
 
 from __future__ import annotations
 
+import heapq
 import importlib
+import logging
 import os
+import shutil
+import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
+from centertrack_ros.io import bag_files
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.mcap_records import unpacked
 
 # Definitions that no distribution's core holds: package -> its folder in this source tree.
 _EXTRA_PACKAGES = {"vision_msgs": "compat/vision_msgs/msg", "centertrack_ros": "msg"}
-_STORAGE_SUFFIXES = (".mcap", ".db3")
-_REPAIR = "a recording that was cut short can be repaired with `ros2 bag reindex` or `mcap recover`"
+_SERIALIZATIONS = ("cdr", "")
+_ZSTD = b"\x28\xb5\x2f\xfd"  # no CDR message begins so: its first byte is 0
+
+_LOG = logging.getLogger(__name__)
+_said: set[str] = set()  # a verb opens its bag several times
 
 
 def _rosbags(module: str) -> ModuleType:
@@ -31,15 +42,9 @@ def _rosbags(module: str) -> ModuleType:
 
 
 def is_bag(path: Path | str) -> bool:
-    """Whether `path` looks like a rosbag2: a folder with metadata.yaml or storage files in it, or a storage file."""
+    """Whether `path` looks like a rosbag2: a folder with storage files or their metadata.yaml, or a storage file."""
     path = Path(path)
-    if path.is_dir():
-        return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
-    return path.suffix in _STORAGE_SUFFIXES
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in _STORAGE_SUFFIXES and file.is_file())
+    return bag_files.is_bag_folder(path) if path.is_dir() else bag_files.is_storage(path.name)
 
 
 def definition_folders(package: str) -> list[Path]:
@@ -90,9 +95,10 @@ class Record:
 
 
 class BagReader:
-    """Reads a rosbag2: a bag's folder, or one storage file (.mcap, .db3) alone. Use it in a `with` statement.
+    """Reads a rosbag2: a bag's folder, or one storage file alone, also a compressed one. Use it in a `with` statement.
 
-    Opening raises FileNotFoundError, or DataError for what is not a bag, is truncated or is a ROS 1 bag.
+    Unfinished recordings are read as far as they go; what is missing is a logged warning. Opening raises
+    FileNotFoundError, or DataError for what is not a bag, broken or a ROS 1 bag.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -102,32 +108,65 @@ class BagReader:
         if self.path.suffix == ".bag":
             raise DataError(self.path, "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT")
         if not is_bag(self.path):
-            raise DataError(self.path, "not a rosbag2: expected a folder with metadata.yaml, or an .mcap or .db3 file")
-        self._reader: Any = None
+            raise DataError(self.path, _not_a_bag(self.path))
+        self._readers: list[Any] = []
+        self._stores: dict[str, Any] = {}
+        self._staged: Any = None  # keeps the temporary files
         self.topics: dict[str, Topic] = {}
         self.start_ns = self.end_ns = 0
 
     def __enter__(self) -> BagReader:
-        highlevel = _rosbags("highlevel")
-        whole = self.path.is_file() or (self.path / "metadata.yaml").is_file()
-        paths = [self.path] if whole else _storage_files(self.path)
+        rosbag2 = _rosbags("rosbag2")
+        self._staged = bag_files.stage(self.path)
         try:
-            reader = highlevel.AnyReader(paths, default_typestore=message_types())
-            reader.open()
+            for file in self._staged.files:
+                reader = rosbag2.Reader(file)
+                reader.open()
+                self._readers.append(reader)
         except Exception as error:  # whatever a broken file makes the library raise
-            raise DataError(self.path, f"not a readable rosbag2 ({_sentence(error)}); {_REPAIR}") from None
-        self._reader = reader
-        for name, info in reader.topics.items():
-            connection = info.connections[0]
-            qos = tuple(connection.ext.offered_qos_profiles)
-            self.topics[name] = Topic(name, connection.msgtype, info.msgcount, qos)
-        if reader.message_count:
-            self.start_ns, self.end_ns = reader.start_time, reader.end_time - 1
+            self.__exit__()
+            problem = _sentence(error).replace(str(file), file.name)
+            raise DataError(self.path, f"{bag_files.UNREADABLE} ({problem}){_cure(file)}") from None
+        self._learn_topics()
+        full = [reader for reader in self._readers if reader.message_count]
+        if full:
+            self.start_ns = min(reader.start_time for reader in full)
+            self.end_ns = max(reader.end_time for reader in full) - 1
+        self._say(sum(reader.message_count for reader in full))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
-        self._reader = None
+        for reader in self._readers:
+            reader.close()
+        self._readers, self._stores = [], {}
+
+    def _connections(self, names: Container[str] | None = None) -> Iterator[tuple[Any, list[Any]]]:
+        """Each file's reader with its connections, as the library calls the topics of a file."""
+        for reader in self._readers:
+            usable = [c for c in reader.connections if c.ext.serialization_format in _SERIALIZATIONS]
+            yield reader, [c for c in usable if names is None or c.topic in names]
+
+    def _learn_topics(self) -> None:
+        found: dict[str, list[Any]] = {}
+        for _, connections in self._connections():
+            for connection in connections:
+                found.setdefault(connection.topic, []).append(connection)
+        for name, own in sorted(found.items()):
+            qos = tuple(own[0].ext.offered_qos_profiles)
+            self.topics[name] = Topic(name, own[0].msgtype, sum(c.msgcount for c in own), qos)
+
+    def _say(self, count: int) -> None:
+        """Logs, once, what is missing."""
+        notes = list(self._staged.notes)
+        odd = {c.ext.serialization_format for r in self._readers for c in r.connections} - set(_SERIALIZATIONS)
+        if odd:
+            notes.append(f"topics left out, whose messages are not CDR but {', '.join(sorted(odd))}")
+        if self._staged.count is not None and self._staged.count > count:
+            notes.append(f"{bag_files.METADATA} counts {self._staged.count} messages, the files hold {count}")
+        for note in notes:
+            if (line := f"{self.path}: {note}") not in _said:
+                _said.add(line)
+                _LOG.warning("%s", line)
 
     def require(self, topic: str) -> Topic:
         """The topic of that name. Raises DataError listing those that there are."""
@@ -147,21 +186,21 @@ class BagReader:
     def records(self, topics: Iterable[str] | None = None) -> Iterator[Record]:
         """Messages in recorded order, of these topics or of all. Raises DataError where the bag is broken."""
         names = None if topics is None else set(topics)
-        connections = [c for c in self._reader.connections if names is None or c.topic in names]
-        if not connections:
-            return
         try:
-            for connection, time_ns, data in self._reader.messages(connections):
-                yield Record(connection.topic, connection.msgtype, time_ns, bytes(data))
+            parts = [reader.messages(own) for reader, own in self._connections(names) if own]
+            for connection, time_ns, data in heapq.merge(*parts, key=itemgetter(1)):
+                content = unpacked(data) if data[:4] == _ZSTD else bytes(data)
+                yield Record(connection.topic, connection.msgtype, time_ns, content)
         except DataError:
             raise
         except Exception as error:
-            raise DataError(self.path, f"broken in the middle ({_sentence(error)}); {_REPAIR}") from None
+            problem = f"broken in the middle ({_sentence(error)}){_cure(self._staged.files[0])}"
+            raise DataError(self.path, problem) from None
 
     def decode(self, record: Record) -> Any:
         """The message as an object with ROS's field names; numbers in arrays are NumPy arrays. Raises DataError."""
         try:
-            return self._reader.deserialize(record.data, record.type)
+            return self._store(record.type).deserialize_cdr(record.data, record.type)
         except Exception as error:
             problem = f"a message on '{record.topic}' does not hold a {record.type} ({_sentence(error)})"
             raise DataError(self.path, problem) from None
@@ -173,12 +212,83 @@ class BagReader:
 
     def definition(self, topic: str) -> str | None:
         """The message definition as the bag holds it, for writing the topic to another bag; None when it holds none."""
-        connection = next(c for c in self._reader.connections if c.topic == topic)
-        return connection.msgdef.data or None
+        return self._definition(self.topics[topic].type)[0] or None
+
+    def _definition(self, type_name: str) -> tuple[str, str]:
+        """The definition of a type as the bag has it, and its format, 'MSG' or 'IDL'; '' where there is none."""
+        for _, connections in self._connections():
+            for connection in connections:
+                if connection.msgtype == type_name and connection.msgdef.data:
+                    return connection.msgdef.data, connection.msgdef.format.name
+        return "", ""
+
+    def _store(self, type_name: str) -> Any:
+        """A Typestore that knows the type as the bag defines it, else as it is known here."""
+        if type_name not in self._stores:
+            self._stores[type_name] = _store_of(type_name, *self._definition(type_name))
+        return self._stores[type_name]
+
+    def type_definition(self, type_name: str) -> dict[str, Any]:
+        """What `Writer.add_connection` needs to know of a type.
+
+        A type that neither the bag nor this package defines has an empty definition: its messages are copied as they
+        are.
+        """
+        store = self._store(type_name)
+        text, _ = self._definition(type_name)
+        if type_name not in store.fielddefs:
+            text = "# The recording that this was copied from has no definition of this type."
+            store = _store_of(type_name, text, "MSG")
+        if not text or store is message_types():
+            return {"typestore": store}
+        return {"msgdef": text, "rihs01": store.hash_rihs01(type_name)}
+
+
+def _store_of(type_name: str, text: str, form: str) -> Any:
+    """A Typestore for a type's definition; `message_types()` for none, or one that cannot be understood."""
+    typesys = _rosbags("typesys")
+    if not text:
+        return message_types()
+    store, definitions = typesys.get_typestore(typesys.Stores.EMPTY), {}
+    try:
+        if form == "IDL":
+            for part in _idl_parts(text):
+                definitions.update(typesys.get_types_from_idl(part))
+        else:
+            definitions.update(typesys.get_types_from_msg(text, type_name))
+        store.register(definitions)
+        store.hash_rihs01(type_name)  # fails where a type that it contains is missing
+    except Exception:  # of a grammar of its own
+        return message_types()
+    return store
+
+
+def _idl_parts(text: str) -> list[str]:
+    """The IDL of each type in a definition that strings them together, as rosbag2 does."""
+    rule = "=" * 80 + "\n"
+    if not text.startswith(f"{rule}IDL: "):
+        return [text]
+    return [part.split("\n", 1)[1] for part in text.split(rule)[1:]]
+
+
+def _not_a_bag(path: Path) -> str:
+    """What there is instead of a bag."""
+    if path.is_dir() and (inside := sorted(f.name for f in path.iterdir() if f.is_dir() and is_bag(f))):
+        return f"a folder with {len(inside)} bags ({', '.join(inside[:3])}{', …' * (len(inside) > 3)}); name one"
+    expected = "expected a folder with metadata.yaml, or an .mcap or .db3 file"
+    return f"not a rosbag2: {expected}"
+
+
+def _cure(file: Path) -> str:
+    """What may help with a storage file that is damaged."""
+    return f"; {bag_files.RECOVER}" if file.suffix == ".db3" else "; what is left of it can be read by: mcap recover"
 
 
 class BagWriter:
-    """Writes a new rosbag2 folder. Leaving its `with` statement, by an error too, finishes the files."""
+    """Writes a new rosbag2 folder. Leaving its `with` statement, by an error too, finishes the files.
+
+    Only a bag that could not be written, as on a full disk, is left without its end, so that it does not look whole.
+    """
 
     def __init__(self, path: Path | str, storage: str = "mcap") -> None:
         """Creates the bag.
@@ -189,6 +299,7 @@ class BagWriter:
 
         Raises:
             FileExistsError: `path` exists.
+            ValueError: The name of the folder cannot be written into the bag.
             OSError: It cannot be written.
         """
         rosbag2 = _rosbags("rosbag2")
@@ -197,16 +308,40 @@ class BagWriter:
         self.path = Path(path)
         if self.path.exists():
             raise FileExistsError(f"{self.path}: exists already, a bag is not overwritten")
+        if not self.path.name.isprintable():
+            raise ValueError(f"{self.path.name!r}: a bag repeats its name in its metadata; expected one in UTF-8")
         # Version 8 is the newest whose metadata Humble and Jazzy read as well.
-        self._writer = rosbag2.Writer(self.path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
+        self._writer = _writer(rosbag2)(self.path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
         self._connections: dict[str, Any] = {}
+        self._failed = False
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        if not self._failed:
+            with self._writing():
+                self._writer.close()
+        else:
+            with suppress(Exception):
+                self._writer.abort()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Names the bag in the errors of the disk, after which it is not finished."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            self._failed = True
+            with suppress(Exception):
+                self._writer.abort()
+            raise OSError(f"{self.path}: cannot be written: {_sentence(error)}") from None
+
+    def discard(self) -> None:
+        """Removes the bag, so that it does not stand in the way of the next try. It must not be written to any more."""
+        self._failed = True
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def add_topic(self, name: str, type_name: str, qos: Sequence[Any] = (), source: BagReader | None = None) -> None:
         """Announces a topic.
@@ -220,12 +355,13 @@ class BagWriter:
         if name in self._connections:
             return
         definition = {"typestore": message_types()}
-        connection = next((c for c in source._reader.connections if c.topic == name), None) if source else None
-        if connection is not None and connection.msgdef.data and connection.digest:
-            definition = {"msgdef": connection.msgdef.data, "rihs01": connection.digest}
+        if source is not None and name in source.topics:
+            definition = source.type_definition(type_name)
         elif type_name not in message_types().fielddefs:
             raise ValueError(f"topic '{name}': message type '{type_name}' is not known here, it cannot be recorded")
-        self._connections[name] = self._writer.add_connection(name, type_name, offered_qos_profiles=qos, **definition)
+        with self._writing():
+            connection = self._writer.add_connection(name, type_name, offered_qos_profiles=qos, **definition)
+        self._connections[name] = connection
 
     def write(self, topic: str, message: Any, time_ns: int, type_name: str | None = None) -> None:
         """Appends a message: CDR bytes, or an object built from `message_types()`, which carries its type."""
@@ -238,7 +374,25 @@ class BagWriter:
             if type_name is None:
                 raise ValueError(f"topic '{topic}': call add_topic first, serialised bytes do not carry their type")
             self.add_topic(topic, type_name)
-        self._writer.write(self._connections[topic], time_ns, data)
+        with self._writing():
+            self._writer.write(self._connections[topic], time_ns, data)
+
+
+def _writer(rosbag2: Any) -> Any:
+    """The library's Writer; a database opens by its path, whose `#`, `?` and `%` mean something in an address."""
+    storage: Any = importlib.import_module("rosbags.rosbag2.storage_sqlite3").Sqlite3Writer
+
+    class PathSqlite3Writer(storage):
+        def __init__(self, path: Path, _: Any) -> None:
+            self.path = path / f"{path.name}.db3"
+            self.conn = sqlite3.connect(self.path)
+            self.conn.executescript(self.SQLITE_SCHEMA)
+            self.cursor = self.conn.cursor()
+
+    class Writer(rosbag2.Writer):
+        STORAGE_PLUGINS: ClassVar = {**rosbag2.Writer.STORAGE_PLUGINS, rosbag2.StoragePlugin.SQLITE3: PathSqlite3Writer}
+
+    return Writer
 
 
 def time_message(time_ns: int) -> Any:

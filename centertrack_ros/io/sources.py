@@ -4,56 +4,35 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.camera_info import Calibration
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
-from centertrack_ros.io.image_files import read_image
+from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_count
+from centertrack_ros.io.image_source import AnimatedSource, ImageSource
 from centertrack_ros.io.rosbag import BagReader, Topic, is_bag
+from centertrack_ros.io.source_base import CameraOf, LeftOut, Source
 from centertrack_ros.io.stamps import nanoseconds
+from centertrack_ros.io.video_source import VideoSource
 from centertrack_ros.types import Frame
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+ANIMATED_SUFFIXES = (".gif", ".apng")
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 # Parts of a topic's name that do not name the camera.
 _GENERIC = re.compile(r"^(image.*|compressed|camera_info|raw)$")
-DEFAULT_RATE = 10.0  # frames/s of a folder, whose images have no time
 
 _LOG = logging.getLogger(__name__)
-
-# Height and width of an image -> the camera that took it.
-CameraOf = Callable[[int, int], Camera | None]
-
-
-class Source(Protocol):
-    """Frames in the order of time; can be iterated again from the start, except for a live camera.
-
-    A frame that cannot be read is left out, with a logged warning that names it and says why.
-    """
-
-    @property
-    def name(self) -> str:
-        """What output files are named after."""
-
-    @property
-    def length(self) -> int | None:
-        """Number of frames; None when it is unknown beforehand."""
-
-    @property
-    def rate(self) -> float | None:
-        """Frames/s; None when only the frames' stamps define it."""
-
-    def __iter__(self) -> Iterator[Frame]: ...
 
 
 def open_source(
@@ -80,20 +59,20 @@ def open_source(
     if rate is not None and not rate > 0.0:
         raise ValueError(f"rate must be above 0 frames/s, got {rate}")
     camera_of = _camera_of(intrinsics)
-    text = str(location)
-    if re.fullmatch(r"\d+", text) and not Path(text).exists():
-        return VideoSource(int(text), camera_of, rate)
-    if "://" in text:
-        return VideoSource(text, camera_of, rate)
-    path = Path(location)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such file or folder; expected a video, an image, a folder of images or a bag"
-        )
+    text, path = str(location), Path(location)
+    if not os.path.exists(text):  # a file of that name comes first
+        if re.fullmatch(r"[0-9]+", text):
+            return VideoSource(int(text), camera_of, rate)
+        if "://" in text:
+            return VideoSource(text, camera_of, rate)
+        what = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
+        raise FileNotFoundError(f"{path}: {what}; expected a video, an image, a folder of images or a bag")
     if is_bag(path) or path.suffix == ".bag":
         return BagSource(path, camera_of if intrinsics else None, image_topic, rectified)
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir():
         return ImageSource(path, camera_of, rate)
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, *ANIMATED_SUFFIXES) and path.is_file():
+        return (AnimatedSource if frame_count(path) > 1 else ImageSource)(path, camera_of, rate)
     return VideoSource(path, camera_of, rate)
 
 
@@ -130,91 +109,6 @@ def _camera_of(intrinsics: tuple[float, float, float, float] | None) -> CameraOf
 
 
 @dataclass
-class VideoSource:
-    """A video file, a stream, or a camera by its number; stamps count from 0 s."""
-
-    location: Path | str | int
-    camera_of: CameraOf
-    requested_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        self.name = Path(self.location).stem if isinstance(self.location, Path) else f"camera_{self.location}"
-        capture = self._open()
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        # Containers without a rate report 0, NaN or the clock's 90 kHz.
-        self.rate = self.requested_rate or (rate if np.isfinite(rate) and 0.0 < rate < 1000.0 else DEFAULT_RATE)
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.length = count if isinstance(self.location, Path) and count > 0 else None
-        capture.release()
-
-    def _open(self) -> cv2.VideoCapture:
-        location = str(self.location) if isinstance(self.location, Path) else self.location
-        capture = cv2.VideoCapture(location)
-        if not capture.isOpened():
-            raise ValueError(
-                f"{location}: not a video that OpenCV can read; expected a video, a folder of images or a bag"
-            )
-        return capture
-
-    def __iter__(self) -> Iterator[Frame]:
-        capture = self._open()
-        index = 0
-        try:
-            while True:
-                good, image = capture.read()
-                if not good:
-                    break
-                yield Frame(image, index / self.rate, self.camera_of(*image.shape[:2]))  # type: ignore[arg-type]
-                index += 1
-        finally:
-            capture.release()
-        if index == 0:
-            raise ValueError(f"{self.location}: not one frame of this video can be read")
-        if self.length is not None and index < self.length:
-            _LOG.warning("%s: ended after %d of %d frames", self.location, index, self.length)
-
-
-@dataclass
-class ImageSource:
-    """One image, or a folder of them in the order of the numbers in their names."""
-
-    path: Path
-    camera_of: CameraOf
-    requested_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
-        self.rate = self.requested_rate or DEFAULT_RATE
-        self.files = [self.path] if self.path.is_file() else sorted(_images_in(self.path), key=_natural_order)
-        self.length: int | None = len(self.files)
-        if not self.files:
-            raise ValueError(f"{self.path}: no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
-
-    def __iter__(self) -> Iterator[Frame]:
-        read = 0
-        for index, file in enumerate(self.files):
-            image = read_image(file, apply_orientation=False)
-            if image is None:
-                _LOG.warning("%s: not a complete image that OpenCV can read; left out", file)
-                continue
-            read += 1
-            yield Frame(image, index / self.rate, self.camera_of(*image.shape[:2]))
-        if not read:
-            raise ValueError(f"{self.path}: not one image here can be read")
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return [
-        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    ]
-
-
-def _natural_order(file: Path) -> list[Any]:
-    """frame_2 before frame_10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", file.name) if part]
-
-
-@dataclass
 class BagSource:
     """The images of one topic of a rosbag2, each with the newest camera_info before it, as a live node sees them."""
 
@@ -235,19 +129,26 @@ class BagSource:
             _LOG.warning("%s: no camera_info for '%s'; no distances without it", self.path, topic.name)
 
     def __iter__(self) -> Iterator[Frame]:
-        calibration = Calibration()
+        calibration, left_out, index = Calibration(), LeftOut(self.path), 0
         topics = [self.topic.name] + ([self.info_topic] if self.info_topic else [])
-        with BagReader(self.path) as reader:
-            for record, message in reader.messages(topics):
-                if record.topic == self.info_topic:
-                    calibration.update(message)
-                    continue
-                try:
-                    image = decode_image(message, record.type)
-                except ImageError as error:
-                    _LOG.warning("%s: '%s' at %.3f s: %s", self.path, record.topic, record.time_ns / 1e9, error)
-                    continue
-                yield Frame(image, nanoseconds(message.header.stamp) / 1e9, self._camera(calibration, image))
+        try:
+            with BagReader(self.path) as reader:
+                for record, message in reader.messages(topics):
+                    if record.topic == self.info_topic:
+                        calibration.update(message)
+                        continue
+                    index += 1
+                    try:
+                        image = decode_image(message, record.type)
+                    except ImageError as error:
+                        left_out.add(f"frame {index} ('{record.topic}' at {record.time_ns / 1e9:.3f} s): {error}")
+                        continue
+                    stamp = nanoseconds(message.header.stamp) / 1e9
+                    yield Frame(image, stamp, self._camera(calibration, image), index=index)
+        finally:
+            left_out.report(index)
+        if index and left_out.count == index:
+            raise DataError(self.path, f"not one of {index} images can be decoded; the last: {left_out.last}")
 
     def _camera(self, calibration: Calibration, image: NDArray[np.uint8]) -> Camera | None:
         height, width = image.shape[:2]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from centertrack_ros.ros.camera_names import check_camera_names
+
 PACKAGE = "centertrack_ros"
 PRESETS = ("default", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")
 NUSCENES_CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
@@ -194,13 +196,14 @@ def camera_names(values: Mapping[str, str]) -> list[str]:
     """The names in the argument `cameras`; 'nuscenes' stands for the six of that data set.
 
     Raises:
-        ValueError: the list is empty or repeats a name.
+        ValueError: the list is empty, repeats a name, or has one that cannot be part of a topic's.
     """
     if values["cameras"] == "nuscenes":
         return list(NUSCENES_CAMERAS)
     names = [name.strip() for name in values["cameras"].split(",") if name.strip()]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"cameras:={values['cameras']} must be different names, separated by commas")
+    check_camera_names(names)
     return names
 
 

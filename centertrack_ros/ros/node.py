@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -40,9 +42,20 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class CenterTrackNode(LifecycleNode):
     """See docs/ros.md for topics, parameters and services."""
 
-    def __init__(self, **options: Any) -> None:
-        """`options` go to rclpy.node.Node. Raises ValueError or ParameterException for a bad parameter."""
+    def __init__(
+        self, loading: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext, **options: Any
+    ) -> None:
+        """Declares the parameters.
+
+        Args:
+            loading: Surrounds what takes long and uses nothing of ROS: the model is loaded.
+            **options: Go to rclpy.node.Node.
+
+        Raises:
+            ValueError, ParameterException: A parameter is bad.
+        """
         super().__init__("centertrack", **options)
+        self._loading = loading
         self._session: TrackingSession | None = None
         self._merged: MergedViewPublishers | None = None
         self._worker: Worker[str, ImageMessage] | None = None
@@ -87,7 +100,8 @@ class CenterTrackNode(LifecycleNode):
             _check(self.parameters)
             self._transforms.prepare(self.parameters.output.frames)
             stage = "cannot load the model"
-            self._session = self._load()
+            with self._loading():
+                self._session = self._load()
             stage = "cannot offer the topics"
             self._offer(self._session)
         except Exception as error:  # torch, the file system, the driver and ROS each have their own
@@ -171,6 +185,11 @@ class CenterTrackNode(LifecycleNode):
             self.get_logger().warning(f"the frame in work was given up after {_STOP_S:g} s")
         self._worker = None
         self._mailbox.take(0.0)
+
+    def destroy_node(self) -> None:
+        """Destroys also what rclpy leaves to the garbage collector: the DDS participant would live as long."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
 
     def _free(self) -> None:
         for camera in self._cameras.values():

@@ -18,6 +18,7 @@ from rclpy.parameter import Parameter
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.network.profile import ASSOCIATION_POINTS
+from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -311,6 +312,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
     """
     output = _group(OutputParameters, "output", values)
     tracker = tracker_config(values)
+    check_camera_names(names(values["cameras"]))  # type: ignore[arg-type]
     return NodeParameters(
         autostart=bool(values["autostart"]),
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
@@ -392,6 +394,10 @@ class DeclaredParameters:
         self._values: dict[str, Any] = {}
         for spec in SPECS:
             value: Any = node.declare_parameter(spec.name, spec.default, spec.descriptor()).value
+            if value is None:  # of [], whose type ROS cannot tell
+                if not isinstance(spec.default, list):
+                    raise ValueError(f"{spec.name} cannot be an empty list")
+                value = []
             if problem := spec.problem(value):
                 raise ValueError(problem)
             self._values[spec.name] = value

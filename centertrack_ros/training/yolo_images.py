@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from centertrack_ros.datasets.image_names import visible
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
 from centertrack_ros.training.annotations import AnnotatedImage, Array, TrainingImages, problem_of
@@ -46,7 +47,7 @@ def read_yolo(
     mapping: LabelMapping = map_by_name(names, classes) if class_map is None else class_map
     check_mapping(images, mapping, classes)
     number = {name: i for i, name in enumerate(classes)}
-    files = sorted(path for path in images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = visible(images, IMAGE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{images}: no images")
     problems: Counter[str] = Counter()

@@ -213,3 +213,12 @@ def test_the_embedded_model_is_the_default() -> None:
     prepared = engine.prepare(image, IDENTITY, SIZE)
     (peaks,) = engine.infer([prepared], [prepared], [NO_TRACKS])
     assert peaks.scores.max() < 0.3, "there is nothing to see in a black image"
+
+
+def test_a_number_of_threads_is_not_left_to_the_next_engine(model) -> None:
+    network, profile = model
+    TorchEngine(network, profile)
+    before = torch.get_num_threads()
+    for threads in (1, 3, None):
+        TorchEngine(network, profile, threads=threads)
+        assert torch.get_num_threads() == (threads or before)

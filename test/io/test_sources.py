@@ -72,7 +72,8 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     source = open_source(tmp_path, rate=5.0)
     assert levels(source) == [2, 9, 10, 100]
-    assert [frame.stamp for frame in source] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert [frame.index for frame in source] == [2, 9, 10, 100]
+    assert [frame.stamp for frame in source] == pytest.approx([0.0, 1.4, 1.6, 19.6])
 
 
 def test_a_broken_image_is_named_and_left_out(tmp_path, caplog):

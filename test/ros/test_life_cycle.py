@@ -93,19 +93,6 @@ def test_a_signal_during_the_start_ends_the_node_too(name: str, ros) -> None:
     assert code == 0 and took < 2.0 and not process.logged("Traceback"), "\n".join(process.lines)
 
 
-def test_an_error_of_the_executor_is_none_once_a_signal_has_come() -> None:
-    """The signal may shut the context down at any point of the executor's loop."""
-    from centertrack_ros.ros.main import _spin
-
-    class FailingExecutor:
-        def spin(self) -> None:
-            raise RuntimeError("the given context is not valid")
-
-    _spin(FailingExecutor(), alive=lambda: False)
-    with pytest.raises(RuntimeError, match="context is not valid"):
-        _spin(FailingExecutor(), alive=lambda: True)
-
-
 def test_a_clean_up_frees_the_model_and_the_topics(ros) -> None:
     """Whatever the network keeps on its device is freed with the engine."""
     from rclpy.lifecycle import TransitionCallbackReturn

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -32,6 +31,8 @@ from numpy.typing import NDArray
 
 from benchmarks.demo_clip import demo_frames as demo_frames
 from centertrack_ros.geometry.transform import Transform
+from support.shared_memory import owned_shared_memory as owned_shared_memory
+from support.shared_memory import remove_shared_memory_of_the_dead as remove_shared_memory_of_the_dead
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0  # a loaded machine imports torch slowly
@@ -77,7 +78,7 @@ class Process:
 
     started: ClassVar[list[Process]] = []
 
-    def __init__(self, command: Sequence[str], **environment: str) -> None:
+    def __init__(self, command: Sequence[str], start_new_session: bool = False, **environment: str) -> None:
         """Starts `command`; `environment` extends the variables of this process."""
         Process.started.append(self)
         self.lines: list[str] = []
@@ -87,6 +88,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=start_new_session,
             env={**os.environ, "RCUTILS_LOGGING_BUFFERED_STREAM": "0", "PYTHONUNBUFFERED": "1", **environment},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -122,6 +124,10 @@ class Process:
         except AssertionError as error:
             raise AssertionError(f"{error}; the output was:\n" + "\n".join(self.lines[start:])) from None
 
+    def send(self, number: int) -> None:
+        """Sends the signal `number`."""
+        self._child.send_signal(number)
+
     def end(self, number: int = signal.SIGTERM, timeout: float = 10.0) -> tuple[int, float]:
         """Sends the signal `number`, waits for the end and returns (exit code, duration in s).
 
@@ -141,23 +147,30 @@ class Process:
         return code, time.monotonic() - start
 
 
-def launch_node(*parameters: str, name: str = "centertrack", **environment: str) -> Process:
+def launch_node(*parameters: str, name: str = "centertrack", more: Sequence[str] = (), **environment: str) -> Process:
     """Starts the tracker without waiting for it.
 
     Args:
         *parameters: 'name:=value'; the network gets one thread unless they say otherwise.
         name: of the ROS node.
+        more: further arguments behind --ros-args.
         **environment: further environment variables.
     """
     command = [sys.executable, str(ROOT / "bin" / "centertrack_node"), "--ros-args", "-r", f"__node:={name}"]
     for parameter in ("model.threads:=1", *parameters):
         command += ["-p", parameter]
-    return Process(command, **environment)
+    return Process([*command, *more], **environment)
 
 
-def start_node(*parameters: str, name: str = "centertrack", ready: str = "model ", **environment: str) -> Process:
+def start_node(
+    *parameters: str,
+    name: str = "centertrack",
+    ready: str = "model ",
+    more: Sequence[str] = (),
+    **environment: str,
+) -> Process:
     """As `launch_node`, but returns once the tracker has logged a line that contains `ready`."""
-    process = launch_node(*parameters, name=name, **environment)
+    process = launch_node(*parameters, name=name, more=more, **environment)
     process.wait_for_line(ready, timeout=START_S)
     return process
 
@@ -167,30 +180,6 @@ def stop_node(process: Process) -> None:
     code, _ = process.end()
     tracebacks = process.logged("Traceback")
     assert not tracebacks and code == 0, "\n".join(process.lines)
-
-
-def owned_shared_memory(pid: int) -> set[Path]:
-    """The shared-memory segments that a living process has created (Fast DDS on Linux).
-
-    It holds the lock file beside each of them open. It maps the segments of its peers as well, which are not its own.
-    """
-    opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
-    segments = {Path(path.removesuffix("_el")) for path in opened if path.startswith("/dev/shm/fast")}
-    return {segment for segment in segments if "_port" not in segment.name}
-
-
-def remove_shared_memory_of_the_dead() -> None:
-    """Removes the shared-memory segments of killed processes: 64 MB each with config/fastdds.xml.
-
-    A living process holds a lock on the file beside its segment. A new process may not have locked it yet: files
-    younger than 5 s stay.
-    """
-    for lock in Path("/dev/shm").glob("fast*_el"):
-        with contextlib.suppress(OSError), lock.open() as file:
-            if time.time() - lock.stat().st_mtime > 5.0:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
-                lock.unlink()
 
 
 class Probe:

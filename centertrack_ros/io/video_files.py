@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Video files: how OpenCV opens any name, and what is wrong with a file that is no video."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+from PIL import Image
+
+# How files of other kinds begin -> what they are, and what to do with them.
+_KINDS = {
+    b"#ROSBAG": "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT",
+    b"\x89MCAP0\r\n": "an mcap recording; its name has to end in .mcap",
+    b"SQLite format 3": "an sqlite3 file; if it is a recording its name has to end in .db3",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard; unpack it first: unzstd FILE",
+    b"\x04\x22\x4d\x18": "compressed by LZ4; unpack it first: unlz4 FILE",
+    b"\x1f\x8b": "compressed by gzip; unpack it first: gunzip FILE",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
+    b"%PDF": "a PDF document",
+    b"\x89HDF": "an HDF5 file",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file first: git lfs pull",
+}
+_EXPECTED = "expected a video, an image, a folder of images or a bag"
+
+
+def opened(location: Path | str | int) -> cv2.VideoCapture:
+    """OpenCV's capture of a file, a stream's address or a camera's number; it may have failed to open.
+
+    Raises:
+        ValueError: The name of the file is not UTF-8, and this system has no other way to open it.
+    """
+    if not isinstance(location, Path):
+        return cv2.VideoCapture(location)
+    if not location.is_file():
+        return cv2.VideoCapture(os.path.abspath(location))
+    # Only FFmpeg where it is there: other backends take digits and %d in a name for a series of images. By an absolute
+    # name: FFmpeg takes what stands before a colon for a protocol.
+    backends = [cv2.videoio_registry.getBackendName(one) for one in cv2.videoio_registry.getBackends()]
+    backend = cv2.CAP_FFMPEG if "FFMPEG" in backends else cv2.CAP_ANY
+    name = os.path.abspath(location)
+    if _is_utf8(name):
+        return cv2.VideoCapture(name, backend)
+    if not Path("/proc/self/fd").is_dir():
+        raise ValueError(f"{location}: OpenCV cannot open a name that is not UTF-8; rename the video")
+    with location.open("rb") as file:  # FFmpeg opens it anew: it may be closed afterwards
+        return cv2.VideoCapture(f"/proc/self/fd/{file.fileno()}", backend)
+
+
+def counts_frames(path: Path) -> bool:
+    """Whether the container counts its frames (AVI, MP4, MOV); the count of others is their length times a rate."""
+    start = _start(path)
+    return start[8:12] == b"AVI " or start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free")
+
+
+def has_no_times(path: Path) -> bool:
+    """Whether a file is a bare stream of pictures (Motion JPEG, H.264, H.265, MPEG video), for which FFmpeg assumes."""
+    return _start(path).startswith((b"\xff\xd8\xff", b"\x00\x00\x01", b"\x00\x00\x00\x01"))
+
+
+def problem_of(location: Path | str | int) -> str:
+    """Why a location cannot be opened as a video, in a sentence."""
+    if isinstance(location, int):
+        return f"no camera with this number that OpenCV can open; {_EXPECTED}, or another number"
+    if not isinstance(location, Path):
+        return "not a stream that OpenCV can open: the address is wrong, or nobody answers"
+    if not location.is_file():
+        return f"not a file; {_EXPECTED}"
+    try:
+        start = _start(location)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return _problem_of_content(location, start)
+
+
+def _problem_of_content(path: Path, start: bytes) -> str:
+    if not start:
+        return f"an empty file; {_EXPECTED}"
+    for magic, kind in _KINDS.items():
+        if start.startswith(magic):
+            return f"not a video but {kind}"
+    if counts_frames(path):
+        return "not a video that OpenCV can read: it was cut short (its index is missing), or its codec is unknown"
+    if image := _image_format(path):
+        return f"not a video but an image ({image}); its name has to end as usual for that"
+    if not start.strip(b"\0"):
+        return f"not a video: the file begins with zeros; {_EXPECTED}"
+    if _is_text(start):
+        return f"not a video but a text file; {_EXPECTED}"
+    return f"not a video that OpenCV can read; {_EXPECTED}"
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
+def _image_format(path: Path) -> str:
+    try:
+        with Image.open(path) as image:
+            return str(image.format)
+    except Exception:  # whatever a file that is no image makes Pillow raise
+        return ""
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        start[: len(start) - 3].decode("utf-8") if len(start) == 4096 else start.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in start

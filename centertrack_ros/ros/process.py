@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node in a process of its own: from its command line to its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from centertrack_ros.ros.command_line import unused_parameters, without_places
+from centertrack_ros.ros.ending import Ending
+from centertrack_ros.ros.logs import ForwardingHandler
+from centertrack_ros.ros.node import CenterTrackNode
+
+
+class NodeProcess:
+    """Runs one node until a signal ends the process."""
+
+    def __init__(self, ending: Ending) -> None:
+        """`ending` tells when a signal has come."""
+        self._ending = ending
+        self._context = rclpy.utilities.get_default_context()
+        self._node: CenterTrackNode | None = None
+        self._executor: SingleThreadedExecutor | None = None
+        self._end: Future = Future()
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Makes the node, starts it, and runs its callbacks.
+
+        Args:
+            arguments: Command line with the program's name.
+
+        Returns:
+            The exit code: 1, with the reason on standard error, for a command line that cannot be used.
+        """
+        self._ending.prepare(wake=lambda: self._end.set_result(None), close=self._close)
+        try:
+            self._open(list(arguments))
+            assert self._node is not None and self._executor is not None
+            for line in unused_parameters(self._node, arguments):
+                self._node.get_logger().warning(line)
+            if not self._ending.requested.is_set():
+                self._node.autostart()
+            self._executor.spin_until_future_complete(self._end)
+        except (ParameterException, NameValidationException, ValueError) as error:
+            print(f"centertrack_node: {without_places(str(error))}", file=sys.stderr)
+            return 1
+        finally:
+            self._ending.close()
+        return 0
+
+    def _open(self, arguments: list[str]) -> None:
+        try:
+            rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # rcl's: an unknown option, a name that ROS does not allow, a broken file
+            raise ValueError(str(error)) from None
+        self._executor = SingleThreadedExecutor()
+        self._node = CenterTrackNode(self._ending.leaving_alone)
+        ForwardingHandler(self._node.get_logger()).install()
+        self._executor.add_node(self._node)
+
+    def _close(self) -> None:
+        """The DDS participant last, when nothing uses it any more."""
+        if self._node is not None:
+            self._node.stop()
+            self._node.destroy_node()
+        if self._executor is not None:
+            self._executor.shutdown()
+        rclpy.try_shutdown()
+        self._context.destroy()
