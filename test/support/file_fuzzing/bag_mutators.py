@@ -17,36 +17,25 @@ from support.byte_mutations import cut, flip, grow, overwrite
 _NUMBERS = (float("nan"), float("inf"), -1.0, 0.0, 1e18, 1e308, -1e308, 5e-324, 0.5)
 _INTEGERS = (0, 1, -1, 2, 127, 255, 2**31 - 1, -(2**31), 2**32 - 1, 10**9, 2**63 - 1, 3 * 10**8)
 _TEXTS = (
-    "",
-    "-1",
-    "0",
-    "9223372036854775808",
-    "1e3",
-    "²",
-    "a/b",
-    "/",
-    "ü",
-    "\x1b[2J",
-    "x" * 5000,
-    "bgr8",
-    "16UC1",
-    "jpeg",
-)
+    "", "-1", "0", "9223372036854775808", "1e3", "²", "a/b", "/", "ü", "\x1b[2J", "x" * 5000, "bgr8", "16UC1", "jpeg",
+)  # fmt: skip
 _STATEMENTS = (
     "UPDATE topics SET type = 'std_msgs/msg/String'", "UPDATE topics SET type = 'unknown_msgs/msg/X'",
-    "UPDATE topics SET type = ''", "UPDATE topics SET serialization_format = 'protobuf'", "UPDATE topics SET name = ''",
-    "UPDATE topics SET name = 'x' WHERE id = 1", "UPDATE topics SET id = id + 7", "UPDATE topics SET offered_qos_profiles = '- a: ['",
-    "UPDATE topics SET offered_qos_profiles = '- history: 99'", "UPDATE topics SET offered_qos_profiles = 'abc'",
-    "UPDATE messages SET data = NULL", "UPDATE messages SET data = 'text'", "UPDATE messages SET data = 5",
-    "UPDATE messages SET data = x''", "UPDATE messages SET data = x'00'", "UPDATE messages SET data = x'00010000'",
-    "UPDATE messages SET timestamp = 'abc'", "UPDATE messages SET timestamp = NULL", "UPDATE messages SET timestamp = -5",
-    "UPDATE messages SET timestamp = 1.5", "UPDATE messages SET timestamp = 9223372036854775807", "UPDATE messages SET timestamp = 0",
+    "UPDATE topics SET type = ''", "UPDATE topics SET serialization_format = 'protobuf'",
+    "UPDATE topics SET name = ''", "UPDATE topics SET name = 'x' WHERE id = 1", "UPDATE topics SET id = id + 7",
+    "UPDATE topics SET offered_qos_profiles = '- a: ['", "UPDATE topics SET offered_qos_profiles = '- history: 99'",
+    "UPDATE topics SET offered_qos_profiles = 'abc'", "UPDATE messages SET data = NULL",
+    "UPDATE messages SET data = 'text'", "UPDATE messages SET data = 5", "UPDATE messages SET data = x''",
+    "UPDATE messages SET data = x'00'", "UPDATE messages SET data = x'00010000'",
+    "UPDATE messages SET timestamp = 'abc'", "UPDATE messages SET timestamp = NULL",
+    "UPDATE messages SET timestamp = -5", "UPDATE messages SET timestamp = 1.5",
+    "UPDATE messages SET timestamp = 9223372036854775807", "UPDATE messages SET timestamp = 0",
     "UPDATE messages SET topic_id = 99", "UPDATE messages SET topic_id = NULL", "UPDATE messages SET topic_id = 1",
     "DELETE FROM messages", "DELETE FROM topics", "DROP TABLE messages", "DROP TABLE topics", "DROP TABLE schema",
     "UPDATE schema SET schema_version = 99", "UPDATE schema SET schema_version = 'x'", "DELETE FROM schema",
     "ALTER TABLE messages RENAME COLUMN data TO content", "ALTER TABLE topics DROP COLUMN type",
     "UPDATE message_definitions SET encoded_message_definition = 'float x y z ='", "DROP TABLE message_definitions",
-    "INSERT INTO topics SELECT id + 100, name, type, serialization_format, offered_qos_profiles, type_description_hash FROM topics",
+    "INSERT INTO messages SELECT id + 1000, topic_id, timestamp, data FROM messages",
 )  # fmt: skip
 
 

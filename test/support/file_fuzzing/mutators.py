@@ -20,26 +20,28 @@ from support.byte_mutations import cut, flip, grow, overwrite, resize_header, sp
 Mutator = Callable[[bytes, random.Random], bytes]
 
 WORDS = (
-    "", "nan", "inf", "-inf", "-1", "0", "1", "-0", "1e309", "-1e308", "1e18", "9007199254740993", "9223372036854775808",
-    "300000000", "2147483648", "-2147483649", "1.5", "0.1", "x", "ü", "\uff11\uff12", "1_000", "0x10", "1,5", "1 2", "None", "true",
-    "[]", "\x00", "\x1b[2J", "\u2028", "'", '"', "%", "{}", "#", "../..", "/", "a" * 3000, "9" * 5000,
+    "", "nan", "inf", "-inf", "-1", "0", "1", "-0", "1e309", "-1e308", "1e18", "9007199254740993",
+    "9223372036854775808", "300000000", "2147483648", "-2147483649", "1.5", "0.1", "x", "ü", "\uff11\uff12", "1_000",
+    "0x10", "1,5", "1 2", "None", "true", "[]", "\x00", "\x1b[2J", "\u2028", "'", '"', "%", "{}", "#", "../..", "/",
+    "a" * 3000, "9" * 5000,
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e308, float("nan"), float("inf"), float("-inf"), 2**31, 2**53 + 1,
-    2**63, -(2**63) - 1, 10**400, 3 * 10**8, "", "1", "abc", "nan", "ü", "\x00", "\ud800", "a/b", "../..", "/", "x" * 300,
-    "x" * 5000, [], [[]], [1], [1, 2, 3, 4], ["a"], [None, None, None, None], [[1, 2], [3]], {}, {"a": 1}, {"": None},
-    [{}], [0.0] * 7, [float("nan")] * 4, [1e308] * 4, [-5, -5, -5, -5], [10**400] * 4,
+    2**63, -(2**63) - 1, 10**400, 3 * 10**8, "", "1", "abc", "nan", "ü", "\x00", "\ud800", "a/b", "../..", "/",
+    "x" * 300, "x" * 5000, [], [[]], [1], [1, 2, 3, 4], ["a"], [None, None, None, None], [[1, 2], [3]], {}, {"a": 1},
+    {"": None}, [{}], [0.0] * 7, [float("nan")] * 4, [1e308] * 4, [-5, -5, -5, -5], [10**400] * 4,
 )  # fmt: skip
 # What no document of values holds, as text.
 LITERALS = (
-    "[" * 100_000 + "]" * 100_000, '{"a":' * 2000 + "1" + "}" * 2000, "1e999", "-1e999", "9" * 5000, "00", "0x1F", "'a'",
-    "undefined", '"\\ud800"', '"\\u0000"', "[1,]", "[1 2]", "1.", "",
+    "[" * 100_000 + "]" * 100_000, '{"a":' * 2000 + "1" + "}" * 2000, "1e999", "-1e999", "9" * 5000, "00", "0x1F",
+    "'a'", "undefined", '"\\ud800"', '"\\u0000"', "[1,]", "[1 2]", "1.", "",
 )  # fmt: skip
 YAML_LITERALS = (
     "!!python/object/apply:os.getcwd []", "!!int abc", "!!float abc", "!!timestamp abc", "!!binary a", "!!set {a, b}",
-    "!!omap [a: 1]", "!!null abc", "!!bool abc", "2020-13-45", "2020-01-01", "0b", "0o9", "1:99", "=", "{? [a] : b}", "*none",
-    "&a [*a]", "[" * 3000 + "]" * 3000, "{a: 1, a: 2}", "@", "`", "\t- 1", "| \n x", "!<tag:yaml.org,2002:map> 3", "<<", "~",
-    "0x", "1_000", ".inf", ".nan", "1e400", "12e03", "y", "on", '"\\x00"', '"\\ud800"', "9" * 5000,
+    "!!omap [a: 1]", "!!null abc", "!!bool abc", "2020-13-45", "2020-01-01", "0b", "0o9", "1:99", "=", "{? [a] : b}",
+    "*none", "&a [*a]", "[" * 3000 + "]" * 3000, "{a: 1, a: 2}", "@", "`", "\t- 1", "| \n x",
+    "!<tag:yaml.org,2002:map> 3", "<<", "~", "0x", "1_000", ".inf", ".nan", "1e400", "12e03", "y", "on", '"\\x00"',
+    '"\\ud800"', "9" * 5000,
 )  # fmt: skip
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))]
@@ -198,7 +200,7 @@ def _places(holder: Any) -> list[tuple[Any, Any]]:
 
 
 def mutate_safetensors(data: bytes, source: random.Random) -> bytes:
-    """The JSON in the header, or the model profile, which is a JSON text in it; the length that goes before is right."""
+    """The JSON in the header, or the model profile, a JSON text in it; the length that goes before is right."""
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
     if source.random() < 0.6:

@@ -186,90 +186,150 @@ _NUSCENES = ("nuscenes", "motmetrics")
 
 READERS: dict[str, Reader] = {
     "mot": Reader(
-        partial(seeds.training_set, "mot"), partial(_dataset, "mot"), ("**/gt.txt", "**/seqinfo.ini", "**/seqinfo.ini"), 2,
+        partial(seeds.training_set, "mot"),
+        partial(_dataset, "mot"),
+        ("**/gt.txt", "**/seqinfo.ini", "**/seqinfo.ini"),
+        2,
         ("datasets.registry:mot",),
     ),
     "mot evaluation": Reader(
-        seeds.mot_evaluation, _verb(*_EVALUATE_MOT), ("results/*", "**/gt.txt", "**/seqinfo.ini"), 2, needs=("trackeval",)
+        seeds.mot_evaluation,
+        _verb(*_EVALUATE_MOT),
+        ("results/*", "**/gt.txt", "**/seqinfo.ini"),
+        2,
+        needs=("trackeval",),
     ),
     "kitti": Reader(
         partial(seeds.training_set, "kitti"), partial(_dataset, "kitti"), ("*/*.txt",), 2, ("datasets.registry:kitti",)
     ),
     "kitti raw": Reader(seeds.kitti_raw, _kitti_raw, ("*.txt",)),
     "kitti evaluation": Reader(
-        seeds.kitti_evaluation, _verb("evaluate", "kitti", "--labels", "@label_02", "--results", "@results"),
-        ("results/*", "label_02/*", "*.training"), 1, needs=("trackeval",),
+        seeds.kitti_evaluation,
+        _verb("evaluate", "kitti", "--labels", "@label_02", "--results", "@results"),
+        ("results/*", "label_02/*", "*.training"),
+        1,
+        needs=("trackeval",),
     ),
     "coco video": Reader(
-        partial(seeds.training_set, "coco_video"), partial(_dataset, "coco_video", file="annotations.json"), ("*.json",), 4,
+        partial(seeds.training_set, "coco_video"),
+        partial(_dataset, "coco_video", file="annotations.json"),
+        ("*.json",),
+        4,
         ("datasets.registry:coco_video",),
     ),
     "coco training": Reader(
         partial(seeds.training_set, "coco_video"),
-        partial(_training, "coco_video", annotations="annotations.json", images="images"), ("*.json",), 4,
+        partial(_training, "coco_video", annotations="annotations.json", images="images"),
+        ("*.json",),
+        4,
         ("training.sources:coco_video", "training.sources:street"),
     ),
     "crowdhuman": Reader(
-        partial(seeds.training_set, "crowdhuman"), partial(_dataset, "crowdhuman", file="annotation.odgt"), ("*.odgt",), 2,
+        partial(seeds.training_set, "crowdhuman"),
+        partial(_dataset, "crowdhuman", file="annotation.odgt"),
+        ("*.odgt",),
+        2,
         ("datasets.registry:crowdhuman",),
     ),
     "dgp": Reader(
         partial(seeds.training_set, "dgp"), partial(_dataset, "dgp"), ("**/*.json",), 3, ("datasets.registry:dgp",)
     ),
     "nuscenes info": Reader(
-        partial(seeds.training_set, "nuscenes"), partial(_dataset, "nuscenes", file="sample_info.json"), ("*.json",), 3,
-        ("datasets.registry:nuscenes",), ("nuscenes",),
+        partial(seeds.training_set, "nuscenes"),
+        partial(_dataset, "nuscenes", file="sample_info.json"),
+        ("*.json",),
+        3,
+        ("datasets.registry:nuscenes",),
+        ("nuscenes",),
     ),
-    "nuscenes info as truth": Reader(
-        seeds.nuscenes_info, _sample_info_truth, ("*.json",), 2, needs=("nuscenes",)
+    "nuscenes info as truth": Reader(seeds.nuscenes_info, _sample_info_truth, ("*.json",), 2, needs=("nuscenes",)),
+    "nuscenes database": Reader(
+        seeds.nuscenes_database, partial(_dataset, "nuscenes"), ("**/*.json",), 2, needs=_NUSCENES
     ),
-    "nuscenes database": Reader(seeds.nuscenes_database, partial(_dataset, "nuscenes"), ("**/*.json",), 2, needs=_NUSCENES),
     "nuscenes results": Reader(seeds.nuscenes_results, _nuscenes_results, ("*.json",), 3),
     "nuscenes evaluation": Reader(
         seeds.nuscenes_results,
         _verb("evaluate", "nuscenes", "--truth", "@truth.json", "--results", "@results.json"),
-        ("*.json",), 0.1, needs=_NUSCENES,
+        ("*.json",),
+        0.1,
+        needs=_NUSCENES,
     ),
     "yolo": Reader(
         partial(seeds.training_set, "yolo"),
-        partial(_training, "yolo", images="images", labels="labels", names=("car", "pedestrian")), ("labels/*",), 1,
+        partial(_training, "yolo", images="images", labels="labels", names=("car", "pedestrian")),
+        ("labels/*",),
+        1,
         ("training.sources:yolo",),
     ),
     "mot training": Reader(
-        partial(seeds.training_set, "mot"), partial(_training, "mot", folder="."), ("**/*.txt", "**/*.ini", "**/*.png"), 1,
+        partial(seeds.training_set, "mot"),
+        partial(_training, "mot", folder="."),
+        ("**/*.txt", "**/*.ini", "**/*.png"),
+        1,
         ("training.sources:mot",),
     ),
     "kitti training": Reader(
-        partial(seeds.training_set, "kitti"), partial(_training, "kitti", folder="."), ("**/*.txt", "**/*.png"), 1,
+        partial(seeds.training_set, "kitti"),
+        partial(_training, "kitti", folder="."),
+        ("**/*.txt", "**/*.png"),
+        1,
         ("training.sources:kitti",),
     ),
     "crowdhuman training": Reader(
         partial(seeds.training_set, "crowdhuman"),
-        partial(_training, "crowdhuman", annotations="annotation.odgt", images="images"), ALL_FILES, 1,
+        partial(_training, "crowdhuman", annotations="annotation.odgt", images="images"),
+        ALL_FILES,
+        1,
         ("training.sources:crowdhuman",),
     ),
     "dgp training": Reader(
-        partial(seeds.training_set, "dgp"), partial(_training, "dgp", folder="."), ("**/*.json",), 1, ("training.sources:dgp",)
+        partial(seeds.training_set, "dgp"),
+        partial(_training, "dgp", folder="."),
+        ("**/*.json",),
+        1,
+        ("training.sources:dgp",),
     ),
     "nuscenes training": Reader(
-        partial(seeds.training_set, "nuscenes"), partial(_training, "nuscenes", annotations="sample_info.json"), ("*.json",), 1,
-        ("training.sources:nuscenes",), ("nuscenes",),
+        partial(seeds.training_set, "nuscenes"),
+        partial(_training, "nuscenes", annotations="sample_info.json"),
+        ("*.json",),
+        1,
+        ("training.sources:nuscenes",),
+        ("nuscenes",),
     ),
     "bag training": Reader(
-        seeds.extracted_bag, partial(_training, "bag", folder="drive", images="extracted", prefix=""),
-        ("extracted/bag.json",), 1, ("training.sources:bag",),
+        seeds.extracted_bag,
+        partial(_training, "bag", folder="drive", images="extracted", prefix=""),
+        ("extracted/bag.json",),
+        1,
+        ("training.sources:bag",),
     ),
     "evaluation document": Reader(
-        seeds.evaluation_documents, _verb("compare", "@a.json", "@b.json", "--draws", "2"), ("*.json",), 1,
+        seeds.evaluation_documents,
+        _verb("compare", "@a.json", "@b.json", "--draws", "2"),
+        ("*.json",),
+        1,
         needs=("trackeval",),
     ),
     "kept scores": Reader(
-        seeds.evaluation_documents, _verb(*_EVALUATE_MOT, "--finished", "@finished"), ("finished/*",), 0.5,
+        seeds.evaluation_documents,
+        _verb(*_EVALUATE_MOT, "--finished", "@finished"),
+        ("finished/*",),
+        0.5,
         needs=("trackeval",),
     ),
-    "recipe": Reader(partial(seeds.copied, "config/training/mobilenetv3-coco-track.yaml", "recipe.yaml"), _recipe, share=2, longest=LISTING),
+    "recipe": Reader(
+        partial(seeds.copied, "config/training/mobilenetv3-coco-track.yaml", "recipe.yaml"),
+        _recipe,
+        share=2,
+        longest=LISTING,
+    ),
     "recipe's network": Reader(
-        partial(seeds.copied, "config/training/street-small.yaml", "recipe.yaml"), _recipe_network, share=0.3, says="model", longest=LISTING
+        partial(seeds.copied, "config/training/street-small.yaml", "recipe.yaml"),
+        _recipe_network,
+        share=0.3,
+        says="model",
+        longest=LISTING,
     ),
     "parameters": Reader(
         partial(seeds.copied, "config/default.yaml", "parameters.yaml"), _parameters, share=2, needs=("rcl_interfaces",)
@@ -283,9 +343,7 @@ READERS: dict[str, Reader] = {
     "tensorflow.js model": Reader(seeds.tfjs_model, _tfjs, ("*.json", "*.bin")),
     "mcap bag": Reader(seeds.bag, _bag, ("drive/*.mcap",), 2, ("datasets.registry:bag",), longest=LISTING),
     "sqlite3 bag": Reader(partial(seeds.bag, storage="sqlite3", raw=True), _bag, ("drive/*.db3",), longest=LISTING),
-    "bag metadata": Reader(
-        partial(seeds.bag, storage="sqlite3"), _bag, ("drive/metadata.yaml",), 2, longest=LISTING
-    ),
+    "bag metadata": Reader(partial(seeds.bag, storage="sqlite3"), _bag, ("drive/metadata.yaml",), 2, longest=LISTING),
     "bag tables": Reader(
         partial(seeds.bag, storage="sqlite3"), _bag, longest=LISTING, mutate=bag_mutators.mutate_tables
     ),
@@ -297,13 +355,29 @@ READERS: dict[str, Reader] = {
     **{
         f"image {name}": Reader(partial(seeds.image, name), partial(_frames, name))
         for name in (
-            "plain.jpg", "turned.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "plain.png", "palette.png", "deep.png",
-            "alpha.png", "plain.webp", "animated.webp", "animated.gif", "plain.bmp", "pages.tiff", "deflate.tif", "plain.ppm",
-            "plain.pgm", "text.ppm", "plain.jpeg",
+            "plain.jpg",
+            "turned.jpg",
+            "progressive.jpg",
+            "grey.jpg",
+            "cmyk.jpg",
+            "plain.png",
+            "palette.png",
+            "deep.png",
+            "alpha.png",
+            "plain.webp",
+            "animated.webp",
+            "animated.gif",
+            "plain.bmp",
+            "pages.tiff",
+            "deflate.tif",
+            "plain.ppm",
+            "plain.pgm",
+            "text.ppm",
+            "plain.jpeg",
         )
     },
     **{
         f"video {suffix}": Reader(partial(seeds.video, suffix), partial(_frames, f"clip{suffix}"))
         for suffix in seeds.VIDEO_CODES
     },
-}  # fmt: skip
+}

@@ -63,7 +63,7 @@ class Report:
 
 
 def plan(count: int, readers: Iterable[str] = ()) -> list[tuple[str, int]]:
-    """About `count` tasks: (reader, number from 1), shared out as the table says; number 0, the valid file, comes first.
+    """About `count` tasks (reader, number), shared out as the table says; number 0 is the valid file.
 
     Readers whose packages are not installed are left out.
     """
@@ -88,7 +88,8 @@ def _try_some(report: Report, tasks: list[tuple[str, int]]) -> int:
     """Tries tasks in one process until it ends; returns how many are done, the one that it died of among them."""
     process = subprocess.Popen(
         [sys.executable, "-m", "support.file_fuzzing.worker", report.seed, str(report.folder)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment(report.folder), start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment(report.folder),
+        start_new_session=True,
     )  # fmt: skip
     assert process.stdin is not None
     lines, done, change = _listen(process), 0, "?"
@@ -152,7 +153,7 @@ def _end(process: subprocess.Popen[str], folder: Path) -> str:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Without the user's caches, with the trace of a crash, and not measured: a process that is killed writes nothing."""
+    """Without the user's caches, with the trace of a crash, and not measured: a killed process writes nothing."""
     own = {
         "XDG_CACHE_HOME": str(folder / "cache"),
         "PYTHONFAULTHANDLER": "1",

@@ -69,7 +69,8 @@ def nuscenes_database(folder: Path) -> None:
         "instance": [{"token": "i", "category_token": "c", "nbr_annotations": 2}],
         "sensor": [{"token": "s", "channel": "CAM_FRONT", "modality": "camera"}],
         "calibrated_sensor": [{
-            "token": "k", "sensor_token": "s", "translation": [1.5, 0, 1.5], "rotation": turn, "camera_intrinsic": matrix,
+            "token": "k", "sensor_token": "s", "translation": [1.5, 0, 1.5], "rotation": turn,
+            "camera_intrinsic": matrix,
         }],
         "scene": [{
             "token": "scene", "name": "scene-0103", "description": "", "log_token": "l", "nbr_samples": 2,

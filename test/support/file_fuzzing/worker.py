@@ -28,7 +28,8 @@ RESIDENT_KB = 700 << 10  # of it in use
 SECONDS = 10.0  # of processor time
 # Words of Python, NumPy and others that tell nobody what is wrong with a file.
 _PYTHON = re.compile(
-    r"object has no attribute|object is not|not subscriptable|not iterable|positional argument|keyword argument|NoneType"
+    r"object has no attribute|object is not|not subscriptable|not iterable|positional argument|keyword argument"
+    r"|NoneType"
     r"|Traceback|unhashable|invalid literal|could not convert|unsupported operand|not supported between|out of bounds"
     r"|argument must be|must be str|<class|codec can't|index out of|list indices|cannot reshape|inhomogeneous|unpack"
     r"|broadcast|\b(Key|Type|Index|Attribute|Value|Runtime)Error\b|an integer is required|\bdtype\b"
