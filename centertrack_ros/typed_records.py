@@ -75,7 +75,7 @@ def converted(record: type[Any], values: Mapping[str, Any], where: str) -> dict[
 
 
 @lru_cache(maxsize=64)
-def _declared(record: type[Any]) -> dict[str, Any]:
+def _declared(record: Any) -> dict[str, Any]:
     """Field name -> declared type."""
     types = get_type_hints(record)
     return {entry.name: types[entry.name] for entry in fields(record)}

@@ -50,5 +50,5 @@ def test_missing_files_and_folders_say_so(tmp_path) -> None:
 
 def test_a_text_is_parsed_under_the_name_that_is_given() -> None:
     assert parse_yaml("1e3", "--set x") == "1e3"
-    with pytest.raises(DataError, match="^--set x:1: not YAML"):
+    with pytest.raises(DataError, match=r"^--set x:1: not YAML"):
         parse_yaml("[1", "--set x")

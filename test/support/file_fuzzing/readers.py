@@ -299,7 +299,7 @@ READERS: dict[str, Reader] = {
     ),
     "bag training": Reader(
         seeds.extracted_bag,
-        partial(_training, "bag", folder="drive", images="extracted", prefix=""),
+        partial(_training, "bag", folder="drive", images="extracted"),
         ("extracted/bag.json",),
         1,
         ("training.sources:bag",),
