@@ -136,7 +136,8 @@ def test_a_malformed_file_is_skipped_with_one_line(name: str, squeezed, frames) 
 
 def test_without_camera_info_it_tracks_in_2d_and_logs_that(node, probe, track) -> None:
     assert len(track()) >= 3 and not track(topic="output/detections_3d")
-    node.wait_for_line("waiting for camera_info on /sturdy/input/camera_info: until then there are no 3D boxes")
+    line = node.wait_for_line("waiting for camera_info on /sturdy/input/camera_info (1 publisher: ")
+    assert "): until then there are no 3D boxes" in line
 
 
 BAD_INTRINSICS: dict[str, tuple[dict[str, Any], str]] = {
