@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import MAX_PIXELS, MAX_SIDE, ImageError, check_png
@@ -32,6 +33,7 @@ _MAX_BYTES = 10 * MAX_PIXELS  # the largest image, 16 bits a colour with transpa
 _MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 # Where in a PNG file it may be.
 _PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -92,9 +94,14 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         _require_regular(path)
         with Image.open(path) as image:
-            raw = path.read_bytes() if image.format == "PNG" else b""
-            turned = _orientation(image, raw) in _TRANSPOSED
-            return (image.width, image.height) if turned else (image.height, image.width)
+            if isinstance(image, TiffImageFile):  # newer Pillows have turned the size already
+                width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
+                turned = image.tag_v2.get(_ORIENTATION, 1) in _TRANSPOSED
+            else:
+                width, height = image.size
+                raw = path.read_bytes() if image.format == "PNG" else b""
+                turned = _orientation(image, raw) in _TRANSPOSED
+            return (width, height) if turned else (height, width)
     except Exception:  # whatever a malformed header makes Pillow raise
         found = read_image(path)  # OpenCV knows formats that Pillow does not
         return None if found is None else (found.shape[0], found.shape[1])
@@ -210,7 +217,7 @@ def _no_file(path: Path) -> str:
 
 
 def _orientation(image: Image.Image, raw: bytes) -> int:
-    """How an image is to be turned, 1 to 8. Both libraries turn a TIFF by themselves."""
+    """How an image is to be turned after OpenCV has decoded it, 1 to 8. A TIFF is turned by then."""
     if image.format == "TIFF":
         return 1
     if image.format == "PNG" and not any(key in raw for key in _PNG_METADATA):
