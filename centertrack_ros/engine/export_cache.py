@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -24,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros import __version__
+from centertrack_ros.typed_records import shown
 
 MANIFEST = "manifest.json"
+_LOG = logging.getLogger(__name__)
 _UNFINISHED_S = 3600.0  # age after which an unfinished export is abandoned
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 # Features of a CPU that decide which code a runtime generates.
@@ -131,8 +134,29 @@ def _folder_name(key: dict[str, Any]) -> str:
 
 def _cache_folders(weights: Path) -> list[Path]:
     """Folders in which exports of these weights can be, the preferred one first."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return [weights.with_name(f"{weights.stem}.engines"), Path(home) / "centertrack_ros"]
+    return [weights.with_name(f"{weights.stem}.engines"), _user_cache()]
+
+
+def _user_cache() -> Path:
+    """The user's folder for exports: by XDG_CACHE_HOME, else in the home, else, without one, among temporary files."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # a relative one is to be ignored, says the XDG specification
+        return Path(given) / "centertrack_ros"
+    try:
+        return Path.home() / ".cache" / "centertrack_ros"
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in a container with a foreign user id
+        return _cache_without_home()
+
+
+@cache
+def _cache_without_home() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"centertrack_ros-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # put there by somebody else, who is not trusted
+        folder = Path(tempfile.mkdtemp(prefix=folder.name))
+    _LOG.warning("this user has no home: exported engines are in %s; XDG_CACHE_HOME=… is another place", folder)
+    return folder
 
 
 def find(weights: Path, flip_test: bool = False, variant: str = "f32") -> tuple[CachedExport | None, list[str]]:
@@ -165,8 +189,8 @@ def _others(parent: Path, key: dict[str, Any]) -> list[tuple[Path, str]]:
     others = []
     for manifest in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            cached = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
-        except (OSError, ValueError, KeyError, TypeError):
+            cached = _manifest(manifest.parent)["facts"]
+        except StaleEntryError:
             continue
         if cached.get("options") == key["options"]:
             others.append((manifest.parent, _difference(cached, key)))
@@ -183,14 +207,10 @@ def read(folder: Path, key: dict[str, Any]) -> CachedExport:
     Raises:
         StaleEntryError: It has another key, or is damaged.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        cached, files = dict(manifest["facts"]), dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
-    if cached != key:
-        raise StaleEntryError(_difference(cached, key))
-    for name, digest in files.items():
+    manifest = _manifest(folder)
+    if manifest["facts"] != key:
+        raise StaleEntryError(_difference(manifest["facts"], key))
+    for name, digest in manifest["files"].items():
         try:
             damaged = content_hash(folder / name) != digest
         except OSError:
@@ -200,15 +220,31 @@ def read(folder: Path, key: dict[str, Any]) -> CachedExport:
     return CachedExport(folder, manifest)
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder: 'facts', 'files' and 'engines', each a mapping. Raises StaleEntryError without one."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
+    for name in ("facts", "files", "engines"):
+        if not isinstance(manifest, dict) or not isinstance(manifest.setdefault(name, {}), dict):
+            raise StaleEntryError(f"its manifest is damaged: '{name}' is not a mapping")
+    if not all(isinstance(result, dict) for result in manifest["engines"].values()):
+        raise StaleEntryError("its manifest is damaged: 'engines' holds something else than results")
+    return manifest
+
+
 def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
     """The first difference between two cache keys, as a clause."""
     if cached.get("weights") != requested["weights"]:
         return "it was made from other weights"
+    versions, cpu = cached.get("versions"), cached.get("cpu")
     for name, version in requested["versions"].items():
-        if (old := cached.get("versions", {}).get(name)) != version:
-            return f"it was made with {name} {old}, here is {version}"
-    if cached.get("cpu") != requested["cpu"]:
-        return f"it was made for another CPU ({cached.get('cpu', {}).get('name')}), here is {requested['cpu']['name']}"
+        if (old := versions.get(name) if isinstance(versions, dict) else None) != version:
+            return f"it was made with {name} {shown(old)}, here is {version}"
+    if cpu != requested["cpu"]:
+        other = cpu.get("name") if isinstance(cpu, dict) else cpu
+        return f"it was made for another CPU ({shown(other)}), here is {requested['cpu']['name']}"
     return "it was made for other options"
 
 
@@ -278,8 +314,8 @@ def prune(cached: CachedExport) -> None:
     key = cached.manifest["facts"]
     for folder, _ in _others(cached.folder.parent, key):
         try:
-            other = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
-        except (OSError, ValueError, KeyError):
+            other = _manifest(folder)["facts"]
+        except StaleEntryError:
             continue
         if folder != cached.folder and other.get("weights") == key["weights"] and other.get("cpu") == key["cpu"]:
             shutil.rmtree(folder, ignore_errors=True)
