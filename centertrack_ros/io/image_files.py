@@ -122,18 +122,23 @@ def bgr_of(image: Image.Image) -> NDArray[np.uint8]:
     """The current frame of a Pillow image, upright: (H, W, 3) BGR, transparency dropped, 16 bits reduced to 8.
 
     Raises:
-        ValueError: It has numbers that are no colours.
+        OSError: It has numbers that are no colours.
         Exception: Whatever a malformed file makes Pillow raise.
     """
     image.load()
     if image.mode in ("F", "I"):
-        raise ValueError("its values are 32-bit numbers, expected 8 or 16 bits a colour")
+        raise OSError("its values are 32-bit numbers, expected 8 or 16 bits a colour")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         grey = (np.asarray(upright, np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     colours = upright.convert("RGBA").convert("RGB") if "transparency" in upright.info else upright.convert("RGB")
     return np.ascontiguousarray(np.asarray(colours, np.uint8)[..., ::-1])
+
+
+def reason(error: Exception) -> str:
+    """What Pillow says of a malformed file, in one line; not what Python says of Pillow."""
+    return (isinstance(error, OSError) and " ".join(str(error).split())) or "its data are malformed"
 
 
 def upright_bytes(path: Path) -> bytes:
@@ -299,7 +304,7 @@ def _check_other(path: Path, raw: bytes) -> None:
     except Image.DecompressionBombError:
         raise DataError(path, f"too large an image; expected at most {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not a complete image: {error}") from None
+        raise DataError(path, f"not a complete image: {reason(error)}") from None
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -323,4 +328,4 @@ def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(path, "not an image that OpenCV or Pillow can read") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not an image that can be read: {error}") from None
+        raise DataError(path, f"not an image that can be read: {reason(error)}") from None
