@@ -55,8 +55,8 @@ test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 test-slow: setup-tests  ## the tests that take long
 	@$(RUN) $(PYTEST) -m slow $(ARGS)
 
-fuzz: setup-tests  ## ten thousand malformed images, files and calibrations through DDS into the node, with the figures
-	@$(RUN) python -m pytest -s test/ros/test_fuzzing.py $(ARGS)
+fuzz: setup-tests  ## ten thousand malformed messages through DDS into the node, ten thousand mutated files through every reader
+	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py $(ARGS)
 
 soak: setup  ## the demo clip in a loop for MINUTES=10, with a faulty driver beside it: memory, results, ids, latency
 	@$(RUN) python -m support.soak --minutes $(or $(MINUTES),10) $(ARGS)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "centertrack_ros"
 # The order of docs/architecture.md: a module imports its own part and the parts of the lines above it, nothing else.
 # Parts of the same line do not import each other.
 ARROWS: tuple[tuple[str, ...], ...] = (
-    ("array_table",),
+    ("array_table", "typed_records"),
     ("geometry",),
     ("types",),
     ("network",),

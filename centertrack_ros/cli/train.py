@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides(changes: Sequence[str]) -> dict[str, Any]:
-    """Parses the values of `--set`. Raises ValueError for one without '='."""
-    import yaml
+    """Parses the values of `--set`. Raises ValueError for one without '=', or that is not YAML."""
+    from centertrack_ros.io.yaml_files import parse_yaml
 
     values = {}
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise ValueError(f"--set expects KEY=VALUE, got '{change}'")
-        values[key] = yaml.safe_load(value)
+        values[key] = parse_yaml(value, f"--set {key}")
     return values
 
 

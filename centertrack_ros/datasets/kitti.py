@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.image_names import numbered_images, visible
+from centertrack_ros.datasets.image_names import files_in, numbered_images
 from centertrack_ros.datasets.records import (
     AnnotatedFrame,
     VideoSequence,
@@ -263,7 +263,7 @@ def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Vi
     images = numbered_images(image_folder)
     if not images:
         raise DataError(image_folder, "no images (*.png, *.jpg)")
-    beside = [path for path in visible(folder, [".txt"]) if path.name.startswith("calib")]
+    beside = [path for path in files_in(folder, [".txt"]) if path.name.startswith("calib")]
     calibration = next(iter([*beside, *sorted(folder.parent.glob("calib_cam_to_cam.txt"))]), None)
     return _sequence(VideoSequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera)
 

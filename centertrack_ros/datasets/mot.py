@@ -238,12 +238,9 @@ def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
 def _with_images(truth: VideoSequence, images: dict[int, Path]) -> VideoSequence:
     """The sequence with a frame for each image."""
     annotated = {frame.index: frame for frame in truth}
+    if 0 in images and 0 not in annotated:  # a folder that counts from 0 is counted from 1, as by `open_source`
+        images = {index + 1: path for index, path in images.items()}
     begin, end = next(iter(images)), next(reversed(images))
-    if begin == 0 and annotated and truth.first == 1 and max(annotated) == end + 1:
-        raise DataError(
-            images[0].parent, f"the images are numbered from 0 to {end}, the frames of the truth up to {end + 1}: "
-            "number both alike, for nobody tells which truth belongs to which image"
-        )  # fmt: skip
     first = min(truth.first, begin)
     frames = []
     for index, path in images.items():

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros import __version__
+from centertrack_ros.typed_records import shown
 
 MANIFEST = "manifest.json"
 _LOG = logging.getLogger(__name__)
@@ -188,8 +189,8 @@ def _others(parent: Path, key: dict[str, Any]) -> list[tuple[Path, str]]:
     others = []
     for manifest in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            cached = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
-        except (OSError, ValueError, KeyError, TypeError):
+            cached = _manifest(manifest.parent)["facts"]
+        except StaleEntryError:
             continue
         if cached.get("options") == key["options"]:
             others.append((manifest.parent, _difference(cached, key)))
@@ -206,14 +207,10 @@ def read(folder: Path, key: dict[str, Any]) -> CachedExport:
     Raises:
         StaleEntryError: It has another key, or is damaged.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        cached, files = dict(manifest["facts"]), dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
-    if cached != key:
-        raise StaleEntryError(_difference(cached, key))
-    for name, digest in files.items():
+    manifest = _manifest(folder)
+    if manifest["facts"] != key:
+        raise StaleEntryError(_difference(manifest["facts"], key))
+    for name, digest in manifest["files"].items():
         try:
             damaged = content_hash(folder / name) != digest
         except OSError:
@@ -223,15 +220,31 @@ def read(folder: Path, key: dict[str, Any]) -> CachedExport:
     return CachedExport(folder, manifest)
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder: 'facts', 'files' and 'engines', each a mapping. Raises StaleEntryError without one."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
+    for name in ("facts", "files", "engines"):
+        if not isinstance(manifest, dict) or not isinstance(manifest.setdefault(name, {}), dict):
+            raise StaleEntryError(f"its manifest is damaged: '{name}' is not a mapping")
+    if not all(isinstance(result, dict) for result in manifest["engines"].values()):
+        raise StaleEntryError("its manifest is damaged: 'engines' holds something else than results")
+    return manifest
+
+
 def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
     """The first difference between two cache keys, as a clause."""
     if cached.get("weights") != requested["weights"]:
         return "it was made from other weights"
+    versions, cpu = cached.get("versions"), cached.get("cpu")
     for name, version in requested["versions"].items():
-        if (old := cached.get("versions", {}).get(name)) != version:
-            return f"it was made with {name} {old}, here is {version}"
-    if cached.get("cpu") != requested["cpu"]:
-        return f"it was made for another CPU ({cached.get('cpu', {}).get('name')}), here is {requested['cpu']['name']}"
+        if (old := versions.get(name) if isinstance(versions, dict) else None) != version:
+            return f"it was made with {name} {shown(old)}, here is {version}"
+    if cpu != requested["cpu"]:
+        other = cpu.get("name") if isinstance(cpu, dict) else cpu
+        return f"it was made for another CPU ({shown(other)}), here is {requested['cpu']['name']}"
     return "it was made for other options"
 
 
@@ -301,8 +314,8 @@ def prune(cached: CachedExport) -> None:
     key = cached.manifest["facts"]
     for folder, _ in _others(cached.folder.parent, key):
         try:
-            other = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
-        except (OSError, ValueError, KeyError):
+            other = _manifest(folder)["facts"]
+        except StaleEntryError:
             continue
         if folder != cached.folder and other.get("weights") == key["weights"] and other.get("cpu") == key["cpu"]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -47,12 +47,15 @@ class OnnxEngine(ArrayEngine):
             self._session = onnxruntime.InferenceSession(str(path), session_options, providers=providers)
         except Exception as error:  # onnxruntime has one type per status
             raise ValueError(f"onnxruntime cannot run {path}: {_first_line(error)}") from None
-        stored = self._session.get_modelmeta().custom_metadata_map
+        try:
+            stored = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: its metadata are damaged: expected text") from None
         if PROFILE_KEY not in stored:
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
         self.device = options.device
         self._outputs = [output.name for output in self._session.get_outputs()]
-        profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY]))
+        profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY], f"{path}: model profile"))
         super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:

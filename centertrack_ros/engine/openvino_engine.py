@@ -69,7 +69,8 @@ class OpenVinoEngine(ArrayEngine):
             raise ValueError(f"openvino cannot read {path}: {_last_line(error)}") from None
         if not model.has_rt_info(PROFILE_KEYS):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
-        profile = options.apply(ModelProfile.from_json(model.get_rt_info(PROFILE_KEYS).astype(str)))
+        stored = model.get_rt_info(PROFILE_KEYS).astype(str)
+        profile = options.apply(ModelProfile.from_json(stored, f"{path}: model profile"))
         self._model = model
         # A result that several operations share has several names in random order.
         self._outputs = model.get_rt_info(OUTPUT_KEYS).astype(str).split(",")

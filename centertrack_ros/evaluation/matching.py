@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import kitti, mot
-from centertrack_ros.datasets.image_names import visible
+from centertrack_ros.datasets.image_names import files_in
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.errors import DataError
@@ -62,6 +62,8 @@ def match_mot(
                     f"{later} later frames of the results are left out"
                 )
             predictions = predictions.between(sequence.first, last)
+        if sequence.first == 0 and predictions.frames and predictions.frames[0].index:
+            notes.append(f"{name}: the ground truth begins at frame 0, the results later: are both numbered alike?")
         pairs.append(SequencePair(sequence, predictions))
     return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
 
@@ -81,7 +83,7 @@ def _unmatched(results: Path, files: dict[str, Path]) -> list[str]:
     """Names of the result files in a folder that belong to no sequence of the ground truth."""
     if not results.is_dir():
         return []
-    found = {path.stem for folder in (results, results / "data") for path in visible(folder, [".txt"])}
+    found = {path.stem for folder in (results, results / "data") for path in files_in(folder, [".txt"])}
     return sorted(found - set(files) - {Path(name).stem for name in _RESULT_NAMES})
 
 
@@ -122,7 +124,7 @@ def mot_truth_files(truth: Path) -> dict[str, Path]:
     folders = sorted(path for path in truth.iterdir() if path.is_dir() and not path.name.startswith("."))
     candidates = [(folder.name, folder / file) for folder in folders for file in ("gt/gt.txt", "gt.txt")]
     files = {name: path for name, path in candidates if path.is_file()}
-    files = files or {path.stem: path for path in visible(truth, [".txt"])}
+    files = files or {path.stem: path for path in files_in(truth, [".txt"])}
     if not files:
         raise DataError(truth, "no ground truth: expected NAME/gt/gt.txt, NAME/gt.txt or NAME.txt")
     return files
@@ -170,8 +172,8 @@ def match_kitti(
         if not folder.is_dir():
             raise DataError(folder, f"no such folder with {what} files")
     lengths = kitti.find_seqmap(labels) if lengths is None else lengths
-    files = {path.stem: path for path in visible(labels, [".txt"])}
-    result_files = {path.stem: path for path in visible(results, [".txt"])}
+    files = {path.stem: path for path in files_in(labels, [".txt"])}
+    result_files = {path.stem: path for path in files_in(results, [".txt"])}
     if not files:
         raise DataError(labels, "no label files NAME.txt")
     pairs = []

@@ -6,7 +6,6 @@ Nothing is dropped silently: a key that does not fit the model is an error that 
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import struct
@@ -310,7 +309,9 @@ def _unpickle(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; only tensors are read anyway
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except OSError as error:
+        if error.filename is None:  # not of the file, but of a place beyond its end
+            raise CheckpointError(f"{path} is not usable: {_why_unreadable(path, error)}") from None
         raise
     except Exception as error:  # torch's unpickler raises many types
         raise CheckpointError(f"{path} is not usable: {_why_unreadable(path, error)}") from None
@@ -346,14 +347,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelProfile]:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except (SafetensorError, struct.error) as error:
-        raise CheckpointError(f"{path} is not usable: it is truncated or not a safetensors file ({error})") from None
+        raise CheckpointError(
+            f"{path} is not usable: it is truncated or not a safetensors file ({str(error)[:160]})"
+        ) from None
     if "profile" not in metadata:
         raise CheckpointError(
             f"{path} has no model profile in its metadata: write such files with `centertrack weights convert`"
         )
     try:
         profile = ModelProfile.from_json(metadata["profile"])
-    except (ValueError, TypeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: its model profile cannot be read: {error}") from None
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, profile
 
@@ -375,4 +378,4 @@ def _describe(content: object) -> str:
 
 def _list(items: list[str], separator: str) -> str:
     more = f"{separator}and {len(items) - _MAX_LISTED_KEYS} more" if len(items) > _MAX_LISTED_KEYS else ""
-    return separator.join(items[:_MAX_LISTED_KEYS]) + more
+    return separator.join(item[:200] for item in items[:_MAX_LISTED_KEYS]) + more

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
+from centertrack_ros.typed_records import construct, shown
+
 # Normalization of every official checkpoint (BGR order, after division by 255).
 OFFICIAL_MEAN = (0.40789654, 0.44719302, 0.47026115)
 OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
@@ -15,6 +17,7 @@ VELOCITY_PARTS = 6  # channels of a velocity head with two parts: m since the pr
 
 ASSOCIATION_POINTS = ("official", "box")
 RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
+LARGEST_INPUT, MOST_CHANNELS, MOST_DETECTIONS = 8192, 65536, 10_000  # px; beyond, memory would end before an error
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,20 @@ class Thresholds:
     def resolved(self) -> Thresholds:
         """The effective thresholds: `track` is the minimum of the other three, as in the official code."""
         return Thresholds(self.track, max(self.track, self.out), max(self.track, self.pre), max(self.track, self.new))
+
+
+def _leaves(value: Any) -> list[Any]:
+    """What lists and mappings in a value hold in the end."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, Mapping):
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+        else:
+            found.append(one)
+    return found
 
 
 @dataclass(frozen=True)
@@ -102,59 +119,74 @@ class ModelProfile:
 
     def __post_init__(self) -> None:
         if "hm" not in self.heads:
-            raise ValueError(f"model profile '{self.name}': heads must hold 'hm', got {sorted(self.heads)}")
+            raise ValueError(f"{self._where}: heads must hold 'hm', got {shown(sorted(self.heads))}")
         if self.heads["hm"] != len(self.classes):
             raise ValueError(
-                f"model profile '{self.name}': {len(self.classes)} class names "
-                f"for a heatmap of {self.heads['hm']} channels"
+                f"{self._where}: {len(self.classes)} class names for a heatmap of {self.heads['hm']} channels"
             )
+        self._check_sizes()
         if self.resize not in RESIZE_MODES:
-            raise ValueError(f"model profile '{self.name}': resize must be one of {RESIZE_MODES}, got '{self.resize}'")
+            raise ValueError(f"{self._where}: resize must be one of {RESIZE_MODES}, got {shown(self.resize)}")
         if self.association_point not in ASSOCIATION_POINTS:
             raise ValueError(
-                f"model profile '{self.name}': association_point must be one of {ASSOCIATION_POINTS}, "
-                f"got '{self.association_point}'"
+                f"{self._where}: association_point must be one of {ASSOCIATION_POINTS}, "
+                f"got {shown(self.association_point)}"
             )
         if self.heads.get("velocity") == VELOCITY_PARTS and not self.velocity_per_frame:
-            raise ValueError(
-                f"model profile '{self.name}': a velocity head of {VELOCITY_PARTS} channels needs velocity_per_frame"
-            )
+            raise ValueError(f"{self._where}: a velocity head of {VELOCITY_PARTS} channels needs velocity_per_frame")
         if self.color_order not in ("bgr", "rgb"):
+            raise ValueError(f"{self._where}: color_order must be 'bgr' or 'rgb', got {shown(self.color_order)}")
+
+    def _check_sizes(self) -> None:
+        """Raises ValueError for an input, heads or a number of detections that no network has."""
+        for side in (self.input_height, self.input_width):
+            if side % 32 or not 0 < side <= LARGEST_INPUT:
+                raise ValueError(
+                    f"{self._where}: input size must be multiples of 32 up to {LARGEST_INPUT}, "
+                    f"got {self.input_height}x{self.input_width}"
+                )
+        for head, channels in self.heads.items():
+            if not 1 <= channels <= MOST_CHANNELS:
+                raise ValueError(f"{self._where}: head '{head}' cannot have {channels} channels")
+        if not 1 <= self.max_detections <= MOST_DETECTIONS:
             raise ValueError(
-                f"model profile '{self.name}': color_order must be 'bgr' or 'rgb', got '{self.color_order}'"
+                f"{self._where}: max_detections must be from 1 to {MOST_DETECTIONS}, got {self.max_detections}"
             )
-        if self.input_height % 32 or self.input_width % 32:
-            raise ValueError(
-                f"model profile '{self.name}': input size must be multiples of 32, "
-                f"got {self.input_height}x{self.input_width}"
-            )
+        for name, option in self.head_options.items():
+            if not all(isinstance(one, int) and 0 <= one <= MOST_CHANNELS for one in _leaves(option)):
+                raise ValueError(f"{self._where}: head option '{name}' cannot be {shown(option)}")
+
+    @property
+    def _where(self) -> str:
+        return f"model profile '{self.name[:60]}'"
 
     def to_json(self) -> str:
         """One line of JSON, as stored in a safetensors file's metadata under 'profile'."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> ModelProfile:
+    def from_json(cls, text: str, where: str = "model profile") -> ModelProfile:
         """The inverse of `to_json`.
 
         Args:
             text: JSON of one profile.
+            where: Begins each message; names the file.
 
         Raises:
-            ValueError: A key is unknown or missing; the message names it. Or a field has an invalid value.
+            ValueError: It is not JSON, a key is unknown or missing, or a field has an invalid value; the message names
+                the key.
         """
-        raw = json.loads(text)
-        known = set(cls.__dataclass_fields__)
-        if unknown := sorted(set(raw) - known):
-            raise ValueError(f"model profile has unknown fields: {', '.join(unknown)}")
-        raw["thresholds"] = Thresholds(**raw.get("thresholds", {}))
-        for key in ("classes", "mean", "std"):
-            if key in raw:
-                raw[key] = tuple(raw[key])
         try:
-            return cls(**raw)
-        except TypeError as error:
-            raise ValueError(f"model profile is incomplete: {error}") from None
+            raw = json.loads(text)
+        except RecursionError:
+            raise ValueError(f"{where} is not JSON: it is nested too deeply") from None
+        except ValueError as error:
+            raise ValueError(f"{where} is not JSON ({str(error)[:120]})") from None
+        if not isinstance(raw, dict):
+            raise ValueError(f"{where} must be a JSON object, got {shown(raw)}")
+        if unknown := sorted(set(raw) - set(cls.__dataclass_fields__)):
+            raise ValueError(f"{where} has unknown fields: {', '.join(name[:60] for name in unknown[:5])}")
+        return construct(cls, raw, where)
 
     def with_input_size(self, width: int, height: int) -> ModelProfile:
         """The same profile for exactly this network input, with resize 'fixed'.

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from centertrack_ros.io.yaml_files import load_yaml, parse_yaml
 from centertrack_ros.ros.parameters import BY_NAME, SPECS, NodeParameters, node_parameters
+from centertrack_ros.typed_records import shown
 
 _NODES = ("/**", "centertrack", "/centertrack", "/**/centertrack")
 _OTHER = {"use_sim_time"}  # every node's own
@@ -41,7 +41,7 @@ def load_values(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> 
         name, separator, text = assignment.partition(":=")
         if not separator:
             raise ValueError(f"'{assignment}': expected NAME:=VALUE, for instance tracker.motion:=kalman")
-        values[name] = _checked(f"'{assignment}'", name, yaml.safe_load(text))
+        values[name] = _checked(f"'{assignment}'", name, parse_yaml(text, f"'{assignment}'"))
     return {name: values[name] for name in BY_NAME}
 
 
@@ -69,15 +69,16 @@ def _value(parameters: NodeParameters, name: str) -> Any:
 
 
 def _content(file: Path) -> Mapping[str, Any]:
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
+    document = load_yaml(file)
     if not isinstance(document, dict):
         raise ValueError(f"{file}: expected a ROS parameter file: NODE: ros__parameters: …")
     found: dict[str, Any] = {}
     for node in _NODES:
-        found |= (document.get(node) or {}).get("ros__parameters", {})
+        parts = document.get(node) or {}
+        values = parts.get("ros__parameters") or {} if isinstance(parts, dict) else None
+        if not isinstance(values, dict):
+            raise ValueError(f"{file}: expected parameters under {node}: ros__parameters:, got {shown(parts)}")
+        found |= values
     if not found:
         raise ValueError(f"{file}: no parameters of the node centertrack; expected one of {', '.join(_NODES)}")
     return found
@@ -92,13 +93,16 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _checked(where: str, name: str, value: Any) -> Any:
     if name not in BY_NAME:
-        raise ValueError(f"{where}: the node has no parameter '{name}'")
+        raise ValueError(f"{where}: the node has no parameter '{name[:80]}'")
     spec = BY_NAME[name]
     expected = type(spec.default)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, expected):
-        raise ValueError(f"{where}: {name} must be a {expected.__name__}, got {value!r}")
+        value = float(value) if abs(value) < 2**53 else value
+    is_mixed = isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool) or is_mixed:
+        raise ValueError(f"{where}: {name} must be a {expected.__name__}, got {shown(value)}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where}: {name} must be a whole number of 64 bits, got {shown(value)}")
     if problem := spec.problem(value):
-        raise ValueError(f"{where}: {problem}")
+        raise ValueError(f"{where}: {problem[:240]}")
     return value

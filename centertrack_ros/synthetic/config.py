@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.typed_records import shown
+
 SCENARIOS = ("drive", "fixed")
 LOOKS = ("train", "val", "test")
 # Focal length over image width of the nuScenes cameras (1266 px at 1600 px).
@@ -91,7 +93,7 @@ class StreetConfig:
             ("look", self.look, LOOKS),
         ):
             if value not in known:
-                raise ValueError(f"street: {name} must be one of {', '.join(known)}, got '{value}'")
+                raise ValueError(f"street: {name} must be one of {', '.join(known)}, got {shown(value)}")
         bounds = {
             "frames": (1, 100_000), "rate": (0.5, 120), "width": (32, 4096), "height": (32, 4096), "density": (0, 5),
             "exposure": (0, 0.2), "supersampling": (1, 4), "max_distance": (10, 500), "seed": (0, 2**62),

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.profile import ModelProfile, Thresholds
+from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build, weights_path
 from centertrack_ros.training.recipe import Recipe
+from centertrack_ros.typed_records import construct, converted
 
 
 def initialize_network(recipe: Recipe) -> tuple[nn.Module, ModelProfile]:
@@ -31,33 +31,15 @@ def initialize_network(recipe: Recipe) -> tuple[nn.Module, ModelProfile]:
         ValueError: The profile is incomplete, or no weight of `init_from` fits.
     """
     torch.manual_seed(recipe.seed)
-    changes = _profile_changes(recipe.profile)
+    changes = converted(ModelProfile, recipe.profile, "recipe: profile")
     if not recipe.init_from:
-        try:
-            profile = ModelProfile(**{"name": recipe.name, **changes})
-        except TypeError as error:
-            raise ValueError(f"recipe: profile is incomplete: {error}") from None
+        profile = construct(ModelProfile, {"name": recipe.name, **changes}, "recipe: profile")
         return build(profile), profile
     source, source_profile = checkpoints.load(weights_path(recipe.init_from))
     profile = replace(source_profile, **{"name": recipe.name, **changes})
     network = build(profile)
     _copy_weights(source, source_profile, network, profile, recipe.reinitialize)
     return network, profile
-
-
-def _profile_changes(raw: Mapping[str, Any]) -> dict[str, Any]:
-    changes = dict(raw)
-    if unknown := sorted(set(changes) - set(ModelProfile.__dataclass_fields__)):
-        raise ValueError(f"recipe: profile: unknown key '{unknown[0]}'")
-    for key in ("classes", "mean", "std"):
-        if key in changes:
-            changes[key] = tuple(changes[key])
-    if "thresholds" in changes:
-        try:
-            changes["thresholds"] = Thresholds(**changes["thresholds"])
-        except TypeError as error:
-            raise ValueError(f"recipe: profile: thresholds: {error}") from None
-    return changes
 
 
 def _copy_weights(

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+from centertrack_ros.io.yaml_files import load_yaml
+from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.training.augmentation import Augmentation
 from centertrack_ros.training.losses import WEIGHTS
+from centertrack_ros.training.streets import street_configs
+from centertrack_ros.typed_records import construct, converted, shown
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class DataEntry:
 
     def __post_init__(self) -> None:
         if self.kind not in REQUIRED_KEYS:
-            raise ValueError(f"recipe: data kind must be one of {', '.join(REQUIRED_KEYS)}, got '{self.kind}'")
+            raise ValueError(f"recipe: data kind must be one of {', '.join(REQUIRED_KEYS)}, got {shown(self.kind)}")
         for key in REQUIRED_KEYS[self.kind]:
             if not getattr(self, key):
                 raise ValueError(f"recipe: data of kind '{self.kind}' needs '{key}'")
@@ -81,9 +83,18 @@ class DataEntry:
                 "recipe: data of kind 'nuscenes' needs 'folder' (a database) or 'annotations' (a JSON file)"
             )
         if self.box not in ("fbox", "vbox"):
-            raise ValueError(f"recipe: box must be fbox or vbox, got '{self.box}'")
+            raise ValueError(f"recipe: box must be fbox or vbox, got {shown(self.box)}")
+        self._check_class_map()
         if self.repeat < 0 or self.limit < 0:
             raise ValueError("recipe: repeat and limit must not be negative")
+
+    def _check_class_map(self) -> None:
+        for name, target in (self.class_map or {}).items():
+            pair = target if isinstance(target, list | tuple) and len(target) == 2 else [target]
+            if not all(one is None or isinstance(one, str) for one in pair):
+                raise ValueError(
+                    f"recipe: class_map: {name} must lead to a class, null, or a pair of classes, got {target!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,7 @@ class Recipe:
 
     def _check_mappings(self) -> None:
         if unknown := sorted(set(self.loss_weights) - set(WEIGHTS)):
-            raise ValueError(f"recipe: loss_weights: no loss '{unknown[0]}'; there are {', '.join(WEIGHTS)}")
+            raise ValueError(f"recipe: loss_weights: no loss '{unknown[0][:60]}'; there are {', '.join(WEIGHTS)}")
         for head, weight in self.loss_weights.items():
             if not weight >= 0:
                 raise ValueError(f"recipe: loss_weights: {head} must not be negative, got {weight}")
@@ -191,7 +202,9 @@ class Recipe:
         """`sample_size` as numbers, px. Raises ValueError for another text than 'WIDTHxHEIGHT'."""
         match = re.fullmatch(r"(\d+)x(\d+)", self.sample_size)
         if match is None:
-            raise ValueError(f"recipe: sample_size must be WIDTHxHEIGHT, such as 384x224, got '{self.sample_size}'")
+            raise ValueError(
+                f"recipe: sample_size must be WIDTHxHEIGHT, such as 384x224, got {shown(self.sample_size)}"
+            )
         return int(match[1]), int(match[2])
 
 
@@ -209,18 +222,17 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         ValueError: A key is unknown or its value wrong; the text names it.
         OSError: The file cannot be read.
     """
-    import yaml
-
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
+    raw = load_yaml(path)
     if not isinstance(raw, dict):
-        raise ValueError(f"{path}: expected a mapping of recipe keys, got {type(raw).__name__}")
+        raise ValueError(f"{path}: expected a mapping of recipe keys, got {shown(raw)}")
     try:
         for key, value in (overrides or {}).items():
             raw = _override(raw, key.split("."), value)
-        return from_mapping(raw)
+        recipe = from_mapping(raw)
+        converted(ModelProfile, recipe.profile, "recipe: profile")
+        for entry in (*recipe.train, *recipe.val):
+            street_configs(entry.street)
+        return recipe
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -240,18 +252,18 @@ def from_mapping(raw: Mapping[str, Any]) -> Recipe:
     if isinstance(values.get("loss_weights"), Mapping):
         values["loss_weights"] = _with_current_keys(values["loss_weights"], RENAMED_LOSSES, "recipe: loss_weights")
     if isinstance(values.get("sample_size"), list | tuple):
-        size = "x".join(str(side) for side in reversed(values["sample_size"]))
+        size = "x".join(shown(side) for side in reversed(values["sample_size"][:2]))
         raise ValueError(f"recipe: sample_size is written as WIDTHxHEIGHT now: {size}")
     for part in ("train", "val"):
         entries = values.get(part) or ()
         if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries):
-            raise ValueError(f"recipe: {part} must be a list of data entries, got {entries!r}")
+            raise ValueError(f"recipe: {part} must be a list of data entries, got {shown(entries)}")
         values[part] = tuple(_entry(entry) for entry in entries)
     augmentation = values.get("augmentation") or {}
     if not isinstance(augmentation, Mapping):
-        raise ValueError(f"recipe: augmentation must be a mapping, got {augmentation!r}")
-    values["augmentation"] = _construct(Augmentation, augmentation, "augmentation")
-    return _construct(Recipe, values, "recipe")
+        raise ValueError(f"recipe: augmentation must be a mapping, got {shown(augmentation)}")
+    values["augmentation"] = construct(Augmentation, augmentation, "augmentation")
+    return construct(Recipe, values, "recipe")
 
 
 # Keys of earlier versions, which still work, -> keys of today.
@@ -276,62 +288,11 @@ def _with_current_keys(raw: Mapping[str, Any], renamed: Mapping[str, str], where
 
 def _entry(raw: Mapping[str, Any]) -> DataEntry:
     values = dict(raw)
-    if isinstance(values.get("names"), dict):
-        values["names"] = tuple(str(values["names"][k]) for k in sorted(values["names"]))
-    return _construct(DataEntry, values, "data entry")
-
-
-def _construct(record: Any, values: Mapping[str, Any], where: str) -> Any:
-    known = get_type_hints(record)
-    if unknown := sorted(str(key) for key in values if key not in known):
-        raise ValueError(f"{where}: unknown key '{unknown[0]}'; there are {', '.join(sorted(known))}")
-    defaults = {entry.name: entry.default for entry in fields(record)}
-    # A key without a value counts as absent.
-    present = {key: value for key, value in values.items() if value is not None or defaults[key] is None}
-    try:
-        return record(**{key: _converted(value, known[key], f"{where}: {key}") for key, value in present.items()})
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-def _converted(value: Any, declared: Any, where: str) -> Any:
-    """The value as the type that a field is declared with. Raises ValueError for a value of another type."""
-    if get_origin(declared) in (Union, UnionType):  # of None and one other
-        return (
-            None
-            if value is None
-            else _converted(value, next(t for t in get_args(declared) if t is not NoneType), where)
-        )
-    if get_origin(declared) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} must be a list, got {value!r}")
-        inner = get_args(declared)
-        if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise ValueError(f"{where} must be a list of {len(inner)}, got {value!r}")
-        return tuple(_converted(one, inner[0], where) for one in value)
-    if get_origin(declared) is Mapping:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be a mapping, got {value!r}")
-        return {str(key): _converted(one, get_args(declared)[1], f"{where}: {key}") for key, one in value.items()}
-    if declared is float:
-        return _number(value, where)
-    if declared in _TYPE_NAMES and (not isinstance(value, declared) or (declared is int and isinstance(value, bool))):
-        raise ValueError(f"{where} must be {_TYPE_NAMES[declared]}, got {value!r}")
-    return value
-
-
-_TYPE_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
-
-
-def _number(value: Any, where: str) -> float:
-    """A finite number, also from text: YAML 1.1 reads 1e-3 as text."""
-    try:
-        number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not math.isfinite(number):
-        raise ValueError(f"{where} must be a number, got {value!r}")
-    return number
+    if isinstance(names := values.get("names"), dict):  # as YOLO's files have them: number -> name
+        if set(names) != set(range(len(names))):
+            raise ValueError(f"data entry: names must have the numbers 0 to {len(names) - 1}, got {shown(list(names))}")
+        values["names"] = tuple(str(names[number]) for number in range(len(names)))
+    return construct(DataEntry, values, "data entry")
 
 
 def as_mapping(recipe: Recipe) -> dict[str, Any]:

@@ -11,29 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from centertrack_ros.typed_records import construct, convert
+
 if TYPE_CHECKING:
     from centertrack_ros.synthetic import StreetConfig
 
 _LOG = logging.getLogger(__name__)
+MOST_SEQUENCES = 100_000
 MANIFEST = "street.json"  # written last, holds the options of what was rendered
 
 
 def street_configs(options: Mapping[str, Any]) -> list[StreetConfig]:
     """The `StreetConfig` of each sequence of a recipe's `street` section; from a list each sequence draws a value.
 
-    Raises ValueError for a key that `StreetConfig` does not have.
+    Raises ValueError for a key that `StreetConfig` does not have, and for a value of another type.
     """
     from centertrack_ros.synthetic import StreetConfig
 
     values = dict(options)
-    count, first = int(values.pop("sequences", 1)), int(values.pop("seed", 0))
-    if unknown := sorted(set(values) - set(StreetConfig.__dataclass_fields__)):
-        raise ValueError(f"street: unknown key '{unknown[0]}'")
+    count = convert(values.pop("sequences", 1), int, "street: sequences")
+    first = convert(values.pop("seed", 0), int, "street: seed")
+    if not 0 <= count <= MOST_SEQUENCES or first < 0:
+        raise ValueError(
+            f"street: sequences must be from 0 to {MOST_SEQUENCES} and seed at least 0, got {count}, {first}"
+        )
+    if empty := [key for key, value in values.items() if value == []]:
+        raise ValueError(f"street: {empty[0]}: an empty list has no value to draw")
     configs = []
     for seed in range(first, first + count):
         rng = np.random.default_rng((seed, 99))
         drawn = {k: (v[int(rng.integers(len(v)))] if isinstance(v, list) else v) for k, v in values.items()}
-        configs.append(StreetConfig(seed=seed, **drawn))
+        configs.append(construct(StreetConfig, {**drawn, "seed": seed}, "street"))
     return configs
 
 

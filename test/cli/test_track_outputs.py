@@ -144,7 +144,10 @@ def test_sequences_of_mot_do_not_overwrite_each_other(small_world, tmp_path):
     for name, count in (("A", 2), ("B", 4)):
         images = folder_of_images(tmp_path / name / "img1", count)
         assert main(["track", str(images), "--save-txt", "--output", str(tmp_path / "out")]) == 0
-    assert {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("*.txt")} == {"A.txt": "2", "B.txt": "4"}
+    assert {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("*.txt")} == {
+        "img1.txt": "2",
+        "img1_2.txt": "4",
+    }
 
 
 def test_inputs_of_one_name_get_files_of_their_own_and_a_command_can_be_repeated(small_world, tmp_path, caplog):
