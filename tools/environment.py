@@ -52,6 +52,8 @@ print(json.dumps({
     "rclpy": bool(os.environ.get("ROS_DISTRO")) and has("rclpy"),
 }))
 """
+# They separate paths, quote or comment in one of: lists of paths, CMake, make, the shell.
+BAD_IN_PATHS = ":;'\"`$#\\"
 NO_NETWORK = (
     "NewConnectionError",
     "Failed to establish a new connection",
@@ -65,6 +67,21 @@ NO_NETWORK = (
 
 class SetupError(Exception):
     """What is wrong and what to do about it, in one sentence."""
+
+
+def check_place(root: Path) -> None:
+    """Looks at the checkout's path, in which CMake, colcon or lists of paths would fail after minutes of downloads.
+
+    Raises:
+        SetupError: It has a character that they cannot take; spaces are no problem.
+    """
+    text = str(root)
+    bad = sorted({character for character in text if not " " <= character <= "~" or character in BAD_IN_PATHS})
+    if bad:
+        raise SetupError(
+            f"messages cannot be built in {ascii(text)[1:-1]}: CMake and colcon fail where a path has "
+            f"{' or '.join(map(ascii, bad))}; move the checkout to a path of ASCII letters, digits, and ._+- or spaces."
+        )
 
 
 class PythonFacts(TypedDict):
@@ -497,6 +514,10 @@ def main() -> None:
     parser.add_argument("--tests", action="store_true", help="with the packages that only the tests need")
     parser.add_argument("--docs", action="store_true", help="with the packages that build the documentation")
     arguments = parser.parse_args()
+    try:
+        check_place(ROOT)
+    except SetupError as error:
+        sys.exit(f"setup: {error}")
     environment = choose(arguments.jazzy)
     lock = lock_out_others(environment)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D, read_tracks
-from centertrack_ros.datasets.mot import write_results
+from centertrack_ros.datasets.mot import class_counts, classes_written, write_results
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import BagSource
@@ -67,9 +67,11 @@ class LiveResults:
         return VideoSequence("demo", recorded.classes, frames, 1, len(frames))
 
 
-def write_text(results: LiveResults, path: Path) -> None:
-    """Writes the tracks in MOTChallenge's format."""
-    write_results(path, results.tracks())
+def write_text(results: LiveResults, path: Path) -> str:
+    """Writes the tracks in MOTChallenge's format, and returns a line that says which classes went in."""
+    tracks = results.tracks()
+    write_results(path, tracks)
+    return classes_written(tracks.classes, class_counts(tracks))
 
 
 def write_video(results: LiveResults, source: BagSource, path: Path, draw_3d: bool) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from centertrack_ros.cli._output_names import claim_name, prepare_folder
-from centertrack_ros.datasets.mot import class_numbers
+from centertrack_ros.datasets.mot import classes_written
 from centertrack_ros.datasets.mot_stream import MotStream
 from centertrack_ros.types import Frame, FrameResult
 from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
@@ -112,7 +112,7 @@ class TrackOutputs:
         """
         print(f"{self._name}: {self._frames} frames, {self._tracks} tracks, {self._boxes.total()} boxes")
         if self._boxes:
-            print(f"boxes by class: {self._classes_found()}")
+            print(classes_written(self._classes, self._boxes))
         if self._timings:
             stages = {stage: float(np.median(values)) for stage, values in self._timings.items()}
             parts = ", ".join(f"{stage} {value:.1f}" for stage, value in stages.items())
@@ -123,11 +123,3 @@ class TrackOutputs:
         for output in (self._text, self._video):
             if output is not None and output.path.exists():  # without frames there is no video
                 print(output.path)
-
-    def _classes_found(self) -> str:
-        """The classes of the boxes; with their numbers where they went into a text."""
-        numbers = class_numbers(self._classes)
-        return ", ".join(
-            f"{self._classes[kind]} {count}" + (f" (number {numbers[kind]})" if self._text is not None else "")
-            for kind, count in self._boxes.most_common()
-        )

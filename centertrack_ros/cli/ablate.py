@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import frame_steps
+from centertrack_ros.io.errors import DataError
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import VideoSequence
@@ -66,14 +67,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _mot(args: argparse.Namespace) -> tuple[list[VideoSequence], dict[str, VideoSequence] | None]:
     from centertrack_ros.datasets import mot
-    from centertrack_ros.io.errors import DataError
+    from centertrack_ros.evaluation.matching import mot_truth_files
 
-    folders = [args.truth / name for name in args.sequences] or sorted(
-        p.parent.parent for p in args.truth.glob("*/gt/gt.txt")
-    )
-    if not folders:
+    names = args.sequences or [
+        path.parents[1].name for path in mot_truth_files(args.truth).values() if path.parent.name == "gt"
+    ]
+    if not names:
         raise DataError(args.truth, "no truth: expected NAME/gt/gt.txt")
-    recordings = [mot.read_sequence(folder, folder.name) for folder in folders]
+    recordings = [mot.read_sequence(args.truth / name, name) for name in names]
     if not args.public:
         return recordings, None
     given = {
@@ -84,11 +85,11 @@ def _mot(args: argparse.Namespace) -> tuple[list[VideoSequence], dict[str, Video
 
 def _kitti(args: argparse.Namespace) -> list[VideoSequence]:
     from centertrack_ros.datasets import kitti
-    from centertrack_ros.io.errors import DataError
+    from centertrack_ros.datasets.image_names import files_in
 
     root = args.labels.parent if args.labels.name == "label_02" else args.labels
     lengths = kitti.find_seqmap(root)
-    names = args.sequences or sorted(path.stem for path in (root / "label_02").glob("*.txt"))
+    names = args.sequences or [path.stem for path in files_in(root / "label_02", [".txt"])]
     if not names:
         raise DataError(root, "no labels: expected label_02/NAME.txt")
     if (root / "image_02").is_dir():

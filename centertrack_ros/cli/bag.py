@@ -150,6 +150,8 @@ def _video(args: argparse.Namespace) -> dict[str, VideoSequence]:
     from centertrack_ros.io.sources import open_source
 
     truth = mot.read_truth(args.truth) if args.truth else VideoSequence("video", ("pedestrian",), (), 1, 0)
+    if truth.first == 0:
+        raise ValueError(f"{args.truth}: has a frame 0, but a video's frames count from 1")
     known = {frame.index: frame for frame in truth}
     frames, size = [], None
     for shot in open_source(args.source, rate=args.rate):

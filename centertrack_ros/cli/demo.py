@@ -13,6 +13,7 @@ from centertrack_ros.cli._live_results import summary, table, write_text, write_
 from centertrack_ros.cli._live_run import LiveRun
 from centertrack_ros.cli._share_files import share_file
 from centertrack_ros.cli._subprocess import SubprocessError
+from centertrack_ros.io import whole_files
 
 HELP = "play the bundled clip through ROS 2 into the node: video, tracks and a table"
 
@@ -60,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
         has_clock = "/clock" in reader.topics
     folder = args.output if args.street else _prepare(args.output)
     results = LiveRun(source, args.rate, has_clock, params, folder).play()
-    write_text(results, folder / "tracks.txt")
+    classes = write_text(results, folder / "tracks.txt")
     if not args.no_video:
         write_video(results, source, folder / "video.webm", args.draw_3d or args.street)
     figures = summary(results)
-    (folder / "summary.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(table(figures))
+    whole_files.write_text(folder / "summary.json", json.dumps(figures, indent=2) + "\n")
+    print(f"{table(figures)}\n\n{classes}")
     _print_files(folder, video=not args.no_video)
     if problem := results.problem():
         raise SubprocessError(problem)
@@ -98,5 +99,5 @@ def _print_files(folder: Path, video: bool) -> None:
     print(f"\nresults in {folder}/")
     if video:
         print(f"  video.webm   boxes, ids, trails; any browser shows it: file://{(folder / 'video.webm').resolve()}")
-    print("  tracks.txt   frame, id, left, top, width, height, score (MOTChallenge)")
+    print("  tracks.txt   frame, id, left, top, width, height, score, class (MOTChallenge)")
     print("  recording/   what the node published (rosbag2, mcap): ros2 bag play, Foxglove, RViz")

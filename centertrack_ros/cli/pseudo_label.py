@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from centertrack_ros.tracking.config import TrackerConfig
     from centertrack_ros.training.pseudo_labels import Certainty
 
+_LOG = logging.getLogger(__name__)
 HELP = "turn confident tracks in bags, videos or folders of images into labels to train on"
 
 
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Tracks in every recording and writes the labels."""
     from centertrack_ros.datasets.coco_video import videos_document
     from centertrack_ros.io.sources import open_sources
+    from centertrack_ros.io.whole_files import write_text
     from centertrack_ros.training.pseudo_labels import Certainty, as_static_images
 
     logging.basicConfig(format="%(message)s")
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         document["categories"] = [entry for entry in document["categories"] if entry["name"] in config.classes]
     if not sum(len(frame.tracks) for recording in recordings for frame in recording):
         raise ValueError("no track is certain enough to be a label: lower --score or --length, or give other --weights")
-    target.write_text(json.dumps(as_static_images(document) if args.stills else document), encoding="utf-8")
+    write_text(target, json.dumps(as_static_images(document) if args.stills else document))
     _report(target, recordings)
     return 0
 
@@ -106,17 +108,27 @@ def _labelled(
     folder = args.output / "images" / source.name
     folder.mkdir(parents=True, exist_ok=True)
     frames: list[AnnotatedFrame] = []
-    size = None
-    for number, (shot, result) in enumerate(track(source, engine, config, args.frames)):
+    size, begin, others = None, 0, 0
+    for count, (shot, result) in enumerate(track(source, engine, config, args.frames)):
         size = size or shot.image.shape[:2]
+        begin = begin or shot.index
+        number = shot.index - begin if shot.index else count  # what cannot be read keeps its place
         path = None
-        if number % args.every == 0 and shot.image.shape[:2] == size:
-            path = folder / f"{number // args.every + 1:06d}.{'png' if args.png else 'jpg'}"
-            write_image(path, shot.image)
+        if number % args.every == 0:
+            if shot.image.shape[:2] == size:
+                path = folder / f"{number // args.every + 1:06d}.{'png' if args.png else 'jpg'}"
+                write_image(path, shot.image)
+            else:
+                others += 1
         frames.append(detected_tracks(result, index=number, stamp=shot.stamp, image=path, camera=shot.camera))
+    if not frames or size is None:
+        raise ValueError(f"{source.name}: no image could be used")
+    if others:
+        _LOG.warning("%s: %d images of another size than %dx%d are left out", source.name, others, size[1], size[0])
     labelled = [frame for frame in certain_labels(frames, certainty) if frame.image is not None]
-    placed = tuple(replace(frame, index=number) for number, frame in enumerate(labelled, start=1))
-    return VideoSequence(source.name, engine.profile.classes, placed, 1, len(placed), None, size)
+    placed = tuple(replace(frame, index=frame.index // args.every + 1) for frame in labelled)
+    length = placed[-1].index if placed else 0
+    return VideoSequence(source.name, engine.profile.classes, placed, 1, length, None, size)
 
 
 def _report(target: Path, recordings: list[VideoSequence]) -> None:

@@ -110,6 +110,7 @@ def write_results(bag: Path, folder: Path, form: str) -> None:
         if form == "mot":
             frames = tuple(replace(frame, index=frame.index + 1) for frame in recording)
             mot.write_results(path, replace(recording, frames=frames, first=1))
+            print(mot.classes_written(recording.classes, mot.class_counts(recording)))
         elif form == "kitti":
             kitti.write_results(path, recording)
         else:

@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="folder for the results")
     parser.add_argument("--save-video", action="store_true", help="write DIR/NAME.webm with boxes, ids and trails")
     parser.add_argument("--save-txt", action="store_true", help="write DIR/NAME.txt, tracks in MOTChallenge's format")
-    parser.add_argument("--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px: for 3D boxes")
+    parser.add_argument(
+        "--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px, of images as shown: for 3D"
+    )
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes too, where there are any")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input has none or a wrong one")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input tells none or wrong ones")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument("--rectified", action="store_true", help="a bag's images are undistorted")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.cli._arguments import SIZE, network_size
+from centertrack_ros.io.whole_files import whole_file
 from centertrack_ros.network.profile import ModelProfile
 
 HELP = "show, convert or fetch network weights"
@@ -19,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `centertrack weights`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    info = actions.add_parser("info", help="show the contents of a weights file")
-    info.add_argument("file", type=Path, help="the weights file")
+    info = actions.add_parser("info", help="show the contents of a weights file or an embedded model")
+    info.add_argument("file", help="the weights file, or the name of an embedded model; 'default' is one")
     info.add_argument("--json", action="store_true", help="the model profile as one line of JSON")
     info.set_defaults(act=_info)
 
@@ -60,8 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _info(args: argparse.Namespace) -> int:
     from centertrack_ros.network import checkpoints
+    from centertrack_ros.network.registry import weights_path
 
-    network, profile = checkpoints.load(args.file)
+    network, profile = checkpoints.load(weights_path(args.file))
     if args.json:
         print(profile.to_json())
         return 0
@@ -91,7 +93,8 @@ def _convert(args: argparse.Namespace) -> int:
 
     weights = checkpoints.read(args.input, args.name)
     profile = changed_profile(weights.profile, args)
-    checkpoints.save(args.output, weights.state, profile, half=args.half)
+    with whole_file(args.output) as unfinished:
+        checkpoints.save(unfinished, weights.state, profile, half=args.half)
     if weights.ignored:
         print(f"left out: {', '.join(weights.ignored)}", file=sys.stderr)
     print(f"{args.output}: {profile.name}, {profile.architecture}, {len(profile.classes)} classes")
@@ -110,7 +113,8 @@ def _fetch(args: argparse.Namespace) -> int:
     from centertrack_ros.network.checkpoints import fetch
 
     output = args.output or Path(f"{args.name}.safetensors")
-    fetch(args.name, output)
+    with whole_file(output) as unfinished:
+        fetch(args.name, unfinished)
     print(f"{output}: {ZOO[args.name].licence}")
     return 0
 

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from centertrack_ros.datasets.bag_tracks import detection_messages
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import image_size, load_image
+from centertrack_ros.io.image_files import image_size, load_image, upright_bytes
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filt
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 RATE = 10.0  # frames/s of a sequence whose rate nobody tells
 TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
-_ORIENTATION = 0x0112  # the EXIF tag
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -67,13 +66,15 @@ def write_bag(
         DataError: An image cannot be read.
         ValueError: There are no frames.
         OSError: The bag cannot be written.
+
+    After an error or a signal nothing is left at `path`.
     """
     cameras = {name: _timed(one) for name, one in cameras.items()}
     unsorted = ((frame.stamp, name, frame) for name, one in cameras.items() for frame in one)
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
         raise ValueError("no frames to write")
-    with BagWriter(path, storage) as writer:
+    with _removed_after_an_error(Path(path)), BagWriter(path, storage) as writer:
         _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
         for number, (stamp, name, frame) in enumerate(frames):
             time_ns = start_ns + round(stamp * 1e9)
@@ -81,6 +82,18 @@ def write_bag(
                 writer.write(topic, message, time_ns)
             progress(number + 1, len(frames))
     return len(frames)
+
+
+@contextmanager
+def _removed_after_an_error(bag: Path) -> Iterator[None]:
+    """A part of the recording would look like all of it. A bag that stood there before is not touched."""
+    mine = not bag.exists()
+    try:
+        yield
+    except BaseException:
+        if mine:
+            shutil.rmtree(bag, ignore_errors=True)
+        raise
 
 
 def _timed(sequence: VideoSequence) -> VideoSequence:
@@ -111,46 +124,31 @@ def _messages(
 
 
 def _compressed_image(types: Any, header: Any, frame: AnnotatedFrame) -> Any:
-    """The file's own bytes, unless its EXIF says to turn it: readers of bags differ in what they do with that."""
+    """The file's own bytes, unless its EXIF says to turn it: readers of bags do not turn images."""
     path = frame.image
     assert path is not None
     format_name = _FORMATS.get(path.suffix.lower())
     if format_name is None:
         raise DataError(path, f"expected {', '.join(_FORMATS)}; other images can be written with raw images")
-    size = image_size(path)
-    if size is None:
-        raise DataError(path, "not an image that can be read")
-    raw = path.read_bytes()
-    if _is_turned(path):
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if format_name == "jpeg" else []
-        raw = cv2.imencode(path.suffix, _pixels(frame), quality)[1].tobytes()
-    elif frame.image_size not in (None, size):
-        raise _misfit(path, size, frame.image_size)
+    raw = upright_bytes(path)
+    _check_size(frame, image_size(path))
     return types["sensor_msgs/msg/CompressedImage"](
         header=header, format=f"bgr8; {format_name} compressed bgr8", data=np.frombuffer(raw, np.uint8)
     )
 
 
-def _is_turned(path: Path) -> bool:
-    with Image.open(path) as image:
-        return image.getexif().get(_ORIENTATION, 1) != 1
-
-
-def _pixels(frame: AnnotatedFrame) -> NDArray[np.uint8]:
-    """(H, W, 3) of the frame's image, upright as `load_image` has every image: its size is that of the annotations."""
+def _check_size(frame: AnnotatedFrame, size: tuple[int, ...] | None) -> None:
+    """Raises DataError when the annotations are for an image of another size: their boxes would be wrong."""
     assert frame.image is not None
-    image = load_image(frame.image)
-    if frame.image_size not in (None, image.shape[:2]):
-        raise _misfit(frame.image, image.shape[:2], frame.image_size)
-    return image
-
-
-def _misfit(path: Path, size: tuple[int, ...], annotated: Any) -> DataError:
-    return DataError(path, f"has {size[1]}x{size[0]} px, its annotations are for {annotated[1]}x{annotated[0]}")
+    if size is not None and frame.image_size is not None and tuple(size) != frame.image_size:
+        height, width = frame.image_size
+        raise DataError(frame.image, f"has {size[1]}x{size[0]} px, its annotations are for {width}x{height}")
 
 
 def _raw_image(types: Any, header: Any, frame: AnnotatedFrame) -> Any:
-    image = _pixels(frame)
+    assert frame.image is not None
+    image = load_image(frame.image)
+    _check_size(frame, image.shape[:2])
     height, width = image.shape[:2]
     return types["sensor_msgs/msg/Image"](
         header=header,

@@ -35,6 +35,7 @@ from centertrack_ros.datasets.records import (
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import JsonValue, read_document
+from centertrack_ros.io.whole_files import write_text
 
 _LOG = logging.getLogger(__name__)
 # Key of an annotation -> field of Detections and how many numbers it has.
@@ -353,7 +354,7 @@ def _annotations(frame: AnnotatedFrame, image: int, count: int) -> list[dict[str
 
 def write_videos(path: Path | str, sequences: Iterable[VideoSequence]) -> None:
     """Writes `videos_document` as JSON."""
-    Path(path).write_text(json.dumps(videos_document(sequences)), encoding="utf-8")
+    write_text(path, json.dumps(videos_document(sequences)))
 
 
 def detections_document(sequences: Iterable[VideoSequence]) -> list[dict[str, Any]]:

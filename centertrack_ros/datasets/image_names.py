@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_numbers, visible
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
-
-def visible(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """The files of a folder, sorted, with one of the suffixes in upper or lower case; `._x` and folders are none."""
-    if not folder.is_dir():
-        return []
-    wanted = set(suffixes)
-    files = (path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith("."))
-    return sorted(path for path in files if path.is_file())
+def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """`visible` for a folder that may be missing: it has no files."""
+    return visible(folder, suffixes) if folder.is_dir() else []
 
 
 def is_hidden(path: Path) -> bool:
@@ -26,24 +21,26 @@ def is_hidden(path: Path) -> bool:
 
 
 def numbered_images(folder: Path, first: str = "") -> dict[int, Path]:
-    """The images of a folder by the number that is their name, in its order.
+    """The images of a folder by the number that is their name, or else that `frame_numbers` finds in it.
 
     Args:
         folder: A missing one has no images.
         first: A suffix; if there are images with it, others are left out.
 
     Raises:
-        DataError: A name is no number, or two files have the same one.
+        DataError: The names do not tell numbers, or two files have the same one.
     """
-    files = visible(folder, SUFFIXES)
-    preferred = [path for path in files if path.suffix.lower() == first.lower()]
+    files = files_in(folder, IMAGE_SUFFIXES)
+    files = [path for path in files if path.suffix.lower() == first.lower()] or files
+    strangers = [path for path in files if not (path.stem.isascii() and path.stem.isdigit())]
+    found = frame_numbers(files) if strangers else [int(path.stem) for path in files]
+    if found is None:
+        raise DataError(strangers[0], "an image's name must be its frame number")
     numbers: dict[int, Path] = {}
-    for path in preferred or files:
-        if not (path.stem.isascii() and path.stem.isdigit()):
-            raise DataError(path, "an image's name must be its frame number")
-        other = numbers.setdefault(int(path.stem), path)
+    for number, path in zip(found, files, strict=True):
+        other = numbers.setdefault(number, path)
         if other is not path:
-            raise DataError(path, f"is frame {int(path.stem)}, and so is {other.name}")
+            raise DataError(path, f"is frame {number}, and so is {other.name}")
     return dict(sorted(numbers.items()))
 
 
@@ -64,7 +61,7 @@ class ImageFinder:
                 return self.folder / text
         path = self.folder / name.replace("\\", "/")
         if path.parent not in self._listed:
-            self._listed[path.parent] = {_key(file): file for file in visible(path.parent, SUFFIXES)}
+            self._listed[path.parent] = {_key(file): file for file in files_in(path.parent, IMAGE_SUFFIXES)}
         return self._listed[path.parent].get(_key(path))
 
 

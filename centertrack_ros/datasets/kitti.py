@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.image_names import numbered_images, visible
+from centertrack_ros.datasets.image_names import files_in, numbered_images
 from centertrack_ros.datasets.records import (
     AnnotatedFrame,
     VideoSequence,
@@ -29,6 +29,7 @@ from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
+from centertrack_ros.io.whole_files import write_text
 
 _LOG = logging.getLogger(__name__)
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
@@ -172,7 +173,7 @@ def kitti_name(name: str) -> str | None:
 
 def write_results(path: Path | str, sequence: VideoSequence) -> None:
     """Writes a KITTI tracking result file."""
-    Path(path).write_text(labels_text(sequence, scores=True), encoding="utf-8")
+    write_text(path, labels_text(sequence, scores=True))
 
 
 def read_seqmap(path: Path | str) -> dict[str, int]:
@@ -262,7 +263,7 @@ def read_raw(folder: Path | str, name: str | None = None, camera: int = 2) -> Vi
     images = numbered_images(image_folder)
     if not images:
         raise DataError(image_folder, "no images (*.png, *.jpg)")
-    beside = [path for path in visible(folder, [".txt"]) if path.name.startswith("calib")]
+    beside = [path for path in files_in(folder, [".txt"]) if path.name.startswith("calib")]
     calibration = next(iter([*beside, *sorted(folder.parent.glob("calib_cam_to_cam.txt"))]), None)
     return _sequence(VideoSequence(name or folder.resolve().name, CLASSES, (), 0, 0, RATE), images, calibration, camera)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import configparser
 import logging
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def read_results(
 ) -> VideoSequence:
     """Reads a tracker's result file, or public detections, whose ids are -1.
 
+    Classes are those of the eighth column where `results_text` has written it, 'class N' for a number that MOT17 does
+    not know; else all are pedestrians.
+
     Args:
         path: The file.
         name: Of the sequence; None: the file's.
@@ -93,8 +97,28 @@ def read_results(
     rows = read_rows(path, ",")
     rows.require_columns(6, 10, _RESULT_FORM)
     frames, ids, boxes, scores = _columns(rows, _RESULT_FORM, first)
-    tracks = tracks_of(ids, np.zeros(len(ids), np.int64), scores, boxes)
-    return _of_table(name or Path(path).stem, ("pedestrian",), frames, tracks, {}, rate, first)
+    classes, class_ids = _result_classes(rows)
+    tracks = tracks_of(ids, class_ids, scores, boxes)
+    return _of_table(name or Path(path).stem, classes, frames, tracks, {}, rate, first)
+
+
+def _result_classes(rows: Rows) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, class ids) of results. All are pedestrians unless the eighth column has a class in every line.
+
+    In MOTChallenge's own form it has a place in the world, x of x, y and z, or -1.
+    """
+    told = len(rows) > 0 and all(
+        len(words) > 7
+        and words[7].strip().isdecimal()
+        and int(words[7]) > 0
+        and all(part.strip() in ("-1", "-1.0") for part in words[8:])
+        for words in rows.words
+    )
+    if not told:
+        return ("pedestrian",), np.zeros(len(rows), np.int64)
+    numbers, class_ids = np.unique([int(words[7]) for words in rows.words], return_inverse=True)
+    names = tuple(CLASSES[n - 1] if n <= len(CLASSES) else f"class {n}" for n in numbers.tolist())
+    return names, class_ids.astype(np.int64)
 
 
 def read_truth(path: Path | str, name: str | None = None, rate: float | None = None) -> VideoSequence:
@@ -214,12 +238,9 @@ def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
 def _with_images(truth: VideoSequence, images: dict[int, Path]) -> VideoSequence:
     """The sequence with a frame for each image."""
     annotated = {frame.index: frame for frame in truth}
+    if 0 in images and 0 not in annotated:  # a folder that counts from 0 is counted from 1, as by `open_source`
+        images = {index + 1: path for index, path in images.items()}
     begin, end = next(iter(images)), next(reversed(images))
-    if begin == 0 and annotated and truth.first == 1 and max(annotated) == end + 1:
-        raise DataError(
-            images[0].parent, f"the images are numbered from 0 to {end}, the frames of the truth up to {end + 1}: "
-            "number both alike, for nobody tells which truth belongs to which image"
-        )  # fmt: skip
     first = min(truth.first, begin)
     frames = []
     for index, path in images.items():
@@ -238,6 +259,27 @@ def class_numbers(classes: Sequence[str]) -> tuple[int, ...]:
     """
     known = {name: number for number, name in enumerate(CLASSES, start=1)} | _SYNONYMS
     return tuple(known.get(name.lower(), _OTHER_CLASSES + index) for index, name in enumerate(classes))
+
+
+def classes_written(classes: Sequence[str], boxes: Mapping[int, int]) -> str:
+    """A line that says which classes went into a result file, and under which numbers.
+
+    Args:
+        classes: Their names.
+        boxes: Class id -> number of boxes.
+    """
+    numbers = class_numbers(classes)
+    most = sorted(boxes.items(), key=lambda item: -item[1])
+    parts = (f"{classes[kind]} {count} boxes (class {numbers[kind]})" for kind, count in most)
+    return f"classes: {', '.join(parts) or 'none'}"
+
+
+def class_counts(sequence: VideoSequence) -> Counter[int]:
+    """Class id -> number of boxes."""
+    counts: Counter[int] = Counter()
+    for frame in sequence:
+        counts.update(frame.tracks.detections.class_ids.tolist())
+    return counts
 
 
 def frame_text(index: int, tracks: Tracks, numbers: Sequence[int] | None) -> str:

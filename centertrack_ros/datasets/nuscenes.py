@@ -33,6 +33,7 @@ from centertrack_ros.geometry.transform import (
     quaternion_to_matrix,
 )
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.whole_files import write_text
 from centertrack_ros.tracking.attributes import attribute
 
 __all__ = ["SAMPLE_LIMIT", "TRACKED", "read_results", "read_sample_info", "sample_info_truth"]
@@ -276,4 +277,4 @@ def _merged(boxes: list[dict[str, Any]], distance: float) -> list[dict[str, Any]
 
 def write_results(path: Path | str, sequences: Iterable[VideoSequence], merge_distance: float = 0.0) -> None:
     """Writes `results_document` as JSON."""
-    Path(path).write_text(json.dumps(results_document(sequences, merge_distance)), encoding="utf-8")
+    write_text(path, json.dumps(results_document(sequences, merge_distance)))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import NO_IDENTITY, AnnotatedFrame, VideoSequence, checked, tracks_of
+from centertrack_ros.datasets.records import (
+    NO_IDENTITY,
+    AnnotatedFrame,
+    VideoSequence,
+    checked,
+    identity_numbers,
+    tracks_of,
+)
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import JsonValue, load_json, read_document
 
+_LOG = logging.getLogger(__name__)
 # The classes that the tracking benchmark evaluates.
 TRACKED = ("bicycle", "bus", "car", "motorcycle", "pedestrian", "trailer", "truck")
 SAMPLE_LIMIT = 500  # boxes per sample that the benchmark accepts
@@ -28,7 +37,8 @@ _LENGTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
 def read_sample_info(path: Path | str) -> tuple[VideoSequence, ...]:
     """One sequence for each camera of a `sample_info.json`.
 
-    There are no tracks: in a file of one sample the ids count its objects, in others they are NO_IDENTITY.
+    The objects' ids are by their `instance_token` or `track_id`, which MMDetection3D does not write. Without one, those
+    of a file of one sample are counted; in several samples they are NO_IDENTITY, which is logged.
 
     Raises:
         DataError: Something is missing or of a wrong type; the text names it.
@@ -42,10 +52,11 @@ def read_sample_info(path: Path | str) -> tuple[VideoSequence, ...]:
     cameras = sorted({camera for sample in samples for camera, _ in sample["images"].entries()})
     if not cameras:
         raise DataError(path, "no sample has an image")
+    ids = _identities(path, samples)
     sequences = []
     for camera in cameras:
         chosen = [(index, sample) for index, sample in enumerate(samples) if camera in sample["images"]]
-        frames = tuple(_info_frame(path, index, sample, camera, len(classes), len(samples)) for index, sample in chosen)
+        frames = tuple(_info_frame(path, index, sample, camera, len(classes), ids) for index, sample in chosen)
         size = frames[0].image_size
         sequences.append(checked(VideoSequence(camera, classes, frames, 0, len(samples), RATE, size), path))
     return tuple(sequences)
@@ -62,6 +73,37 @@ def _info(document: JsonValue) -> tuple[list[JsonValue], dict[int, str]]:
     return samples, names
 
 
+def _label(entry: JsonValue) -> int | str | None:
+    for key in ("instance_token", "track_id"):
+        if key in entry:
+            return entry[key].label()
+    return None
+
+
+def _identity(entry: JsonValue, ids: Mapping[int | str, int]) -> int:
+    label = _label(entry)
+    return NO_IDENTITY if label is None else ids[label]
+
+
+def _identities(path: Path, samples: Sequence[JsonValue]) -> dict[int | str, int] | None:
+    """Label of an object -> its id; None: a single sample without labels, whose objects may be counted."""
+    labels = [
+        _label(entry)
+        for sample in samples
+        for _, entries in sample["cam_instances"].entries()
+        for entry in entries.items()
+    ]
+    lost = labels.count(None)
+    if len(samples) == 1 and lost == len(labels):
+        return None
+    if lost:
+        _LOG.warning(
+            "%s: %d of %d objects have no instance_token or track_id: who they are in other samples is unknown",
+            path, lost, len(labels),
+        )  # fmt: skip
+    return identity_numbers(label for label in labels if label is not None)
+
+
 def _info_size(image: JsonValue) -> tuple[int, int]:
     """(height, width) px where the file has them, else those of every nuScenes image."""
     height, width = image.get("height"), image.get("width")
@@ -71,7 +113,9 @@ def _info_size(image: JsonValue) -> tuple[int, int]:
     )
 
 
-def _info_frame(path: Path, index: int, sample: JsonValue, name: str, classes: int, samples: int) -> AnnotatedFrame:
+def _info_frame(
+    path: Path, index: int, sample: JsonValue, name: str, classes: int, ids: Mapping[int | str, int] | None
+) -> AnnotatedFrame:
     image = sample["images"][name]
     image_file = path.parent / image["img_path"].text()
     objects = [entry for entry in sample["cam_instances"][name].items() if entry["bbox_3d_isvalid"].flag()]
@@ -83,7 +127,7 @@ def _info_frame(path: Path, index: int, sample: JsonValue, name: str, classes: i
     bottoms = table[:, :3] + np.stack([np.zeros(len(table)), sizes[:, 0] / 2, np.zeros(len(table))], axis=1)
     velocities = _table(objects, "velocity", 2)
     tracks = tracks_of(
-        np.arange(1, len(objects) + 1) if samples == 1 else np.full(len(objects), NO_IDENTITY, np.int64),
+        np.arange(1, len(objects) + 1) if ids is None else np.array([_identity(e, ids) for e in objects], np.int64),
         np.array([entry["bbox_label_3d"].integer() for entry in objects], np.int64),
         np.ones(len(objects)),
         _table(objects, "bbox", 4, finite=True),

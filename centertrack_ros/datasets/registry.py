@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import bag_tracks, coco_video, crowdhuman, dgp, kitti, mot, nuscenes
-from centertrack_ros.datasets.image_names import is_hidden, visible
+from centertrack_ros.datasets.image_names import files_in, is_hidden
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.io.errors import DataError
 
@@ -26,7 +26,7 @@ class DatasetLocation:
         sequences: Names of the sequences (KITTI, MOTChallenge) or scenes (nuScenes); empty: all.
         version: Of a nuScenes database.
         rate: Of COCO-style videos, frames/s; None: unknown.
-        box: Of CrowdHuman: 'fbox' (whole body) or 'vbox' (its visible part).
+        box: Of CrowdHuman: 'fbox' (whole body) or 'vbox' (its files_in part).
         prefix: Of a bag's topics with the tracks.
     """
 
@@ -62,7 +62,7 @@ def read_dataset(name: str, location: DatasetLocation) -> tuple[VideoSequence, .
 
 def _kitti(location: DatasetLocation) -> Iterable[VideoSequence]:
     root = location.path
-    names = location.sequences or [path.stem for path in visible(root / "label_02", [".txt"])]
+    names = location.sequences or [path.stem for path in files_in(root / "label_02", [".txt"])]
     if not names:
         raise DataError(root, "no label_02/*.txt: not KITTI's tracking benchmark")
     for name in names:

@@ -44,9 +44,8 @@ class Rows:
         """
         enough = [len(words) >= count for words in self.words]
         if any(enough) and not all(enough):
-            raise DataError(
-                self.path, f"no {what.removeprefix('a ')}, which other lines have", self.lines[enough.index(False)]
-            )
+            line = self.lines[enough.index(False)]
+            raise DataError(self.path, f"this line does not have {what}, others have one", line)
         return any(enough)
 
     def numbers(self, columns: Sequence[int], expected: str) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -27,6 +28,7 @@ from centertrack_ros import __version__
 from centertrack_ros.typed_records import shown
 
 MANIFEST = "manifest.json"
+_LOG = logging.getLogger(__name__)
 _UNFINISHED_S = 3600.0  # age after which an unfinished export is abandoned
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 # Features of a CPU that decide which code a runtime generates.
@@ -132,8 +134,29 @@ def _folder_name(key: dict[str, Any]) -> str:
 
 def _cache_folders(weights: Path) -> list[Path]:
     """Folders in which exports of these weights can be, the preferred one first."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return [weights.with_name(f"{weights.stem}.engines"), Path(home) / "centertrack_ros"]
+    return [weights.with_name(f"{weights.stem}.engines"), _user_cache()]
+
+
+def _user_cache() -> Path:
+    """The user's folder for exports: by XDG_CACHE_HOME, else in the home, else, without one, among temporary files."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # a relative one is to be ignored, says the XDG specification
+        return Path(given) / "centertrack_ros"
+    try:
+        return Path.home() / ".cache" / "centertrack_ros"
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in a container with a foreign user id
+        return _cache_without_home()
+
+
+@cache
+def _cache_without_home() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"centertrack_ros-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # put there by somebody else, who is not trusted
+        folder = Path(tempfile.mkdtemp(prefix=folder.name))
+    _LOG.warning("this user has no home: exported engines are in %s; XDG_CACHE_HOME=… is another place", folder)
+    return folder
 
 
 def find(weights: Path, flip_test: bool = False, variant: str = "f32") -> tuple[CachedExport | None, list[str]]:

@@ -7,6 +7,7 @@ that a network would regress is computed from the ground truth: that of a perfec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empt
 from centertrack_ros.evaluation.tables import markdown_table, table
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores, score_kitti, score_mot, summary
 from centertrack_ros.geometry.boxes2d import areas, iou
+from centertrack_ros.io.image_files import load_image
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
@@ -26,6 +28,7 @@ from centertrack_ros.types import Detections, Tracks
 
 MOTIONS = ("displacement", "none", "constant_velocity", "kalman", "flow")
 FIGURES = ("MOTA", "IDF1", "HOTA", "IDSW")
+_RATE = 10.0  # frames/s of a recording whose rate nobody tells
 _NO_THRESHOLD = float("-inf")  # every box may start a track
 
 
@@ -160,12 +163,9 @@ def _shifts(
 
 
 def _read_image(frame: AnnotatedFrame) -> NDArray[np.uint8]:
-    import cv2
-
-    image = cv2.imread(str(frame.image))
-    if image is None:
-        raise ValueError(f"{frame.image}: not an image that can be read; motion 'flow' needs every frame's image")
-    return np.asarray(image, np.uint8)
+    if frame.image is None:
+        raise ValueError(f"frame {frame.index}: no image; motion 'flow' needs every frame's image")
+    return load_image(frame.image)
 
 
 def _step(recording: VideoSequence) -> float:
@@ -173,7 +173,7 @@ def _step(recording: VideoSequence) -> float:
     if len(recording.frames) > 1:
         one, two = recording.frames[0], recording.frames[-1]
         return (two.stamp - one.stamp) / (two.index - one.index)
-    return 1.0 / (recording.rate or 10.0)
+    return 1.0 / (recording.rate or _RATE)
 
 
 def compare_motions(
@@ -195,9 +195,18 @@ def compare_motions(
         progress: Called with a line before each measurement.
 
     Returns:
-        The figures, and notes on what was left out.
+        The figures, and notes on what was left out or assumed.
+
+    Raises:
+        ValueError: The ground truth has no object.
     """
+    if not any(len(frame.tracks) for recording in recordings for frame in recording):
+        raise ValueError(f"{', '.join(one.name for one in recordings)}: no object in the ground truth")
     cells, notes = [], []
+    for place, one in enumerate(recordings):
+        if not all(math.isfinite(frame.stamp) for frame in one):
+            notes.append(f"{one.name}: no rate is told: {_RATE:g} frames/s")
+            recordings = [*recordings[:place], one.at_rate(_RATE), *recordings[place + 1 :]]
     for motion in motions:
         if motion == "flow" and not all(frame.image for recording in recordings for frame in recording):
             notes.append("flow: left out, it needs the images of all frames")

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.datasets.image_names import numbered_images
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.io.image_decoding import ImageError
+from centertrack_ros.io.image_files import load_image
 from centertrack_ros.io.rosbag import BagReader, is_bag
 from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE, decode_image, open_source
 from centertrack_ros.io.stamps import nanoseconds
 
 Image = NDArray[np.uint8]
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def frame_images(recording: VideoSequence, frames: Sequence[AnnotatedFrame], source: Path | None) -> dict[int, Image]:
@@ -37,11 +38,12 @@ def frame_images(recording: VideoSequence, frames: Sequence[AnnotatedFrame], sou
     Raises:
         ValueError: An image file cannot be read.
     """
+    files = _files(source, recording) if source and source.is_dir() and not is_bag(source) else {}
     images = {}
     for frame in frames:
-        file = frame.image or (_file(source, recording.name, frame.index) if source and source.is_dir() else None)
+        file = frame.image or files.get(frame.index)
         if file is not None:
-            images[frame.index] = _read(file)
+            images[frame.index] = load_image(file)
     rest = [frame for frame in frames if frame.index not in images]
     if source is None or not rest:
         return images
@@ -52,30 +54,24 @@ def frame_images(recording: VideoSequence, frames: Sequence[AnnotatedFrame], sou
     return images
 
 
-def _file(folder: Path, name: str, index: int) -> Path | None:
+def _files(folder: Path, recording: VideoSequence) -> dict[int, Path]:
+    """Frame number -> image file in the first of the folder's places that has images."""
+    name = recording.name
     for parent in (folder / name / "img1", folder / name, folder / "img1", folder):
-        for suffix in _SUFFIXES:
-            if (file := parent / f"{index:06d}{suffix}").is_file():
-                return file
-    return None
-
-
-def _read(path: Path) -> Image:
-    import cv2
-
-    image = cv2.imread(str(path))
-    if image is None:
-        raise ValueError(f"{path}: not an image that can be read")
-    return np.asarray(image, np.uint8)
+        if files := numbered_images(parent):
+            from_one = 0 in files and recording.first == 1
+            return {index + from_one: path for index, path in files.items()}
+    return {}
 
 
 def _in_order(path: Path, indices: Mapping[int, int]) -> dict[int, Image]:
     """The images by their number in a source; `indices`: number -> frame index."""
     images, last = {}, max(indices)
-    for number, frame in enumerate(open_source(path)):
+    for frame in open_source(path):
+        number = frame.index - 1
         if number in indices:
             images[indices[number]] = frame.image.copy()
-        if number == last:
+        if number >= last:
             break
     return images
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from centertrack_ros.datasets import kitti, mot
-from centertrack_ros.datasets.image_names import visible
+from centertrack_ros.datasets.image_names import files_in
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.errors import DataError
 
@@ -46,6 +47,8 @@ def match_mot(
     for name, file in _chosen(files, sequences, truth).items():
         sequence = mot.read_truth(file, name)
         predictions = mot.read_results(mot_result_file(results, name), name, first=sequence.first)
+        predictions, left_out = _pedestrians(predictions)
+        notes += [f"{name}: {left_out}"] if left_out else []
         length = _stated_length(file)
         if frames is not None:
             sequence, predictions = sequence.between(*frames), predictions.between(*frames)
@@ -59,15 +62,28 @@ def match_mot(
                     f"{later} later frames of the results are left out"
                 )
             predictions = predictions.between(sequence.first, last)
+        if sequence.first == 0 and predictions.frames and predictions.frames[0].index:
+            notes.append(f"{name}: the ground truth begins at frame 0, the results later: are both numbered alike?")
         pairs.append(SequencePair(sequence, predictions))
     return Matches(tuple(pairs), (*notes, *_strangers(pairs)))
+
+
+def _pedestrians(results: VideoSequence) -> tuple[VideoSequence, str]:
+    """The pedestrians of results that have them among other classes, and a clause on what is left out."""
+    if "pedestrian" not in results.classes or len(results.classes) == 1:
+        return results, ""
+    kind = results.classes.index("pedestrian")
+    counts = mot.class_counts(results)
+    others = ", ".join(f"{count} of {results.classes[other]}" for other, count in counts.items() if other != kind)
+    frames = tuple(frame.select(frame.tracks.detections.class_ids == kind) for frame in results)
+    return replace(results, frames=frames), f"pedestrians are evaluated, other boxes are left out: {others}"
 
 
 def _unmatched(results: Path, files: dict[str, Path]) -> list[str]:
     """Names of the result files in a folder that belong to no sequence of the ground truth."""
     if not results.is_dir():
         return []
-    found = {path.stem for folder in (results, results / "data") for path in visible(folder, [".txt"])}
+    found = {path.stem for folder in (results, results / "data") for path in files_in(folder, [".txt"])}
     return sorted(found - set(files) - {Path(name).stem for name in _RESULT_NAMES})
 
 
@@ -108,7 +124,7 @@ def mot_truth_files(truth: Path) -> dict[str, Path]:
     folders = sorted(path for path in truth.iterdir() if path.is_dir() and not path.name.startswith("."))
     candidates = [(folder.name, folder / file) for folder in folders for file in ("gt/gt.txt", "gt.txt")]
     files = {name: path for name, path in candidates if path.is_file()}
-    files = files or {path.stem: path for path in visible(truth, [".txt"])}
+    files = files or {path.stem: path for path in files_in(truth, [".txt"])}
     if not files:
         raise DataError(truth, "no ground truth: expected NAME/gt/gt.txt, NAME/gt.txt or NAME.txt")
     return files
@@ -156,8 +172,8 @@ def match_kitti(
         if not folder.is_dir():
             raise DataError(folder, f"no such folder with {what} files")
     lengths = kitti.find_seqmap(labels) if lengths is None else lengths
-    files = {path.stem: path for path in visible(labels, [".txt"])}
-    result_files = {path.stem: path for path in visible(results, [".txt"])}
+    files = {path.stem: path for path in files_in(labels, [".txt"])}
+    result_files = {path.stem: path for path in files_in(results, [".txt"])}
     if not files:
         raise DataError(labels, "no label files NAME.txt")
     pairs = []

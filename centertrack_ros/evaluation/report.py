@@ -18,6 +18,7 @@ from centertrack_ros.evaluation.images import frame_images
 from centertrack_ros.evaluation.tables import NUSCENES_COLUMNS, TABLE_COLUMNS, nuscenes_rows, table_rows
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores
 from centertrack_ros.io.json_files import write_json
+from centertrack_ros.io.whole_files import write_text
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733; }
@@ -89,7 +90,7 @@ def _write(path: Path, body: Sequence[str], document: Mapping[str, Any]) -> None
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
         f"<body>{''.join(body)}</body></html>\n"
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     write_json(path.with_suffix(".json"), document)
 
 

@@ -65,7 +65,10 @@ def trackeval_module() -> Any:
         import trackeval
         import trackeval.eval
     except ImportError as error:
-        raise ImportError(f"scores need TrackEval: pip install trackeval ({error})") from None
+        raise ImportError(
+            "scores need TrackEval, installed without the OpenCV that it would put in the place of the headless one: "
+            f"pip install --no-deps trackeval==1.3.0, and pip install pycocotools tabulate ({error})"
+        ) from None
     return trackeval
 
 

@@ -28,9 +28,12 @@ from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
+_MAX_BYTES = 10 * MAX_PIXELS  # the largest image, 16 bits a colour with transparency, not compressed
 _MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
+# Where in a PNG file it may be.
+_PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,8 +92,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         _require_regular(path)
         with Image.open(path) as image:
-            # Pillow turns the size of a TIFF by itself.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _TRANSPOSED
+            raw = path.read_bytes() if image.format == "PNG" else b""
+            turned = _orientation(image, raw) in _TRANSPOSED
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever a malformed header makes Pillow raise
         found = read_image(path)  # OpenCV knows formats that Pillow does not
@@ -133,23 +136,31 @@ def upright_bytes(path: Path) -> bytes:
         DataError: As `load_image`.
     """
     raw = _checked_bytes(path)
-    if _is_upright(raw):
+    if _orientation_of(raw) == 1:
         return raw
     suffix = ".png" if raw.startswith(PNG_SIGNATURE) else ".jpg"
     return cv2.imencode(suffix, _decoded(path, raw), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
-def visible(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def visible(folder: Path, suffixes: Sequence[str], broken: bool = False) -> list[Path]:
     """The files of a folder with one of these suffixes, in any case, in natural order: frame_2 before frame_10.
 
-    Hidden files are none of the user's (`._000001.jpg` holds what macOS knows of a picture). What has a fitting name
-    but is no file, such as a link that leads nowhere, is left out with a logged warning.
+    Hidden files are none of the user's (`._000001.jpg` holds what macOS knows of a picture). Folders, and what has a
+    fitting name but is no file, such as a link that leads nowhere, are left out with a logged warning.
+
+    Args:
+        folder: The folder; those in it are not searched.
+        suffixes: In lower case, with the dot.
+        broken: Keep what is no file, except folders: it has its place in the order, and whoever opens it says why it
+            cannot be read.
 
     Raises:
         OSError: The folder cannot be read.
     """
     named = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
     problems = {path: problem for path in sorted(named) if (problem := _no_file(path))}
+    if broken:
+        problems = {path: problem for path, problem in problems.items() if path.is_dir()}
     if problems:
         path, problem = next(iter(problems.items()))
         rest = f", and {len(problems) - 1} more that are no files" if len(problems) > 1 else ""
@@ -198,17 +209,42 @@ def _no_file(path: Path) -> str:
     return "a folder, expected an image file" if stat.S_ISDIR(mode) else "a pipe or device, expected an image file"
 
 
-def _is_upright(raw: bytes) -> bool:
+def _orientation(image: Image.Image, raw: bytes) -> int:
+    """How an image is to be turned, 1 to 8. Both libraries turn a TIFF by themselves."""
+    if image.format == "TIFF":
+        return 1
+    if image.format == "PNG" and not any(key in raw for key in _PNG_METADATA):
+        return 1  # Pillow would decode the pixels to look behind them
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # whatever a malformed EXIF block makes Pillow raise
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _orientation_of(raw: bytes) -> int:
     try:
         with Image.open(io.BytesIO(raw)) as image:
-            return image.getexif().get(_ORIENTATION, 1) not in range(2, 9)
-    except Exception:  # whatever a malformed EXIF block makes Pillow raise
-        return True
+            return _orientation(image, raw)
+    except Exception:  # a format that only OpenCV knows
+        return 1
+
+
+def _turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The stored image (H, W, 3) as it is shown."""
+    upright = image.swapaxes(0, 1) if orientation in _TRANSPOSED else image
+    if orientation in (3, 4, 7, 8):
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return np.ascontiguousarray(upright)
 
 
 def _require_regular(path: Path) -> None:
     if problem := _no_file(path):
         raise DataError(path, problem)
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise DataError(path, f"a file of {size / 1e9:.1f} GB is no image that fits into memory")
 
 
 def _checked_bytes(path: Path) -> bytes:
@@ -233,12 +269,12 @@ def _check_common(path: Path, raw: bytes) -> None:
         header = read_header(raw)
     except ValueError:
         raise DataError(path, "not a complete image: its header is malformed") from None
-    _check_size(path, header.width, header.height)
+    check_size(path, header.width, header.height)
     if raw.startswith(PNG_SIGNATURE):
         try:
             check_png(raw, str(path))
         except ImageError as error:
-            raise DataError(path, f"not a complete image: {str(error).removeprefix(f'{path} ')}") from None
+            raise DataError(path, f"not a complete image: {str(error).removeprefix(f'{path} is ')}") from None
     elif not has_end_marker(raw, header):
         raise DataError(path, "not a complete image: a JPEG without its end marker")
 
@@ -247,7 +283,7 @@ def _check_other(path: Path, raw: bytes) -> None:
     """Of the rarer formats, by a decoder that insists on all bytes. What only OpenCV knows is left to it."""
     try:
         with Image.open(io.BytesIO(raw)) as image:
-            _check_size(path, image.width, image.height)
+            check_size(path, image.width, image.height)
             image.load()
     except UnidentifiedImageError:
         return
@@ -259,7 +295,8 @@ def _check_other(path: Path, raw: bytes) -> None:
         raise DataError(path, f"not a complete image: {error}") from None
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raises DataError for a size, px, that no camera has: a decoder must not be asked for it."""
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} px a side"
         raise DataError(path, f"too large an image: {width}x{height} px; expected at most {limit}")
@@ -267,11 +304,12 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     try:
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+        # Not turned by OpenCV, which reads EXIF more strictly than Pillow: the size by the header would differ.
+        stored = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        image = None
-    if image is not None:
-        return np.asarray(image, np.uint8)
+        stored = None
+    if stored is not None:
+        return _turned(np.asarray(stored, np.uint8), _orientation_of(raw))
     try:
         with Image.open(io.BytesIO(raw)) as other:
             return bgr_of(other)

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+
+# About metadata that nobody here reads, several lines each.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -56,8 +57,8 @@ def open_source(
         FileNotFoundError: There is nothing at `location`.
         ValueError: It cannot be read; the text says what is wrong and what was expected.
     """
-    if rate is not None and not rate > 0.0:
-        raise ValueError(f"rate must be above 0 frames/s, got {rate}")
+    if rate is not None and not 0.0 < rate < math.inf:
+        raise ValueError(f"rate must be a number of frames/s above 0, got {rate}")
     camera_of = _camera_of(intrinsics)
     text, path = str(location), Path(location)
     if not os.path.exists(text):  # a file of that name comes first
@@ -65,7 +66,7 @@ def open_source(
             return VideoSource(int(text), camera_of, rate)
         if "://" in text:
             return VideoSource(text, camera_of, rate)
-        what = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
+        what = "a link that leads nowhere" if os.path.islink(text) else "no such file or folder"
         raise FileNotFoundError(f"{path}: {what}; expected a video, an image, a folder of images or a bag")
     if is_bag(path) or path.suffix == ".bag":
         return BagSource(path, camera_of if intrinsics else None, image_topic, rectified)

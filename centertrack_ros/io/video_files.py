@@ -67,7 +67,7 @@ def problem_of(location: Path | str | int) -> str:
     if not isinstance(location, Path):
         return "not a stream that OpenCV can open: the address is wrong, or nobody answers"
     if not location.is_file():
-        return f"not a file; {_EXPECTED}"
+        return f"a pipe or device from which no video comes; {_EXPECTED}"
     try:
         start = _start(location)
     except OSError as error:
@@ -81,6 +81,8 @@ def _problem_of_content(path: Path, start: bytes) -> str:
     for magic, kind in _KINDS.items():
         if start.startswith(magic):
             return f"not a video but {kind}"
+    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "not a video but a HEIF image; convert it to JPEG first"
     if counts_frames(path):
         return "not a video that OpenCV can read: it was cut short (its index is missing), or its codec is unknown"
     if image := _image_format(path):

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.io.source_base import CameraOf, LeftOut, default_rate
 from centertrack_ros.io.video_files import counts_frames, has_no_times, opened, problem_of
@@ -84,8 +85,8 @@ class VideoSource:
         clock, left_out, index, failed = _Clock(self), LeftOut(self.location), 0, 0
         try:
             while failed <= (_PATIENCE if self._is_file else 0):
-                good, image = capture.read()
-                if not good:
+                image = _read(capture)
+                if image is None:
                     failed += 1
                     continue
                 if failed:
@@ -95,7 +96,7 @@ class VideoSource:
                     failed = 0
                 index += 1
                 stamp = clock.stamp(index, capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
-                yield Frame(np.asarray(image, np.uint8), stamp, self.camera_of(*image.shape[:2]), index=index)
+                yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
         finally:
             capture.release()
             left_out.report(index)
@@ -108,7 +109,7 @@ class VideoSource:
         if self._counts and self.length is not None:
             if index < self.length:
                 _LOG.warning("%s: ended after %d of %d frames", self.location, index, self.length)
-        elif self._is_file and clock.is_even and clock.container_s < self._duration - 2.5 / self.rate:
+        elif self._told and clock.is_even and (clock.container_s or 0.0) < self._duration - 2.5 / self._told:
             text = "%s: ended at %.2f s, its container tells %.2f s: it was cut short"
             _LOG.warning(text, self.location, clock.container_s, self._duration)
 
@@ -122,12 +123,15 @@ class _Clock:
         self._last: float | None = None
         self._offset: float | None = 0.0 if source._is_file else None
         self._has_risen = self._is_noted = False
-        self.container_s = 0.0
+        self.container_s: float | None = None
         self.is_even = True
 
     def stamp(self, index: int, container_s: float) -> float:
         """The stamp of a frame: its number, from 1, and what the container tells, s."""
         source = self._source
+        if self.container_s is not None and source._told:
+            self.is_even &= abs((container_s - self.container_s) * source._told - 1) < 0.5
+        self.container_s = container_s
         if source.requested_rate:
             return (index - 1) / source.requested_rate
         if isinstance(source.location, int):
@@ -137,7 +141,6 @@ class _Clock:
             return self._rising(now - self._start)
         if self._offset is None:  # a stream is joined in its middle
             self._offset = container_s
-        self.container_s = container_s
         found = container_s - self._offset
         even = (index - 1) / source.rate
         if source._told and abs(found - even) <= _ROUNDING_S:
@@ -157,9 +160,17 @@ class _Clock:
                 text = "%s: its times go back at %.3f s: %g frames/s are assumed there"
                 _LOG.warning(text, self._source.location, self._last, self._source.rate)
             found = self._last + step
-        self.is_even &= abs(found - self._last - step) < step / 2
         self._last = found
         return found
+
+
+def _read(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
+    """The next frame; None when it cannot be decoded, and at the end."""
+    try:
+        good, image = capture.read()
+    except cv2.error:  # for instance not enough memory for the size that the file claims
+        return None
+    return np.asarray(image, np.uint8) if good else None
 
 
 def _step(capture: cv2.VideoCapture) -> float:

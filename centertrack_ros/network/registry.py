@@ -11,6 +11,7 @@ torch: an engine of an exported file starts without it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,10 +128,11 @@ def weights_path(weights: str | Path | None) -> Path:
     embedded = embedded_models()
     if requested in embedded:
         return WEIGHTS_FOLDER / f"{requested}.safetensors"
-    path = Path(requested).expanduser()
+    path = Path(os.path.expanduser(requested))  # Path.expanduser fails without a home
     if not path.is_file():
         raise FileNotFoundError(
             f"no weights file at {path}, nor an embedded model of that name ({', '.join(embedded)})"
+            + (f"; `centertrack weights fetch {requested}` downloads that official model" if requested in ZOO else "")
         )
     return path
 

@@ -26,6 +26,7 @@ from rosgraph_msgs.msg import Clock
 from centertrack_ros.io.rosbag import BagReader, Record, message_types, time_message
 from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE
 from centertrack_ros.ros.events import emit
+from centertrack_ros.ros.log_folder import ensure_log_folder
 from centertrack_ros.ros.topics import header_stamp_ns, message_class, publisher_qos
 
 CLOCK_TOPIC, CLOCK_TYPE = "/clock", "rosgraph_msgs/msg/Clock"
@@ -194,6 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _arguments(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ensure_log_folder()
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_player")
     try:

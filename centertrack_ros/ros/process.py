@@ -14,6 +14,7 @@ from rclpy.task import Future
 
 from centertrack_ros.ros.command_line import unused_parameters, without_places
 from centertrack_ros.ros.ending import Ending
+from centertrack_ros.ros.log_folder import ensure_log_folder
 from centertrack_ros.ros.logs import ForwardingHandler
 from centertrack_ros.ros.node import CenterTrackNode
 
@@ -55,6 +56,7 @@ class NodeProcess:
         return 0
 
     def _open(self, arguments: list[str]) -> None:
+        ensure_log_folder()
         try:
             rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:  # rcl's: an unknown option, a name that ROS does not allow, a broken file

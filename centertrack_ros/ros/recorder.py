@@ -23,6 +23,7 @@ from rclpy.node import Node
 
 from centertrack_ros.io.rosbag import BagWriter
 from centertrack_ros.ros.events import emit
+from centertrack_ros.ros.log_folder import ensure_log_folder
 from centertrack_ros.ros.topics import header_stamp_ns, message_class, subscriber_qos
 
 
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 after an error, which is on standard error.
     """
     args = _arguments(argv)
+    ensure_log_folder()
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_recorder")
     stopped = Event()  # not an exception, which could interrupt a write

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from centertrack_ros.io.image_files import write_image
+from centertrack_ros.io.whole_files import write_text
 from centertrack_ros.synthetic.actors import CLASSES
 from centertrack_ros.synthetic.annotations import StreetFrame
 from centertrack_ros.synthetic.config import StreetConfig
@@ -67,7 +68,7 @@ def write_streets(
             writer.add(entry)
             progress(len(writer.images))
     path = folder / ANNOTATIONS
-    path.write_text(json.dumps(writer.document()), encoding="utf-8")
+    write_text(path, json.dumps(writer.document()))
     return path
 
 

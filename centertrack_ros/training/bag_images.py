@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import write_image
-from centertrack_ros.io.json_files import write_json
+from centertrack_ros.io.json_files import JsonValue, read_document, write_json
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import BagSource, camera_names, image_topics
 
@@ -54,15 +54,21 @@ def extract(bag: Path, folder: Path) -> dict[str, list[BagImage]]:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         _LOG.info("writing the images of %s into %s", bag, folder)
-        document = {"bag": bag.resolve().name, "cameras": _write(bag, folder)}
-        write_json(manifest, document)
-    document = json.loads(manifest.read_text(encoding="utf-8"))
-    if document["bag"] != bag.resolve().name:
-        raise ValueError(f"{folder}: holds the images of '{document['bag']}'; give another folder for '{bag.name}'")
-    return {
-        name: [BagImage(folder / row["file"], row["stamp"], _camera(row["camera"])) for row in rows]
-        for name, rows in document["cameras"].items()
+        write_json(manifest, {"bag": bag.resolve().name, "cameras": _write(bag, folder)})
+    document = read_document(manifest)
+    if document["bag"].value != bag.resolve().name:
+        raise ValueError(
+            f"{folder}: holds the images of '{document['bag'].value}'; give another folder for '{bag.name}'"
+        )
+    images = {
+        name: [
+            BagImage(folder / row["file"].text(), row["stamp"].number(), _camera(row["camera"])) for row in rows.items()
+        ]
+        for name, rows in document["cameras"].entries()
     }
+    if not any(images.values()):
+        raise ValueError(f"{bag}: none of its images could be decoded")
+    return images
 
 
 def _write(bag: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -90,5 +96,15 @@ def _camera_values(camera: Camera | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _camera(values: dict[str, Any] | None) -> Camera | None:
-    return None if values is None else Camera(**{**values, "projection": np.array(values["projection"])})
+def _camera(values: JsonValue) -> Camera | None:
+    if values.value is None:
+        return None
+    try:
+        return Camera(
+            values["width"].integer(1), values["height"].integer(1), values["projection"].numbers(3, 4),
+            values["distortion_model"].text(), np.array([one.number() for one in values["distortion"].items()]),
+        )  # fmt: skip
+    except DataError:
+        raise
+    except ValueError as error:
+        raise values.error(str(error)) from None

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import gc
-import json
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from centertrack_ros.datasets.coco_keys import frame_numbers, track_label, video_of_images
+from centertrack_ros.datasets.image_names import ImageFinder
+from centertrack_ros.datasets.records import identity_numbers
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, Array, TrainingImages, problem_of, usable
 from centertrack_ros.training.label_mapping import (
     LabelMapping,
@@ -23,6 +27,7 @@ from centertrack_ros.training.label_mapping import (
     unlabelled_classes,
 )
 
+_LOG = logging.getLogger(__name__)
 RIDER_OFFSET = 1_000_000  # added to the track id of a cyclist's rider
 
 
@@ -41,8 +46,7 @@ def read_coco_video(
         The images; what cannot be used of an entry is counted in `problems`.
 
     Raises:
-        DataError: The file is not of this form.
-        FileNotFoundError: The file does not exist.
+        DataError: The file is missing or not of this form, or frames or images cannot be told apart or found.
     """
     with _without_garbage_collection():
         return _read_coco_video(file, images, classes, class_map)
@@ -66,14 +70,16 @@ def _without_garbage_collection() -> Iterator[None]:
 def _read_coco_video(
     file: Path, images: Path, classes: Sequence[str], class_map: LabelMapping | None
 ) -> TrainingImages:
+    document = load_json(file)
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
         names = {entry["id"]: str(entry["name"]) for entry in document["categories"]}
         numbers = [entry["id"] for entry in document["images"]]
         entries = dict(zip(numbers, document["images"], strict=True))
         annotations = [row if type(row) is dict else dict(row) for row in document.get("annotations") or ()]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(file, f"not a COCO annotation file: {type(error).__name__}: {error}") from None
+    if not entries:
+        raise DataError(file, "no images")
     if len(entries) < len(numbers):
         repeated = next(number for number, count in Counter(numbers).items() if count > 1)
         raise DataError(file, f"two images have the id {repeated}, so their annotations cannot be told apart")
@@ -91,37 +97,108 @@ def _read_coco_video(
             rows[number].append(annotation)
         else:
             problems["annotation of an unknown image"] += 1
-    builder = _ImageBuilder(classes, mapping, names, problems)
-    built = [builder.image(entry, rows[number], images) for number, entry in entries.items()]
+    builder = _ImageBuilder(classes, mapping, names, problems, ImageFinder(images))
+    places = _places(file, entries, rows)
+    builder.number_tracks(annotations)
+    built = [builder.image(entry, rows[number], places.get(number, (-1, 0))) for number, entry in entries.items()]
     annotated = tuple(image for image in built if image is not None)
-    if built and not annotated:
-        raise DataError(file, "no image has a file_name, a height and a width")
+    if not annotated:
+        reason = "no image has a file_name, a height and a width"
+        if problems["missing image"]:
+            reason = f"none of its {problems['missing image']} images is in {images}"
+        raise DataError(file, reason)
+    in_videos = [image.track_ids for image in annotated if image.video >= 0]
+    if any(map(len, in_videos)) and not any((ids >= 0).any() for ids in in_videos):
+        _LOG.warning("%s: no object of its videos has a track_id: nothing tells where it was before", file)
     unlabelled = unlabelled_classes(classes, mapped_classes(mapping, names.values()))
     return TrainingImages(file.parent.name, annotated, unlabelled, dict(problems))
+
+
+def _places(
+    file: Path, entries: Mapping[Any, Mapping[str, Any]], rows: Mapping[Any, Sequence[Mapping[str, Any]]]
+) -> dict[Any, tuple[int, int]]:
+    """Image -> (number of its video, frame number) of the images of videos.
+
+    Raises:
+        DataError: Some images of a video have a `frame_id` and some not, or two have the same.
+    """
+    good = {number: entry for number, entry in entries.items() if _is_placed(entry)}
+    tracks = ((number, label) for number in good for row in rows[number] if (label := _label(row)) is not None)
+    videos = video_of_images(file, list(good.values()), tracks)
+    images: dict[Any, list[Any]] = {}
+    for number, video in zip(good, videos, strict=True):
+        if video is not None:
+            images.setdefault(video, []).append(number)
+    named = {
+        video: [(str(good[n].get("file_name", f"image {n}")), _whole(good[n].get("frame_id"))) for n in chosen]
+        for video, chosen in images.items()
+    }
+    frames = frame_numbers(file, named)
+    return {
+        number: (place, frame)
+        for place, (video, chosen) in enumerate(images.items())
+        for number, frame in zip(chosen, frames[video], strict=True)
+    }
+
+
+def _is_placed(entry: Mapping[str, Any]) -> bool:
+    """Whether an image entry has a `video_id` and a `frame_id` that can be read, or none."""
+    try:
+        _whole(entry.get("frame_id"))
+        hash(entry.get("video_id"))
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _label(row: Mapping[str, Any]) -> int | str | None:
+    """The object's label; None also for one that is none, which is counted where the row is read."""
+    try:
+        return track_label(row)
+    except TypeError:
+        return None
 
 
 class _ImageBuilder:
     """Makes annotated images from the entries of a document, and counts what is wrong."""
 
     def __init__(
-        self, classes: Sequence[str], mapping: LabelMapping, names: Mapping[Any, str], problems: Counter[str]
+        self,
+        classes: Sequence[str],
+        mapping: LabelMapping,
+        names: Mapping[Any, str],
+        problems: Counter[str],
+        finder: ImageFinder,
     ) -> None:
         self.number = {name: i for i, name in enumerate(classes)}
-        self.mapping, self.names, self.problems = mapping, names, problems
+        self.mapping, self.names, self.problems, self.finder = mapping, names, problems, finder
         self.untracked = 0  # objects without a track id so far
-        self.videos: dict[Any, int] = {}
+        self.tracks: dict[int | str, int] = {}  # numbers for labels that are text
 
-    def image(self, entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], folder: Path) -> AnnotatedImage | None:
-        """One image entry with its annotations; None, which is counted, for an entry that cannot be read."""
-        try:
-            size = (int(entry["height"]), int(entry["width"]))
-            path = folder / entry["file_name"]
-            name = entry.get("video_id")
-            video = -1 if name in (None, -1) else self.videos.setdefault(name, len(self.videos))
-            frame = int(entry.get("frame_id") or 0)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            self.problems["image entry without file_name, height or width, or with a bad video_id or frame_id"] += 1
+    def number_tracks(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Numbers the objects' labels if all are text: 'a7', or a UUID. Among numbers, text is a mistake."""
+        labels = {label for row in rows if (label := _label(row)) is not None}
+        if labels and all(isinstance(label, str) for label in labels):
+            self.tracks = identity_numbers(labels)
+
+    def image(
+        self, entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], place: tuple[int, int]
+    ) -> AnnotatedImage | None:
+        """One image entry with its annotations; None, which is counted, for an entry that cannot be read.
+
+        Args:
+            entry: Of `images`.
+            rows: Its annotations.
+            place: Number of the video, -1 for a still, and of the frame.
+        """
+        found = self._file(entry)
+        if found is None:
             return None
+        (path, size), (video, frame) = found, place
         kept: list[tuple[int, int, list[float], Mapping[str, Any]]] = []
         ignored: list[list[float]] = []
         for row in rows:
@@ -157,6 +234,21 @@ class _ImageBuilder:
             stamp=float(stamp) if isinstance(stamp, int | float) else float("nan"),
         )  # fmt: skip
 
+    def _file(self, entry: Mapping[str, Any]) -> tuple[Path, tuple[int, int]] | None:
+        """(file, (height, width) px) of an image entry; None, which is counted, without them."""
+        try:
+            size = (int(entry["height"]), int(entry["width"]))
+            if min(size) < 1 or not _is_placed(entry):
+                raise ValueError
+            path = self.finder.find(entry["file_name"])
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+            self.problems["image entry without file_name, height or width, or with a bad video_id or frame_id"] += 1
+            return None
+        if path is None:
+            self.problems["missing image"] += 1
+            return None
+        return path, size
+
     def _objects(self, row: Mapping[str, Any]) -> list[tuple[str | None, list[float], int]]:
         """(model class or None, box, which half) of one annotation; nothing for a category that is not mapped.
 
@@ -177,10 +269,12 @@ class _ImageBuilder:
         return [(half, _corners(box), k) for box, half, k in halves if box]
 
     def _track_id(self, row: Mapping[str, Any], half: int) -> int:
+        track_id = -1
         try:
-            track_id = int(np.int64(int(row.get("track_id", -1))))
+            label = track_label(row)
+            if label is not None:
+                track_id = self.tracks[label] if self.tracks else int(np.int64(int(label)))
         except (TypeError, ValueError, OverflowError):
-            track_id = -1
             self.problems["track_id that is not a number"] += 1
         if track_id >= 0:
             return track_id + RIDER_OFFSET * half

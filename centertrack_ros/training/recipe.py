@@ -84,8 +84,17 @@ class DataEntry:
             )
         if self.box not in ("fbox", "vbox"):
             raise ValueError(f"recipe: box must be fbox or vbox, got {shown(self.box)}")
+        self._check_class_map()
         if self.repeat < 0 or self.limit < 0:
             raise ValueError("recipe: repeat and limit must not be negative")
+
+    def _check_class_map(self) -> None:
+        for name, target in (self.class_map or {}).items():
+            pair = target if isinstance(target, list | tuple) and len(target) == 2 else [target]
+            if not all(one is None or isinstance(one, str) for one in pair):
+                raise ValueError(
+                    f"recipe: class_map: {str(name)[:60]} must lead to a class, null, or a pair of classes, got {shown(target)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -279,12 +288,10 @@ def _with_current_keys(raw: Mapping[str, Any], renamed: Mapping[str, str], where
 
 def _entry(raw: Mapping[str, Any]) -> DataEntry:
     values = dict(raw)
-    if isinstance(values.get("names"), dict):
-        if not all(isinstance(key, int) for key in values["names"]):
-            raise ValueError(
-                f"data entry: names must be a list, or a mapping of class numbers, got {shown(raw['names'])}"
-            )
-        values["names"] = tuple(str(values["names"][k]) for k in sorted(values["names"]))
+    if isinstance(names := values.get("names"), dict):  # as YOLO's files have them: number -> name
+        if set(names) != set(range(len(names))):
+            raise ValueError(f"data entry: names must have the numbers 0 to {len(names) - 1}, got {shown(list(names))}")
+        values["names"] = tuple(str(names[number]) for number in range(len(names)))
     return construct(DataEntry, values, "data entry")
 
 

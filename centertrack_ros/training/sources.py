@@ -58,6 +58,11 @@ def load(entry: DataEntry, classes: Sequence[str]) -> TrainingImages:
     source = read(entry, classes)
     for problem, count in source.problems.items():
         _LOG.warning("%s: left out %d times: %s", source.name, count, problem)
+    objects = sum(len(image.boxes) for image in source.images)
+    if not objects and any("missing" not in problem for problem in source.problems):
+        raise DataError(source.name, "no annotation can be used: all were left out, or are of no class of the model")
+    if not objects:
+        _LOG.warning("%s: %d images without any object of the model's classes", source.name, len(source.images))
     if entry.limit and entry.limit < len(source.images):
         keep = np.linspace(0, len(source.images) - 1, entry.limit).astype(int)
         source = replace(source, images=tuple(source.images[i] for i in keep))

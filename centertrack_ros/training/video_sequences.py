@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
+from centertrack_ros.datasets.records import NO_IDENTITY, AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.boxes3d import alphas_from_rotation, centers, projected_boxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
@@ -52,7 +52,8 @@ def images_of_sequences(
     check_single_targets(name, mapping, classes)
     number = {model_class: i for i, model_class in enumerate(classes)}
     problems: Counter[str] = Counter()
-    images = []
+    images: list[AnnotatedImage] = []
+    first_stranger = NO_IDENTITY
     for video, sequence in enumerate(sequences):
         targets = [mapping.get(data_class, "") for data_class in sequence.classes]
         for frame in sequence:
@@ -64,10 +65,19 @@ def images_of_sequences(
                 problems["image that cannot be read"] += 1
                 continue
             images.append(_image(frame, size, video, targets, number, problems))
+            first_stranger -= _name_strangers(images[-1].track_ids, first_stranger)
     if not images:
-        raise DataError(name, "no images to train on")
+        lost = ", ".join(f"{count} times: {problem}" for problem, count in problems.items())
+        raise DataError(name, f"no images to train on{f' ({lost})' if lost else ''}")
     covered = mapped_classes(mapping, mapping) if labelled is None else labelled
     return TrainingImages(name, tuple(images), unlabelled_classes(classes, covered), dict(problems))
+
+
+def _name_strangers(ids: Array, first: int) -> int:
+    """Gives objects without identity numbers of their own, downwards from `first`: they are in no other image."""
+    strangers = np.flatnonzero(ids == NO_IDENTITY)
+    ids[strangers] = first - np.arange(len(strangers))
+    return len(strangers)
 
 
 def _image(
@@ -96,7 +106,7 @@ def _image(
         path=frame.image, size=(int(size[0]), int(size[1])), video=video, frame=frame.index,
         boxes=boxes[keep].reshape(-1, 4),
         class_ids=np.array([number[targets[c]] for c in chosen.class_ids.tolist()], np.int64),
-        track_ids=frame.tracks.ids[keep], ignored=np.array(regions, np.float64).reshape(-1, 4),
+        track_ids=np.array(frame.tracks.ids[keep], np.int64), ignored=np.array(regions, np.float64).reshape(-1, 4),
         focal=None if frame.camera is None else frame.camera.focal[0], stamp=frame.stamp,
         **_columns_3d(chosen, frame.camera, boxes[keep], problems),
     )  # fmt: skip

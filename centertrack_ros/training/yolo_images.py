@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from centertrack_ros.datasets.image_names import visible
+from centertrack_ros.datasets.image_names import files_in
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
+from centertrack_ros.io.text_files import read_lines
 from centertrack_ros.training.annotations import AnnotatedImage, Array, TrainingImages, problem_of
 from centertrack_ros.training.label_mapping import (
     LabelMapping,
@@ -47,9 +48,12 @@ def read_yolo(
     mapping: LabelMapping = map_by_name(names, classes) if class_map is None else class_map
     check_mapping(images, mapping, classes)
     number = {name: i for i, name in enumerate(classes)}
-    files = visible(images, IMAGE_SUFFIXES)
+    files = files_in(images, IMAGE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{images}: no images")
+    texts = {path.stem: path for path in files_in(labels, [".txt"])}
+    if not texts.keys() & {path.stem for path in files}:
+        raise DataError(labels, f"no label file NAME.txt of any of the {len(files)} images in {images}")
     problems: Counter[str] = Counter()
     annotated = []
     for path in files:
@@ -58,7 +62,7 @@ def read_yolo(
             problems["image that cannot be read"] += 1
             continue
         boxes, ids, ignored = [], [], []
-        for class_id, box in _rows(labels / f"{path.stem}.txt", size):
+        for class_id, box in _rows(texts.get(path.stem), size):
             name = names[class_id] if 0 <= class_id < len(names) else ""
             problem = problem_of(box, size) if name else "unknown category"
             target = mapping.get(name)
@@ -73,19 +77,25 @@ def read_yolo(
             path, size, -1, 0, np.array(boxes, np.float64).reshape(-1, 4), np.array(ids, np.int64),
             np.arange(1, len(boxes) + 1), np.array(ignored, np.float64).reshape(-1, 4),
         ))  # fmt: skip
+    if not annotated:
+        raise DataError(images, f"none of the {len(files)} images can be read")
     covered = mapped_classes(mapping, names) if labelled is None else labelled
     return TrainingImages(images.name, tuple(annotated), unlabelled_classes(classes, covered), dict(problems))
 
 
-def _rows(file: Path, size: tuple[int, int]) -> list[tuple[int, list[float]]]:
-    rows = []
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    for line_number, line in enumerate(text.splitlines(), 1):
+def _rows(file: Path | None, size: tuple[int, int]) -> list[tuple[int, list[float]]]:
+    """(class, corners px) of each row; nothing without a file."""
+    rows: list[tuple[int, list[float]]] = []
+    if file is None:
+        return rows
+    for line_number, line in enumerate(read_lines(file), 1):
         parts = line.split()
         if not parts:
             continue
         try:
             class_id, values = int(float(parts[0])), np.array(parts[1:], np.float64)
+            if class_id != float(parts[0]):
+                raise ValueError(f"{parts[0]} is no number of a class")
             x1, y1, x2, y2 = _corners(values)
         except (ValueError, OverflowError):
             raise DataError(file, f"expected 'class x y width height', got '{line[:60]}'", line_number) from None

@@ -144,7 +144,10 @@ def test_sequences_of_mot_do_not_overwrite_each_other(small_world, tmp_path):
     for name, count in (("A", 2), ("B", 4)):
         images = folder_of_images(tmp_path / name / "img1", count)
         assert main(["track", str(images), "--save-txt", "--output", str(tmp_path / "out")]) == 0
-    assert {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("*.txt")} == {"A.txt": "2", "B.txt": "4"}
+    assert {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("*.txt")} == {
+        "img1.txt": "2",
+        "img1_2.txt": "4",
+    }
 
 
 def test_inputs_of_one_name_get_files_of_their_own_and_a_command_can_be_repeated(small_world, tmp_path, caplog):
@@ -179,7 +182,7 @@ def test_the_class_is_in_the_column_that_mot17_has_for_it(small_world, tmp_path,
     found = {(line[1], line[7]) for line in lines(tmp_path / "frames.txt")}
     assert {number for _, number in found} == {"1", "3"}  # a pedestrian, a car
     assert all(len(line) == 10 and 0 < float(line[6]) <= 1 for line in lines(tmp_path / "frames.txt"))
-    assert "boxes by class: car 8 (number 3), person 4 (number 1)" in capsys.readouterr().out
+    assert "classes: car 8 boxes (class 3), person 4 boxes (class 1)" in capsys.readouterr().out
 
 
 def test_classes_that_mot17_does_not_know_have_numbers_above_its_own():

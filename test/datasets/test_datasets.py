@@ -74,6 +74,24 @@ def test_mot_results_are_read_as_they_were_written(tmp_path):
     _same(sequence, mot.read_results(tmp_path / "one.txt"), ("boxes", "scores"))
 
 
+def test_mot_results_keep_their_classes(tmp_path):
+    sequence = _sequence(("car", "person", "dog"), 1, with_3d=False)
+    mot.write_results(tmp_path / "one.txt", sequence)
+    found = mot.read_results(tmp_path / "one.txt")
+    named = {"person": "pedestrian", "dog": "class 103"}
+    before = [
+        [named.get(sequence.classes[k], sequence.classes[k]) for k in f.tracks.detections.class_ids] for f in sequence
+    ]
+    after = [[found.classes[k] for k in frame.tracks.detections.class_ids] for frame in found]
+    assert after == [names for names in before if names]
+
+
+@pytest.mark.parametrize("end", ["-1,-1,-1", "3.5,1,0", "3,1.5,0", "3", "0,-1,-1"])
+def test_a_place_in_the_world_is_not_taken_for_a_class(end, tmp_path):
+    (tmp_path / "one.txt").write_text(f"1,1,0,0,9,9,0.5,{end}\n1,2,0,0,9,9,0.5,-1,-1,-1\n")
+    assert mot.read_results(tmp_path / "one.txt").classes == ("pedestrian",)
+
+
 def test_coco_videos_are_read_as_they_were_written(tmp_path):
     sequence = _sequence(("car", "person"), 1, with_3d=True)
     before = _snapshot(sequence)

@@ -197,3 +197,16 @@ def test_kitti_evaluates_only_its_classes():
     empty = VideoSequence("x", kitti.CLASSES, (), 0, 1)
     with pytest.raises(ValueError, match="'car' and 'pedestrian', got 'tram'"):
         score_kitti([SequencePair(empty, empty)], ("tram",))
+
+
+def test_other_classes_of_the_results_are_left_out_and_said(tmp_path):
+    (tmp_path / "gt.txt").write_text("1,1,0,0,10,10,1,1,1\n2,1,0,0,10,10,1,1,1\n")
+    (tmp_path / "r.txt").write_text(
+        "1,1,0,0,10,10,0.9,1,-1,-1\n1,2,50,0,10,10,0.9,3,-1,-1\n2,1,0,0,10,10,0.9,1,-1,-1\n"
+    )
+    matches = match_mot(tmp_path / "r.txt", tmp_path / "gt.txt")
+    assert [len(frame.tracks) for frame in matches.pairs[0].results] == [1, 1]
+    assert any("left out: 1 of car" in note for note in matches.notes)
+    (tmp_path / "r.txt").write_text("1,2,50,0,10,10,0.9,3,-1,-1\n")  # no pedestrian at all: not MOT17's classes
+    matches = match_mot(tmp_path / "r.txt", tmp_path / "gt.txt")
+    assert len(matches.pairs[0].results.frames[0].tracks) == 1

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import (
     IMAGE_SUFFIXES,
     image_size,
@@ -55,6 +56,33 @@ def test_every_reader_sees_the_image_upright(tmp_path: Path, orientation: int, s
         assert stored is not None
         assert stored.shape == upright.shape
         assert np.abs(stored.astype(int) - shown).mean() < 5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["long", "out of range", "broken", "xmp"])
+def test_an_odd_orientation_is_read_as_its_size_is(tmp_path: Path, kind: str) -> None:
+    """OpenCV and Pillow do not agree on these: whatever the answer, there is one."""
+    path = tmp_path / "a.jpg"
+    ifd = {"long": b"\x12\x01\x04\0\x01\0\0\0\x06\0\0\0", "out of range": b"\x12\x01\x03\0\x01\0\0\0\x2a\0\0\0"}
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + ifd.get(kind, b"\x12\x01\x03\0\xff\xff\xff\xff")
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options = {"xmp": xmp} if kind == "xmp" else {"exif": exif + bytes(4)}
+    Image.fromarray(NOISE).save(path, **options)
+    upright = load_image(path)
+    assert image_size(path) == upright.shape[:2]
+    stored = cv2.imdecode(
+        np.frombuffer(upright_bytes(path), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    )
+    assert stored is not None
+    assert stored.shape == upright.shape
+
+
+def test_a_file_larger_than_any_image_is_not_loaded(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(20_000_000_000)  # of holes: it takes no room on the disk
+    assert image_size(tmp_path / "a.png") is None
+    with pytest.raises(DataError, match=r"20\.0 GB"):
+        load_image(tmp_path / "a.png")
 
 
 def test_a_missing_file_and_text_are_no_images(tmp_path: Path) -> None:

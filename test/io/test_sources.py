@@ -66,6 +66,12 @@ def test_a_video_takes_the_rate_that_the_user_knows(tmp_path):
     assert [frame.stamp for frame in open_source(tmp_path / "v.webm", rate=2.0)] == [0.0, 0.5, 1.0]
 
 
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_is_a_positive_number(tmp_path, rate):
+    with pytest.raises(ValueError, match="rate must be a number of frames/s above 0"):
+        open_source(tmp_path, rate=rate)
+
+
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for number in (10, 9, 2, 100):
         cv2.imwrite(str(tmp_path / f"frame_{number}.png"), gray_image(number))
@@ -113,8 +119,18 @@ def test_a_bad_message_in_a_bag_is_named_and_left_out(tmp_path, caplog):
         for second, encoding in enumerate(("bgr8", "nonsense", "bgr8"), start=1):
             writer.write("/image", image_message(second * SECOND, gray_image(second), encoding), second * SECOND)
     with caplog.at_level(logging.WARNING):
-        assert levels(open_source(tmp_path / "bag")) == [1, 3]
-    assert [record.message for record in caplog.records if "nonsense" in record.message]
+        frames = list(open_source(tmp_path / "bag"))
+    assert [(frame.index, round(float(frame.image.mean()))) for frame in frames] == [(1, 1), (3, 3)]
+    assert [record.message for record in caplog.records if "frame 2" in record.message and "nonsense" in record.message]
+    assert "1 of 3 frames left out" in caplog.text
+
+
+def test_a_bag_in_which_nothing_decodes_is_an_error(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        for second in (1, 2):
+            writer.write("/image", image_message(second * SECOND, gray_image(second), "nonsense"), second * SECOND)
+    with pytest.raises(DataError, match=r"not one of 2 images can be decoded; the last: frame 2 .*nonsense"):
+        list(open_source(tmp_path / "bag"))
 
 
 def test_two_cameras_in_a_bag_ask_for_a_name(tmp_path):

@@ -124,7 +124,7 @@ def _nuscenes(scene: VideoSequence, folder: Path) -> DataEntry:
                 {
                     "bbox": found.boxes[row].tolist(), "bbox_label_3d": class_id, "bbox_3d_isvalid": True,
                     "bbox_3d": [x, y - h / 2, z, length, h, w, float(found.rotations_y[row])], "velocity": [1.0, -0.5],
-                    "center_2d": found.amodal_centers[row].tolist(),
+                    "center_2d": found.amodal_centers[row].tolist(), "track_id": int(frame.tracks.ids[row]),
                 }
             )  # fmt: skip
         image = {

@@ -177,3 +177,21 @@ def test_run_reports_that_nothing_is_set_up(tmp_path: Path) -> None:
     done = subprocess.run(["sh", str(script), "true"], capture_output=True, text=True, env=variables)
     assert done.returncode == 1
     assert "make setup" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["projekt\u00fc", "a:b", "a;b", "it's", 'a"b', "a$b", "a#b", "a\\b", "a\nb", "f\udcfcr"]
+)
+def test_a_place_where_the_messages_cannot_be_built_is_said_before_anything_is_done(name: str, tmp_path: Path) -> None:
+    tools = tmp_path / name / "tools"
+    tools.mkdir(parents=True)
+    (tools / "environment.py").write_bytes((ROOT / "tools" / "environment.py").read_bytes())
+    command = [sys.executable, str(tools / "environment.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
+    assert "move the checkout" in done.stderr and done.stderr.isascii()
+    assert [path.name for path in (tmp_path / name).iterdir()] == ["tools"]
+
+
+def test_spaces_and_common_signs_are_no_problem(environment: ModuleType) -> None:
+    environment.check_place(Path("/home/me/my work/ros2_ws-1.0+x/src/centertrack_ros"))
