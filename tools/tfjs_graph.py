@@ -110,7 +110,7 @@ def read_graph(json_path: str | Path) -> Graph:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         model = read_document(path)
-        if "modelTopology" not in model or "weightsManifest" not in model:
+        if not isinstance(model.value, dict) or "modelTopology" not in model or "weightsManifest" not in model:
             raise GraphError(f"{path}: not a TensorFlow.js model: it has no 'modelTopology' and 'weightsManifest'")
         if "format" in model and model["format"].value != "graph-model":
             raise GraphError(
@@ -121,53 +121,7 @@ def read_graph(json_path: str | Path) -> Graph:
         for group in model["weightsManifest"].items():
             constants.update(_read_group(path, group))
     except DataError as error:
-        raise GraphError(f"{error}; not a TensorFlow.js model, or a damaged one") from None
-    consumers: dict[str, list[Node]]
-
-    def sole(self, op: str) -> Node:
-        """The only node of this operation.
-
-        Args:
-            op: TensorFlow operation.
-
-        Raises:
-            GraphError: There is none, or several.
-        """
-        found = [node for node in self.nodes.values() if node.op == op]
-        if len(found) != 1:
-            raise GraphError(f"{self.path}: expected one {op} in the graph, found {len(found)}")
-        return found[0]
-
-
-def read_graph(json_path: str | Path) -> Graph:
-    """Read a model's .json and the weight files of its manifest, which are beside it.
-
-    Args:
-        json_path: The model's .json.
-
-    Returns:
-        The graph.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        GraphError: The file is no TensorFlow.js graph model, or a weight file has the wrong length.
-    """
-    path = Path(json_path)
-    try:
-        model = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise GraphError(f"{path}: not a TensorFlow.js model, which is a JSON file: {error}") from None
-    if not isinstance(model, dict) or "modelTopology" not in model or "weightsManifest" not in model:
-        raise GraphError(f"{path}: not a TensorFlow.js model: it has no 'modelTopology' and 'weightsManifest'")
-    if model.get("format", "graph-model") != "graph-model":
-        raise GraphError(f"{path}: a TensorFlow.js '{model['format']}'; only a 'graph-model' can be read")
-    try:
-        nodes = {raw["name"]: _node(raw) for raw in model["modelTopology"]["node"]}
-        constants: dict[str, NDArray[Any]] = {}
-        for group in model["weightsManifest"]:
-            constants.update(_read_group(path, group))
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise GraphError(f"{path}: damaged TensorFlow.js model: {type(error).__name__} {error}") from None
+        raise GraphError(f"{error}; not a TensorFlow.js model, which is JSON, or damaged") from None
     consumers: dict[str, list[Node]] = defaultdict(list)
     for node in nodes.values():
         for name in dict.fromkeys(node.inputs):
