@@ -98,7 +98,7 @@ class ImageCounts:
 
     def _read(self, message: Any) -> None:
         for status in message.status:
-            if status.name in (f"{NODE}: camera", f"{NODE}: camera: node"):  # the latter by diagnostic_updater
+            if status.name == f"{NODE}: camera":
                 values = {value.key: value.value for value in status.values}
                 self.newest = {key: int(values[key]) for key in COUNTS}
 

@@ -144,7 +144,8 @@ class TrackState:
 class FrameHeader:
     """What an image says of itself: results repeat it exactly.
 
-    stamp_ns  the stamp in ns, as it came;  frame_id  the TF frame of the camera's optical axes, or of the results
+    stamp_ns  the stamp in ns, as it came, or the time of arrival for a stamp of 0
+    frame_id  the TF frame of the camera's optical axes, or of the results
     """
 
     stamp_ns: int

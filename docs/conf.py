@@ -49,7 +49,7 @@ napoleon_use_ivar = True
 
 # ROS 2 and what only some parts import. They are always replaced, so that every machine builds the same pages.
 autodoc_mock_imports = [
-    "rclpy", "builtin_interfaces", "diagnostic_msgs", "diagnostic_updater", "geometry_msgs", "lifecycle_msgs",
+    "rclpy", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs",
     "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros",
     "vision_msgs", "visualization_msgs", "unique_identifier_msgs", "rosidl_runtime_py", "ament_index_python",
     "launch", "launch_ros", "cv_bridge",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ HELP = "run the node's pipeline over recorded bags: detections, tracks and marke
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `centertrack replay`."""
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3")
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3, also .zstd")
     parser.add_argument("--output", type=Path, default=Path("replay"), metavar="DIR", help="results go to DIR/NAME")
     parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="image topics; default: every camera")
     parser.add_argument(
@@ -29,12 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replays the bags; one that breaks off does not stop the others."""
     from centertrack_ros.io.errors import DataError
+    from centertrack_ros.io.rosbag import bag_name
     from centertrack_ros.replay.parameters import load_parameters
 
     parameters = load_parameters(args.params_file, args.assignments)
     if args.results and parameters.output.target_frame:
         raise ValueError("--results needs boxes in the frames of the cameras: leave output.target_frame empty for it")
-    targets = {bag: args.output / (bag.stem if bag.is_file() else bag.resolve().name) for bag in args.bags}
+    targets = {bag: args.output / bag_name(bag) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")
     if existing := [target for target in targets.values() if target.exists()]:
@@ -53,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             _replay(replay, bag, target, args)
         except DataError as error:  # the other recordings are not its fault
-            broken.append(str(error))
+            rest = f" (the results of the images before are in {target})" if target.exists() else ""
+            broken.append(f"{error}{rest}")
     if broken:
         raise ValueError("; ".join(broken))
     return 0
@@ -62,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from centertrack_ros.datasets.bag_tracks import image_numbers
     from centertrack_ros.io.rosbag import BagReader
     from centertrack_ros.replay.bag_replay import Summary, image_topics
 
@@ -79,7 +83,10 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
     if args.results == "nuscenes":
         _write_nuscenes(bag, target, args.output / f"{target.name}.json")
     elif args.results:
-        write_results(target, args.output, args.results)
+        with BagReader(bag) as reader:
+            topics = replay.image_topics(bag, args.topics)
+            numbers = {name: image_numbers(reader, topic) for name, topic in topics.items()}
+        write_results(target, args.output, args.results, numbers)
 
 
 def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
@@ -93,18 +100,19 @@ def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
     print(path)
 
 
-def write_results(bag: Path, folder: Path, form: str) -> None:
+def write_results(bag: Path, folder: Path, form: str, numbers: Mapping[str, Mapping[int, int]] | None = None) -> None:
     """Writes the result files of a replayed bag.
 
     Args:
         bag: The replay's output.
         folder: Gets NAME.txt (MOTChallenge, KITTI) or NAME.json (COCO); NAME-CAMERA for each of several cameras.
         form: 'mot', 'kitti' or 'coco'.
+        numbers: Camera name -> stamp -> number of its image, of the bag that was replayed; None: by their stamps.
     """
     from centertrack_ros.datasets import coco_video, kitti, mot
     from centertrack_ros.datasets.bag_tracks import read_tracks
 
-    cameras = read_tracks(bag, "/centertrack/output")
+    cameras = read_tracks(bag, "/centertrack/output", numbers)
     for camera, recording in cameras.items():
         path = folder / f"{bag.name}{f'-{camera}' if len(cameras) > 1 else ''}.{'json' if form == 'coco' else 'txt'}"
         if form == "mot":

@@ -29,7 +29,8 @@ from centertrack_ros.datasets.records import (
 from centertrack_ros.geometry.transform import box_quaternions, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader
-from centertrack_ros.io.stamps import nanoseconds
+from centertrack_ros.io.sources import camera_names, image_topics
+from centertrack_ros.io.stamps import nanoseconds, record_stamp, stamp_or_arrival
 
 TYPE_2D, TYPE_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
 # Parts of a topic's name that do not name the camera.
@@ -48,16 +49,19 @@ class _Object:
     box3d: tuple[float, ...] | None = None
 
 
-def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
+def read_tracks(
+    path: Path | str, prefix: str = "", numbers: Mapping[str, Mapping[int, int]] | None = None
+) -> dict[str, VideoSequence]:
     """Reads the tracks of a bag.
 
     Objects in 2D and 3D are joined by stamp and id, those with an empty id (NO_IDENTITY) by their place in the message;
-    an object without a 2D box has NaN there. Frames are numbered by
-    their stamps, from 0; their tokens are the stamps in ns.
+    an object without a 2D box has NaN there. A frame's index is that of its image on the image's topic, from 0, where
+    the images are known; else frames are numbered by their stamps. Their tokens are the stamps in ns.
 
     Args:
         path: The bag.
         prefix: Only topics that begin with it are read.
+        numbers: Camera name -> `image_numbers`, where another bag has the images; None: of this bag.
 
     Returns:
         Camera name -> its sequence; '' is the name of an only camera.
@@ -74,19 +78,48 @@ def read_tracks(path: Path | str, prefix: str = "") -> dict[str, VideoSequence]:
         stamps: dict[str, set[int]] = defaultdict(set)
         for record, message in reader.messages([topic.name for topic in topics]):
             camera = camera_name(record.topic)
-            stamps[camera].add(nanoseconds(message.header.stamp))
+            stamp = stamp_or_arrival(nanoseconds(message.header.stamp), record.time_ns)
+            stamps[camera].add(stamp)
             table = objects2d if record.type == TYPE_2D else objects3d
-            for row, item in enumerate(_objects(path, record.topic, message)):
+            for row, item in enumerate(_objects(path, record.topic, message, stamp)):
                 # Objects without identity are told apart by their place in the message.
                 key = (item.stamp, item.identity or f"\0{row}")
                 if key in table[camera]:
                     identity = f"id {item.identity}" if item.identity else f"object {row} without id"
                     raise DataError(path, f"'{record.topic}': {identity} appears twice at {item.stamp / 1e9:.3f} s")
                 table[camera][key] = item
+        if numbers is None:
+            numbers = {camera: _numbers_of(reader, camera) for camera in stamps}
+    indices = {camera: _indices(stamps[camera], numbers.get(camera)) for camera in sorted(stamps)}
     return {
-        camera: checked(_sequence(camera, objects2d[camera], objects3d[camera], stamps[camera]), path)
-        for camera in sorted(stamps)
+        camera: checked(_sequence(camera, objects2d[camera], objects3d[camera], index), path)
+        for camera, index in indices.items()
     }
+
+
+def image_numbers(reader: BagReader, topic: str) -> dict[int, int]:
+    """Stamp, ns, of each image on a topic -> the number of its message, from 1. Of equal stamps the first counts."""
+    numbers: dict[int, int] = {}
+    for number, record in enumerate(reader.records([topic]), start=1):
+        numbers.setdefault(record_stamp(record.data, record.time_ns), number)
+    return numbers
+
+
+def _numbers_of(reader: BagReader, camera: str) -> dict[int, int]:
+    """`image_numbers` of a camera; empty when the bag has no images that are certainly its own."""
+    topics = [topic.name for topic in image_topics(reader)]
+    named = dict(zip(camera_names(topics), topics, strict=True)) if topics else {}
+    if camera not in named and len(topics) == 1:
+        named[camera] = topics[0]
+    return image_numbers(reader, named[camera]) if camera in named else {}
+
+
+def _indices(stamps: set[int], numbers: Mapping[int, int] | None) -> dict[int, int]:
+    """Stamp -> index of its frame, from 0. Where a frame has no image, all stamps of both count, in their order."""
+    if numbers and stamps <= numbers.keys():
+        return {stamp: numbers[stamp] - 1 for stamp in stamps}
+    known = sorted({*stamps, *(numbers or ())})
+    return {stamp: index for index, stamp in enumerate(known) if stamp in stamps}
 
 
 def camera_name(topic: str) -> str:
@@ -94,8 +127,7 @@ def camera_name(topic: str) -> str:
     return "/".join(part for part in topic.split("/") if part not in _GENERIC)
 
 
-def _objects(path: Path | str, topic: str, message: Any) -> Iterable[_Object]:
-    stamp = nanoseconds(message.header.stamp)
+def _objects(path: Path | str, topic: str, message: Any, stamp: int) -> Iterable[_Object]:
     for detection in message.detections:
         if not len(detection.results):
             raise DataError(path, f"'{topic}' at {stamp / 1e9:.3f} s: a detection without a class")
@@ -116,11 +148,11 @@ def _sequence(
     camera: str,
     objects2d: Mapping[tuple[int, str], _Object],
     objects3d: Mapping[tuple[int, str], _Object],
-    stamps: set[int],
+    index: Mapping[int, int],
 ) -> VideoSequence:
-    times = sorted(stamps)
-    index = {stamp: i for i, stamp in enumerate(times)}
-    keys = sorted({*objects2d, *objects3d})
+    """The frames of a camera; `index`: stamp -> index."""
+    times = sorted(index, key=index.__getitem__)
+    keys = sorted({*objects2d, *objects3d}, key=lambda key: (index[key[0]], key[1]))
     items = [objects2d[key] if key in objects2d else objects3d[key] for key in keys]
     names = sorted({item.name for item in items})
     numbers = identity_numbers(sorted({item.identity for item in items if item.identity}))
@@ -144,11 +176,13 @@ def _sequence(
         **extra,
     )
     with_objects = frames_of(np.array([index[stamp] for stamp, _ in keys], np.int64), tracks)
-    filled = {frame.index: replace(frame, stamp=times[frame.index] * 1e-9) for frame in with_objects}
-    nothing = tracks.select(np.zeros(0, np.int64))
-    frames = tuple(filled.get(i, AnnotatedFrame(i, stamp * 1e-9, nothing)) for i, stamp in enumerate(times))
-    frames = tuple(replace(frame, token=str(stamp)) for frame, stamp in zip(frames, times, strict=True))
-    return VideoSequence(camera or "all", tuple(names), frames, 0, len(frames))
+    filled = {frame.index: frame for frame in with_objects}
+    nothing = AnnotatedFrame(0, 0.0, tracks.select(np.zeros(0, np.int64)))
+    frames = tuple(
+        replace(filled.get(index[stamp], nothing), index=index[stamp], stamp=stamp * 1e-9, token=str(stamp))
+        for stamp in times
+    )
+    return VideoSequence(camera or "all", tuple(names), frames, 0, frames[-1].index + 1)
 
 
 def aligned(truth: VideoSequence, results: VideoSequence) -> tuple[VideoSequence, int]:

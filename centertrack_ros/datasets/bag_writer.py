@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +72,19 @@ def write_bag(
     frames = sorted(unsorted, key=lambda item: item[:2])
     if not frames:
         raise ValueError("no frames to write")
-    with _removed_after_an_error(Path(path)), BagWriter(path, storage) as writer:
-        _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
-        for number, (stamp, name, frame) in enumerate(frames):
-            time_ns = start_ns + round(stamp * 1e9)
-            for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
-                writer.write(topic, message, time_ns)
-            progress(number + 1, len(frames))
-    return len(frames)
-
-
-@contextmanager
-def _removed_after_an_error(bag: Path) -> Iterator[None]:
-    """A part of the recording would look like all of it. A bag that stood there before is not touched."""
-    mine = not bag.exists()
+    writer = BagWriter(path, storage)
     try:
-        yield
-    except BaseException:
-        if mine:
-            shutil.rmtree(bag, ignore_errors=True)
+        with writer:
+            _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
+            for number, (stamp, name, frame) in enumerate(frames):
+                time_ns = start_ns + round(stamp * 1e9)
+                for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
+                    writer.write(topic, message, time_ns)
+                progress(number + 1, len(frames))
+    except BaseException:  # also a signal: half of a data set would pass for the whole
+        writer.discard()
         raise
+    return len(frames)
 
 
 def _timed(sequence: VideoSequence) -> VideoSequence:

@@ -13,7 +13,7 @@ import numpy as np
 from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.io.rosbag import BagReader
-from centertrack_ros.io.stamps import nanoseconds
+from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TIMING = "centertrack_ros/msg/FrameTiming"
@@ -62,7 +62,7 @@ def bag_figures(path: Path | str) -> dict[str, Any]:
     with BagReader(path) as reader:
         topics = [topic.name for topic in reader.of_type(TYPE_2D, TYPE_3D, _TIMING, *_IMAGES)]
         for record, message in reader.messages(topics):
-            stamp = nanoseconds(message.header.stamp)
+            stamp = stamp_or_arrival(nanoseconds(message.header.stamp), record.time_ns)
             if record.type in _IMAGES:
                 images[record.topic].add(stamp)
             elif record.type == _TIMING:

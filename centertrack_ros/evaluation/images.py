@@ -17,7 +17,7 @@ from centertrack_ros.io.image_decoding import ImageError
 from centertrack_ros.io.image_files import load_image
 from centertrack_ros.io.rosbag import BagReader, is_bag
 from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE, decode_image, open_source
-from centertrack_ros.io.stamps import nanoseconds
+from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
 
 Image = NDArray[np.uint8]
 
@@ -84,7 +84,7 @@ def _from_bag(path: Path, name: str, frames: Sequence[AnnotatedFrame]) -> dict[i
         topics = [topic.name for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)]
         own = [topic for topic in topics if name in re.split("[/]", topic)] or (topics if len(topics) == 1 else [])
         for record, message in reader.messages(own) if indices and own else ():
-            index = indices.get(nanoseconds(message.header.stamp))
+            index = indices.get(stamp_or_arrival(nanoseconds(message.header.stamp), record.time_ns))
             if index is not None and index not in images:
                 images |= _decoded(index, message, record.type)
     return images

@@ -134,6 +134,8 @@ class Calibration:
 
     def update(self, info: Any) -> None:
         """Takes a message with the fields of sensor_msgs/CameraInfo."""
+        if self._info is None:
+            self.problem = ""  # none is known before the next image
         self._info = info
 
     def camera(self, image_size: tuple[int, int], rectified: bool = False) -> Camera | None:

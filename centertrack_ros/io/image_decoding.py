@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_end_marker, read_header
+from centertrack_ros.io.yuv_planes import LAYOUTS
 
 # A header may claim any size; no camera sends more than this, and a decoder must not be asked for it.
 MAX_PIXELS = 100_000_000
@@ -74,10 +75,17 @@ _ENCODINGS = {
     "uyvy": _Encoding(2, code=cv2.COLOR_YUV2BGR_UYVY, even_width=True),
     "yuv422_yuy2": _Encoding(2, code=cv2.COLOR_YUV2BGR_YUY2, even_width=True),
     "yuyv": _Encoding(2, code=cv2.COLOR_YUV2BGR_YUY2, even_width=True),
+    "yvyu": _Encoding(2, code=cv2.COLOR_YUV2BGR_YVYU, even_width=True),
     **{f"bayer_{name}8": _Encoding(1, code=code) for name, code in _BAYER.items()},
     **{f"bayer_{name}16": _Encoding(1, 16, code) for name, code in _BAYER.items()},
 }
-ENCODINGS = tuple(sorted(_ENCODINGS))
+ENCODINGS = tuple(sorted((*_ENCODINGS, *LAYOUTS)))
+# Beginning of an encoding -> what to do about it.
+_ADVICE = {
+    ("16UC", "16SC", "32FC", "32SC", "64FC"): "these are measurements, such as depth; give a topic of pictures",
+    ("mono1", "bayer_"): "let the driver send 8 or 16 bits per sample",
+    ("jpeg", "jpg", "png"): "a compressed image belongs into a sensor_msgs/CompressedImage",
+}
 
 
 def image_to_bgr(message: Any) -> BGR:
@@ -88,9 +96,13 @@ def image_to_bgr(message: Any) -> BGR:
     Raises:
         ImageError: The encoding is unknown, or the message's fields contradict each other.
     """
+    if message.encoding.lower() in LAYOUTS:  # drivers write them in both ways
+        return _planes_to_bgr(message)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
-        raise ImageError(f"unknown image encoding '{message.encoding[:40]}'; expected one of {', '.join(ENCODINGS)}")
+        advice = next((f" ({text})" for starts, text in _ADVICE.items() if message.encoding.startswith(starts)), "")
+        known = ", ".join(ENCODINGS)
+        raise ImageError(f"unknown image encoding '{message.encoding[:40]}'; expected one of {known}{advice}")
     samples = _samples(message, encoding)
     if encoding.bits == 16:
         samples = _to_8_bits(samples, bool(message.is_bigendian))
@@ -115,18 +127,59 @@ def compressed_to_bgr(message: Any) -> BGR:
     if not raw:
         raise ImageError(f"{what} is empty; expected a JPEG or PNG file")
     if not raw.startswith((JPEG_SIGNATURE, PNG_SIGNATURE)):
-        raise ImageError(f"{what} starts with {raw[:4].hex(' ')}; expected a JPEG (ff d8) or PNG (89 50 4e 47) file")
+        problem = f"{what} starts with {raw[:4].hex(' ')}; expected a JPEG (ff d8) or PNG (89 50 4e 47) file"
+        raise ImageError(problem + _compressed_advice(message.format.lower(), raw))
     width, height, least = _check_file(raw, what)
     _check_size(width, height, what)
     if len(raw) < least:  # decoding would take seconds, and the memory of the size that is claimed
         raise ImageError(f"{what} is corrupt: {width}x{height} px by its header; expected at least {least} bytes then")
+    is_deep = raw.startswith(PNG_SIGNATURE) and raw[24] == 16
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if is_deep else 0)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(data, flags)
     except cv2.error:
         image = None
     if image is None:
         raise ImageError(f"{what} is corrupt: {width}x{height} px by its header, but it does not decode")
+    if image.dtype == np.uint16:
+        image = _to_8_bits(image.astype("<u2").view(np.uint8), big_endian=False)
     return image  # type: ignore[return-value]
+
+
+def _compressed_advice(form: str, raw: bytes) -> str:
+    """What to do about a file of another format."""
+    if "compresseddepth" in form:
+        return "; this is depth, not a picture: give the topic of the pictures"
+    if any(name in form for name in ("264", "265", "hevc", "av1", "vp9", "theora")) or raw.startswith(b"\0\0\0\1"):
+        return "; this is a part of a video: republish it as JPEG with image_transport's republish"
+    return ""
+
+
+def _planes_to_bgr(message: Any) -> BGR:
+    """Decodes an image in planes.
+
+    `step` is that of the first, or wrong: then the planes have no padding. Some drivers count the rows of colour, too,
+    and give 3/2 of the image's height: then the data have as many rows as the message says.
+    """
+    planes, width, height, size = LAYOUTS[message.encoding.lower()], message.width, message.height, len(message.data)
+    what = f"{width}x{height} {message.encoding} image"
+    _check_size(width, height, what)
+    if (
+        planes.rows == 2
+        and height % 3 == 0
+        and size in {width * height, message.step * height} - {planes.size(width, height)}
+    ):
+        height = height // 3 * 2
+    if not planes.fits(width, height):
+        unit = f"{planes.columns}x{planes.rows} px"
+        raise ImageError(f"{what} has an odd width or height; expected multiples of {unit}, which share a colour")
+    tight, padding = planes.size(width, height), message.step - width
+    data = np.frombuffer(message.data, np.uint8)
+    if size == tight:
+        return planes.bgr(data, width, height, width)
+    if padding > 0 and 0 <= planes.size(message.step, height) - size <= padding:
+        return planes.bgr(data, width, height, message.step)
+    raise ImageError(f"{what} has {size} bytes of data and step {message.step}; expected {tight} bytes without padding")
 
 
 def _samples(message: Any, encoding: _Encoding) -> NDArray[np.uint8]:
@@ -149,8 +202,17 @@ def _samples(message: Any, encoding: _Encoding) -> NDArray[np.uint8]:
 
 
 def _to_8_bits(samples: NDArray[np.uint8], big_endian: bool) -> NDArray[np.uint8]:
-    """(H, W, 2 * channels) bytes of 16-bit samples -> (H, W, channels): the more significant byte of each."""
-    return np.ascontiguousarray(samples[..., 0 if big_endian else 1 :: 2])
+    """(H, W, 2 * channels) bytes of 16-bit samples -> (H, W, channels).
+
+    As a rule the more significant byte of each. Cameras of 10 and 12 bits leave the upper bits empty, and there would
+    be next to nothing in it: where no sample needs more than 12 bits, and the lowest four are in use, those are taken.
+    """
+    high, low = samples[..., 0 if big_endian else 1 :: 2], samples[..., 1 if big_endian else 0 :: 2]
+    most = int(high.max(initial=0))
+    if most >= 16 or not int(np.bitwise_or.reduce(low, axis=None)) & 15:
+        return np.ascontiguousarray(high)
+    shift = 2 if most < 4 else 4
+    return (((high.astype(np.uint16) << 8) | low) >> shift).astype(np.uint8)
 
 
 def _check_size(width: int, height: int, what: str) -> None:

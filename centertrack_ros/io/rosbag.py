@@ -47,6 +47,20 @@ def is_bag(path: Path | str) -> bool:
     return bag_files.is_bag_folder(path) if path.is_dir() else bag_files.is_storage(path.name)
 
 
+def bags_inside(path: Path) -> list[str]:
+    """Names of the bags in a folder that holds nothing but folders."""
+    if not path.is_dir():
+        return []
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    return sorted(e.name for e in entries if is_bag(e)) if all(entry.is_dir() for entry in entries) else []
+
+
+def bag_name(path: Path | str) -> str:
+    """What results are named after: the folder, or the file without its suffixes."""
+    resolved = Path(path).resolve()
+    return resolved.name if resolved.is_dir() else Path(resolved.name.removesuffix(".zstd")).stem
+
+
 def definition_folders(package: str) -> list[Path]:
     """Folders in which a package's .msg files may lie: this source tree, sourced prefixes, the Python environment."""
     source = Path(__file__).resolve().parents[2] / _EXTRA_PACKAGES.get(package, package)
@@ -113,6 +127,7 @@ class BagReader:
         self._stores: dict[str, Any] = {}
         self._staged: Any = None  # keeps the temporary files
         self.topics: dict[str, Topic] = {}
+        self._second_types: set[tuple[str, str]] = set()
         self.start_ns = self.end_ns = 0
 
     def __enter__(self) -> BagReader:
@@ -144,6 +159,7 @@ class BagReader:
         """Each file's reader with its connections, as the library calls the topics of a file."""
         for reader in self._readers:
             usable = [c for c in reader.connections if c.ext.serialization_format in _SERIALIZATIONS]
+            usable = [c for c in usable if (c.topic, c.msgtype) not in self._second_types]
             yield reader, [c for c in usable if names is None or c.topic in names]
 
     def _learn_topics(self) -> None:
@@ -151,13 +167,20 @@ class BagReader:
         for _, connections in self._connections():
             for connection in connections:
                 found.setdefault(connection.topic, []).append(connection)
-        for name, own in sorted(found.items()):
+        for name, every in sorted(found.items()):
+            kind = max(every, key=lambda c: c.msgcount).msgtype
+            own = [c for c in every if c.msgtype == kind]
+            self._second_types |= {(name, c.msgtype) for c in every if c.msgtype != kind}
             qos = tuple(own[0].ext.offered_qos_profiles)
             self.topics[name] = Topic(name, own[0].msgtype, sum(c.msgcount for c in own), qos)
 
     def _say(self, count: int) -> None:
         """Logs, once, what is missing."""
         notes = list(self._staged.notes)
+        notes += [
+            f"'{name}' has messages of two types: those of {kind} are left out"
+            for name, kind in sorted(self._second_types)
+        ]
         odd = {c.ext.serialization_format for r in self._readers for c in r.connections} - set(_SERIALIZATIONS)
         if odd:
             notes.append(f"topics left out, whose messages are not CDR but {', '.join(sorted(odd))}")
@@ -273,7 +296,7 @@ def _idl_parts(text: str) -> list[str]:
 
 def _not_a_bag(path: Path) -> str:
     """What there is instead of a bag."""
-    if path.is_dir() and (inside := sorted(f.name for f in path.iterdir() if f.is_dir() and is_bag(f))):
+    if inside := bags_inside(path):
         return f"a folder with {len(inside)} bags ({', '.join(inside[:3])}{', …' * (len(inside) > 3)}); name one"
     expected = "expected a folder with metadata.yaml, or an .mcap or .db3 file"
     return f"not a rosbag2: {expected}"
@@ -313,14 +336,20 @@ class BagWriter:
         # Version 8 is the newest whose metadata Humble and Jazzy read as well.
         self._writer = _writer(rosbag2)(self.path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
         self._connections: dict[str, Any] = {}
-        self._failed = False
+        self.failed = False  # it could not be written
 
     def __enter__(self) -> BagWriter:
-        self._writer.open()
+        try:
+            with self._writing():
+                self._writer.open()
+        except OSError:
+            if self.path.is_dir():
+                self.discard()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._failed:
+        if not self.failed:
             with self._writing():
                 self._writer.close()
         else:
@@ -333,14 +362,14 @@ class BagWriter:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            self._failed = True
+            self.failed = True
             with suppress(Exception):
                 self._writer.abort()
             raise OSError(f"{self.path}: cannot be written: {_sentence(error)}") from None
 
     def discard(self) -> None:
         """Removes the bag, so that it does not stand in the way of the next try. It must not be written to any more."""
-        self._failed = True
+        self.failed = True
         shutil.rmtree(self.path, ignore_errors=True)
 
     def add_topic(self, name: str, type_name: str, qos: Sequence[Any] = (), source: BagReader | None = None) -> None:

@@ -21,15 +21,22 @@ from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_count
 from centertrack_ros.io.image_source import AnimatedSource, ImageSource
-from centertrack_ros.io.rosbag import BagReader, Topic, is_bag
+from centertrack_ros.io.rosbag import BagReader, Topic, bag_name, bags_inside, is_bag
 from centertrack_ros.io.source_base import CameraOf, LeftOut, Source
-from centertrack_ros.io.stamps import nanoseconds
+from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
 from centertrack_ros.io.video_source import VideoSource
 from centertrack_ros.types import Frame
 
 ANIMATED_SUFFIXES = (".gif", ".apng")
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_OTHER_IMAGES = (
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
+    "theora_image_transport/msg/Packet",
+    "foxglove_msgs/msg/CompressedImage",
+    "foxglove_msgs/msg/CompressedVideo",
+    "foxglove_msgs/msg/RawImage",
+)
 # Parts of a topic's name that do not name the camera.
 _GENERIC = re.compile(r"^(image.*|compressed|camera_info|raw)$")
 
@@ -68,7 +75,7 @@ def open_source(
             return VideoSource(text, camera_of, rate)
         what = "a link that leads nowhere" if os.path.islink(text) else "no such file or folder"
         raise FileNotFoundError(f"{path}: {what}; expected a video, an image, a folder of images or a bag")
-    if is_bag(path) or path.suffix == ".bag":
+    if is_bag(path) or path.suffix == ".bag" or bags_inside(path):
         return BagSource(path, camera_of if intrinsics else None, image_topic, rectified)
     if path.is_dir():
         return ImageSource(path, camera_of, rate)
@@ -124,7 +131,8 @@ class BagSource:
             self.info_topic = camera_info_topic(reader, topic.name)
             span = (reader.end_ns - reader.start_ns) / 1e9
         self.topic, self.length = topic, topic.count
-        self.name = self.path.resolve().stem if self.path.is_file() else self.path.resolve().name
+        self.name = bag_name(self.path)
+        self._problems: list[str] = []  # of the calibration, each said once
         self.rate: float | None = (topic.count - 1) / span if topic.count > 1 and span > 0 else None
         if self.info_topic is None and self.camera_of is None:
             _LOG.warning("%s: no camera_info for '%s'; no distances without it", self.path, topic.name)
@@ -144,8 +152,8 @@ class BagSource:
                     except ImageError as error:
                         left_out.add(f"frame {index} ('{record.topic}' at {record.time_ns / 1e9:.3f} s): {error}")
                         continue
-                    stamp = nanoseconds(message.header.stamp) / 1e9
-                    yield Frame(image, stamp, self._camera(calibration, image), index=index)
+                    stamp_ns = stamp_or_arrival(nanoseconds(message.header.stamp), record.time_ns)
+                    yield Frame(image, stamp_ns / 1e9, self._camera(calibration, image), index=index)
         finally:
             left_out.report(index)
         if index and left_out.count == index:
@@ -156,7 +164,8 @@ class BagSource:
         if self.camera_of is not None:
             return self.camera_of(height, width)
         camera = calibration.camera((height, width), self.rectified)
-        if calibration.is_known and calibration.problem:
+        if calibration.is_known and calibration.problem and calibration.problem not in self._problems:
+            self._problems.append(calibration.problem)
             _LOG.warning("%s: %s", self.path, calibration.problem)
         return camera
 
@@ -174,9 +183,9 @@ def _image_topic(reader: BagReader, requested: str | None) -> Topic:
         if not topic.count:
             raise ValueError(f"{reader.path}: '{requested}' has no messages")
         return topic
-    topics = reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
+    topics = image_topics(reader)
     if not topics:
-        raise ValueError(f"{reader.path}: no images in this bag; it has {reader.listing()}")
+        raise ValueError(f"{reader.path}: no images in this bag; it has {reader.listing()}{advice_on_images(reader)}")
     if len(topics) > 1:
         raise ValueError(f"{reader.path}: several image topics, name one: {', '.join(topic.name for topic in topics)}")
     return topics[0]
@@ -189,13 +198,28 @@ def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
     sibling = base.rsplit("/", 1)[0] + "/camera_info"
     if sibling in infos:
         return sibling
-    cameras = {re.sub(r"/compressed$", "", topic.name) for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
+    cameras = {re.sub(r"/compressed$", "", topic.name) for topic in pictures(reader)}
     return infos[0] if len(infos) == 1 and len(cameras) == 1 else None
+
+
+def pictures(reader: BagReader) -> list[Topic]:
+    """The topics of images, but for depth: image_transport packs that into a CompressedImage of its own."""
+    return [
+        topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE) if not topic.name.endswith("/compressedDepth")
+    ]
+
+
+def advice_on_images(reader: BagReader) -> str:
+    """What to do about a bag whose images are of other types; '' when it has no such."""
+    others = [topic for topic in reader.topics.values() if topic.type in _OTHER_IMAGES]
+    if not others:
+        return ""
+    return f"; republish '{others[0].name}' as a sensor_msgs/CompressedImage: {others[0].type} is not read here"
 
 
 def image_topics(reader: BagReader) -> list[Topic]:
     """One topic for each camera of a bag: raw images where there are any, else compressed ones."""
-    topics = {topic.name: topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)}
+    topics = {topic.name: topic for topic in pictures(reader)}
     return [
         topic for name, topic in sorted(topics.items()) if name.removesuffix("/compressed") not in set(topics) - {name}
     ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from collections import deque
 from typing import Any
 
@@ -19,6 +20,33 @@ def seconds(stamp: Any) -> float:
 def nanoseconds(stamp: Any) -> int:
     """A builtin_interfaces/Time in ns, exactly; negative ones as well."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def from_nanoseconds(time_ns: int) -> float:
+    """A time of `nanoseconds` in s, the same as `seconds` gives."""
+    whole, rest = divmod(time_ns, 1_000_000_000)
+    return float(whole) + float(rest) * 1e-9
+
+
+def stamp_or_arrival(stamp_ns: int, arrival_ns: int) -> int:
+    """The time of an image or of what belongs to it, ns.
+
+    A stamp of 0 is none: drivers leave it so that do not know the time. Then the time of arrival stands for it, which
+    is the time of recording in a bag. Every reader of stamps takes them from here.
+    """
+    return stamp_ns or arrival_ns
+
+
+def record_stamp(data: bytes, time_ns: int) -> int:
+    """`stamp_or_arrival` of a serialised message (CDR) that begins with a Header and was recorded at `time_ns`."""
+    return stamp_or_arrival(header_stamp_ns(data), time_ns) if len(data) >= 12 else time_ns
+
+
+def header_stamp_ns(data: bytes) -> int:
+    """The stamp, ns, of a serialised message (CDR: four bytes of encapsulation first) that begins with a Header."""
+    order = "<" if data[1] & 1 else ">"
+    sec, nanosec = struct.unpack_from(order + "iI", data, 4)
+    return int(sec) * 1_000_000_000 + int(nanosec)
 
 
 class Loss:

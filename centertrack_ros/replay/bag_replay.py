@@ -25,25 +25,27 @@ from centertrack_ros.io.sources import (
     CAMERA_INFO_TYPE,
     COMPRESSED_TYPE,
     IMAGE_TYPE,
+    advice_on_images,
     camera_info_topic,
     camera_names,
     decode_image,
     image_topics,
+    pictures,
 )
-from centertrack_ros.io.stamps import nanoseconds, seconds
+from centertrack_ros.io.stamps import from_nanoseconds, nanoseconds, record_stamp, stamp_or_arrival
 from centertrack_ros.io.transform_buffer import TransformBuffer
 from centertrack_ros.replay.parameters import live_only, require_replayable
 from centertrack_ros.ros.frames import camera_poses
 from centertrack_ros.ros.messages import generated_messages, label_info
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.ros.publishers import ResultMessages
-from centertrack_ros.ros.topics import header_stamp_ns
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, Rejection
 from centertrack_ros.tracking.session import TrackingSession
 from centertrack_ros.types import Frame, FrameHeader
 
 NODE = "/centertrack"
+_MOST = 20  # reasons and notes
 LABEL_INFO, LABEL_INFO_TYPE = "label_info", "vision_msgs/msg/LabelInfo"
 
 
@@ -65,12 +67,19 @@ class Summary:
 
     def leave_out(self, reason: str) -> None:
         """Counts an image without results."""
+        if reason not in self.left_out and len(self.left_out) >= _MOST:
+            reason = "other reasons"
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
     def note(self, text: str) -> None:
-        """Adds a sentence, once."""
-        if text not in self.notes:
-            self.notes.append(text)
+        """Adds a sentence, once; a recording without end has no more than fit on a screen."""
+        if text not in self.notes and len(self.notes) <= _MOST:
+            self.notes.append(text if len(self.notes) < _MOST else "further notes are left out")
+
+    def nothing(self) -> str:
+        """Why there are no results, in a sentence."""
+        reasons = "; ".join(f"{count} {reason}" for reason, count in list(self.left_out.items())[:3])
+        return f"not one of its {self.images} images could be processed" + (f": {reasons}" if reasons else "")
 
 
 @dataclass
@@ -125,29 +134,53 @@ class Replay:
             only: (topic, stamp ns, pass from 0) of the images to process, as if the others had been dropped.
 
         Raises:
-            DataError: The source is broken, or lacks what the parameters ask for. What was written until then stays a
-                readable bag.
+            DataError: The source is broken, lacks what the parameters ask for, or none of its images could be
+                processed. Results until then stay a readable bag; without any the target is removed.
             FileExistsError: The target exists.
-            OSError: The target cannot be written.
+            OSError: The target cannot be written; it is removed.
         """
         with BagReader(source) as reader:
             summary = Summary(notes=[f"{name} concerns a live node only" for name in live_only(self._parameters)])
             cameras = self._cameras(reader, topics, summary)
-            kept = set(reader.topics if "*" in keep else (reader.require(name).name for name in keep))
+            kept = self._kept(reader, keep, cameras.values(), summary)
             run = _Run(self._engine, self._parameters, self._types, reader, cameras)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
-            with BagWriter(target) as writer:
-                run.announce(writer, kept)
-                for number, record in _repeated(reader, wanted, passes):
-                    if record.topic in kept:
-                        writer.write(record.topic, record.data, record.time_ns)
-                    run.calibrate(record)
-                    if record.topic in cameras:
-                        if only is None or (record.topic, header_stamp_ns(record.data), number) in only:
-                            run.process(cameras[record.topic], record, writer, summary)
-                        yield summary
+            writer = BagWriter(target)
+            try:
+                with writer:
+                    run.announce(writer, kept)
+                    for number, record in _repeated(reader, wanted, passes):
+                        if record.topic in kept:
+                            writer.write(record.topic, record.data, record.time_ns)
+                        run.calibrate(record)
+                        if record.topic in cameras:
+                            stamp = record_stamp(record.data, record.time_ns)
+                            if only is None or (record.topic, stamp, number) in only:
+                                run.process(cameras[record.topic], record, writer, summary)
+                            yield summary
+                    if only is None and not summary.processed:
+                        raise DataError(reader.path, summary.nothing())
+            except Exception:
+                if writer.failed or not summary.processed:  # nothing that stands in the way of the next try
+                    writer.discard()
+                raise
             if not summary.images:
                 yield summary
+
+    def _kept(self, reader: BagReader, keep: Sequence[str], cameras: Iterable[_Camera], summary: Summary) -> set[str]:
+        """The topics to copy: none that the results are written to, as a bag of an earlier replay has them."""
+        kept = set(reader.topics if "*" in keep else (reader.require(name).name for name in keep))
+        own = kept & set(self.output_topics([camera.name for camera in cameras]))
+        if own and "*" not in keep:
+            raise DataError(reader.path, f"'{min(own)}' cannot be kept: the results are written to this topic")
+        if own:
+            summary.note(f"{len(own)} topics of earlier results are not copied: the new ones have their names")
+        return kept - own
+
+    def image_topics(self, source: Path | str, topics: Sequence[str] = ()) -> dict[str, str]:
+        """Camera name -> image topic of a bag, as `run` takes them."""
+        with BagReader(source) as reader:
+            return {camera.name: topic for topic, camera in self._cameras(reader, topics, Summary()).items()}
 
     def output_topics(self, cameras: Sequence[str]) -> list[str]:
         """All topics of the results of cameras with these names."""
@@ -164,8 +197,10 @@ class Replay:
         for topic in chosen:
             if topic.type not in (IMAGE_TYPE, COMPRESSED_TYPE):
                 raise DataError(reader.path, f"'{topic.name}' is a {topic.type}, expected an Image or CompressedImage")
+            if not topic.count:
+                raise DataError(reader.path, f"'{topic.name}' has no messages")
         if not chosen:
-            raise DataError(reader.path, f"no images; the bag has {reader.listing()}")
+            raise DataError(reader.path, f"no images; the bag has {reader.listing()}{advice_on_images(reader)}")
         classes = self._engine.profile.classes
         cameras = {}
         for name, topic in self._named(reader, chosen, by_user=bool(topics)):
@@ -180,7 +215,9 @@ class Replay:
     def _image_topics(self, reader: BagReader) -> list[Topic]:
         """One for each camera, of the type that `camera.transport` asks for."""
         kind = {"raw": IMAGE_TYPE, "compressed": COMPRESSED_TYPE}.get(self._parameters.camera.transport)
-        return image_topics(reader) if kind is None else sorted(reader.of_type(kind), key=lambda topic: topic.name)
+        if kind is None:
+            return image_topics(reader)
+        return sorted((topic for topic in pictures(reader) if topic.type == kind), key=lambda topic: topic.name)
 
     def _named(self, reader: BagReader, topics: Sequence[Topic], by_user: bool) -> list[tuple[str, Topic]]:
         """The cameras with their names: those of the parameter `cameras` if it is set, else from the topics."""
@@ -278,10 +315,11 @@ class _Run:
     def _frame(self, camera: _Camera, record: Record, summary: Summary) -> Frame:
         message = self._reader.decode(record)
         image = decode_image(message, record.type)
-        header = FrameHeader(nanoseconds(message.header.stamp), message.header.frame_id)
-        if header.stamp_ns == 0:
+        told = nanoseconds(message.header.stamp)
+        header = FrameHeader(stamp_or_arrival(told, record.time_ns), message.header.frame_id)
+        if told == 0:
             summary.note(f"images on {camera.image_topic} have a stamp of 0: the time of recording is used instead")
-        stamp = seconds(message.header.stamp) or record.time_ns * 1e-9
+        stamp = from_nanoseconds(header.stamp_ns)
         model = camera.calibration.camera(image.shape[:2], self._parameters.camera.rectified)
         if camera.calibration.is_known and camera.calibration.problem:
             summary.note(f"2D only for {camera.image_topic}: {camera.calibration.problem}")

@@ -10,18 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
-from centertrack_ros.io.stamps import Loss, nanoseconds, seconds
+from centertrack_ros.io.stamps import Loss, from_nanoseconds, nanoseconds, seconds, stamp_or_arrival
+from centertrack_ros.ros.discovery import describe_publishers, latched_qos, publishers_of
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.ros.publishers import CameraPublishers
 from centertrack_ros.types import Frame, FrameHeader
 
 _MAX_FRAME_ID = 1000
+# s by which a stamp may be later than the node's clock: clocks of two machines differ, and /clock comes in steps.
+_MAX_AHEAD_S = 1.0
+_INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # fits every publisher
 
 
 class Counts:
@@ -68,12 +72,13 @@ class CameraInput:
         prefix = f"~/input/{name}/" if name else "~/input/"
         self.name = name
         self.image_topic = node.resolve_topic_name(prefix + "image")
-        self.compressed_topic = node.resolve_topic_name(prefix + "image/compressed")
+        self.compressed_topic = _compressed_topic(node, prefix + "image/compressed", self.image_topic)
         self.info_topic = node.resolve_topic_name(prefix + "camera_info")
         self.counts = Counts()
         self.calibration = Calibration()
         self.last_arrival: float | None = None  # time.monotonic()
         self.loss, self.image_bytes = Loss(), 0  # of images on their way; of the last one
+        self.resting = False  # with output.lazy: nobody subscribes to a result
         self._node, self._parameters, self._log, self._notify = node, parameters, log, received
         self._subscriptions: dict[str, Any] = {}
         self._waiting_since = time.monotonic()
@@ -91,9 +96,8 @@ class CameraInput:
         """Starts to listen, with all counts at 0."""
         self.counts, self.loss = Counts(), Loss()
         self.last_arrival, self._waiting_since = None, time.monotonic()
-        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions["info"] = self._node.create_subscription(
-            CameraInfo, self.info_topic, self.calibration.update, best_effort
+            CameraInfo, self.info_topic, self.calibration.update, _INFO_QOS
         )
         if self._transport != "compressed":
             self._subscriptions["raw"] = self._node.create_subscription(
@@ -101,7 +105,7 @@ class CameraInput:
             )
         if self._transport == "compressed":
             self._subscribe_compressed()
-        self.choose_transport()
+        self.follow_publishers()
 
     def _subscribe_compressed(self) -> None:
         self._subscriptions["compressed"] = self._node.create_subscription(
@@ -114,38 +118,63 @@ class CameraInput:
             self._node.destroy_subscription(subscription)
         self._subscriptions = {}
 
-    def choose_transport(self) -> None:
-        """With transport 'auto': compressed images are taken while nobody publishes raw ones."""
-        if self._transport != "auto" or "raw" not in self._subscriptions:
+    def follow_publishers(self) -> None:
+        """Subscribes to what is published: to be called again and again."""
+        if not self._subscriptions:
             return
-        raw = self._node.count_publishers(self.image_topic)
+        if self._transport == "auto":
+            self._choose_transport()
+        if "latched info" not in self._subscriptions:
+            qos = latched_qos(publishers_of(self._node, self.info_topic, CameraInfo))
+            if qos is not None:
+                self._subscriptions["latched info"] = self._node.create_subscription(
+                    CameraInfo, self.info_topic, self.calibration.update, qos
+                )
+
+    def _choose_transport(self) -> None:
+        """Compressed images are taken while nobody publishes raw ones."""
+        raw = publishers_of(self._node, self.image_topic, Image)
         subscribed = "compressed" in self._subscriptions
-        if not raw and not subscribed and self._node.count_publishers(self.compressed_topic):
+        if not raw and not subscribed and publishers_of(self._node, self.compressed_topic, CompressedImage):
             self._subscribe_compressed()
         elif raw and subscribed:
             self._node.destroy_subscription(self._subscriptions.pop("compressed"))
 
     def _received(self, message: ImageMessage) -> None:
-        self.last_arrival = time.monotonic()
-        self.loss.add(seconds(message.header.stamp))
+        self.last_arrival, stamp = time.monotonic(), seconds(message.header.stamp)
+        self.loss.add(stamp)
+        self._warn_of_header(stamp, message.header.frame_id)
         self.image_bytes = len(message.data)
         self._notify(self.name, message)
 
-    def frame(self, message: ImageMessage, now: float) -> Frame | None:
+    def _warn_of_header(self, stamp: float, frame_id: str) -> None:
+        """Warns, once, of what makes the results hard to use."""
+        now = self._node.get_clock().now().nanoseconds * 1e-9
+        if now and stamp > now + _MAX_AHEAD_S:
+            self._log.once(
+                f"images on {self.image_topic} are stamped {stamp - now:.1f} s in the future: do the clocks of both "
+                "machines agree, and does use_sim_time fit?"
+            )
+        if not frame_id:
+            self._log.once(
+                f"images on {self.image_topic} have an empty frame_id: their driver should name the camera's optical "
+                "frame; RViz shows no results without, and no transform is found"
+            )
+
+    def frame(self, message: ImageMessage, now_ns: int) -> Frame | None:
         """Decodes a message.
 
         Args:
             message: The image.
-            now: s on the node's clock, which replaces a stamp of 0.
+            now_ns: On the node's clock, which replaces a stamp of 0, in the results as well.
 
         Returns:
             The frame; None if the message is not an image. The reason is logged and counted.
         """
         is_compressed = isinstance(message, CompressedImage)
-        stamp = seconds(message.header.stamp)
-        if stamp == 0.0:
+        told = nanoseconds(message.header.stamp)
+        if told == 0:
             self._log.warning(f"images on {self.image_topic} have a stamp of 0: the time of arrival is used instead")
-            stamp = now
         try:
             _check_frame_id(message.header.frame_id)
             image = compressed_to_bgr(message) if is_compressed else image_to_bgr(message)
@@ -157,30 +186,38 @@ class CameraInput:
         camera = self.calibration.camera(image.shape[:2], self._parameters().camera.rectified)
         if self.calibration.is_known and self.calibration.problem:
             self._log.warning(f"2D only for {self.image_topic}: {self.calibration.problem}")
-        header = FrameHeader(nanoseconds(message.header.stamp), message.header.frame_id)
-        return Frame(image, stamp, camera, header=header)
+        header = FrameHeader(stamp_or_arrival(told, now_ns), message.header.frame_id)
+        return Frame(image, from_nanoseconds(header.stamp_ns), camera, header=header)
 
     def report_waiting(self) -> None:
         """Logs what does not arrive, and why, once it is overdue."""
         overdue, now = self._parameters().diagnostics.waiting_s, time.monotonic()
         if now - (self.last_arrival or self._waiting_since) >= overdue:
             self._log.warning(self.waiting_for())
-        elif not self.calibration.is_known and self.last_arrival and now - self._waiting_since >= overdue:
-            self._log.warning(f"waiting for camera_info on {self.info_topic}: until then there are no 3D boxes")
+        elif self.last_arrival and now - self._waiting_since >= overdue and (problem := self.missing_calibration()):
+            self._log.warning(f"{problem}: until then there are no 3D boxes")
 
     def waiting_for(self) -> str:
-        """A sentence on the image that does not arrive, naming topic, publishers and incompatible QoS."""
-        raw, compressed = [self.image_topic], [self.compressed_topic]
-        topics = {"raw": raw, "compressed": compressed, "auto": raw + compressed}[self._transport]
-        return "waiting for image on " + " or ".join(f"{topic} ({self._publishers(topic)})" for topic in topics)
+        """A sentence on the image that does not arrive, naming topics, publishers, types and QoS."""
+        raw, compressed = (self.image_topic, Image), (self.compressed_topic, CompressedImage)
+        topics = {"raw": [raw], "compressed": [compressed], "auto": [raw, compressed]}[self._transport]
+        texts = (f"{topic} ({describe_publishers(self._node, topic, kind, self._qos)})" for topic, kind in topics)
+        return "waiting for image on " + " or ".join(texts)
 
-    def _publishers(self, topic: str) -> str:
-        offers = self._node.get_publishers_info_by_topic(topic)
-        for offer in offers:
-            compatibility, reason = qos_check_compatible(offer.qos_profile, self._qos)
-            if compatibility == QoSCompatibility.ERROR:
-                return f"a publisher offers incompatible QoS: {reason.strip().rstrip(';')}"
-        return f"{len(offers)} publisher{'' if len(offers) == 1 else 's'}" if offers else "no publisher"
+    def missing_calibration(self) -> str:
+        """A sentence on the camera_info that has never come, as `waiting_for`; '' if it has, or if nobody needs it."""
+        if self.calibration.is_known or self.resting:
+            return ""
+        publishers = describe_publishers(self._node, self.info_topic, CameraInfo, _INFO_QOS)
+        return f"waiting for camera_info on {self.info_topic} ({publishers})"
+
+
+def _compressed_topic(node: Node, name: str, image_topic: str) -> str:
+    """The topic of compressed images: beside that of raw images, unless it is remapped itself."""
+    resolved = node.resolve_topic_name(name)
+    if resolved != node.resolve_topic_name(name, only_expand=True):
+        return resolved
+    return node.resolve_topic_name(f"{image_topic}/compressed")
 
 
 def _check_frame_id(frame_id: str) -> None:

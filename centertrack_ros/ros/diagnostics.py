@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -16,7 +17,6 @@ from centertrack_ros.ros.camera import CameraPipeline
 from centertrack_ros.ros.parameters import DiagnosticsParameters
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-HARDWARE_ID = "centertrack_ros"
 # A larger message is split into more packets than the default buffer of a socket holds.
 LARGE_IMAGE_BYTES = 500_000
 
@@ -43,13 +43,22 @@ class Diagnostics:
 
     def __init__(self, node: Node, limits: Callable[[], DiagnosticsParameters]) -> None:
         """Creates the publisher; `limits` gives the parameters in force."""
-        self._limits = limits
-        self._publisher = _publisher(node, limits().period_s)
+        self._node, self._limits = node, limits
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._previous: dict[str, _Snapshot] = {}  # by camera
 
     def publish(self, node: Health, cameras: Iterable[CameraPipeline]) -> None:
         """Publishes the status of the node and of its cameras, of which there are none while it is not active."""
-        self._publisher.publish([node, *(self._camera(camera) for camera in cameras)])
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        # With its namespace: several robots share the topic.
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        for health in (node, *(self._camera(camera) for camera in cameras)):
+            status = DiagnosticStatus(level=health.level, message=health.text, hardware_id=name)
+            status.name = f"{name}: {health.name}" if health.name else name
+            status.values = [KeyValue(key=key, value=str(value)) for key, value in health.values.items()]
+            message.status.append(status)
+        self._publisher.publish(message)
 
     def _camera(self, camera: CameraPipeline) -> Health:
         stream, now = camera.input, time.monotonic()
@@ -67,7 +76,7 @@ class Diagnostics:
             "input rate (Hz)": f"{(current.received - previous.received) / elapsed:.1f}",
             "output rate (Hz)": f"{rate:.1f}",
             "image age (s)": "never" if age is None else f"{age:.2f}",
-            "pipeline latency (ms)": f"{camera.stages.get('latency', 0.0):.1f}",
+            "pipeline latency (ms)": _text(camera.stages.get("latency", 0.0)),
             "processing time (ms)": f"{camera.stages.get('processing', 0.0):.1f}",
             "network time (ms)": f"{camera.stages.get('network', 0.0):.1f}",
             "received": counts.received,
@@ -76,7 +85,7 @@ class Diagnostics:
             "rejected": counts.rejected,
             "TF failures": counts.untransformed,
             "images lost on their way (%)": f"{100 * stream.loss.part:.0f}",
-            "camera_info": stream.calibration.problem or "good",
+            "camera_info": stream.missing_calibration() or stream.calibration.problem or "good",
         }
         level, text = self._level(camera, age, rate, current.untransformed - previous.untransformed)
         return Health(level, text or f"{rate:.1f} images per second", values, stream.name or "camera")
@@ -93,6 +102,8 @@ class Diagnostics:
         stream, limits, latency = camera.input, self._limits(), camera.stages.get("latency", 0.0)
         if age is None or age > limits.max_age_s:
             return ERROR, stream.waiting_for()
+        if stream.resting:
+            return OK, "at rest: nobody subscribes to its results (output.lazy)"
         if camera.transform_error or failures:
             return (WARN if rate else ERROR), f"no transform: {camera.transform_error or 'for some images'}"
         if latency > limits.max_latency_ms:
@@ -104,9 +115,14 @@ class Diagnostics:
                 WARN,
                 f"{100 * stream.loss.part:.0f} % of the images get lost on their way{_remedy(stream.image_bytes)}",
             )
-        if stream.calibration.problem:
-            return WARN, f"2D only: {stream.calibration.problem}"
+        if problem := stream.missing_calibration() or stream.calibration.problem:
+            return WARN, f"2D only: {problem}"
         return OK, ""
+
+
+def _text(duration: float) -> str:
+    """Of ms; 'unknown' for NaN."""
+    return "unknown" if math.isnan(duration) else f"{duration:.1f}"
 
 
 def _remedy(image_bytes: int) -> str:
@@ -140,61 +156,3 @@ def memory_of_device(device: str) -> dict[str, str]:
         "GPU memory of this process (MB)": f"{torch.cuda.memory_reserved(device) / 1e6:.0f}",
         "GPU memory free (MB)": f"{free / 1e6:.0f} of {total / 1e6:.0f}",
     }
-
-
-class _Publisher(Protocol):
-    def publish(self, healths: Sequence[Health]) -> None:
-        """Publishes these as one message."""
-
-
-def _publisher(node: Node, period: float) -> _Publisher:
-    """diagnostic_updater where it is installed, else a publisher of our own."""
-    try:
-        from diagnostic_updater import Updater
-    except ImportError:
-        return _PlainPublisher(node)
-    return _UpdaterPublisher(node, Updater, period)
-
-
-class _PlainPublisher:
-    """Publishes DiagnosticArray messages itself."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
-
-    def publish(self, healths: Sequence[Health]) -> None:
-        message = DiagnosticArray()
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        name = self._node.get_fully_qualified_name().lstrip("/")
-        for health in healths:
-            status = DiagnosticStatus(level=health.level, message=health.text, hardware_id=HARDWARE_ID)
-            status.name = f"{name}: {health.name}" if health.name else name
-            status.values = [KeyValue(key=key, value=str(value)) for key, value in health.values.items()]
-            message.status.append(status)
-        self._publisher.publish(message)
-
-
-class _UpdaterPublisher:
-    """Adds a task to diagnostic_updater for each status; it names them "node: task"."""
-
-    def __init__(self, node: Node, updater: Any, period: float) -> None:
-        self._updater = updater(node, period)
-        self._updater.timer.cancel()  # its clock may be /clock, which may not run
-        self._updater.setHardwareID(HARDWARE_ID)
-        self._healths: dict[str, Health] = {}
-
-    def publish(self, healths: Sequence[Health]) -> None:
-        new = {health.name or "node": health for health in healths}
-        for name in [name for name in self._healths if name not in new]:
-            self._updater.removeByName(name)
-        old, self._healths = self._healths, new
-        for name in [name for name in new if name not in old]:
-            self._updater.add(name, lambda status, name=name: self._fill(status, self._healths[name]))
-        self._updater.force_update()
-
-    def _fill(self, status: Any, health: Health) -> Any:
-        status.summary(health.level, health.text)
-        for key, value in health.values.items():
-            status.add(key, str(value))
-        return status

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -62,11 +64,21 @@ class Ending:
             self._in_use.acquire()
 
     def close(self) -> None:
-        """Frees everything, on the main thread; signals mean nothing any more."""
+        """Frees everything, on the main thread; signals mean nothing any more.
+
+        After a signal it does not return. The interpreter's own end would take seconds with some libraries, would bring
+        the default handlers back, and stops the thread that limits the time.
+        """
         if self._close is not None:
             self._close()
+        if self.requested.is_set():
+            atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+                    stream.flush()
+            os._exit(0)
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # the interpreter's own end would bring the default handlers back
+            signal.signal(number, signal.SIG_IGN)
 
     def _watch(self) -> None:
         while os.read(self._pipe, 1)[0] not in SIGNALS:

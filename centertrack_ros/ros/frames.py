@@ -119,7 +119,7 @@ class _Tf2Listener:
     def __init__(self, node: Node) -> None:
         import tf2_ros
 
-        self._tf2 = tf2_ros
+        self._node, self._tf2 = node, tf2_ros
         self._buffer = tf2_ros.Buffer(node=node)
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
 
@@ -149,6 +149,11 @@ class _Tf2Listener:
 
     def close(self) -> None:
         self._listener.unregister()
+        # What tf2_ros leaves to the node's own end: its service, and that it is told of jumps of the clock.
+        if (service := getattr(self._buffer, "srv", None)) is not None:
+            self._node.destroy_service(service)
+        if (handle := getattr(self._buffer, "jump_handle", None)) is not None:
+            handle.unregister()
 
 
 class _BufferListener:

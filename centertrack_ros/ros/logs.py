@@ -43,6 +43,7 @@ class ThrottledLog:
         # Line -> (time of the last output, repetitions since). Separate tables: many warnings must not hide an error.
         self._warnings: dict[str, tuple[float, int]] = {}
         self._errors: dict[str, tuple[float, int]] = {}
+        self._once: set[str] = set()
         self.last_text = self.last_error = ""
 
     def info(self, text: str) -> None:
@@ -52,6 +53,14 @@ class ThrottledLog:
     def warning(self, text: str) -> None:
         """Logs at level WARN, at most once per period."""
         if line := self._throttle(text, self._warnings):
+            self._logger.warning(line)
+
+    def once(self, text: str) -> None:
+        """Logs at level WARN, the first time only."""
+        line = _one_line(text)
+        if (key := _key(line)) not in self._once and len(self._once) < _MAX_LINES:
+            self._once.add(key)
+            self.last_text = line
             self._logger.warning(line)
 
     def error(self, text: str) -> None:
@@ -64,7 +73,7 @@ class ThrottledLog:
     def _throttle(self, text: str, logged: dict[str, tuple[float, int]]) -> str:
         """The line to log; '' if it has to wait for the end of the period."""
         text = self.last_text = _one_line(text)
-        now, key = time.monotonic(), re.sub(r"\d+", "#", text)
+        now, key = time.monotonic(), _key(text)
         last, repetitions = logged.get(key, (0.0, 0))
         if last and now - last < self._period():
             logged[key] = (last, repetitions + 1)
@@ -101,6 +110,11 @@ class ForwardingHandler(logging.Handler):
         package = logging.getLogger("centertrack_ros")
         package.setLevel(logging.INFO)
         package.addHandler(self)
+
+
+def _key(line: str) -> str:
+    """What lines have in common that differ in numbers alone."""
+    return re.sub(r"\d+", "#", line)
 
 
 def _one_line(text: str) -> str:

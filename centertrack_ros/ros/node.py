@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
 from centertrack_ros.geometry.affine import place
@@ -62,7 +64,7 @@ class CenterTrackNode(LifecycleNode):
         self._cameras: dict[str, CameraPipeline] = {}
         self._mailbox: Mailbox[str, ImageMessage] = Mailbox()
         self._sizes: set[tuple[int, int]] = set()  # (height, width) of network inputs that have been logged
-        self._enabled = True
+        self._enabled, self._activated = True, 0.0
         self._error = ""  # why the last transition failed
         self._declared = DeclaredParameters(self, lambda: self._session is not None, self._apply)
         self._log = ThrottledLog(self.get_logger(), lambda: self.parameters.diagnostics.waiting_s)
@@ -77,9 +79,13 @@ class CenterTrackNode(LifecycleNode):
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset_tracks", self._on_reset_tracks)
         # With use_sim_time and no /clock the node's own time stands still: problems must be reported all the same.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_WATCH_PERIOD_S, self._watch, clock=steady)
-        self.create_timer(self.parameters.diagnostics.period_s, self._diagnose, clock=steady)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self._steady)
+        self._diagnosis = self._every(self.parameters.diagnostics.period_s)
+
+    def _every(self, period: float) -> Timer:
+        """The timer that publishes /diagnostics; period in s."""
+        return self.create_timer(period, self._diagnose, clock=self._steady)
 
     @property
     def parameters(self) -> NodeParameters:
@@ -149,6 +155,7 @@ class CenterTrackNode(LifecycleNode):
         assert self._session is not None
         result = super().on_activate(state)
         self._session.reset("the node was activated")
+        self._activated = time.monotonic()
         self._worker = Worker(self._mailbox, self._process)
         for camera in self._cameras.values():
             camera.publishers.publish_labels(self._session.pipeline.thresholds.track)
@@ -218,7 +225,7 @@ class CenterTrackNode(LifecycleNode):
         try:
             self._track(waiting)
         except Exception as error:  # counted, so that the numbers add up
-            self._log.error(f"a frame failed: {type(error).__name__}: {error}")
+            self._failed(error)
             for camera in (self._cameras[name] for name in waiting if name in self._cameras):
                 camera.input.counts.add("rejected")
 
@@ -231,10 +238,10 @@ class CenterTrackNode(LifecycleNode):
         frames: dict[str, Frame] = {}
         decoded: dict[str, tuple[float, float]] = {}  # ms: decoding, age of the image at its start
         for name, message in waiting.items():
-            begin, now = time.perf_counter(), self._now()
-            if (frame := self._decode(name, message, now)) is not None:
+            begin, now_ns = time.perf_counter(), self.get_clock().now().nanoseconds
+            if (frame := self._decode(name, message, now_ns or time.time_ns())) is not None:
                 frames[name] = frame
-                decoded[name] = ((time.perf_counter() - begin) * 1e3, (now - frame.stamp) * 1e3)
+                decoded[name] = ((time.perf_counter() - begin) * 1e3, _age_ms(now_ns, frame.stamp))
         self._log_new_sizes(session, frames)
 
         def poses(_: str, frame: Frame) -> CameraPoses:
@@ -249,17 +256,18 @@ class CenterTrackNode(LifecycleNode):
         for one in result.cameras:
             self._guard(self._publish, one, parameters, start, decoded[one.camera])
 
-    def _decode(self, name: str, message: ImageMessage, now: float) -> Frame | None:
+    def _decode(self, name: str, message: ImageMessage, now_ns: int) -> Frame | None:
         """The frame in a message; None, counted, if there is none or nobody wants one."""
         camera = self._cameras[name]
-        if self.parameters.output.lazy and not self._has_subscribers(camera):
+        camera.input.resting = self.parameters.output.lazy and not self._has_subscribers(camera)
+        if camera.input.resting:
             camera.input.counts.add("dropped")
             return None
         try:
-            return camera.input.frame(message, now)
+            return camera.input.frame(message, now_ns)
         except Exception as error:  # the counts must add up whatever happens
             camera.input.counts.add("rejected")
-            self._log.error(f"a frame failed: {type(error).__name__}: {error}")
+            self._failed(error)
             return None
 
     def _has_subscribers(self, camera: CameraPipeline) -> bool:
@@ -270,6 +278,11 @@ class CenterTrackNode(LifecycleNode):
         try:
             action(*arguments)
         except Exception as error:  # the node must outlive whatever an image or a device does
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Logs what a frame has raised; one that was given up finds its publishers gone, which is no news."""
+        if self._worker is not None:
             self._log.error(f"a frame failed: {type(error).__name__}: {error}")
 
     def _report(self, rejection: Rejection) -> None:
@@ -308,7 +321,7 @@ class CenterTrackNode(LifecycleNode):
             **result.result.timing_ms,
             "publish": (end - publish_start) * 1e3,
             "processing": (end - start) * 1e3,
-            "latency": (self._now() - result.frame.stamp) * 1e3,
+            "latency": _age_ms(self.get_clock().now().nanoseconds, result.frame.stamp),
             "image_age": decoded[1],
             "cyclic": (start - camera.last_start) * 1e3 if camera.last_start else 0.0,
         }
@@ -349,16 +362,19 @@ class CenterTrackNode(LifecycleNode):
     def _apply(self, parameters: NodeParameters) -> None:
         """Puts new parameters in force; raises ValueError when the model cannot do what they ask for."""
         _check(parameters)
-        if self._session is None:
-            return
-        self._transforms.prepare(parameters.output.frames)
-        self._session.configure(replace(parameters.session, cameras=self._session.config.cameras))
+        if self._session is not None:
+            self._transforms.prepare(parameters.output.frames)
+            self._session.configure(replace(parameters.session, cameras=self._session.config.cameras))
+        if (period := parameters.diagnostics.period_s) != self.parameters.diagnostics.period_s:
+            self.destroy_timer(self._diagnosis)
+            self._diagnosis = self._every(period)
 
     def _watch(self) -> None:
         if self._worker is None:
             return
+        self._warn_of_time()
         for camera in self._cameras.values():
-            camera.input.choose_transport()
+            camera.input.follow_publishers()
             if self._enabled:
                 camera.input.report_waiting()
 
@@ -382,8 +398,21 @@ class CenterTrackNode(LifecycleNode):
         )
         self._diagnostics.publish(Health(level, text, values), self._cameras.values() if self._worker else ())
 
-    def _now(self) -> float:
-        return self.get_clock().now().nanoseconds * 1e-9
+    def _warn_of_time(self) -> None:
+        """Warns, once, when simulated time does not begin."""
+        waiting = time.monotonic() - self._activated
+        if self.get_clock().now().nanoseconds or waiting < self.parameters.diagnostics.waiting_s:
+            return
+        topic = self.resolve_topic_name("/clock")
+        self._log.once(
+            f"use_sim_time is true and nothing comes on {topic}: images are tracked by their stamps alone, "
+            "and latencies are unknown"
+        )
+
+
+def _age_ms(now_ns: int, stamp: float) -> float:
+    """Age of an image, ms; NaN before simulated time has begun, where the node's clock stands at 0."""
+    return (now_ns * 1e-9 - stamp) * 1e3 if now_ns else math.nan
 
 
 def _check(parameters: NodeParameters) -> None:

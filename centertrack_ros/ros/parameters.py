@@ -209,9 +209,19 @@ _DETECTOR = (
     _tracking("detector.classes", "Names of the classes that are kept; empty: all that the model knows."),
     _score("detector.out_threshold", "A detection with a lower score is not decoded."),
     _tracking("detector.duplicate_iou", "The weaker of two detections that overlap more goes; 1: both stay.", 0.0, 1.0),
-    _tracking("detector.depth_scale", "Factor on every depth that the network gives.", 0.01, 100.0),
-    _tracking("detector.depth_sigma", "Relative standard deviation of depths, for covariances.", 0.0, 1.0),
-    _tracking("detector.correct_focal_length", "Correct depths by the camera's focal length over the trained one."),
+    _tracking(
+        "detector.depth_scale", "Factor on every depth that the network gives. With output.lift heads.", 0.01, 100.0
+    ),
+    _tracking(
+        "detector.depth_sigma",
+        "Relative standard deviation of depths, for covariances. With output.lift heads.",
+        0.0,
+        1.0,
+    ),
+    _tracking(
+        "detector.correct_focal_length",
+        "Correct depths by the camera's focal length over the trained one. With output.lift heads.",
+    ),
     _tracking("detector.default_focal_length", "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
 )
 _TRACKER = (
@@ -224,8 +234,18 @@ _TRACKER = (
     _tracking("tracker.min_iou", "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
     _tracking("tracker.max_size_ratio", "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0),
     _tracking("tracker.live_first", "Lost tracks get only what no live track has taken."),
-    _tracking("tracker.max_age", "Frames that a track lives without a detection, plus 1; -1: none.", -1, 1000),
-    _tracking("tracker.rebirth", "Seconds within which a lost track may be found again; 0: off.", 0.0, 60.0),
+    _tracking(
+        "tracker.max_age",
+        "Frames that a track lives without a detection, plus 1; -1: none. The longer of it and rebirth counts.",
+        -1,
+        1000,
+    ),
+    _tracking(
+        "tracker.rebirth",
+        "Seconds within which a lost track may be found again; 0: off. The longer of it and max_age counts.",
+        0.0,
+        60.0,
+    ),
     _tracking("tracker.min_hits", "A track is reported from its n-th match on.", 1, 100),
     _tracking("tracker.max_gap_s", "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
     _tracking(
@@ -238,10 +258,21 @@ _TRACKER = (
         "What moves by the displacement: the peak or amodal centre (official) or the box's middle; auto: as trained.",
         choices=("auto", *ASSOCIATION_POINTS),
     ),
-    _tracking("tracker.velocity_smoothing", "Weight of the newest measurement in image velocities.", 0.0, 1.0),
+    _tracking(
+        "tracker.velocity_smoothing",
+        "Weight of the newest measurement in image velocities, with which lost tracks coast (propagate_lost) "
+        "and motion constant_velocity predicts.",
+        0.0,
+        1.0,
+    ),
     _tracking("tracker.propagate_lost", "Lost tracks coast with their last image velocity."),
-    _tracking("tracker.frame_period_s", "Time step that displacements were learnt for; 0: not scaled.", 0.0, 60.0),
-    _tracking("tracker.zero_tracking", "Ignore the displacement that the network predicts."),
+    _tracking(
+        "tracker.frame_period_s",
+        "Time step that displacements were learnt for; 0: not scaled. With motion network.",
+        0.0,
+        60.0,
+    ),
+    _tracking("tracker.zero_tracking", "Ignore the displacement that the network predicts. With motion network."),
     _tracking("tracker.zero_prior_heatmap", "Give the network an empty prior heatmap."),
 )
 _CAMERA = (
@@ -278,7 +309,7 @@ _OUTPUT = (
     Spec("output.lazy", False, "Process no image while nobody subscribes; tracks restart with the first subscriber."),
 )  # fmt: skip
 _DIAGNOSTICS = (
-    Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0, change=UNCONFIGURED),
+    Spec("diagnostics.period_s", 1.0, "Between two messages on /diagnostics.", 0.05, 3600.0),
     Spec("diagnostics.waiting_s", 5.0, "Between two log lines about the same problem.", 0.1, 3600.0),
     Spec("diagnostics.min_rate_hz", 0.0, "WARN when a camera answers fewer images per second; 0: never.", 0.0, 1000.0),
     Spec("diagnostics.max_latency_ms", 500.0, "WARN when results are older when they are published.", 0.0, 1e6),

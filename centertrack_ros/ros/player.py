@@ -25,9 +25,10 @@ from rosgraph_msgs.msg import Clock
 
 from centertrack_ros.io.rosbag import BagReader, Record, message_types, time_message
 from centertrack_ros.io.sources import COMPRESSED_TYPE, IMAGE_TYPE
+from centertrack_ros.io.stamps import record_stamp
 from centertrack_ros.ros.events import emit
 from centertrack_ros.ros.log_folder import ensure_log_folder
-from centertrack_ros.ros.topics import header_stamp_ns, message_class, publisher_qos
+from centertrack_ros.ros.topics import message_class, publisher_qos
 
 CLOCK_TOPIC, CLOCK_TYPE = "/clock", "rosgraph_msgs/msg/Clock"
 SECOND = 1_000_000_000
@@ -177,7 +178,7 @@ def _run(args: argparse.Namespace, node: Node) -> None:
                 if record.type not in (IMAGE_TYPE, COMPRESSED_TYPE):
                     continue
                 if args.events:
-                    stamp_ns = header_stamp_ns(record.data)
+                    stamp_ns = record_stamp(record.data, record.time_ns)  # as the node's outputs have it
                     emit("published", topic=record.topic, stamp_ns=stamp_ns, wall_ns=wall_ns)
                 if args.lockstep:
                     player.pause(sys.stdin.readline)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,10 @@ def _size(result: CameraResult) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one frame: durations in ms, `stages` as in FrameTiming.msg without the suffix, and the counts so far."""
+    """Of one frame: durations in ms, `stages` as in FrameTiming.msg without the suffix, and the counts so far.
+
+    A duration that is not known is NaN.
+    """
 
     stages: Mapping[str, float]
     received: int
@@ -205,7 +209,7 @@ class CameraPublishers:
     def publish_timing(self, frame_header: FrameHeader, timing: Timing) -> None:
         """Durations of one frame."""
         for stage, publisher in self._times.items():
-            if _has_subscribers(publisher) and stage in timing.stages:
+            if _has_subscribers(publisher) and not math.isnan(timing.stages.get(stage, math.nan)):
                 publisher.publish(Float64(data=timing.stages[stage]))
         if self._timing is not None and _has_subscribers(self._timing):
             message = self._types.FrameTiming(header=header_of(frame_header))

@@ -22,9 +22,10 @@ import rclpy
 from rclpy.node import Node
 
 from centertrack_ros.io.rosbag import BagWriter
+from centertrack_ros.io.stamps import header_stamp_ns
 from centertrack_ros.ros.events import emit
 from centertrack_ros.ros.log_folder import ensure_log_folder
-from centertrack_ros.ros.topics import header_stamp_ns, message_class, subscriber_qos
+from centertrack_ros.ros.topics import message_class, subscriber_qos
 
 
 class Recorder:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topics whose message type is known by name only: the message class, the QoS to use, the stamp in the raw bytes."""
+"""Topics whose message type is known by name only: the message class and the QoS to use."""
 
 from __future__ import annotations
 
 import importlib
-import struct
 from typing import Any
 
 from rclpy.node import Node
@@ -56,10 +55,3 @@ def _profile(reliability: ReliabilityPolicy, latched: bool) -> QoSProfile:
         reliability=reliability,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
-
-
-def header_stamp_ns(data: bytes) -> int:
-    """The stamp, ns, of a serialised message (CDR: four bytes of encapsulation first) that begins with a Header."""
-    order = "<" if data[1] & 1 else ">"
-    sec, nanosec = struct.unpack_from(order + "iI", data, 4)
-    return int(sec) * 1_000_000_000 + int(nanosec)

@@ -124,7 +124,8 @@ class SizePriorLifter:
 
         Returns:
             The detections with depths, dimensions, locations (bottom centres, m, optical frame), rotations_y (rad) and
-            location covariances (m²). They are NaN for classes without a size prior.
+            location covariances (m²), and with amodal centres (px). They are NaN for classes without a size prior.
+            Without alphas: they would be the network's.
         """
         height, width, length, visible_width, height_sigma, width_sigma = self._table[detections.class_ids].T
         corners = camera.undistort(detections.boxes.reshape(-1, 2)).reshape(-1, 2, 2)
@@ -139,7 +140,8 @@ class SizePriorLifter:
         log_height_sigma = np.where(cut_y, np.hypot(log_height_sigma, CUT_SIGMA), log_height_sigma)
         log_width_sigma = np.where(cut_x, np.hypot(log_width_sigma, CUT_SIGMA), log_width_sigma)
         depths, sigmas = _fuse(by_height, log_height_sigma, by_width, log_width_sigma)
-        middles = camera.unproject(_middles(corners, cut_y, fy * height / depths), depths)
+        pixels = _middles(corners, cut_y, fy * height / depths)
+        middles = camera.unproject(pixels, depths)
         locations = middles + np.array([0.0, 0.5, 0.0]) * height[:, None]
         return replace(
             detections,
@@ -148,6 +150,8 @@ class SizePriorLifter:
             locations=locations.astype(np.float32),
             rotations_y=(np.arctan2(middles[:, 0], middles[:, 2]) - np.pi / 2).astype(np.float32),
             location_covariances=ray_covariances(middles, sigmas * depths, camera),
+            amodal_centers=np.where(np.isfinite(depths)[:, None], camera.distort(pixels), np.nan).astype(np.float32),
+            alphas=None,
         )
 
 

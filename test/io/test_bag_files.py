@@ -14,7 +14,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from centertrack_ros.io import mcap_records
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.mcap_records import zstandard
-from centertrack_ros.io.rosbag import BagReader, BagWriter, is_bag, message_types, time_message
+from centertrack_ros.io.rosbag import BagReader, BagWriter, bag_name, is_bag, message_types, time_message
 
 CLOCK = "rosgraph_msgs/msg/Clock"
 
@@ -267,3 +267,33 @@ def test_other_messages_are_named(tmp_path, channel, said):
             times(tmp_path / "x.mcap")
         assert said in str(error.value)
         (tmp_path / "x.mcap").unlink()
+
+
+def test_results_are_named_after_the_recording(tmp_path):
+    write(tmp_path / "drive.1")
+    for file in ("a.mcap", "a.mcap.zstd", "a.db3.zstd"):
+        (tmp_path / file).touch()
+        assert bag_name(tmp_path / file) == "a"
+    assert bag_name(tmp_path / "drive.1") == "drive.1"
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_topic_of_two_types_gives_the_messages_of_one(tmp_path, caplog, storage):
+    writer = Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin[storage.upper()])
+    with writer:
+        for kind, count in ((CLOCK, 2), ("std_msgs/msg/String", 1)):
+            connection = writer.add_connection("/clock", kind, typestore=message_types())
+            for time in range(1, count + 1):
+                message = message_types().types[CLOCK](clock=time_message(time))
+                writer.write(connection, time, message_types().serialize_cdr(message, CLOCK))
+    assert times(tmp_path / "bag") == [1, 2] and "those of std_msgs/msg/String are left out" in caplog.text
+
+
+def test_temporary_files_go_with_the_bag(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    for number in range(4):
+        file = write(tmp_path / str(number)) / f"{number}.mcap"
+        (tmp_path / f"{number}.mcap.zstd").write_bytes(zstandard().compress(file.read_bytes()))
+        assert times(tmp_path / f"{number}.mcap.zstd") == [1, 2, 3, 4, 5]
+    assert len(list((tmp_path / "tmp").iterdir())) <= 2

@@ -12,7 +12,7 @@ import pytest
 
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagReader, BagWriter, message_types, time_message
-from centertrack_ros.io.sources import open_source
+from centertrack_ros.io.sources import image_topics, open_source
 from centertrack_ros.visualization.video import CODECS, VideoWriter
 
 CLIP = Path(__file__).parents[2] / "demo" / "pets09_s2l1"
@@ -189,3 +189,17 @@ def test_a_clip_cut_short_says_so(tmp_path):
     cut.write_bytes((CLIP / "pets09_s2l1.mcap").read_bytes()[:1_000_000])
     with pytest.raises(DataError, match="cut short"):
         open_source(cut)
+
+
+def test_raw_images_are_taken_beside_the_same_ones_compressed_and_depth_is_no_picture(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        for second in (1, 2):
+            writer.write("/front/image_raw", image_message(second * SECOND, gray_image(second)), second * SECOND)
+            for topic in ("/front/image_raw/compressed", "/front/image_raw/compressedDepth"):
+                data = np.frombuffer(b"no picture", np.uint8)
+                header = image_message(second * SECOND, gray_image(0)).header
+                message = message_types().types["sensor_msgs/msg/CompressedImage"](header=header, format="", data=data)
+                writer.write(topic, message, second * SECOND)
+    assert levels(open_source(tmp_path / "bag")) == [1, 2]
+    with BagReader(tmp_path / "bag") as reader:
+        assert [topic.name for topic in image_topics(reader)] == ["/front/image_raw"]

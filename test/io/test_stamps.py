@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stamps of a camera tell: how many images got lost."""
+"""Stamps as numbers, what stands for a stamp of 0, and what the gaps between them tell."""
 
 from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from centertrack_ros.io.stamps import Loss
+from centertrack_ros.io.stamps import Loss, from_nanoseconds, nanoseconds, record_stamp, seconds, stamp_or_arrival
 
 
 def loss_of(stamps: np.ndarray) -> Loss:
@@ -33,3 +36,23 @@ def test_a_pause_a_jump_and_a_few_images_are_no_loss() -> None:
     steady = np.arange(30) * 0.1
     for break_ in (60.0, -60.0):
         assert loss_of(np.concatenate([steady, steady + break_])).part < 0.01
+
+
+@pytest.mark.parametrize(
+    ("stamp", "arrival", "expected"), [(0, 7, 7), (5, 7, 5), (-5, 7, -5), (0, 0, 0), (2**63 - 1, 7, 2**63 - 1)]
+)
+def test_only_a_stamp_of_0_is_none(stamp, arrival, expected):
+    assert stamp_or_arrival(stamp, arrival) == expected
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 10**9 - 1))
+def test_a_stamp_in_seconds_is_the_same_by_both_ways(sec, nanosec):
+    stamp = SimpleNamespace(sec=sec, nanosec=nanosec)
+    assert from_nanoseconds(nanoseconds(stamp)) == seconds(stamp)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_stamp_of_a_serialised_message_is_read_in_either_order(order):
+    data = bytes([0, int(order == "<"), 0, 0]) + struct.pack(order + "iI", -2, 5)
+    assert record_stamp(data, 9) == -2 * 10**9 + 5
+    assert record_stamp(data[:4] + bytes(8), 9) == record_stamp(data[:9], 9) == 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels
 
 @pytest.fixture(scope="module")
 def node(ros) -> Iterator[Process]:
-    process = start_node(TORCH, "diagnostics.period_s:=0.2", "diagnostics.max_latency_ms:=1000000.0", name="monitored")
+    process = start_node(
+        TORCH,
+        "diagnostics.period_s:=0.2",
+        "diagnostics.waiting_s:=0.3",
+        "diagnostics.max_latency_ms:=1000000.0",
+        name="monitored",
+    )
     yield process
     stop_node(process)
 
@@ -53,7 +60,9 @@ def test_lost_images_are_a_warning_with_the_remedy(node, probe, frames) -> None:
     assert len(node.logged("images of 768x576 px need a network input of 512x384 px")) == 1
 
 
-def test_lazy_it_processes_nothing_without_a_subscriber(probe, frames) -> None:
+def test_lazy_it_processes_nothing_without_a_subscriber(node, probe, frames) -> None:
+    from diagnostic_msgs.msg import DiagnosticStatus
+
     assert probe.set_parameters(**{"output.lazy": True})[0].successful
     clock, before = CameraClock(), probe.settled_counts("monitored: camera")
 
@@ -65,9 +74,66 @@ def test_lazy_it_processes_nothing_without_a_subscriber(probe, frames) -> None:
         return int(values[kind]) - before[kind]
 
     wait_until(lambda: gained("received") > 5, 20.0, "images to arrive")
+    status, _ = probe.next_status("monitored: camera")
+    assert status.level == DiagnosticStatus.OK and "at rest" in status.message  # whatever it lacks: calibration, rate
+    start = len(node.lines)
+    time.sleep(1.0)
+    assert not node.logged("camera_info", start)
     after = probe.settled_counts("monitored: camera")
     assert after["processed"] == before["processed"] and after["rejected"] == before["rejected"]
     before = after
     probe.subscribe("output/detections_2d")
     wait_until(lambda: gained("processed") > 2, 20.0, "images to be processed")
     assert len(probe.received["output/detections_2d"][-1].detections) >= 3
+    status, values = probe.next_status("monitored: camera")
+    assert status.level == DiagnosticStatus.WARN and values["camera_info"].startswith("waiting for camera_info on")
+
+
+def test_the_period_holds_from_the_moment_it_is_set(ros) -> None:
+    """Before the node is configured, and while it works."""
+    node = start_node(TORCH, "autostart:=false", "diagnostics.period_s:=0.5", name="paced", ready="")
+    probe = Probe("paced", outputs=("/diagnostics",))
+
+    def in_a_second() -> int:
+        start = len(probe.received["/diagnostics"])
+        time.sleep(1.0)
+        return sum(m.status[0].name == "paced" for m in probe.received["/diagnostics"][start:])
+
+    try:
+        wait_until(lambda: probe.status("paced"), 20.0, "diagnostics")
+        assert in_a_second() <= 3
+        assert probe.set_parameters(**{"diagnostics.period_s": 0.05})[0].successful
+        assert in_a_second() >= 8
+        from lifecycle_msgs.msg import Transition
+
+        for number in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            assert probe.change_state(number)
+        assert in_a_second() >= 8
+        assert probe.set_parameters(**{"diagnostics.period_s": 0.5})[0].successful
+        assert in_a_second() <= 3
+    finally:
+        probe.close()
+        stop_node(node)
+
+
+def test_two_robots_have_names_and_hardware_ids_of_their_own(ros) -> None:
+    from centertrack_ros.ros.diagnostics import OK, Diagnostics, Health
+    from centertrack_ros.ros.node import CenterTrackNode
+
+    nodes = [CenterTrackNode(namespace=robot) for robot in ("robot1", "robot2")]
+    probe = Probe("robot1/centertrack", outputs=("/diagnostics",))
+    try:
+        publishers = [Diagnostics(node, lambda n=node: n.parameters.diagnostics) for node in nodes]
+
+        def seen() -> list[Any]:
+            for publisher in publishers:
+                publisher.publish(Health(OK, "well", {}), ())
+            statuses = [status for message in probe.received["/diagnostics"] for status in message.status]
+            return [status for status in statuses if status.message == "well"]
+
+        names = {"robot1/centertrack", "robot2/centertrack"}
+        wait_until(lambda: {s.name for s in seen()} == {s.hardware_id for s in seen()} == names, 20.0, "both names")
+    finally:
+        probe.close()
+        for node in nodes:
+            node.destroy_node()

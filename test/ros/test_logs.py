@@ -45,6 +45,15 @@ def test_ever_new_lines_are_throttled_too_and_do_not_hide_an_error() -> None:
     assert len(logger.warnings) <= 200 and logger.errors == ["the network failed"]
 
 
+def test_a_line_that_is_said_once_is_never_repeated() -> None:
+    logger = RecordingLogger()
+    log = ThrottledLog(logger, lambda: 0.0)
+    for index in range(3):
+        log.once(f"stamps are {index} s late"), log.warning("busy")
+    log.once("no clock")
+    assert logger.warnings == ["stamps are 0 s late", "busy", "busy", "busy", "no clock"]
+
+
 def test_terminal_commands_in_a_message_are_replaced() -> None:
     logger = RecordingLogger()
     ThrottledLog(logger, lambda: 60.0).warning("encoding '\x1b[2Jred\r\n[ERROR] you\0\u202e' is unknown")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,11 @@ from visualization_msgs.msg import Marker
 
 from centertrack_ros.geometry import boxes3d
 from centertrack_ros.geometry.boxes3d import oriented_boxes
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion, quaternion_to_matrix
 from centertrack_ros.ros import messages
 from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter
+from centertrack_ros.tracking.size_prior import SizePriorLifter
 from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import Detections, Tracks
 
@@ -168,6 +172,31 @@ def test_a_track_array_contains_lost_tracks() -> None:
     flat = make_tracks(lifted=False)
     unlifted = write.track_array(HEADER, flat, *boxes3d_of_tracks(flat), (900, 1600), 12.5).tracks[0]
     assert unlifted.lift == types.Track.LIFT_NONE and np.isnan(unlifted.velocity.x) and not unlifted.bbox_3d.size.x
+
+
+def test_the_amodal_centre_of_a_size_prior_is_where_its_box_projects_to() -> None:
+    """Off the middle of the 2D box where that is cut off, and in px of the raw image where the lens distorts."""
+    types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
+    plain = Camera.from_focal(640, 480, 600.0)
+    barrel = replace(plain, distortion_model="plumb_bob", distortion=np.array([-0.2, 0.05, 0.0, 0.0]))
+    detections = make_tracks(heads=False, lifted=False).detections
+    detections.boxes[:3] = [[100, 100, 160, 250], [500, 300, 560, 479], [10, 10, 90, 200]]
+    for camera in (plain, barrel):
+        lifted = SizePriorLifter(NAMES).lift(detections, camera)
+        tracks = replace(make_tracks(heads=False), detections=lifted)
+        index, boxes = boxes3d_of_tracks(tracks)
+        message = writer(types).track_array(HEADER, tracks, index, boxes, (480, 640), 12.5)
+        assert len(index) >= 2
+        for row, i in enumerate(index.tolist()):
+            track = message.tracks[i]
+            assert track.lift == types.Track.LIFT_SIZE_PRIOR
+            expected = camera.distort(camera.project(boxes.centers[row][None]))[0]
+            np.testing.assert_allclose([track.amodal_center.x, track.amodal_center.y], expected, atol=0.01)
+        for i in set(range(len(tracks))) - set(index.tolist()):
+            track = message.tracks[i]
+            assert track.lift == types.Track.LIFT_NONE
+            values = (track.amodal_center.x, track.velocity.x, track.velocity.y, track.velocity.z)
+            assert np.isnan(values).all()
 
 
 def test_label_info_names_every_channel() -> None:

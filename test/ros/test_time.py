@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -65,14 +66,31 @@ def test_a_gap_below_the_limit_keeps_ids_and_one_above_it_does_not(node, probe, 
 
 
 def test_images_without_a_stamp_are_tracked_by_their_time_of_arrival(node, probe, frames) -> None:
+    """Which stands in the headers of the results too: 0 is no time that anybody could look up a transform for."""
     ids = []
     for frame in frames[:3]:
         seen = len(probe.received["output/detections_2d"])
         probe.images.publish(image_message(frame, (0, 0)))
         [result] = wait_until(lambda n=seen: probe.received["output/detections_2d"][n:], 20.0, "a result")
-        assert stamp_of(result) == (0, 0)
+        assert 0.0 <= time.time() - stamp_of(result)[0] < 20.0
         ids.append(ids_of(result))
     assert len(ids[0] & ids[2]) >= 3
+
+
+def test_what_is_amiss_with_headers_is_logged_once(node, probe, frames) -> None:
+    """Stamps in the future (not those that are a little ahead), and an empty frame_id."""
+    start, clock = len(node.lines), CameraClock(time.time() + 0.1)
+    ids_at(probe, frames[0], clock.tick())
+    assert not node.logged("in the future", start)
+    clock.now += 30.0
+    for _ in range(3):
+        message = image_message(frames[0], clock.tick())
+        message.header.frame_id = ""
+        probe.images.publish(message)
+        probe.wait_for_message("output/detections_2d", stamp_of(message))
+    for words in ("s in the future: do the clocks of both machines agree", "have an empty frame_id"):
+        [line] = node.logged(words)  # not once more after the test before
+        assert "images on /timed/input/image" in line
 
 
 def test_jumps_of_time_by_hours_start_new_tracks(node, probe, frames) -> None:
@@ -132,17 +150,45 @@ def test_each_round_of_a_looped_bag_in_simulated_time_has_tracks_of_its_own(ros,
         stop_node(node)
 
 
-def test_without_a_clock_in_simulated_time_it_tracks_and_logs(ros, frames) -> None:
-    """`use_sim_time` without /clock: images are tracked by their stamps, and the log names what is missing."""
+def results_without_stamp(probe: Probe, frames: list[np.ndarray]) -> list[Any]:
+    """The results of images with a stamp of 0."""
+    topic = "output/detections_2d"
+    start = len(probe.received[topic])
+    for count, frame in enumerate(frames, 1):
+        probe.images.publish(image_message(frame, (0, 0)))
+        wait_until(lambda n=count: len(probe.received[topic]) == start + n, 20.0, "a result")
+    return probe.received[topic][start:]
+
+
+def test_without_a_clock_in_simulated_time_it_tracks_and_logs(ros, frames, own_messages) -> None:
+    """`use_sim_time` without /clock: images are tracked by their stamps, and the log names what is missing.
+
+    How old a result is nobody knows: no number is made up.
+    """
     parameters = (TORCH, "use_sim_time:=true", "diagnostics.waiting_s:=1.0")
     node = start_node(RELIABLE, *parameters, name="still")
-    probe = Probe("still", outputs=("output/detections_2d",))
+    ages = "debug/pipeline_latency_ms"
+    probe = Probe("still", outputs=("output/detections_2d", ages, "debug/processing_time_ms", "/diagnostics"))
+    if own_messages:
+        probe.subscribe("debug/timing")
     try:
         node.wait_for_line("waiting for image on /still/input/image")
+        node.wait_for_line("use_sim_time is true and nothing comes on /clock")
         probe.wait_for_node()
         clock = CameraClock(time.time())
         first, second = (ids_at(probe, frame, clock.tick()) for frame in frames[:2])
         assert len(first & second) >= 3
+        wait_until(lambda: len(probe.received["debug/processing_time_ms"]) >= 2, 10.0, "times of processing")
+        status, values = probe.next_status("still: camera")
+        assert values["pipeline latency (ms)"] == "unknown" and "old" not in status.message
+        if own_messages:
+            [timing, *_] = wait_until(lambda: probe.received["debug/timing"], 10.0, "times by stage")
+            assert math.isnan(timing.latency_ms) and math.isnan(timing.image_age_ms) and timing.processing_ms > 0.0
+        assert not probe.received[ages]
+        without_stamp = [ids_of(m) for m in results_without_stamp(probe, frames[:2])]
+        assert len(without_stamp[0] & without_stamp[1]) >= 3
+        time.sleep(1.2)
+        assert len(node.logged("nothing comes on /clock")) == 1
     finally:
         probe.close()
         stop_node(node)

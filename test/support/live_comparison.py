@@ -216,7 +216,7 @@ def _cameras(reader: Any, topics: list[str]) -> tuple[CameraTopics, ...]:
 
 def _count_results(replayed: Path, cameras: tuple[CameraTopics, ...]) -> Counter[tuple[str, int]]:
     from centertrack_ros.io.rosbag import BagReader
-    from centertrack_ros.ros.topics import header_stamp_ns
+    from centertrack_ros.io.stamps import header_stamp_ns
 
     images = {f"{camera.output}/detections_3d": camera.image for camera in cameras}
     with BagReader(replayed) as reader:

@@ -327,7 +327,7 @@ class Probe:
         """The newest status `name` on /diagnostics with its values by key, from message number `start` on."""
         for message in reversed(self.received["/diagnostics"][start:]):
             for status in message.status:
-                if status.name in (name, f"{name}: node"):  # by diagnostic_updater where it is installed
+                if status.name == name:
                     return status, {v.key: v.value for v in status.values}
         return None
 
