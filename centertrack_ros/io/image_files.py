@@ -292,7 +292,12 @@ def _check_other(path: Path, raw: bytes) -> None:
     except Image.DecompressionBombError:
         raise DataError(path, f"too large an image; expected at most {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not a complete image: {error}") from None
+        raise DataError(path, f"not a complete image ({_words(error)})") from None
+
+
+def _words(error: Exception) -> str:
+    """What Pillow says, in one short line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -316,4 +321,4 @@ def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(path, "not an image that OpenCV or Pillow can read") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not an image that can be read: {error}") from None
+        raise DataError(path, f"not an image that can be read ({_words(error)})") from None

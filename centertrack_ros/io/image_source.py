@@ -129,7 +129,7 @@ class AnimatedSource:
                         animation.seek(index - 1)
                         image = bgr_of(animation)
                     except Exception as error:  # whatever a malformed file makes Pillow raise
-                        left_out.add(f"frame {index} cannot be decoded ({error})")
+                        left_out.add(f"frame {index} cannot be decoded ({str(error)[:120] or type(error).__name__})")
                     else:
                         yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
                     stamp += self._durations[index - 1]

@@ -45,7 +45,7 @@ def verdict(error: BaseException, folder: Path, reader: Reader) -> str:
     text = str(error)
     if "\n" in text or "\r" in text:
         return f"more than a line: {text}"
-    if str(folder) not in text and not (reader.says and reader.says in text):
+    if folder.name not in text and not (reader.says and reader.says in text):
         return f"does not name the file: {type(error).__name__}: {text}"
     said = text.replace(str(folder), "")
     if len(said) > reader.longest:
