@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
@@ -68,15 +68,16 @@ def converted(record: Any, values: Mapping[str, Any], where: str) -> dict[str, A
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a mapping, got {shown(values)}")
-    known = _declared(record)
+    known = _declared_types(record)  # type: ignore[arg-type]
     if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(f"{where}: unknown key '{unknown[0][:60]}'; there are {', '.join(sorted(known))}")
     return {key: convert(value, known[key], f"{where}: {key}") for key, value in values.items()}
 
 
 @lru_cache(maxsize=64)
-def _declared(record: Any) -> dict[str, Any]:
-    """Field name -> declared type."""
+def _declared_types(record: Hashable) -> dict[str, Any]:
+    """Field name -> declared type of a dataclass."""
+    assert isinstance(record, type)
     types = get_type_hints(record)
     return {entry.name: types[entry.name] for entry in fields(record)}
 

@@ -7,8 +7,6 @@ Formats: https://github.com/tensorflow/tfjs/blob/master/tfjs-converter (model.js
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import JsonValue, read_document
+from centertrack_ros.typed_records import shown
 
 _STORED_TYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "bool": "u1"}
 _CONVOLUTIONS = {"Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"}
@@ -104,21 +106,22 @@ def read_graph(json_path: str | Path) -> Graph:
         GraphError: The file is no TensorFlow.js graph model, or a weight file has the wrong length.
     """
     path = Path(json_path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     try:
-        model = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise GraphError(f"{path}: not a TensorFlow.js model, which is a JSON file: {error}") from None
-    if not isinstance(model, dict) or "modelTopology" not in model or "weightsManifest" not in model:
-        raise GraphError(f"{path}: not a TensorFlow.js model: it has no 'modelTopology' and 'weightsManifest'")
-    if model.get("format", "graph-model") != "graph-model":
-        raise GraphError(f"{path}: a TensorFlow.js '{model['format']}'; only a 'graph-model' can be read")
-    try:
-        nodes = {raw["name"]: _node(raw) for raw in model["modelTopology"]["node"]}
+        model = read_document(path)
+        if not isinstance(model.value, dict) or "modelTopology" not in model or "weightsManifest" not in model:
+            raise GraphError(f"{path}: not a TensorFlow.js model: it has no 'modelTopology' and 'weightsManifest'")
+        if "format" in model and model["format"].value != "graph-model":
+            raise GraphError(
+                f"{path}: a TensorFlow.js {shown(model['format'].value)}; only a 'graph-model' can be read"
+            )
+        nodes = {node.name: node for node in map(_node, model["modelTopology"]["node"].items())}
         constants: dict[str, NDArray[Any]] = {}
-        for group in model["weightsManifest"]:
+        for group in model["weightsManifest"].items():
             constants.update(_read_group(path, group))
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise GraphError(f"{path}: damaged TensorFlow.js model: {type(error).__name__} {error}") from None
+    except DataError as error:
+        raise GraphError(f"{error}; not a TensorFlow.js model, which is JSON, or damaged") from None
     consumers: dict[str, list[Node]] = defaultdict(list)
     for node in nodes.values():
         for name in dict.fromkeys(node.inputs):
@@ -126,49 +129,53 @@ def read_graph(json_path: str | Path) -> Graph:
     return Graph(path, nodes, constants, dict(consumers))
 
 
-def _node(raw: dict[str, Any]) -> Node:
-    inputs = tuple(name.split(":")[0] for name in raw.get("input", ()) if not name.startswith("^"))
-    return Node(raw["name"], raw["op"], inputs, raw.get("attr", {}))
+def _node(raw: JsonValue) -> Node:
+    names = [name.text() for name in raw["input"].items()] if "input" in raw else []
+    inputs = tuple(name.split(":")[0] for name in names if not name.startswith("^"))
+    return Node(raw["name"].text(), raw["op"].text(), inputs, raw["attr"].mapping() if "attr" in raw else {})
 
 
-def _read_group(path: Path, group: dict[str, Any]) -> dict[str, NDArray[Any]]:
+def _read_group(path: Path, group: JsonValue) -> dict[str, NDArray[Any]]:
     """The weights of one manifest group: its files joined, then cut in order."""
-    data = b"".join(_read_shard(path, name) for name in group["paths"])
+    paths = [name.text() for name in group["paths"].items()]
+    data, files = b"".join(_read_shard(path, name) for name in paths), ", ".join(paths)
     weights: dict[str, NDArray[Any]] = {}
     offset = 0
-    for entry in group["weights"]:
-        quantization = entry.get("quantization") or {}
-        kind = quantization.get("dtype", entry["dtype"])
-        if kind not in _STORED_TYPES:
+    for entry in group["weights"].items():
+        name, kind = entry["name"].text(), entry["dtype"].text()
+        quantization = entry.get("quantization")
+        stored_kind = kind if quantization is None or "dtype" not in quantization else quantization["dtype"].text()
+        if stored_kind not in _STORED_TYPES:
             known = ", ".join(_STORED_TYPES)
-            raise GraphError(f"{path}: weight '{entry['name']}' is stored as '{kind}', expected one of {known}")
-        stored = np.dtype(_STORED_TYPES[kind])
-        count = math.prod(entry["shape"])
+            raise GraphError(f"{path}: weight {shown(name)} is stored as {shown(stored_kind)}, expected one of {known}")
+        stored = np.dtype(_STORED_TYPES[stored_kind])
+        shape = [side.integer(0) for side in entry["shape"].items()]
+        count = math.prod(shape)
         if offset + count * stored.itemsize > len(data):
             raise GraphError(
-                f"{path}: {', '.join(group['paths'])} is truncated: {len(data)} bytes, and weight '{entry['name']}' "
-                f"ends at byte {offset + count * stored.itemsize}"
+                f"{path}: {files} is truncated: {len(data)} bytes, and weight {shown(name)} "
+                f"ends at byte {shown(offset + count * stored.itemsize)}"
             )
-        values = np.frombuffer(data, stored, count, offset).reshape(entry["shape"])
+        values = np.frombuffer(data, stored, count, offset).reshape(shape)
         offset += count * stored.itemsize
-        weights[entry["name"]] = _dequantized(values, entry["dtype"], quantization)
+        weights[name] = _dequantized(values, kind, quantization)
     if offset != len(data):
-        raise GraphError(f"{path}: {', '.join(group['paths'])} has {len(data)} bytes, its weights take {offset}")
+        raise GraphError(f"{path}: {files} has {len(data)} bytes, its weights take {offset}")
     return weights
 
 
 def _read_shard(path: Path, name: str) -> bytes:
     if Path(name).name != name:
-        raise GraphError(f"{path}: weight file '{name}' must lie beside the model, named without a folder")
+        raise GraphError(f"{path}: weight file {shown(name)} must lie beside the model, named without a folder")
     shard = path.with_name(name)
     if not shard.is_file():
-        raise FileNotFoundError(f"{path}: its weight file '{name}' is missing; it must lie beside the model")
+        raise FileNotFoundError(f"{path}: its weight file {shown(name)} is missing; it must lie beside the model")
     return shard.read_bytes()
 
 
-def _dequantized(values: NDArray[Any], kind: str, quantization: dict[str, Any]) -> NDArray[Any]:
-    if "scale" in quantization:  # affine uint8 or uint16
-        return (values * quantization["scale"] + quantization["min"]).astype(np.float32)
+def _dequantized(values: NDArray[Any], kind: str, quantization: JsonValue | None) -> NDArray[Any]:
+    if quantization is not None and "scale" in quantization:  # affine uint8 or uint16
+        return (values * quantization["scale"].number() + quantization["min"].number()).astype(np.float32)
     return values.astype(np.float32) if kind == "float32" else values
 
 

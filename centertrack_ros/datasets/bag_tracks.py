@@ -138,7 +138,10 @@ def _objects(path: Path | str, topic: str, message: Any, stamp: int) -> Iterable
             yield _Object(stamp, hypothesis.class_id, detection.id, hypothesis.score, edges)
         else:
             p, q, size = box.center.position, box.center.orientation, box.size
-            forward = quaternion_to_matrix(np.array([q.x, q.y, q.z, q.w]))[:, 0]
+            try:
+                forward = quaternion_to_matrix(np.array([q.x, q.y, q.z, q.w]))[:, 0]
+            except ValueError as error:
+                raise DataError(path, f"'{topic}' at {stamp / 1e9:.3f} s: {error}") from None
             rotation_y = float(np.arctan2(-forward[2], forward[0]))
             values = (size.z, size.y, size.x, p.x, p.y + size.z / 2, p.z, rotation_y)
             yield _Object(stamp, hypothesis.class_id, detection.id, hypothesis.score, (np.nan,) * 4, values)

@@ -30,6 +30,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import image_size
 from centertrack_ros.io.whole_files import write_text
+from centertrack_ros.typed_records import shown
 
 _LOG = logging.getLogger(__name__)
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
@@ -90,7 +91,7 @@ def _class_ids(rows: Rows) -> NDArray[np.int64]:
     for line, words in zip(rows.lines, rows.words, strict=True):
         name = words[2].lower()
         if name != "dontcare" and name not in _NAMES:
-            raise DataError(rows.path, f"type '{words[2]}', expected one of {', '.join(CLASSES)}, DontCare", line)
+            raise DataError(rows.path, f"type {shown(words[2])}, expected one of {', '.join(CLASSES)}, DontCare", line)
         result.append(_NAMES.get(name, -1))
     return np.array(result, np.int64)
 

@@ -184,7 +184,8 @@ def read_info(folder: Path | str) -> dict[str, str]:
         parser.read_string(read_text(path), str(path))
         return dict(parser["Sequence"])
     except (configparser.Error, KeyError) as error:
-        raise DataError(path, f"not a seqinfo.ini with a section [Sequence]: {error}") from None
+        line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), None)
+        raise DataError(path, "not a seqinfo.ini: expected a section [Sequence] of lines KEY=VALUE", line) from None
 
 
 def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
@@ -196,7 +197,7 @@ def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key]}', expected a number above 0")
+        raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key][:60]}', expected a number above 0")
     return value
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from centertrack_ros.datasets.nuscenes_files import (
     IMAGE_SIZE,
@@ -55,14 +56,18 @@ CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BA
 
 def devkit() -> Any:
     """The devkit's package. Raises ImportError in one sentence when it cannot be used."""
+    limit = Image.MAX_IMAGE_PIXELS
     try:
         import nuscenes
+        import nuscenes.utils.map_mask  # takes Pillow's protection from images of absurd sizes away
     except ImportError as error:
         raise ImportError(
             f"nuScenes needs nuscenes-devkit, installed without its outdated pins: "
             f"pip install --no-deps nuscenes-devkit==1.2.0 motmetrics==1.4.0, "
             f"and pip install pyquaternion cachetools xmltodict scikit-learn pandas ({error})"
         ) from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     return nuscenes
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.text_files import read_lines
+from centertrack_ros.typed_records import shown
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _LARGEST = 2**63 - 1
@@ -60,7 +61,7 @@ class Rows:
         for line, words in zip(self.lines, picked, strict=True):
             for word in words:
                 if not _is_finite(word):
-                    raise DataError(self.path, f"'{word}' is not a finite number; expected {expected}", line)
+                    raise DataError(self.path, f"{shown(word)} is not a finite number; expected {expected}", line)
         raise AssertionError("a table that cannot be converted has a word that cannot")
 
     def integers(self, column: int, what: str) -> NDArray[np.int64]:
@@ -75,12 +76,12 @@ class Rows:
         if len(word) < 19 and _INTEGER.fullmatch(word):
             return int(word)
         if not _is_finite(word):
-            raise DataError(self.path, f"'{word}' is not a finite number; expected {what}", line)
+            raise DataError(self.path, f"{shown(word)} is not a finite number; expected {what}", line)
         value = Decimal(word)
         if abs(value) > _LARGEST:
-            raise DataError(self.path, f"'{word}' is too large; expected {what} of at most {_LARGEST}", line)
+            raise DataError(self.path, f"{shown(word)} is too large; expected {what} of at most {_LARGEST}", line)
         if value != value.to_integral_value():
-            raise DataError(self.path, f"'{word}' is not a whole number; expected {what}", line)
+            raise DataError(self.path, f"{shown(word)} is not a whole number; expected {what}", line)
         return int(value)
 
 

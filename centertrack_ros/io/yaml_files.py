@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.text_files import read_text
 
 _LONGEST = 160  # characters of the parser's explanation
 
@@ -34,16 +35,7 @@ def load_yaml(path: Path | str) -> Any:
         DataError: There is no such file, it is not text, or it is not YAML; the text names the broken line.
         OSError: The file cannot be read.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(path, "no such file") from None
-    except IsADirectoryError:
-        raise DataError(path, "is a folder, expected a YAML file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"not a text file (byte {error.start})") from None
-    return parse_yaml(text, path)
+    return parse_yaml(read_text(path), path)
 
 
 def parse_yaml(text: str, where: Path | str) -> Any:

@@ -92,9 +92,8 @@ class DataEntry:
         for name, target in (self.class_map or {}).items():
             pair = target if isinstance(target, list | tuple) and len(target) == 2 else [target]
             if not all(one is None or isinstance(one, str) for one in pair):
-                raise ValueError(
-                    f"recipe: class_map: {name} must lead to a class, null, or a pair of classes, got {target!r}"
-                )
+                where = f"recipe: class_map: {str(name)[:60]}"
+                raise ValueError(f"{where} must lead to a class, null, or a pair of classes, got {shown(target)}")
 
 
 @dataclass(frozen=True)

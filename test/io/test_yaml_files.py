@@ -9,10 +9,10 @@ from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.yaml_files import load_yaml, parse_yaml
 
 
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_document_is_read_with_or_without_a_mark(tmp_path, mark) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_document_is_read_in_the_encoding_of_its_mark(tmp_path, encoding) -> None:
     path = tmp_path / "a.yaml"
-    path.write_bytes(mark + b"a: [1, x]\nb: {c: 1.5}\n")
+    path.write_text("a: [1, x]\nb: {c: 1.5}\n", encoding=encoding)
     assert load_yaml(path) == {"a": [1, "x"], "b": {"c": 1.5}}
 
 
@@ -27,9 +27,10 @@ def test_a_document_is_read_with_or_without_a_mark(tmp_path, mark) -> None:
         (b"a: 2020-13-45\n", "a value does not fit its type"),
         (b"a: !!timestamp soon\n", "a value does not fit its type"),
         (b"a: !!bool x\n", "a value does not fit its type"),
-        (b"\xff\xfe\x00\x01", "not a text file"),
+        (b"\xff\xfe\x00", "not a text file"),
         (b"a: \xfc\n", "not a text file"),
-        (b"a: \x00\n", "not YAML"),
+        (b"a: \x00\n", "not a text file"),
+        (b"a: \x07\n", "not YAML"),
         (b"[" * 3000, "nested too deeply"),
     ],
 )

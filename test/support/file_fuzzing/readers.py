@@ -197,6 +197,7 @@ READERS: dict[str, Reader] = {
         _verb(*_EVALUATE_MOT),
         ("results/*", "**/gt.txt", "**/seqinfo.ini"),
         2,
+        says="MOT17-99",
         needs=("trackeval",),
     ),
     "kitti": Reader(
@@ -208,6 +209,7 @@ READERS: dict[str, Reader] = {
         _verb("evaluate", "kitti", "--labels", "@label_02", "--results", "@results"),
         ("results/*", "label_02/*", "*.training"),
         1,
+        says="0007",
         needs=("trackeval",),
     ),
     "coco video": Reader(
@@ -316,6 +318,7 @@ READERS: dict[str, Reader] = {
         _verb(*_EVALUATE_MOT, "--finished", "@finished"),
         ("finished/*",),
         0.5,
+        says="MOT17-99",
         needs=("trackeval",),
     ),
     "recipe": Reader(

@@ -32,7 +32,7 @@ _PYTHON = re.compile(
     r"|NoneType"
     r"|Traceback|unhashable|invalid literal|could not convert|unsupported operand|not supported between|out of bounds"
     r"|argument must be|must be str|<class|codec can't|index out of|list indices|cannot reshape|inhomogeneous|unpack"
-    r"|broadcast|\b(Key|Type|Index|Attribute|Value|Runtime)Error\b|an integer is required|\bdtype\b"
+    r"|broadcast|\b(Key|Type|Index|Attribute|Value|Runtime)Error\b|an integer is required|dtype\("
     r"|'int'|'str'|'list'|'dict'|'float'|not JSON serializable|recursion depth|errno|\(-215|0x7f|c10::|\.cpp|\bat::"
 )
 _QUOTED = re.compile(r"\([^()]*\)")  # what a library said, after the package's own words
@@ -45,7 +45,7 @@ def verdict(error: BaseException, folder: Path, reader: Reader) -> str:
     text = str(error)
     if "\n" in text or "\r" in text:
         return f"more than a line: {text}"
-    if str(folder) not in text and not (reader.says and reader.says in text):
+    if folder.name not in text and not (reader.says and reader.says in text):
         return f"does not name the file: {type(error).__name__}: {text}"
     said = text.replace(str(folder), "")
     if len(said) > reader.longest:
