@@ -226,7 +226,10 @@ def read_calibration(path: Path | str, image_size: tuple[int, int] = IMAGE_SIZE,
                 raise DataError(rows.path, f"{len(words) - 1} numbers after '{words[0]}', expected 12", line)
             one = Rows(rows.path, [line], [words])
             projection = one.numbers(range(1, 13), "a projection matrix").reshape(3, 4)
-            return Camera(image_size[1], image_size[0], projection)
+            try:
+                return Camera(image_size[1], image_size[0], projection)
+            except ValueError as error:
+                raise DataError(rows.path, str(error), line) from None
     raise DataError(rows.path, f"no projection of camera {camera} ({' or '.join(names[:2])})")
 
 

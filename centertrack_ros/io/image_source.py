@@ -27,6 +27,7 @@ from centertrack_ros.io.image_files import (
 )
 from centertrack_ros.io.rosbag import is_bag
 from centertrack_ros.io.source_base import DEFAULT_RATE, CameraOf, LeftOut, default_rate
+from centertrack_ros.io.text_files import read_text
 from centertrack_ros.types import Frame
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
@@ -166,7 +167,7 @@ def _sequence_rate(folder: Path) -> float | None:
             continue
         parser = configparser.ConfigParser(interpolation=None)
         try:
-            parser.read_string(file.read_text(encoding="utf-8-sig"))
+            parser.read_string(read_text(file))
             rate = parser.getfloat("Sequence", "frameRate")
         except (OSError, ValueError, configparser.Error) as error:
             _LOG.warning("%s: tells no frameRate (%s)", file, " ".join(str(error).split()))

@@ -138,3 +138,9 @@ def test_a_sequence_map_names_each_recording_once(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("0001 empty 0 5\n0001 empty 0 6\n")
     with pytest.raises(DataError, match="m:2: sequence 0001 is there twice"):
         kitti.read_seqmap(tmp_path / "m")
+
+
+def test_a_projection_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("P0: 1\nP2: -7 0 6 4 0 7 1 0 0 0 1 0\n")
+    with pytest.raises(DataError, match=r"c\.txt:2: .*focal lengths must be positive"):
+        kitti.read_calibration(tmp_path / "c.txt")

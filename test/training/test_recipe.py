@@ -132,8 +132,8 @@ def test_names_of_yolo_are_numbered_without_gaps(names):
 @pytest.mark.parametrize("text", ["name: [", "a: 2020-13-45", "[" * 5000])
 def test_what_is_not_yaml_is_named(tmp_path, text):
     (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"r\.yaml: "):
+    with pytest.raises(ValueError, match=r"r\.yaml:"):
         read_recipe(tmp_path / "r.yaml")
     if text == "name: [":
-        with pytest.raises(ValueError, match=r"--set steps: '\[' is not YAML"):
+        with pytest.raises(ValueError, match=r"--set steps:.*not YAML"):
             overrides(["steps=["])
