@@ -272,7 +272,7 @@ _TRACKER = (
         0.0,
         60.0,
     ),
-    _tracking("tracker.zero_tracking", "Ignore the displacement that the network predicts. With motion network."),
+    _tracking("tracker.zero_tracking", "Ignore the displacement that the network predicts."),
     _tracking("tracker.zero_prior_heatmap", "Give the network an empty prior heatmap."),
 )
 _CAMERA = (
