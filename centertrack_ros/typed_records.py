@@ -60,7 +60,7 @@ def construct(record: type[Record], values: Mapping[str, Any], where: str) -> Re
     return record(**given)
 
 
-def converted(record: type[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def converted(record: Any, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values as the types that the fields of a dataclass are declared with; fields may be absent.
 
     Raises:

@@ -15,6 +15,7 @@ from centertrack_ros.cli._arguments import rate
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.records import VideoSequence
+    from centertrack_ros.io.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 # Where each form's images are expected.
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         images = sum(frame.image is not None for one in cameras.values() for frame in one)
         if not images and not _is_metadata(args):
             raise ValueError(f"{args.source}: no image was found, so the bag would have none; {_EXPECTED[args.form]}")
+        unreadable: list[DataError] = []
         count = write_bag(
             args.output,
             cameras,
@@ -86,8 +88,12 @@ def run(args: argparse.Namespace) -> int:
             raw=args.raw,
             start_ns=START_NS if starts_at_zero else 0,
             progress=_progress,
+            unreadable=unreadable,
         )
+    images -= len(unreadable)
     lost = f"; {count - images} of them have no image" if images < count else ""
+    if unreadable:
+        _LOG.warning("%d images cannot be read, the first is %s", len(unreadable), unreadable[0])
     print(f"{args.output}: {count} frames of {', '.join(cameras)}{lost}")
     return 0
 

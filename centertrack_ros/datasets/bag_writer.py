@@ -43,6 +43,7 @@ def write_bag(
     raw: bool = False,
     start_ns: int = START_NS,
     progress: Callable[[int, int], Any] = lambda done, total: None,
+    unreadable: list[DataError] | None = None,
 ) -> int:
     """Writes the sequences of one or more cameras in the order of time. Equal sequences give equal bytes.
 
@@ -55,13 +56,14 @@ def write_bag(
         raw: Write decoded bgr8 images; else the files' own bytes, JPEG or PNG.
         start_ns: Is added to the frames' stamps, for sequences that start at 0, ns.
         progress: Called with the number of frames so far and in all.
+        unreadable: Gets the errors of images that cannot be read and are left out; None: the first one is raised.
 
     Returns:
         The number of frames.
 
     Raises:
         FileExistsError: `path` exists.
-        DataError: An image cannot be read.
+        DataError: An image cannot be read (all of them, with `unreadable`), or has another size than its annotations.
         ValueError: There are no frames.
         OSError: The bag cannot be written.
 
@@ -78,9 +80,11 @@ def write_bag(
             _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
             for number, (stamp, name, frame) in enumerate(frames):
                 time_ns = start_ns + round(stamp * 1e9)
-                for topic, message in _messages(name, cameras[name], frame, time_ns, raw):
+                for topic, message in _messages(name, cameras[name], frame, time_ns, raw, unreadable):
                     writer.write(topic, message, time_ns)
                 progress(number + 1, len(frames))
+            if unreadable and len(unreadable) == sum(frame.image is not None for *_, frame in frames):
+                raise unreadable[0]
     except BaseException:  # also a signal: half of a data set would pass for the whole
         writer.discard()
         raise
@@ -95,7 +99,12 @@ def _timed(sequence: VideoSequence) -> VideoSequence:
 
 
 def _messages(
-    name: str, sequence: VideoSequence, frame: AnnotatedFrame, time_ns: int, raw: bool
+    name: str,
+    sequence: VideoSequence,
+    frame: AnnotatedFrame,
+    time_ns: int,
+    raw: bool,
+    unreadable: list[DataError] | None,
 ) -> Iterator[tuple[str, Any]]:
     types = message_types().types
     header = types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=f"{name}_optical")
@@ -105,7 +114,10 @@ def _messages(
         yield "/tf", _tf(types, [_transform(types, header.stamp, "map", header.frame_id, frame.pose)])
     if frame.image is not None:
         suffix = "" if raw else "/compressed"
-        yield f"/{name}/image_raw{suffix}", (_raw_image if raw else _compressed_image)(types, header, frame)
+        picture = _picture(frame, raw, unreadable)
+        if picture is not None:
+            make = _raw_image if raw else _compressed_image
+            yield f"/{name}/image_raw{suffix}", make(types, header, frame.image, picture)
     if frame.token:
         yield f"/truth/{name}/{TOKEN_TOPIC}", types["std_msgs/msg/String"](data=frame.token)
     array2d, array3d = detection_messages(types, header, frame, sequence.classes)
@@ -114,18 +126,29 @@ def _messages(
         yield f"/truth/{name}/detections_3d", array3d
 
 
-def _compressed_image(types: Any, header: Any, frame: AnnotatedFrame) -> Any:
-    """The file's own bytes, unless its EXIF says to turn it: readers of bags do not turn images."""
+def _picture(frame: AnnotatedFrame, raw: bool, unreadable: list[DataError] | None) -> NDArray[np.uint8] | None:
+    """The frame's image, decoded or as the bytes of a file; None if it cannot be read, which is added to `unreadable`.
+
+    The bytes are the file's own, unless its EXIF says to turn it: readers of bags do not turn images.
+    """
     path = frame.image
     assert path is not None
-    format_name = _FORMATS.get(path.suffix.lower())
-    if format_name is None:
+    if not raw and path.suffix.lower() not in _FORMATS:
         raise DataError(path, f"expected {', '.join(_FORMATS)}; other images can be written with raw images")
-    raw = upright_bytes(path)
-    _check_size(frame, image_size(path))
-    return types["sensor_msgs/msg/CompressedImage"](
-        header=header, format=f"bgr8; {format_name} compressed bgr8", data=np.frombuffer(raw, np.uint8)
-    )
+    try:
+        picture = load_image(path) if raw else np.frombuffer(upright_bytes(path), np.uint8)
+    except DataError as error:
+        if unreadable is None:
+            raise
+        unreadable.append(error)
+        return None
+    _check_size(frame, picture.shape[:2] if raw else image_size(path))
+    return picture
+
+
+def _compressed_image(types: Any, header: Any, path: Path, raw: NDArray[np.uint8]) -> Any:
+    name = _FORMATS[path.suffix.lower()]
+    return types["sensor_msgs/msg/CompressedImage"](header=header, format=f"bgr8; {name} compressed bgr8", data=raw)
 
 
 def _check_size(frame: AnnotatedFrame, size: tuple[int, ...] | None) -> None:
@@ -136,10 +159,7 @@ def _check_size(frame: AnnotatedFrame, size: tuple[int, ...] | None) -> None:
         raise DataError(frame.image, f"has {size[1]}x{size[0]} px, its annotations are for {width}x{height}")
 
 
-def _raw_image(types: Any, header: Any, frame: AnnotatedFrame) -> Any:
-    assert frame.image is not None
-    image = load_image(frame.image)
-    _check_size(frame, image.shape[:2])
+def _raw_image(types: Any, header: Any, path: Path, image: NDArray[np.uint8]) -> Any:
     height, width = image.shape[:2]
     return types["sensor_msgs/msg/Image"](
         header=header,

@@ -126,7 +126,7 @@ def _object(annotation: JsonValue, numbers: Mapping[int | str, int]) -> _Object:
         raise box.error(f"bbox must be left, top, width, height, got {box.value}")
     category = annotation["category_id"].label()
     if category not in numbers and not (isinstance(category, int) and category <= 0):
-        raise annotation.error(f"no category has the id {category}")
+        raise annotation.error(f"no category has the id {category!r}")
     crowd = annotation.get("iscrowd")
     ignored = category not in numbers or (crowd is not None and crowd.flag())
     score = annotation.get("score") or annotation.get("conf")

@@ -25,7 +25,7 @@ from centertrack_ros.datasets.nuscenes_files import (
     read_sample_info,
     sample_info_truth,
 )
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, checked, tracks_of
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import (
     box_quaternions,
@@ -96,12 +96,16 @@ def read_database(
     requested, cameras = set(scenes), tuple(cameras)
     if missing := sorted(requested - {scene["name"] for scene in database.scene}):
         raise DataError(dataroot, f"{version} has no scene '{missing[0]}'")
+    tables = Path(dataroot) / version
     sequences = []
-    for scene in database.scene:
-        if not requested or scene["name"] in requested:
-            samples = _samples(database, scene)
-            sequences += [_database_sequence(database, scene["name"], samples, camera) for camera in cameras]
-    return tuple(sequence for sequence in sequences if sequence.frames)
+    try:
+        for scene in database.scene:
+            if not requested or scene["name"] in requested:
+                samples = _samples(database, scene)
+                sequences += [_database_sequence(database, scene["name"], samples, camera) for camera in cameras]
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError) as error:
+        raise DataError(tables, f"its tables do not fit together: {error!r}") from None
+    return tuple(checked(sequence, tables) for sequence in sequences if sequence.frames)
 
 
 def open_database(dataroot: Path | str, version: str) -> Any:
@@ -113,7 +117,7 @@ def open_database(dataroot: Path | str, version: str) -> Any:
 
     try:
         return NuScenes(version=version, dataroot=str(dataroot), verbose=False)
-    except (AssertionError, FileNotFoundError, KeyError, IndexError, json.JSONDecodeError) as error:
+    except (AssertionError, FileNotFoundError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise DataError(Path(dataroot) / version, f"not a complete nuScenes database: {error}") from None
 
 

@@ -171,6 +171,13 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int = 1000, seed:
     Raises:
         ValueError: The documents are of different recordings, or do not hold what a comparison needs.
     """
+    try:
+        return _compare(a, b, draws, seed)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # of documents that another program has changed
+        raise ValueError(f"one of the documents is not as `centertrack evaluate --json` writes it: {error!r}") from None
+
+
+def _compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int, seed: int) -> list[Difference]:
     if a["benchmark"] != b["benchmark"]:
         raise ValueError(f"the documents are of different benchmarks: '{a['benchmark']}' and '{b['benchmark']}'")
     if "scenes" in a and "scenes" in b:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from centertrack_ros.evaluation.trackeval_metrics import TrackScores, summary
+from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import load_json
 
 FORMAT = "centertrack-evaluation-1"
 
@@ -133,14 +134,11 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """Reads a document of `centertrack evaluate --json`.
 
     Raises:
-        ValueError: The file is not one.
+        DataError: The file is not one.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    document = load_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a document of `centertrack evaluate --json`")
+        raise DataError(path, "not a document of `centertrack evaluate --json`")
     return document
 
 

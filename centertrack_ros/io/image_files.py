@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_decoding import MAX_PIXELS, MAX_SIDE, ImageError, check_png
@@ -32,6 +33,7 @@ _MAX_BYTES = 10 * MAX_PIXELS  # the largest image, 16 bits a colour with transpa
 _MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 # Where in a PNG file it may be.
 _PNG_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -92,9 +94,14 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         _require_regular(path)
         with Image.open(path) as image:
-            raw = path.read_bytes() if image.format == "PNG" else b""
-            turned = _orientation(image, raw) in _TRANSPOSED
-            return (image.width, image.height) if turned else (image.height, image.width)
+            if isinstance(image, TiffImageFile):  # newer Pillows have turned the size already
+                width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
+                turned = image.tag_v2.get(_ORIENTATION, 1) in _TRANSPOSED
+            else:
+                width, height = image.size
+                raw = path.read_bytes() if image.format == "PNG" else b""
+                turned = _orientation(image, raw) in _TRANSPOSED
+            return (width, height) if turned else (height, width)
     except Exception:  # whatever a malformed header makes Pillow raise
         found = read_image(path)  # OpenCV knows formats that Pillow does not
         return None if found is None else (found.shape[0], found.shape[1])
@@ -115,18 +122,23 @@ def bgr_of(image: Image.Image) -> NDArray[np.uint8]:
     """The current frame of a Pillow image, upright: (H, W, 3) BGR, transparency dropped, 16 bits reduced to 8.
 
     Raises:
-        ValueError: It has numbers that are no colours.
+        OSError: It has numbers that are no colours.
         Exception: Whatever a malformed file makes Pillow raise.
     """
     image.load()
     if image.mode in ("F", "I"):
-        raise ValueError("its values are 32-bit numbers, expected 8 or 16 bits a colour")
+        raise OSError("its values are 32-bit numbers, expected 8 or 16 bits a colour")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         grey = (np.asarray(upright, np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     colours = upright.convert("RGBA").convert("RGB") if "transparency" in upright.info else upright.convert("RGB")
     return np.ascontiguousarray(np.asarray(colours, np.uint8)[..., ::-1])
+
+
+def reason(error: Exception) -> str:
+    """What Pillow says of a malformed file, in one line; not what Python says of Pillow."""
+    return (isinstance(error, OSError) and " ".join(str(error).split())) or "its data are malformed"
 
 
 def upright_bytes(path: Path) -> bytes:
@@ -210,7 +222,7 @@ def _no_file(path: Path) -> str:
 
 
 def _orientation(image: Image.Image, raw: bytes) -> int:
-    """How an image is to be turned, 1 to 8. Both libraries turn a TIFF by themselves."""
+    """How an image is to be turned after OpenCV has decoded it, 1 to 8. A TIFF is turned by then."""
     if image.format == "TIFF":
         return 1
     if image.format == "PNG" and not any(key in raw for key in _PNG_METADATA):
@@ -292,12 +304,7 @@ def _check_other(path: Path, raw: bytes) -> None:
     except Image.DecompressionBombError:
         raise DataError(path, f"too large an image; expected at most {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not a complete image ({_words(error)})") from None
-
-
-def _words(error: Exception) -> str:
-    """What Pillow says, in one short line."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(path, f"not a complete image ({reason(error)})") from None
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -321,4 +328,4 @@ def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(path, "not an image that OpenCV or Pillow can read") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not an image that can be read ({_words(error)})") from None
+        raise DataError(path, f"not an image that can be read ({reason(error)})") from None

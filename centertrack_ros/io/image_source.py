@@ -22,6 +22,7 @@ from centertrack_ros.io.image_files import (
     frame_numbers,
     load_image,
     natural_order,
+    reason,
     visible,
 )
 from centertrack_ros.io.rosbag import is_bag
@@ -129,7 +130,7 @@ class AnimatedSource:
                         animation.seek(index - 1)
                         image = bgr_of(animation)
                     except Exception as error:  # whatever a malformed file makes Pillow raise
-                        left_out.add(f"frame {index} cannot be decoded ({str(error)[:120] or type(error).__name__})")
+                        left_out.add(f"frame {index} cannot be decoded ({reason(error)})")
                     else:
                         yield Frame(image, stamp, self.camera_of(*image.shape[:2]), index=index)
                     stamp += self._durations[index - 1]

@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from centertrack_ros.synthetic.street import Street
 
 ANNOTATIONS = "annotations.json"
 JPEG_QUALITY = 92
+_stop: Event | None = None  # in a worker: whether its work is no longer wanted
 
 
 def write_streets(
@@ -89,22 +92,27 @@ def _render_streets(
             yield from _render_street(folder, config, suffix)
         return
     # Spawned: a forked process would wait for ever for OpenCV's threads.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool:
         try:
             waiting = deque(pool.submit(_render_in_worker, folder, config, suffix) for config in configs)
             while waiting:
                 yield from waiting.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)  # after an error the other streets are not wanted
+            stop.set()  # after an error or a signal the streets that are being rendered are not wanted either
+            pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start_worker(stop: Event) -> None:
+    global _stop
+    _stop = stop
     # There are as many processes as are wanted: OpenCV's threads would only compete with them.
     cv2.setNumThreads(1)
 
 
 def _render_in_worker(folder: Path, config: StreetConfig, suffix: str) -> list[_ImageEntry]:
-    return list(_render_street(folder, config, suffix))
+    return list(takewhile(lambda _: _stop is None or not _stop.is_set(), _render_street(folder, config, suffix)))
 
 
 def _render_street(folder: Path, config: StreetConfig, suffix: str) -> Iterator[_ImageEntry]:

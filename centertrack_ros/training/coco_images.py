@@ -84,11 +84,7 @@ def _read_coco_video(
         repeated = next(number for number, count in Counter(numbers).items() if count > 1)
         raise DataError(file, f"two images have the id {repeated}, so their annotations cannot be told apart")
     mapping: LabelMapping = map_by_name(names.values(), classes) if class_map is None else class_map
-    check_mapping(file, mapping, classes)
-    if not set(names.values()) & set(mapping):
-        raise DataError(
-            file, f"none of its categories ({', '.join(sorted(names.values())[:8])}) is a class of the model"
-        )
+    _check_categories(file, mapping, set(names.values()), classes)
     problems: Counter[str] = Counter()
     rows: dict[Any, list[dict[str, Any]]] = {number: [] for number in entries}
     for annotation in annotations:
@@ -112,6 +108,14 @@ def _read_coco_video(
         _LOG.warning("%s: no object of its videos has a track_id: nothing tells where it was before", file)
     unlabelled = unlabelled_classes(classes, mapped_classes(mapping, names.values()))
     return TrainingImages(file.parent.name, annotated, unlabelled, dict(problems))
+
+
+def _check_categories(file: Path, mapping: LabelMapping, names: set[str], classes: Sequence[str]) -> None:
+    check_mapping(file, mapping, classes)
+    if not names & set(mapping):
+        raise DataError(file, f"none of its categories ({', '.join(sorted(names)[:8])}) is a class of the model")
+    if unknown := sorted(set(mapping) - names):
+        _LOG.warning("%s: class_map: it has no %s", file, ", ".join(unknown))
 
 
 def _places(

@@ -54,6 +54,8 @@ def load(entry: DataEntry, classes: Sequence[str]) -> TrainingImages:
         DataError: The data cannot be read, or its classes do not fit the model's.
         FileNotFoundError: A file or folder does not exist.
     """
+    if unknown := sorted(set(entry.labelled or ()) - set(classes)):
+        raise DataError(entry.folder or entry.annotations or entry.images, f"labelled: the model has no '{unknown[0]}'")
     read = _images_of_sequences if entry.kind in SEQUENCES else IMAGES[entry.kind]
     source = read(entry, classes)
     for problem, count in source.problems.items():

@@ -111,11 +111,20 @@ def test_a_picture_of_another_size_than_its_annotations_is_refused(tmp_path: Pat
     assert "1.jpg: has 40x30 px, its annotations are for 80x60" in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path, capsys: Any) -> None:
-    file = _coco(tmp_path, ["1.jpg"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_pictures_that_cannot_be_read_are_counted_and_none_is_an_error(
+    tmp_path: Path, capsys: Any, caplog: Any, raw: bool
+) -> None:
+    file, options = _coco(tmp_path, ["1.jpg", "2.jpg"]), ["--raw"] if raw else []
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8 no more")
-    assert _bag("from-coco", file, tmp_path / "bag") == 1
-    assert "1.jpg" in capsys.readouterr().err
+    _picture(tmp_path / "2.jpg")
+    assert _bag("from-coco", file, tmp_path / "bag", *options) == 0
+    assert "2 frames of camera; 1 of them have no image" in capsys.readouterr().out
+    assert "1 images cannot be read, the first is" in caplog.text and "1.jpg" in caplog.text
+    assert len(list(open_source(tmp_path / "bag"))) == 1
+    (tmp_path / "2.jpg").write_bytes(b"")
+    assert _bag("from-coco", file, tmp_path / "other", *options) == 1
+    assert "1.jpg" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 def test_a_video_with_truth_by_frame_number(tmp_path: Path, caplog: Any, capsys: Any) -> None:

@@ -77,6 +77,12 @@ def test_an_odd_orientation_is_read_as_its_size_is(tmp_path: Path, kind: str) ->
     assert stored.shape == upright.shape
 
 
+def test_a_malformed_header_is_a_sentence_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"P6 2\xff\xff 2 255\n" + bytes(12))
+    with pytest.raises(DataError, match="not a complete image: its data are malformed"):
+        load_image(tmp_path / "a.ppm")
+
+
 def test_a_file_larger_than_any_image_is_not_loaded(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(20_000_000_000)  # of holes: it takes no room on the disk

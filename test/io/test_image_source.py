@@ -173,6 +173,7 @@ def test_a_folder_without_images_names_what_may_be_meant(tmp_path):
         open_source(tmp_path / "videos")
     (tmp_path / "bags" / "drive").mkdir(parents=True)
     (tmp_path / "bags" / "drive" / "drive_0.mcap").touch()
+    (tmp_path / "bags" / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"there are bags: drive; name one"):
         open_source(tmp_path / "bags")
 

@@ -111,3 +111,18 @@ def test_impossible_requests_are_errors_and_nothing_is_overwritten(labelled, tmp
     assert "--score" in capsys.readouterr().err and not (tmp_path / "annotations.json").exists()
     assert pseudo_label(tmp_path / "none", "--output", tmp_path) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_images_that_are_left_out_keep_their_place_and_are_counted(tmp_path, caplog):
+    """The images of a folder are numbered 10 to 17; one has another size, another cannot be read."""
+    (tmp_path / "in").mkdir()
+    for number, frame in zip(range(10, 18), open_source(CLIP), strict=False):
+        image = frame.image[::2, ::2] if number == 13 else frame.image
+        cv2.imwrite(str(tmp_path / "in" / f"{number:06d}.jpg"), image)
+    (tmp_path / "in" / "000015.jpg").write_bytes(b"\xff\xd8 no more")
+    options = ["--classes", "person", "--length", 2, "--score", 0.1, "--box-score", 0.1]
+    assert pseudo_label(tmp_path / "in", "--output", tmp_path / "out", *options) == 0
+    assert "1 images of another size than 768x576 are left out" in caplog.text
+    found = read_coco_video(tmp_path / "out" / "annotations.json", tmp_path / "out" / "images", ("person",))
+    assert [image.frame for image in found.images] == [1, 2, 3, 5, 7, 8]
+    assert [image.path.stem for image in found.images] == [f"{image.frame:06d}" for image in found.images]

@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs Lightning")
 
+from centertrack_ros.cli.train import overrides
 from centertrack_ros.network import checkpoints
 from centertrack_ros.training.initialization import initialize_network
 from centertrack_ros.training.module import freeze
-from centertrack_ros.training.recipe import from_mapping, read_recipe
+from centertrack_ros.training.recipe import DataEntry, from_mapping, read_recipe
 from centertrack_ros.training.streets import street_configs
 from centertrack_ros.training.targets import GridObjects, make_targets
 
@@ -113,3 +114,26 @@ def test_every_shipped_recipe_is_sound(path, tmp_path):
         {c.look: c.seed for c in street_configs(e.street)} for e in (*made.train, *made.val) if e.kind == "street"
     ]
     assert len(streets) < 2 or set(streets[0]).isdisjoint(streets[-1])
+
+
+@pytest.mark.parametrize("target", [3, ["a", "b", "c"], ["a", 2], {"a": "b"}])
+def test_a_class_map_leads_to_classes(target):
+    with pytest.raises(ValueError, match="class_map: Car must lead to a class, null, or a pair"):
+        DataEntry("kitti", folder="x", class_map={"Car": target})
+
+
+@pytest.mark.parametrize("names", [{0: "a", 2: "b"}, {"0": "a"}, {1: "a", "b": "c"}])
+def test_names_of_yolo_are_numbered_without_gaps(names):
+    entry = {"kind": "yolo", "images": "i", "labels": "l", "names": names}
+    with pytest.raises(ValueError, match="names must have the numbers 0 to"):
+        from_mapping({"name": "x", "train": [entry]})
+
+
+@pytest.mark.parametrize("text", ["name: [", "a: 2020-13-45", "[" * 5000])
+def test_what_is_not_yaml_is_named(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"r\.yaml: "):
+        read_recipe(tmp_path / "r.yaml")
+    if text == "name: [":
+        with pytest.raises(ValueError, match=r"--set steps: '\[' is not YAML"):
+            overrides(["steps=["])
