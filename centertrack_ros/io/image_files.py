@@ -304,7 +304,7 @@ def _check_other(path: Path, raw: bytes) -> None:
     except Image.DecompressionBombError:
         raise DataError(path, f"too large an image; expected at most {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not a complete image ({reason(error)})") from None
+        raise DataError(path, f"not a complete image: {reason(error)}") from None
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -328,4 +328,4 @@ def _decoded(path: Path, raw: bytes) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(path, "not an image that OpenCV or Pillow can read") from None
     except Exception as error:  # whatever a malformed file makes Pillow raise
-        raise DataError(path, f"not an image that can be read ({reason(error)})") from None
+        raise DataError(path, f"not an image that can be read: {reason(error)}") from None
