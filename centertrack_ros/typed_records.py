@@ -68,7 +68,7 @@ def converted(record: Any, values: Mapping[str, Any], where: str) -> dict[str, A
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a mapping, got {shown(values)}")
-    known = _declared_types(record)  # type: ignore[arg-type]
+    known = _declared_types(record)
     if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(f"{where}: unknown key '{unknown[0][:60]}'; there are {', '.join(sorted(known))}")
     return {key: convert(value, known[key], f"{where}: {key}") for key, value in values.items()}

@@ -69,7 +69,10 @@ class OpenVinoEngine(ArrayEngine):
             raise ValueError(f"openvino cannot read {path}: {_last_line(error)}") from None
         if not model.has_rt_info(PROFILE_KEYS):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
-        stored = model.get_rt_info(PROFILE_KEYS).astype(str)
+        try:
+            stored = model.get_rt_info(PROFILE_KEYS).astype(str)
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: its metadata are damaged: expected text") from None
         profile = options.apply(ModelProfile.from_json(stored, f"{path}: model profile"))
         self._model = model
         # A result that several operations share has several names in random order.

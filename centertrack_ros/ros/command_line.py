@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-import yaml
 from rclpy.node import Node
 
+from centertrack_ros.io.yaml_files import load_yaml
 from centertrack_ros.ros.parameters import BY_NAME
 
 
@@ -46,8 +46,8 @@ def _parameter_files(arguments: Sequence[str]) -> list[Path]:
 def _not_for(node: Node, file: Path) -> str:
     """A sentence if the file has no parameters for the node; rclpy has read the file before."""
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # YAML that rclpy takes and PyYAML does not
+        document = load_yaml(file)
+    except (OSError, ValueError):  # YAML that rclpy takes and PyYAML does not
         return ""
     if not isinstance(document, dict) or not document:
         return f"the parameter file {file} is empty"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -102,8 +103,21 @@ def _log_name(checkpoint: Path | None) -> str:
     """The folder of a run's table, so that a resumed run keeps the table before."""
     step = 0
     if checkpoint is not None:
-        step = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["global_step"]
+        step = _read_checkpoint(checkpoint)["global_step"]
     return f"from_step_{step}"
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint that a run of this package has written. Raises ValueError for a damaged one."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged file makes torch raise
+        raise ValueError(f"{path}: not a whole checkpoint of a run ({type(error).__name__}); remove it") from None
+    if not isinstance(content, dict) or not {"global_step", "state_dict"} <= set(content):
+        raise ValueError(f"{path}: not a checkpoint of a run; remove it")
+    return content
 
 
 def export(module: TrackingModule, best: Path | None, output: Path) -> None:
@@ -115,8 +129,7 @@ def export(module: TrackingModule, best: Path | None, output: Path) -> None:
         output: The safetensors file, which also holds the profile.
     """
     if best is not None and best.is_file():
-        state = torch.load(best, map_location="cpu", weights_only=False)["state_dict"]
-        module.load_state_dict(state)
+        module.load_state_dict(_read_checkpoint(best)["state_dict"])
     part = output.with_name(output.name + ".part")
     checkpoints.save(part, module.network, module.profile)
     os.replace(part, output)

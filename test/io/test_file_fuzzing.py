@@ -8,16 +8,24 @@ CENTERTRACK_FUZZ_FILES=… their number.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from centertrack_ros.datasets.registry import READERS as DATASETS
 from centertrack_ros.io.sources import IMAGE_SUFFIXES
-from support.file_fuzzing.readers import READERS
+from support.file_fuzzing.readers import PARSERS, READERS
 from support.file_fuzzing.runner import Report, plan, try_files
 from support.file_fuzzing.worker import attempt
 
+PACKAGE = Path(__file__).resolve().parents[2] / "centertrack_ros"
+# Calls of what takes a file apart.
+PARSING = re.compile(
+    r"\b(json\.loads?|load_json|parse_json|read_document|yaml\.(safe_)?load|load_yaml|parse_yaml|torch\.load|export\.load"
+    r"|safe_open|imdecode|imread|VideoCapture|Image\.open|AnyReader|ConfigParser|sqlite3\.connect|np\.load|onnx\.load"
+    r"|read_model|InferenceSession|read_rows|csv\.reader|pickle\.load|tomllib\.load|ElementTree\.parse)\("
+)
 SEED = os.environ.get("CENTERTRACK_FUZZ_SEED", "1")
 FILES = int(os.environ.get("CENTERTRACK_FUZZ_FILES", "10000"))
 
@@ -38,6 +46,14 @@ def test_every_kind_of_training_data_is_fuzzed() -> None:
     sources = pytest.importorskip("centertrack_ros.training.sources", reason="training needs Lightning")
     covered = {name for reader in READERS.values() for name in reader.covers}
     assert {f"training.sources:{kind}" for kind in (*sources.SEQUENCES, *sources.IMAGES)} <= covered
+
+
+def test_every_module_that_parses_files_is_reached() -> None:
+    """A new one belongs into `READERS`, and into the list beside it."""
+    parsing = {file for file in PACKAGE.rglob("*.py") if PARSING.search(file.read_text(encoding="utf-8"))}
+    names = {file.relative_to(PACKAGE).as_posix() for file in parsing}
+    assert len(names) > 20
+    assert not {name for name in names if not any(name.startswith(known) for known in PARSERS)}
 
 
 def test_every_image_format_is_fuzzed() -> None:

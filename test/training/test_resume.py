@@ -12,7 +12,7 @@ pytest.importorskip("lightning", reason="training needs Lightning")
 from centertrack_ros.training.callbacks import AtomicCheckpointIO, CheckpointCallback
 from centertrack_ros.training.initialization import initialize_network
 from centertrack_ros.training.module import TrackingModule
-from centertrack_ros.training.run import train
+from centertrack_ros.training.run import _log_name, train
 from support.moving_square import make_recipe, weights
 
 
@@ -134,3 +134,11 @@ class OneProcess:
     @staticmethod
     def reduce_boolean_decision(decision, all=True):
         return decision
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x02}q\x00.", b"words"])
+def test_a_damaged_checkpoint_is_named_before_the_run_goes_on(tmp_path, content):
+    file = tmp_path / "last.ckpt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^\S*last\.ckpt: not a .*checkpoint of a run.*; remove it$"):
+        _log_name(file)

@@ -93,7 +93,8 @@ def _frames(name: str, folder: Path) -> int:
     from centertrack_ros.io.image_files import image_size
     from centertrack_ros.io.sources import open_source
 
-    image_size(folder / name)
+    if (folder / name).is_file():
+        image_size(folder / name)
     return sum(1 for frame in open_source(folder / name) if frame.image.size)
 
 
@@ -169,10 +170,10 @@ def _cached_export(folder: Path) -> Any:
     return found
 
 
-def _exported_file(folder: Path) -> Any:
+def _exported_file(name: str, folder: Path) -> Any:
     from centertrack_ros.engine.loading import load_engine
 
-    return load_engine(folder / "model.onnx", device="cpu")
+    return load_engine(folder / name, device="cpu")
 
 
 def _tfjs(folder: Path) -> Any:
@@ -191,6 +192,9 @@ READERS: dict[str, Reader] = {
         ("**/gt.txt", "**/seqinfo.ini", "**/seqinfo.ini"),
         2,
         ("datasets.registry:mot",),
+    ),
+    "mot images": Reader(
+        partial(seeds.training_set, "mot"), partial(_frames, "MOT17-99/img1"), ("**/seqinfo.ini", "**/*.png")
     ),
     "mot evaluation": Reader(
         seeds.mot_evaluation,
@@ -342,7 +346,8 @@ READERS: dict[str, Reader] = {
     "checkpoint": Reader(seeds.checkpoint, _weights, share=2, longest=LISTING),
     "legacy checkpoint": Reader(partial(seeds.checkpoint, zipped=False), _weights, share=2, longest=LISTING),
     "cached export": Reader(seeds.cached_export, _cached_export, ("*.engines/*/*",)),
-    "exported file": Reader(seeds.exported_file, _exported_file, needs=("onnxruntime", "onnx")),
+    "exported file": Reader(seeds.exported_file, partial(_exported_file, "model.onnx"), needs=("onnxruntime", "onnx")),
+    "openvino file": Reader(seeds.openvino_file, partial(_exported_file, "model.xml"), needs=("openvino",)),
     "tensorflow.js model": Reader(seeds.tfjs_model, _tfjs, ("*.json", "*.bin")),
     "mcap bag": Reader(seeds.bag, _bag, ("drive/*.mcap",), 2, ("datasets.registry:bag",), longest=LISTING),
     "sqlite3 bag": Reader(partial(seeds.bag, storage="sqlite3", raw=True), _bag, ("drive/*.db3",), longest=LISTING),
@@ -383,4 +388,28 @@ READERS: dict[str, Reader] = {
         f"video {suffix}": Reader(partial(seeds.video, suffix), partial(_frames, f"clip{suffix}"))
         for suffix in seeds.VIDEO_CODES
     },
+}
+
+# Modules that parse files -> the readers that reach them, or why none does.
+PARSERS: dict[str, str] = {
+    "cli/train.py": "words of the command line",
+    "datasets/": "mot, kitti, coco video, crowdhuman, dgp, nuscenes …",
+    "engine/export.py": "what it has written itself a moment before",
+    "engine/export_cache.py": "cached export",
+    "engine/onnx_engine.py": "exported file",
+    "engine/openvino_engine.py": "openvino file",
+    "evaluation/nuscenes_metrics.py": "nuscenes evaluation",
+    "evaluation/parallel.py": "kept scores",
+    "evaluation/tables.py": "evaluation document",
+    "io/": "images, videos, bags; text, JSON and YAML for all others",
+    "network/checkpoints.py": "weights, checkpoint, legacy checkpoint",
+    "network/profile.py": "weights, exported file",
+    "replay/parameters.py": "parameters",
+    "ros/command_line.py": "parameters, by the same function",
+    "ros/events.py": "lines that the package's own processes write",
+    "training/bag_images.py": "bag training",
+    "training/coco_images.py": "coco training",
+    "training/recipe.py": "recipe",
+    "training/run.py": "checkpoints of a run may hold code: they are cut in test_resume.py, not mutated",
+    "visualization/video.py": "the video that it has written itself",
 }

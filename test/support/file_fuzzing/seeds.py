@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from centertrack_ros.network.profile import ModelProfile
 from support import training_sets
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -261,21 +262,37 @@ def cached_export(folder: Path) -> None:
         export_cache.write_manifest(new, key, {"engines": {}})
 
 
+def openvino_file(folder: Path) -> None:
+    """model.xml and model.bin: the same for OpenVINO."""
+    import openvino
+    from openvino import opset13
+
+    from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS
+
+    image = opset13.parameter([1, 3, 32, 32], np.float32, name="image")
+    model = openvino.Model([opset13.multiply(image, np.full((1, 3, 1, 1), 2.0, np.float32))], [image], "tiny")
+    model.set_rt_info(_tiny_profile().to_json(), PROFILE_KEYS)
+    model.set_rt_info("hm", OUTPUT_KEYS)
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+
+
+def _tiny_profile() -> ModelProfile:
+    return ModelProfile("tiny", "none", ("car",), {"hm": 1, "wh": 2}, input_height=32, input_width=32)
+
+
 def exported_file(folder: Path) -> None:
     """model.onnx: one operation, with a model profile in its metadata."""
     import onnx
     from onnx import TensorProto, helper
 
     from centertrack_ros.engine.export import PROFILE_KEY
-    from centertrack_ros.network.profile import ModelProfile
 
-    profile = ModelProfile("tiny", "none", ("car",), {"hm": 1, "wh": 2}, input_height=32, input_width=32)
     float_type = TensorProto.FLOAT
     one = helper.make_tensor_value_info("image", float_type, [1, 3, 32, 32])
     other = helper.make_tensor_value_info("hm", float_type, [1, 3, 32, 32])
     graph = helper.make_graph([helper.make_node("Relu", ["image"], ["hm"])], "tiny", [one], [other])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {PROFILE_KEY: profile.to_json()})
+    helper.set_model_props(model, {PROFILE_KEY: _tiny_profile().to_json()})
     onnx.save(model, folder / "model.onnx")
 
 
