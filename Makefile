@@ -7,7 +7,7 @@ export PYTHON
 # COVERAGE=1 make test measures which statements the tests run; `make coverage` prints it.
 PYTEST := python $(if $(COVERAGE),-m coverage run )-m pytest
 
-.PHONY: help setup setup-tests setup-docs setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim test test-slow test-jazzy fuzz soak overload coverage docs lint clean
+.PHONY: help setup setup-tests setup-docs setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim test test-slow test-jazzy fuzz signals soak overload coverage docs lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -57,6 +57,9 @@ test-slow: setup-tests  ## the tests that take long
 
 fuzz: setup-tests  ## ten thousand malformed messages through DDS into the node, ten thousand mutated files through every reader
 	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py $(ARGS)
+
+signals: setup-tests  ## SIGINT, SIGTERM and SIGHUP to the node in every order and at every moment, ROUNDS=20 times each: an hour
+	@SIGNAL_ROUNDS=$(or $(ROUNDS),20) $(RUN) python -m pytest -m slow test/ros/test_signals.py $(ARGS)
 
 soak: setup  ## the demo clip in a loop for MINUTES=10, with a faulty driver beside it: memory, results, ids, latency
 	@$(RUN) python -m support.soak --minutes $(or $(MINUTES),10) $(ARGS)
