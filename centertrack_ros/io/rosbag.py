@@ -119,7 +119,7 @@ class BagReader:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such bag")
-        if self.path.suffix == ".bag":
+        if self.path.suffix == ".bag" and not self.path.is_dir():  # `ros2 bag record -o NAME.bag` makes a folder
             raise DataError(self.path, "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT")
         if not is_bag(self.path):
             raise DataError(self.path, _not_a_bag(self.path))

@@ -146,3 +146,32 @@ def test_a_video_with_truth_by_frame_number(tmp_path: Path, caplog: Any, capsys:
 def test_a_database_needs_a_scene(tmp_path: Path, capsys: Any) -> None:
     assert _bag("from-nuscenes", tmp_path, tmp_path / "bag") == 1
     assert "--scene NAME" in capsys.readouterr().err
+
+
+def _mot_folder(folder: Path, numbers: list[int]) -> Path:
+    (folder / "img1").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    for number in numbers:
+        _picture(folder / "img1" / f"{number:06d}.jpg")
+    rows = "".join(f"{number},1,2,3,10,10,1,1,1\n" for number in numbers)
+    (folder / "gt" / "gt.txt").write_text(rows)
+    return folder
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 2, 6, 7], [8, 9, 12]])
+def test_images_keep_their_numbers_in_a_bag(tmp_path: Path, numbers: list[int], storage: str) -> None:
+    folder = _mot_folder(tmp_path / "a", numbers)
+    assert _bag("from-mot", folder, tmp_path / "bag", "--rate", "10", "--storage", storage) == 0
+    assert [frame.index for frame in open_source(tmp_path / "bag")] == numbers
+    [recording] = read_tracks(tmp_path / "bag").values()
+    assert [frame.index + 1 for frame in recording] == numbers
+
+
+@pytest.mark.parametrize("raw", [[], ["--raw"]])
+def test_a_file_that_is_no_image_is_counted_and_shifts_no_number(tmp_path: Path, caplog: Any, raw: list[str]) -> None:
+    folder = _mot_folder(tmp_path / "a", [1, 2, 3, 4])
+    (folder / "img1" / "000002.jpg").write_text("no image")
+    assert _bag("from-mot", folder, tmp_path / "bag", "--rate", "10", *raw) == 0
+    assert "1 images cannot be read, the first is" in caplog.text and "000002.jpg" in caplog.text
+    assert [frame.index for frame in open_source(tmp_path / "bag")] == [1, 3, 4]

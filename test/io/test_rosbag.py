@@ -201,3 +201,11 @@ def test_the_clip_is_what_the_demo_promises():
     assert np.allclose(np.diff(stamps) / 1e9, 1 / 7, atol=1e-8)
     assert np.all(np.diff(ticks) > 0) and set(stamps) <= set(ticks)
     assert {(info.width, info.height, info.distortion_model) for info in infos} == {(768, 576, "plumb_bob")}
+
+
+def test_a_rosbag2_folder_may_be_called_bag(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "mine.bag") as writer:
+        message = message_types().types["std_msgs/msg/String"](data="a")
+        writer.write("/a", message, 1_000_000_000)
+    with BagReader(tmp_path / "mine.bag") as reader:
+        assert list(reader.topics) == ["/a"]
