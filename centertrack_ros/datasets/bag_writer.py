@@ -30,6 +30,7 @@ from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 
 _LOG = logging.getLogger(__name__)
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
+_END_NS = 2**31 * 1_000_000_000  # builtin_interfaces/Time has 31 bits for s
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 RATE = 10.0  # frames/s of a sequence whose rate nobody tells
@@ -66,7 +67,7 @@ def write_bag(
     Raises:
         FileExistsError: `path` exists.
         DataError: An image cannot be read (all of them, with `unreadable`), or has another size than its annotations.
-        ValueError: There are no frames.
+        ValueError: There are no frames, or a stamp is beyond what ROS can tell.
         OSError: The bag cannot be written.
 
     After an error or a signal nothing is left at `path`.
@@ -83,6 +84,10 @@ def write_bag(
             written = dict.fromkeys(cameras, 0)
             for done, (stamp, name, frame) in enumerate(frames, start=1):
                 time_ns = start_ns + round(stamp * 1e9)
+                if not 0 <= time_ns < _END_NS:
+                    raise ValueError(
+                        f"{name}: frame {frame.index} is at {stamp:g} s; ROS counts times from 1970 to 2038"
+                    )
                 for topic, message in _messages(name, cameras[name], frame, time_ns, raw, unreadable):
                     if "/image_raw" in topic:
                         written[name] += 1
