@@ -241,11 +241,16 @@ def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
     versions, cpu = cached.get("versions"), cached.get("cpu")
     for name, version in requested["versions"].items():
         if (old := versions.get(name) if isinstance(versions, dict) else None) != version:
-            return f"it was made with {name} {shown(old)}, here is {version}"
+            return f"it was made with {name} {_plain(old)}, here is {version}"
     if cpu != requested["cpu"]:
         other = cpu.get("name") if isinstance(cpu, dict) else cpu
-        return f"it was made for another CPU ({shown(other)}), here is {requested['cpu']['name']}"
+        return f"it was made for another CPU ({_plain(other)}), here is {requested['cpu']['name']}"
     return "it was made for other options"
+
+
+def _plain(value: Any) -> str:
+    """A word of another manifest, short and without quotes."""
+    return shown(value).strip("'")
 
 
 @contextmanager
