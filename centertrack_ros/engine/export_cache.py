@@ -228,9 +228,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
     for name in ("facts", "files", "engines"):
         if not isinstance(manifest, dict) or not isinstance(manifest.setdefault(name, {}), dict):
-            raise StaleEntryError(f"its manifest is damaged: '{name}' is not a mapping")
+            raise StaleEntryError(f"its manifest cannot be read: '{name}' is no mapping")
     if not all(isinstance(result, dict) for result in manifest["engines"].values()):
-        raise StaleEntryError("its manifest is damaged: 'engines' holds something else than results")
+        raise StaleEntryError("its manifest cannot be read: 'engines' holds no results")
     return manifest
 
 
