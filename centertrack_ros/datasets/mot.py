@@ -32,6 +32,7 @@ from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.text_files import read_text
 from centertrack_ros.io.whole_files import write_text
+from centertrack_ros.typed_records import shown
 from centertrack_ros.types import Tracks
 
 _LOG = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key][:60]}', expected a number above 0")
+        raise DataError(folder / "seqinfo.ini", f"{key} is {shown(info[key])}, expected a number above 0")
     return value
 
 

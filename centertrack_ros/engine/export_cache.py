@@ -256,6 +256,11 @@ def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
     return "it was made for other options"
 
 
+def _plain(value: Any) -> str:
+    """A word of another manifest, short and without quotes."""
+    return shown(value).strip("'")
+
+
 @contextmanager
 def writing(weights: Path, key: dict[str, Any]) -> Iterator[Path]:
     """Context manager: gives a new folder to fill. After success it becomes the cached export, else it is removed.

@@ -196,7 +196,11 @@ def _readable(file: Path, staged: Staged) -> Path:
     if not start:
         raise DataError(file, f"{UNREADABLE}: it is empty, 0 bytes; the recorder was ended before it wrote anything")
     if start.startswith(_ZSTD):
-        return _readable(_decompressed(file, staged), staged)
+        whole = _decompressed(file, staged)
+        try:
+            return _readable(whole, staged)
+        except DataError as error:  # the copy has a name that nobody knows
+            raise DataError(file, f"decompressed, {str(error).removeprefix(f'{whole}: ')}") from None
     if start.startswith(_SQLITE):
         return file if _is_plain_name(file) else _linked(file, ".db3", staged)
     if start.startswith(mcap_records.MAGIC):
@@ -204,7 +208,7 @@ def _readable(file: Path, staged: Staged) -> Path:
     for magic, problem in _OTHERS.items():
         if start.startswith(magic):
             raise DataError(file, problem)
-    problem = f"it starts with {start[:4].hex(' ')}, which is neither mcap (89 4d 43 41) nor sqlite3 (53 51 4c 69)"
+    problem = f"it starts with {start[:8].hex(' ')}, which is neither mcap (89 4d 43 41 …) nor sqlite3 (53 51 4c 69 …)"
     raise DataError(file, f"{UNREADABLE}: {problem}")
 
 

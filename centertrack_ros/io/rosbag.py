@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import heapq
 import importlib
 import logging
@@ -222,8 +223,14 @@ class BagReader:
 
     def decode(self, record: Record) -> Any:
         """The message as an object with ROS's field names; numbers in arrays are NumPy arrays. Raises DataError."""
+        store = self._store(record.type)
+        if field := _differing_field(store, record.type):
+            problem = (
+                f"'{record.topic}' has another version of {record.type}: its field '{field}' is missing or differs"
+            )
+            raise DataError(self.path, problem)
         try:
-            return self._store(record.type).deserialize_cdr(record.data, record.type)
+            return store.deserialize_cdr(record.data, record.type)
         except Exception as error:
             problem = f"a message on '{record.topic}' does not hold a {record.type} ({_sentence(error)})"
             raise DataError(self.path, problem) from None
@@ -284,6 +291,31 @@ def _store_of(type_name: str, text: str, form: str) -> Any:
     except Exception:  # of a grammar of its own
         return message_types()
     return store
+
+
+@lru_cache(maxsize=64)
+def _differing_field(store: Any, type_name: str) -> str:
+    """The first field of a message type as it is known here that a bag's Typestore defines otherwise; '' for none.
+
+    Fields that only the bag knows do no harm. Versions of this package's own messages only add fields.
+    """
+    known = message_types()
+    if store is known or type_name not in known.fielddefs or type_name.startswith("centertrack_ros/"):
+        return ""
+    theirs = dict(store.fielddefs[type_name][1])
+    for name, kind in known.fielddefs[type_name][1]:
+        if theirs.get(name) != kind:
+            return str(name)
+        if (inner := _element(kind)) in known.fielddefs and (field := _differing_field(store, inner)):
+            return f"{name}.{field}"
+    return ""
+
+
+def _element(kind: Any) -> str:
+    """The name of the type that a field of a Typestore holds, alone or in lists."""
+    while not isinstance(kind, str):
+        kind = kind[1] if isinstance(kind[0], enum.Enum) else kind[0]
+    return kind
 
 
 def _idl_parts(text: str) -> list[str]:

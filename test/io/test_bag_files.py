@@ -297,3 +297,13 @@ def test_temporary_files_go_with_the_bag(tmp_path, monkeypatch):
         (tmp_path / f"{number}.mcap.zstd").write_bytes(zstandard().compress(file.read_bytes()))
         assert times(tmp_path / f"{number}.mcap.zstd") == [1, 2, 3, 4, 5]
     assert len(list((tmp_path / "tmp").iterdir())) <= 2
+
+
+def test_what_is_packed_is_said_of_the_file_that_packs_it(tmp_path):
+    packed = tmp_path / "a.db3.zstd"
+    packed.write_bytes(zstandard().compress(b"neither of them, but long enough"))
+    with pytest.raises(
+        DataError, match=r"a\.db3\.zstd: decompressed, not a readable rosbag2: it starts with"
+    ) as caught:
+        BagReader(packed).__enter__()
+    assert str(caught.value).startswith(str(packed))
