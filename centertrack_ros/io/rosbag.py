@@ -21,12 +21,12 @@ from typing import Any, ClassVar
 
 from centertrack_ros.io import bag_files
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.file_kinds import ROS1, ZSTANDARD
 from centertrack_ros.io.mcap_records import unpacked
 
 # Definitions that no distribution's core holds: package -> its folder in this source tree.
 _EXTRA_PACKAGES = {"vision_msgs": "compat/vision_msgs/msg", "centertrack_ros": "msg"}
 _SERIALIZATIONS = ("cdr", "")
-_ZSTD = b"\x28\xb5\x2f\xfd"  # no CDR message begins so: its first byte is 0
 
 _LOG = logging.getLogger(__name__)
 _said: set[str] = set()  # a verb opens its bag several times
@@ -120,12 +120,12 @@ class BagReader:
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such bag")
         if self.path.suffix == ".bag":
-            raise DataError(self.path, "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT")
+            raise DataError(self.path, ROS1)
         if not is_bag(self.path):
             raise DataError(self.path, _not_a_bag(self.path))
         self._readers: list[Any] = []
         self._stores: dict[str, Any] = {}
-        self._staged: Any = None  # keeps the temporary files
+        self._staged = bag_files.Staged()  # keeps the temporary files
         self.topics: dict[str, Topic] = {}
         self._second_types: set[tuple[str, str]] = set()
         self.start_ns = self.end_ns = 0
@@ -212,7 +212,8 @@ class BagReader:
         try:
             parts = [reader.messages(own) for reader, own in self._connections(names) if own]
             for connection, time_ns, data in heapq.merge(*parts, key=itemgetter(1)):
-                content = unpacked(data) if data[:4] == _ZSTD else bytes(data)
+                # No CDR message begins as Zstandard's data do: its first byte is 0.
+                content = unpacked(data) if data[:4] == ZSTANDARD else bytes(data)
                 yield Record(connection.topic, connection.msgtype, time_ns, content)
         except DataError:
             raise
