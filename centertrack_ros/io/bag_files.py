@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from centertrack_ros.io import mcap_records
-from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.errors import DataError, sentence
 from centertrack_ros.io.file_kinds import MCAP, SQLITE, ZSTANDARD, foreign_kind
 
 SUFFIXES = (".mcap", ".db3")
@@ -171,7 +171,7 @@ def _named(folder: Path, staged: Staged) -> list[str]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("relative_file_paths is not a list of names")
     except Exception as error:  # YAML has many ways to be wrong, and none of them concerns the recording
-        reason = "it is empty" if not file.stat().st_size else " ".join(str(error).split()) or type(error).__name__
+        reason = "it is empty" if not file.stat().st_size else sentence(error)
         staged.notes.append(f"{METADATA} is left aside, the recording is read without it ({reason[:120]})")
         return []
     staged.count = count if isinstance(count, int) and not isinstance(count, bool) else None
@@ -248,7 +248,7 @@ def _decompressed(file: Path, staged: Staged) -> Path:
             except OSError:
                 raise
             except Exception as error:  # EOFError, and each library's own
-                problem = " ".join(str(error).split())
+                problem = sentence(error)
                 break
             if not data:
                 break

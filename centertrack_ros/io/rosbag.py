@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from centertrack_ros.io import bag_files
-from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.errors import DataError, sentence
 from centertrack_ros.io.file_kinds import ROS1, ZSTANDARD
 from centertrack_ros.io.mcap_records import unpacked
 
@@ -140,7 +140,7 @@ class BagReader:
                 self._readers.append(reader)
         except Exception as error:  # whatever a broken file makes the library raise
             self.__exit__()
-            problem = _sentence(error).replace(str(file), file.name)
+            problem = sentence(error).replace(str(file), file.name)
             raise DataError(self.path, f"{bag_files.UNREADABLE} ({problem}){_cure(file)}") from None
         self._learn_topics()
         full = [reader for reader in self._readers if reader.message_count]
@@ -218,7 +218,7 @@ class BagReader:
         except DataError:
             raise
         except Exception as error:
-            problem = f"broken in the middle ({_sentence(error)}){_cure(self._staged.files[0])}"
+            problem = f"broken in the middle ({sentence(error)}){_cure(self._staged.files[0])}"
             raise DataError(self.path, problem) from None
 
     def decode(self, record: Record) -> Any:
@@ -226,7 +226,7 @@ class BagReader:
         try:
             return self._store(record.type).deserialize_cdr(record.data, record.type)
         except Exception as error:
-            problem = f"a message on '{record.topic}' does not hold a {record.type} ({_sentence(error)})"
+            problem = f"a message on '{record.topic}' does not hold a {record.type} ({sentence(error)})"
             raise DataError(self.path, problem) from None
 
     def messages(self, topics: Iterable[str] | None = None) -> Iterator[tuple[Record, Any]]:
@@ -366,7 +366,7 @@ class BagWriter:
             self.failed = True
             with suppress(Exception):
                 self._writer.abort()
-            raise OSError(f"{self.path}: cannot be written: {_sentence(error)}") from None
+            raise OSError(f"{self.path}: cannot be written: {sentence(error)}") from None
 
     def discard(self) -> None:
         """Removes the bag, so that it does not stand in the way of the next try. It must not be written to any more."""
@@ -429,7 +429,3 @@ def time_message(time_ns: int) -> Any:
     """The builtin_interfaces/Time of a time in ns."""
     sec, nanosec = divmod(time_ns, 1_000_000_000)
     return message_types().types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
