@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -254,11 +254,6 @@ def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
         other = cpu.get("name") if isinstance(cpu, dict) else cpu
         return f"it was made for another CPU ({_plain(other)}), here is {requested['cpu']['name']}"
     return "it was made for other options"
-
-
-def _plain(value: Any) -> str:
-    """A word of another manifest, short and without quotes."""
-    return shown(value).strip("'")
 
 
 @contextmanager

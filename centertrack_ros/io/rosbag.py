@@ -21,13 +21,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from centertrack_ros.io import bag_files
-from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.errors import DataError, sentence
+from centertrack_ros.io.file_kinds import ROS1, ZSTANDARD
 from centertrack_ros.io.mcap_records import unpacked
 
 # Definitions that no distribution's core holds: package -> its folder in this source tree.
 _EXTRA_PACKAGES = {"vision_msgs": "compat/vision_msgs/msg", "centertrack_ros": "msg"}
 _SERIALIZATIONS = ("cdr", "")
-_ZSTD = b"\x28\xb5\x2f\xfd"  # no CDR message begins so: its first byte is 0
 
 _LOG = logging.getLogger(__name__)
 _said: set[str] = set()  # a verb opens its bag several times
@@ -121,12 +121,12 @@ class BagReader:
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such bag")
         if self.path.suffix == ".bag":
-            raise DataError(self.path, "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT")
+            raise DataError(self.path, ROS1)
         if not is_bag(self.path):
             raise DataError(self.path, _not_a_bag(self.path))
         self._readers: list[Any] = []
         self._stores: dict[str, Any] = {}
-        self._staged: Any = None  # keeps the temporary files
+        self._staged = bag_files.Staged()  # keeps the temporary files
         self.topics: dict[str, Topic] = {}
         self._second_types: set[tuple[str, str]] = set()
         self.start_ns = self.end_ns = 0
@@ -141,7 +141,7 @@ class BagReader:
                 self._readers.append(reader)
         except Exception as error:  # whatever a broken file makes the library raise
             self.__exit__()
-            problem = _sentence(error).replace(str(file), file.name)
+            problem = sentence(error).replace(str(file), file.name)
             raise DataError(self.path, f"{bag_files.UNREADABLE} ({problem}){_cure(file)}") from None
         self._learn_topics()
         full = [reader for reader in self._readers if reader.message_count]
@@ -213,12 +213,13 @@ class BagReader:
         try:
             parts = [reader.messages(own) for reader, own in self._connections(names) if own]
             for connection, time_ns, data in heapq.merge(*parts, key=itemgetter(1)):
-                content = unpacked(data) if data[:4] == _ZSTD else bytes(data)
+                # No CDR message begins as Zstandard's data do: its first byte is 0.
+                content = unpacked(data) if data[:4] == ZSTANDARD else bytes(data)
                 yield Record(connection.topic, connection.msgtype, time_ns, content)
         except DataError:
             raise
         except Exception as error:
-            problem = f"broken in the middle ({_sentence(error)}){_cure(self._staged.files[0])}"
+            problem = f"broken in the middle ({sentence(error)}){_cure(self._staged.files[0])}"
             raise DataError(self.path, problem) from None
 
     def decode(self, record: Record) -> Any:
@@ -232,7 +233,7 @@ class BagReader:
         try:
             return store.deserialize_cdr(record.data, record.type)
         except Exception as error:
-            problem = f"a message on '{record.topic}' does not hold a {record.type} ({_sentence(error)})"
+            problem = f"a message on '{record.topic}' does not hold a {record.type} ({sentence(error)})"
             raise DataError(self.path, problem) from None
 
     def messages(self, topics: Iterable[str] | None = None) -> Iterator[tuple[Record, Any]]:
@@ -397,7 +398,7 @@ class BagWriter:
             self.failed = True
             with suppress(Exception):
                 self._writer.abort()
-            raise OSError(f"{self.path}: cannot be written: {_sentence(error)}") from None
+            raise OSError(f"{self.path}: cannot be written: {sentence(error)}") from None
 
     def discard(self) -> None:
         """Removes the bag, so that it does not stand in the way of the next try. It must not be written to any more."""
@@ -460,7 +461,3 @@ def time_message(time_ns: int) -> Any:
     """The builtin_interfaces/Time of a time in ns."""
     sec, nanosec = divmod(time_ns, 1_000_000_000)
     return message_types().types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
