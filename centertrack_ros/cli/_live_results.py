@@ -14,6 +14,7 @@ from centertrack_ros.datasets.bag_tracks import TYPE_2D, TYPE_3D, read_tracks
 from centertrack_ros.datasets.mot import class_counts, classes_written, write_results
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.io.rosbag import BagReader
+from centertrack_ros.io.source_base import DEFAULT_RATE
 from centertrack_ros.io.sources import BagSource
 from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
 from centertrack_ros.visualization.video import VideoWriter
@@ -81,7 +82,7 @@ def write_video(results: LiveResults, source: BagSource, path: Path, draw_3d: bo
     tracks = results.tracks()
     by_time = {round(stamp / 1e6): frame for stamp, frame in zip(results.order, tracks, strict=True)}
     trails = Trails()
-    with VideoWriter(path, source.rate or 10.0) as video:
+    with VideoWriter(path, source.rate or DEFAULT_RATE) as video:
         for image in tqdm(source, total=source.length, unit="frame", desc="video", disable=None):
             frame = by_time.get(round(image.stamp * 1e3))
             if frame is None:

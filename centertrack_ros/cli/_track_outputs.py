@@ -13,6 +13,7 @@ import numpy as np
 from centertrack_ros.cli._output_names import claim_name, prepare_folder
 from centertrack_ros.datasets.mot import classes_written
 from centertrack_ros.datasets.mot_stream import MotStream
+from centertrack_ros.io.source_base import DEFAULT_RATE
 from centertrack_ros.types import Frame, FrameResult
 from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
 from centertrack_ros.visualization.video import VideoWriter
@@ -32,7 +33,7 @@ class TrackOutputs:
         classes: tuple[str, ...],
         folder: Path,
         origin: str = "",
-        rate: float = 10.0,
+        rate: float = DEFAULT_RATE,
         text: bool = False,
         video: bool = False,
         draw_3d: bool = False,

@@ -109,10 +109,10 @@ def _labelled(
     folder.mkdir(parents=True, exist_ok=True)
     frames: list[AnnotatedFrame] = []
     size, begin, others = None, 0, 0
-    for count, (shot, result) in enumerate(track(source, engine, config, args.frames)):
+    for shot, result in track(source, engine, config, args.frames):
         size = size or shot.image.shape[:2]
         begin = begin or shot.index
-        number = shot.index - begin if shot.index else count  # what cannot be read keeps its place
+        number = shot.index - begin  # what cannot be read keeps its place
         path = None
         if number % args.every == 0:
             if shot.image.shape[:2] == size:

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tracks in the input and writes what was asked for."""
     from centertrack_ros.cli._track_outputs import TrackOutputs
+    from centertrack_ros.io.source_base import DEFAULT_RATE
     from centertrack_ros.io.sources import open_source
 
     logging.basicConfig(format="%(message)s")
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         engine.profile.classes,
         args.output,
         _origin(args.input, args.topic),
-        source.rate or 10.0,
+        source.rate or DEFAULT_RATE,
         text=args.save_txt,
         video=args.save_video,
         draw_3d=args.draw_3d,

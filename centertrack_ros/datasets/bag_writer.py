@@ -27,13 +27,13 @@ from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.frame_numbers import NUMBER_TYPE, number_topic
 from centertrack_ros.io.image_files import image_size, load_image, upright_bytes
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
+from centertrack_ros.io.source_base import DEFAULT_RATE
 
 _LOG = logging.getLogger(__name__)
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
 _END_NS = 2**31 * 1_000_000_000  # builtin_interfaces/Time has 31 bits for s
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-RATE = 10.0  # frames/s of a sequence whose rate nobody tells
 TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
@@ -50,7 +50,7 @@ def write_bag(
 ) -> int:
     """Writes the sequences of one or more cameras in the order of time. Equal sequences give equal bytes.
 
-    A sequence without times is stamped at RATE, which is logged.
+    A sequence without times is stamped at DEFAULT_RATE, which is logged.
 
     Args:
         path: The new bag.
@@ -114,8 +114,8 @@ def _write_number(
 def _timed(sequence: VideoSequence) -> VideoSequence:
     if all(math.isfinite(frame.stamp) for frame in sequence):
         return sequence
-    _LOG.warning("%s: no rate is told, so its frames are stamped at %g frames/s", sequence.name, RATE)
-    return sequence.at_rate(RATE)
+    _LOG.warning("%s: no rate is told, so its frames are stamped at %g frames/s", sequence.name, DEFAULT_RATE)
+    return sequence.at_rate(DEFAULT_RATE)
 
 
 def _messages(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.typed_records import shown
 
 _LOG = logging.getLogger(__name__)
 STILL = -1  # `video_id` of an image that belongs to no video, as the official converters write it
@@ -33,7 +34,7 @@ def track_label(annotation: Mapping[str, Any]) -> int | str | None:
     if label is None or (isinstance(label, int) and not isinstance(label, bool) and label < 0):
         return None
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise TypeError(f"track_id must be a whole number or text, got {label!r}")
+        raise TypeError(f"track_id must be a whole number or text, got {shown(label)}")
     return label
 
 

@@ -36,6 +36,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import JsonValue, read_document
 from centertrack_ros.io.whole_files import write_text
+from centertrack_ros.typed_records import shown
 
 _LOG = logging.getLogger(__name__)
 # Key of an annotation -> field of Detections and how many numbers it has.
@@ -91,7 +92,7 @@ def read_videos(
     for annotation in document["annotations"].items():
         image = annotation["image_id"].label()
         if image not in place_of:
-            raise annotation.error(f"no image has the id {image}")
+            raise annotation.error(f"no image has the id {shown(image)}")
         objects[place_of[image]].append(_object(annotation, numbers))
     finder = ImageFinder(Path(images) if images is not None else path.parent)
     videos = _grouped(path, entries, objects)
@@ -126,7 +127,7 @@ def _object(annotation: JsonValue, numbers: Mapping[int | str, int]) -> _Object:
         raise box.error(f"bbox must be left, top, width, height, got {box.value}")
     category = annotation["category_id"].label()
     if category not in numbers and not (isinstance(category, int) and category <= 0):
-        raise annotation.error(f"no category has the id {category!r}")
+        raise annotation.error(f"no category has the id {shown(category)}")
     crowd = annotation.get("iscrowd")
     ignored = category not in numbers or (crowd is not None and crowd.flag())
     score = annotation.get("score") or annotation.get("conf")

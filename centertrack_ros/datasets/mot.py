@@ -9,7 +9,6 @@ visibility`.
 
 from __future__ import annotations
 
-import configparser
 import logging
 import math
 from collections import Counter
@@ -30,7 +29,7 @@ from centertrack_ros.datasets.records import (
 )
 from centertrack_ros.datasets.text import Rows, read_rows, word
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.text_files import read_text
+from centertrack_ros.io.sequence_info import SequenceInfo
 from centertrack_ros.io.whole_files import write_text
 from centertrack_ros.types import Tracks
 
@@ -169,44 +168,6 @@ def sequence_name(path: Path) -> str:
     return parent.parent.name if parent.name in ("gt", "det") else parent.name
 
 
-def read_info(folder: Path | str) -> dict[str, str]:
-    """Reads the section [Sequence] of `seqinfo.ini`; empty when there is no such file.
-
-    Raises:
-        DataError: The file is malformed.
-    """
-    path = Path(folder) / "seqinfo.ini"
-    if not path.is_file():
-        return {}
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    try:
-        parser.read_string(read_text(path), str(path))
-        return dict(parser["Sequence"])
-    except (configparser.Error, KeyError) as error:
-        line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), None)
-        raise DataError(path, "not a seqinfo.ini: expected a section [Sequence] of lines KEY=VALUE", line) from None
-
-
-def _number(info: dict[str, str], key: str, folder: Path) -> float | None:
-    """The value of a key, above 0; None without it."""
-    if not info.get(key):
-        return None
-    try:
-        value = float(info[key])
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise DataError(folder / "seqinfo.ini", f"{key} is '{info[key][:60]}', expected a number above 0")
-    return value
-
-
-def stated_length(folder: Path | str) -> int | None:
-    """The number of frames that seqinfo.ini states; None when it does not. Raises DataError for a malformed file."""
-    length = _number(read_info(folder), "seqLength", Path(folder))
-    return None if length is None else int(length)
-
-
 def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
     """Reads a MOTChallenge folder: seqinfo.ini, gt/gt.txt and its images (imDir, else img1/) where they exist.
 
@@ -218,17 +179,16 @@ def read_sequence(folder: Path | str, name: str | None = None) -> VideoSequence:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(folder, "no such folder")
-    info = read_info(folder)
-    rate, length = _number(info, "frameRate", folder), _number(info, "seqLength", folder)
-    height, width = _number(info, "imHeight", folder), _number(info, "imWidth", folder)
-    name = name or info.get("name") or folder.resolve().name
+    info = SequenceInfo(folder)
+    rate, length = info.number("frameRate"), info.number("seqLength")
+    height, width = info.number("imHeight"), info.number("imWidth")
+    name = name or info.text("name") or folder.resolve().name
+    image_folder = info.text("imDir") or "img1"
     truth_file = next((path for path in (folder / "gt" / "gt.txt", folder / "gt.txt") if path.is_file()), None)
-    images = numbered_images(folder / (info.get("imDir") or "img1"), info.get("imExt", ""))
+    images = numbered_images(folder / image_folder, info.text("imExt"))
     truth = read_truth(truth_file, name, rate) if truth_file else VideoSequence(name, CLASSES, (), 1, 0, rate)
     if not images and truth_file is None:
-        raise DataError(
-            folder, f"neither images in {info.get('imDir') or 'img1'}/ nor truth in gt/gt.txt: not a MOT sequence"
-        )
+        raise DataError(folder, f"neither images in {image_folder}/ nor truth in gt/gt.txt: not a MOT sequence")
     if images:
         truth = _with_images(truth, images)
     size = (int(height), int(width)) if height and width else None

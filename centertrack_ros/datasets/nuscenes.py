@@ -34,6 +34,7 @@ from centertrack_ros.geometry.transform import (
     quaternion_to_matrix,
 )
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.json_files import read_document
 from centertrack_ros.io.whole_files import write_text
 from centertrack_ros.tracking.attributes import attribute
 
@@ -103,8 +104,10 @@ def read_database(
             if not requested or scene["name"] in requested:
                 samples = _samples(database, scene)
                 sequences += [_database_sequence(database, scene["name"], samples, camera) for camera in cameras]
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError) as error:
-        raise DataError(tables, f"its tables do not fit together: {error!r}") from None
+    except DataError:
+        raise
+    except Exception as error:  # whatever unfitting tables make the devkit raise
+        raise DataError(tables, f"its tables do not fit together ({_words(error)})") from None
     return tuple(checked(sequence, tables) for sequence in sequences if sequence.frames)
 
 
@@ -117,13 +120,31 @@ def open_database(dataroot: Path | str, version: str) -> Any:
 
     try:
         return NuScenes(version=version, dataroot=str(dataroot), verbose=False)
-    except (AssertionError, FileNotFoundError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(Path(dataroot) / version, f"not a complete nuScenes database: {error}") from None
+    except Exception as error:  # whatever a broken table makes the devkit raise
+        tables = Path(dataroot) / version
+        _check_tables(tables)
+        raise DataError(tables, f"not a complete nuScenes database ({_words(error)})") from None
+
+
+def _check_tables(tables: Path) -> None:
+    """Raises DataError for the first table that is no list of objects with tokens: the devkit does not say which."""
+    for file in sorted(tables.glob("*.json")):
+        for row in read_document(file).items():
+            row["token"].text()
+
+
+def _words(error: Exception) -> str:
+    """What the devkit says, in one short line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _samples(database: Any, scene: Mapping[str, Any]) -> list[dict[str, Any]]:
     samples, token = [], scene["first_sample_token"]
+    seen: set[str] = set()
     while token:
+        if token in seen:
+            raise ValueError(f"sample {token} follows on itself")
+        seen.add(token)
         samples.append(database.get("sample", token))
         token = samples[-1]["next"]
     return samples

@@ -33,6 +33,8 @@ RATE = 2.0  # annotated frames per s
 IMAGE_SIZE = (900, 1600)
 _LENGTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
 
+_NOT_ROTATED = 0.01  # rounding of a rotation matrix in a file
+
 
 def read_sample_info(path: Path | str) -> tuple[VideoSequence, ...]:
     """One sequence for each camera of a `sample_info.json`.
@@ -166,14 +168,20 @@ def _table(objects: Sequence[JsonValue], key: str, width: int, finite: bool = Fa
 
 def _info_pose(sample: JsonValue, image: JsonValue) -> NDArray[np.float64]:
     """(4, 4) camera -> world. The way over the LiDAR allows for the ego vehicle's motion between the two exposures."""
-    ego = sample["ego2global"].numbers(4, 4)
+    ego = _motion(sample["ego2global"])
     if "lidar2cam" in image and "lidar_points" in sample:
-        lidar = ego @ sample["lidar_points"]["lidar2ego"].numbers(4, 4)
-        try:
-            return np.asarray(lidar @ np.linalg.inv(image["lidar2cam"].numbers(4, 4)), np.float64)
-        except np.linalg.LinAlgError:
-            raise image["lidar2cam"].error("the matrix cannot be inverted") from None
-    return np.asarray(ego @ image["cam2ego"].numbers(4, 4), np.float64)
+        lidar = ego @ _motion(sample["lidar_points"]["lidar2ego"])
+        return np.asarray(lidar @ np.linalg.inv(_motion(image["lidar2cam"])), np.float64)
+    return np.asarray(ego @ _motion(image["cam2ego"]), np.float64)
+
+
+def _motion(value: JsonValue) -> NDArray[np.float64]:
+    """(4, 4) a rotation and a translation. Raises DataError for another matrix."""
+    matrix = value.numbers(4, 4)
+    rotation = matrix[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=_NOT_ROTATED) or np.linalg.det(rotation) < 0:
+        raise value.error("expected a rotation and a translation, got a matrix that distorts")
+    return matrix
 
 
 def sample_info_truth(path: Path | str) -> dict[str, Any]:
@@ -206,8 +214,8 @@ def _info_box(sample: JsonValue, entry: JsonValue, names: Mapping[int, str], num
     name = names.get(entry["bbox_label_3d"].integer(), "")
     if name not in TRACKED:
         return None
-    ego = sample["ego2global"].numbers(4, 4)
-    lidar = ego @ sample["lidar_points"]["lidar2ego"].numbers(4, 4)
+    ego = _motion(sample["ego2global"])
+    lidar = ego @ _motion(sample["lidar_points"]["lidar2ego"])
     x, y, z, length, width, height, yaw = entry["bbox_3d"].numbers(7).tolist()
     rotation = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
     location = lidar[:3, :3] @ [x, y, z] + lidar[:3, 3]

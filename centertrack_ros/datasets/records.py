@@ -135,13 +135,18 @@ def checked(sequence: VideoSequence, path: Path | str) -> VideoSequence:
         path: The file that it was read from, for messages.
 
     Raises:
-        DataError: A frame is there twice, or an object is wrong.
+        DataError: A frame is there twice or at an infinite time, or an object is wrong.
     """
     seen: dict[int, AnnotatedFrame] = {}
     for frame in sequence:
         if seen.setdefault(frame.index, frame) is not frame:
             names = " and ".join(f"'{one.token}'" for one in (seen[frame.index], frame) if one.token)
             raise DataError(path, f"{sequence.name}: frame {frame.index} is there twice {names}".rstrip())
+        if np.isinf(frame.stamp):
+            raise DataError(path, f"{sequence.name}: frame {frame.index} has no finite time")
+        sizes = frame.tracks.detections.dimensions
+        if sizes is not None and (sizes < 0).any():
+            raise DataError(path, f"{sequence.name}: frame {frame.index}: an object has a negative size in m")
     frames = np.repeat([frame.index for frame in sequence], [len(frame.tracks) for frame in sequence]).astype(np.int64)
     if len(frames):
         parts = [frame.tracks for frame in sequence if len(frame.tracks)]

@@ -26,7 +26,7 @@ class DatasetLocation:
         sequences: Names of the sequences (KITTI, MOTChallenge) or scenes (nuScenes); empty: all.
         version: Of a nuScenes database.
         rate: Of COCO-style videos, frames/s; None: unknown.
-        box: Of CrowdHuman: 'fbox' (whole body) or 'vbox' (its files_in part).
+        box: Of CrowdHuman: 'fbox' (whole body) or 'vbox' (its visible part).
         prefix: Of a bag's topics with the tracks.
     """
 

@@ -226,12 +226,20 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise StaleEntryError(f"its manifest cannot be read ({type(error).__name__})") from None
+    if not isinstance(manifest, dict):
+        raise StaleEntryError("its manifest cannot be read (not a mapping)")
+    manifest.setdefault("engines", {})
     for name in ("facts", "files", "engines"):
-        if not isinstance(manifest, dict) or not isinstance(manifest.setdefault(name, {}), dict):
-            raise StaleEntryError(f"its manifest is damaged: '{name}' is not a mapping")
+        if not isinstance(manifest.get(name), dict):
+            raise StaleEntryError(f"its manifest cannot be read ('{name}' is not a mapping)")
     if not all(isinstance(result, dict) for result in manifest["engines"].values()):
-        raise StaleEntryError("its manifest is damaged: 'engines' holds something else than results")
+        raise StaleEntryError("its manifest cannot be read ('engines' holds something else than results)")
     return manifest
+
+
+def _plain(value: Any) -> str:
+    """A value of a manifest without the quotes of a text."""
+    return shown(value).strip("'")
 
 
 def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
@@ -241,10 +249,10 @@ def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
     versions, cpu = cached.get("versions"), cached.get("cpu")
     for name, version in requested["versions"].items():
         if (old := versions.get(name) if isinstance(versions, dict) else None) != version:
-            return f"it was made with {name} {shown(old)}, here is {version}"
+            return f"it was made with {name} {_plain(old)}, here is {version}"
     if cpu != requested["cpu"]:
         other = cpu.get("name") if isinstance(cpu, dict) else cpu
-        return f"it was made for another CPU ({shown(other)}), here is {requested['cpu']['name']}"
+        return f"it was made for another CPU ({_plain(other)}), here is {requested['cpu']['name']}"
     return "it was made for other options"
 
 

@@ -21,6 +21,7 @@ from centertrack_ros.evaluation.tables import markdown_table, table
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, TrackScores, score_kitti, score_mot, summary
 from centertrack_ros.geometry.boxes2d import areas, iou
 from centertrack_ros.io.image_files import load_image
+from centertrack_ros.io.source_base import DEFAULT_RATE
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
@@ -28,7 +29,6 @@ from centertrack_ros.types import Detections, Tracks
 
 MOTIONS = ("displacement", "none", "constant_velocity", "kalman", "flow")
 FIGURES = ("MOTA", "IDF1", "HOTA", "IDSW")
-_RATE = 10.0  # frames/s of a recording whose rate nobody tells
 _NO_THRESHOLD = float("-inf")  # every box may start a track
 
 
@@ -173,7 +173,7 @@ def _step(recording: VideoSequence) -> float:
     if len(recording.frames) > 1:
         one, two = recording.frames[0], recording.frames[-1]
         return (two.stamp - one.stamp) / (two.index - one.index)
-    return 1.0 / (recording.rate or _RATE)
+    return 1.0 / (recording.rate or DEFAULT_RATE)
 
 
 def compare_motions(
@@ -205,8 +205,8 @@ def compare_motions(
     cells, notes = [], []
     for place, one in enumerate(recordings):
         if not all(math.isfinite(frame.stamp) for frame in one):
-            notes.append(f"{one.name}: no rate is told: {_RATE:g} frames/s")
-            recordings = [*recordings[:place], one.at_rate(_RATE), *recordings[place + 1 :]]
+            notes.append(f"{one.name}: no rate is told: {DEFAULT_RATE:g} frames/s")
+            recordings = [*recordings[:place], one.at_rate(DEFAULT_RATE), *recordings[place + 1 :]]
     for motion in motions:
         if motion == "flow" and not all(frame.image for recording in recordings for frame in recording):
             notes.append("flow: left out, it needs the images of all frames")

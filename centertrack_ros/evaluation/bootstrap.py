@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.evaluation.trackeval_metrics import combine, summary
+from centertrack_ros.typed_records import shown
 
 Array = NDArray[np.float64]
 
@@ -179,7 +180,9 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int = 1000, seed:
 
 def _compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int, seed: int) -> list[Difference]:
     if a["benchmark"] != b["benchmark"]:
-        raise ValueError(f"the documents are of different benchmarks: '{a['benchmark']}' and '{b['benchmark']}'")
+        raise ValueError(
+            f"the documents are of different benchmarks: {shown(a['benchmark'])} and {shown(b['benchmark'])}"
+        )
     if "scenes" in a and "scenes" in b:
         return _compare_scenes(a["scenes"], b["scenes"], draws, seed)
     if "raw" not in a or "raw" not in b:
@@ -201,7 +204,7 @@ def _compare(a: Mapping[str, Any], b: Mapping[str, Any], draws: int, seed: int) 
 
 def _common_names(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     if odd := sorted(set(a) ^ set(b)):
-        raise ValueError(f"the documents are of different recordings: only one has {', '.join(odd)}")
+        raise ValueError(f"the documents are of different recordings: only one has {', '.join(odd)[:160]}")
     return sorted(a)
 
 

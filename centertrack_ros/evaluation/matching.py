@@ -11,6 +11,7 @@ from centertrack_ros.datasets.image_names import files_in
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.sequence_info import SequenceInfo
 
 _RESULT_NAMES = ("tracks.txt", "results.txt", "test.txt")
 
@@ -103,9 +104,10 @@ def _strangers(pairs: list[SequencePair]) -> list[str]:
 
 
 def _stated_length(truth: Path) -> int | None:
+    """The number of frames that the recording's seqinfo.ini states; None when nothing does."""
     for folder in (truth.parent, truth.parent.parent):
-        if (folder / "seqinfo.ini").is_file():
-            return mot.stated_length(folder)
+        if length := SequenceInfo(folder).number("seqLength"):
+            return int(length)
     return None
 
 

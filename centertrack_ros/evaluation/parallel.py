@@ -30,7 +30,7 @@ from centertrack_ros.evaluation.trackeval_metrics import (
     score_kitti,
     score_mot,
 )
-from centertrack_ros.io.json_files import write_json
+from centertrack_ros.io.json_files import load_json, write_json
 
 ENGINES = ("local", "ray")
 _RETRIES = 3  # of a task whose worker was killed
@@ -144,7 +144,7 @@ def run_cached(
     for name, result in run_tasks(executor, unfinished, function):
         if name in files:
             files[name].parent.mkdir(parents=True, exist_ok=True)
-            write_json(files[name], result)
+            write_json(files[name], {"scores": result, "sha256": _scores_digest(result)})
         yield name, result
 
 
@@ -153,10 +153,19 @@ def _read_kept(file: Path | None) -> Scores | None:
     if file is None or not file.is_file():
         return None
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        kept = load_json(file)
+    except (ValueError, OSError):
         return None
-    return kept if isinstance(kept, dict) else None
+    if not isinstance(kept, dict) or kept.get("sha256") != _scores_digest(kept.get("scores")):
+        return None
+    return dict(kept["scores"])
+
+
+def _scores_digest(scores: Any) -> str:
+    """Of the scores as JSON has them; '' for what is none."""
+    if not isinstance(scores, Mapping):
+        return ""
+    return hashlib.sha256(json.dumps(scores, sort_keys=True).encode()).hexdigest()
 
 
 def run_tasks(

@@ -8,9 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from centertrack_ros.evaluation.trackeval_metrics import TrackScores, summary
+from centertrack_ros.evaluation.trackeval_metrics import TrackScores, check_raw, summary
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.json_files import load_json
+from centertrack_ros.io.json_files import read_document
 
 FORMAT = "centertrack-evaluation-1"
 
@@ -134,12 +134,22 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """Reads a document of `centertrack evaluate --json`.
 
     Raises:
-        DataError: The file is not one.
+        DataError: The file is not one, or a value in it is not as it was written; the text names its place.
     """
-    document = load_json(path)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    document = read_document(path)
+    if not isinstance(document.value, dict) or document.value.get("format") != FORMAT:
         raise DataError(path, "not a document of `centertrack evaluate --json`")
-    return document
+    document["benchmark"].text()
+    classes = document["combined"].mapping() if "combined" in document else {}
+    for _, sequence in document["raw"].entries() if "raw" in document else ():
+        check_raw(sequence)
+        for name in classes:
+            sequence[name]
+    for _, scene in document["scenes"].entries() if "scenes" in document else ():
+        for figure in NUSCENES_COLUMNS:
+            if figure in scene["combined"]:  # None: no figure
+                scene["combined"][figure].number()
+    return document.mapping()
 
 
 def table_rows(document: Mapping[str, Any]) -> dict[str, list[list[str]]]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from centertrack_ros.datasets import kitti, mot
 from centertrack_ros.datasets.records import NO_IDENTITY, AnnotatedFrame, VideoSequence
+from centertrack_ros.io.json_files import JsonValue
 
 MAX_FRAMES = 1_000_000  # TrackEval needs some kB for each
 BENCHMARKS = ("MOT15", "MOT16", "MOT17", "MOT20")
@@ -70,6 +71,9 @@ def trackeval_module() -> Any:
             f"pip install --no-deps trackeval==1.3.0, and pip install pycocotools tabulate ({error})"
         ) from None
     return trackeval
+
+
+_LARGEST = 2.0**53  # whole numbers beyond it are no counts
 
 
 @lru_cache(maxsize=1)
@@ -201,6 +205,22 @@ def combine(sequences: Mapping[str, Mapping[str, Mapping[str, Raw]]]) -> dict[st
         }
         for name in classes
     }
+
+
+def check_raw(classes: JsonValue) -> None:
+    """Checks the raw fields of one sequence in a document: class -> metric -> field -> value, as `combine` reads them.
+
+    Raises:
+        DataError: A field is missing or is something else; the text names its place.
+    """
+    for _, fields_of in classes.entries():
+        for title, metric in metric_classes().items():
+            for field in metric.fields:
+                value = fields_of[title][field]
+                if field in (*metric.integer_array_fields, *metric.float_array_fields):
+                    value.numbers(len(metric.array_labels))
+                elif abs(value.number()) > _LARGEST:
+                    raise value.expected("a number of objects or frames")
 
 
 def summary(raw: Mapping[str, Raw]) -> dict[str, float | int]:

@@ -21,20 +21,12 @@ from typing import Any
 import yaml
 
 from centertrack_ros.io import mcap_records
-from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.errors import DataError, sentence
+from centertrack_ros.io.file_kinds import MCAP, SQLITE, ZSTANDARD, foreign_kind
 
 SUFFIXES = (".mcap", ".db3")
 METADATA = "metadata.yaml"
 _INFORMATION = "rosbag2_bagfile_information"
-_SQLITE, _ZSTD = b"SQLite format 3\0", b"\x28\xb5\x2f\xfd"
-_OTHERS = {
-    b"#ROSBAG": "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT",
-    b"version https://git-lfs": "a Git LFS pointer, not the recording itself; fetch it first: git lfs pull",
-    b"PK\x03\x04": "a zip archive; unpack it first",
-    b"\x1f\x8b": "a gzip archive; unpack it first",
-    b"LZ4F": "an LZ4 archive; unpack it first",
-    b"\x04\x22\x4d\x18": "an LZ4 archive; unpack it first",
-}
 UNREADABLE = "not a readable rosbag2"
 
 
@@ -179,7 +171,7 @@ def _named(folder: Path, staged: Staged) -> list[str]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TypeError("relative_file_paths is not a list of names")
     except Exception as error:  # YAML has many ways to be wrong, and none of them concerns the recording
-        reason = "it is empty" if not file.stat().st_size else " ".join(str(error).split()) or type(error).__name__
+        reason = "it is empty" if not file.stat().st_size else sentence(error)
         staged.notes.append(f"{METADATA} is left aside, the recording is read without it ({reason[:120]})")
         return []
     staged.count = count if isinstance(count, int) and not isinstance(count, bool) else None
@@ -191,20 +183,23 @@ def _readable(file: Path, staged: Staged) -> Path:
     unmerged = [beside for end in ("-wal", "-journal") if _size(beside := _beside(file, end))]
     with file.open("rb") as opened:
         start = opened.read(64)
-    if unmerged and (not start or start.startswith(_SQLITE)):
+    if unmerged and (not start or start.startswith(SQLITE)):
         return _merged(file, unmerged, staged)
     if not start:
         raise DataError(file, f"{UNREADABLE}: it is empty, 0 bytes; the recorder was ended before it wrote anything")
-    if start.startswith(_ZSTD):
-        return _readable(_decompressed(file, staged), staged)
-    if start.startswith(_SQLITE):
+    if start.startswith(ZSTANDARD):
+        whole = _decompressed(file, staged)
+        try:
+            return _readable(whole, staged)
+        except DataError as error:  # the copy has a name that nobody knows
+            raise DataError(file, f"decompressed, {str(error).removeprefix(f'{whole}: ')}") from None
+    if start.startswith(SQLITE):
         return file if _is_plain_name(file) else _linked(file, ".db3", staged)
-    if start.startswith(mcap_records.MAGIC):
+    if start.startswith(MCAP):
         return _whole_mcap(file, staged)
-    for magic, problem in _OTHERS.items():
-        if start.startswith(magic):
-            raise DataError(file, problem)
-    problem = f"it starts with {start[:4].hex(' ')}, which is neither mcap (89 4d 43 41) nor sqlite3 (53 51 4c 69)"
+    if kind := foreign_kind(start):
+        raise DataError(file, f"not a rosbag2 but {kind}")
+    problem = f"it starts with {start[:8].hex(' ')}, which is neither mcap (89 4d 43 41 …) nor sqlite3 (53 51 4c 69 …)"
     raise DataError(file, f"{UNREADABLE}: {problem}")
 
 
@@ -257,7 +252,7 @@ def _decompressed(file: Path, staged: Staged) -> Path:
             except OSError:
                 raise
             except Exception as error:  # EOFError, and each library's own
-                problem = " ".join(str(error).split())
+                problem = sentence(error)
                 break
             if not data:
                 break

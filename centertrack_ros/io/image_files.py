@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.errors import DataError, sentence
 from centertrack_ros.io.image_decoding import MAX_PIXELS, MAX_SIDE, ImageError, check_png
 from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_end_marker, read_header
 
@@ -139,7 +139,7 @@ def bgr_of(image: Image.Image) -> NDArray[np.uint8]:
 
 def reason(error: Exception) -> str:
     """What Pillow says of a malformed file, in one line; not what Python says of Pillow."""
-    return (isinstance(error, OSError) and " ".join(str(error).split())) or "its data are malformed"
+    return sentence(error) if isinstance(error, OSError) and str(error) else "its data are malformed"
 
 
 def upright_bytes(path: Path) -> bytes:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import configparser
 import logging
 import math
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from centertrack_ros.io import sequence_info
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import (
     IMAGE_SUFFIXES,
@@ -26,8 +26,8 @@ from centertrack_ros.io.image_files import (
     visible,
 )
 from centertrack_ros.io.rosbag import is_bag
+from centertrack_ros.io.sequence_info import SequenceInfo
 from centertrack_ros.io.source_base import DEFAULT_RATE, CameraOf, LeftOut, default_rate
-from centertrack_ros.io.text_files import read_text
 from centertrack_ros.types import Frame
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
@@ -162,20 +162,16 @@ def _durations(path: Path) -> list[float]:
 def _sequence_rate(folder: Path) -> float | None:
     """The frameRate of a MOTChallenge sequence whose images lie in `folder`; None when nothing tells it."""
     for place in (folder.resolve().parent, folder):
-        file = place / "seqinfo.ini"
-        if not file.is_file():
+        if not (place / sequence_info.FILE).is_file():
             continue
-        parser = configparser.ConfigParser(interpolation=None)
         try:
-            parser.read_string(read_text(file))
-            rate = parser.getfloat("Sequence", "frameRate")
-        except (OSError, ValueError, configparser.Error) as error:
-            _LOG.warning("%s: tells no frameRate (%s)", file, " ".join(str(error).split()))
+            rate = SequenceInfo(place).number("frameRate")
+        except (OSError, ValueError) as error:
+            _LOG.warning("%s", error)
             return None
-        if math.isfinite(rate) and rate > 0:
-            return rate
-        _LOG.warning("%s: frameRate is %g, expected a number above 0", file, rate)
-        return None
+        if rate is None:
+            _LOG.warning("%s: tells no frameRate", place / sequence_info.FILE)
+        return rate
     return None
 
 

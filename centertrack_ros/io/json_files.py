@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.text_files import read_text
+from centertrack_ros.io.whole_files import write_text
 
 _INT64 = 2**63
 
@@ -214,14 +214,4 @@ def read_document(path: Path | str) -> JsonValue:
 
 def write_json(path: Path | str, document: Mapping[str, Any]) -> None:
     """Writes the document as a whole or not at all: an existing file stays when the disk is full."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, sort_keys=True, allow_nan=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, json.dumps(document, indent=1, sort_keys=True, allow_nan=True) + "\n")

@@ -17,9 +17,10 @@ from types import ModuleType
 from typing import BinaryIO
 from zlib import crc32
 
-MAGIC = b"\x89MCAP0\r\n"
+from centertrack_ros.io.file_kinds import MCAP
+
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX, DATA_END = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x08, 0x0F
-_FOOTER_BYTES = 1 + 8 + 20 + len(MAGIC)
+_FOOTER_BYTES = 1 + 8 + 20 + len(MCAP)
 _MAX_CHUNK = 1 << 31  # bytes; recorders write about a megabyte
 
 
@@ -95,7 +96,7 @@ def unpacked(data: bytes, compression: str = "zstd") -> bytes:
 
 
 def survey(path: Path) -> Survey:
-    """Looks at a file that begins with MAGIC.
+    """Looks at a file that begins with MCAP.
 
     Raises:
         CutError: Not even its header is whole.
@@ -103,7 +104,7 @@ def survey(path: Path) -> Survey:
     """
     found = Survey()
     with path.open("rb") as file:
-        records = _records(file, path.stat().st_size, len(MAGIC))
+        records = _records(file, path.stat().st_size, len(MCAP))
         code, _, content = next(records, (0, 0, b""))
         if code != HEADER:
             raise CutError("its header is not whole")
@@ -128,7 +129,7 @@ def _in_order(path: Path) -> bool:
     last = -1
     with path.open("rb") as file:
         try:
-            for code, _, content in _records(file, path.stat().st_size, len(MAGIC), brief=True):
+            for code, _, content in _records(file, path.stat().st_size, len(MCAP), brief=True):
                 if code == MESSAGE:
                     time = _TIME.unpack_from(content, 6)[0]
                     if time < last:
@@ -154,7 +155,7 @@ def messages(path: Path) -> Iterator[tuple[Channel, int, bytes]]:
     channels: dict[int, Channel] = {}
     damaged: list[int] = []
     with path.open("rb") as file:
-        for code, _, content in _opened(_records(file, path.stat().st_size, len(MAGIC)), damaged):
+        for code, _, content in _opened(_records(file, path.stat().st_size, len(MCAP)), damaged):
             if code == MESSAGE and len(content) >= 22:
                 (number,), (time,) = _SHORT.unpack_from(content), _TIME.unpack_from(content, 6)
                 if number in channels:
@@ -214,11 +215,11 @@ def _learn(code: int, content: bytes, schemas: dict[int, tuple[str, str, str]], 
 
 def _summary_start(file: BinaryIO, size: int) -> int | None:
     """Where the summary begins, 0 for a file without one; None for a file without a footer."""
-    if size < len(MAGIC) + _FOOTER_BYTES:
+    if size < len(MCAP) + _FOOTER_BYTES:
         return None
     file.seek(size - _FOOTER_BYTES)
     end = file.read(_FOOTER_BYTES)
-    if end[0] != FOOTER or not end.endswith(MAGIC) or _TIME.unpack_from(end, 1)[0] != 20:
+    if end[0] != FOOTER or not end.endswith(MCAP) or _TIME.unpack_from(end, 1)[0] != 20:
         return None
     start = int(_TIME.unpack_from(end, 9)[0])
     return start if start < size else None

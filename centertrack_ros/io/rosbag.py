@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import heapq
 import importlib
 import logging
@@ -20,13 +21,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from centertrack_ros.io import bag_files
-from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.errors import DataError, sentence
+from centertrack_ros.io.file_kinds import ROS1, ZSTANDARD
 from centertrack_ros.io.mcap_records import unpacked
 
 # Definitions that no distribution's core holds: package -> its folder in this source tree.
 _EXTRA_PACKAGES = {"vision_msgs": "compat/vision_msgs/msg", "centertrack_ros": "msg"}
 _SERIALIZATIONS = ("cdr", "")
-_ZSTD = b"\x28\xb5\x2f\xfd"  # no CDR message begins so: its first byte is 0
 
 _LOG = logging.getLogger(__name__)
 _said: set[str] = set()  # a verb opens its bag several times
@@ -120,12 +121,12 @@ class BagReader:
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such bag")
         if self.path.suffix == ".bag" and not self.path.is_dir():  # `ros2 bag record -o NAME.bag` makes a folder
-            raise DataError(self.path, "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT")
+            raise DataError(self.path, ROS1)
         if not is_bag(self.path):
             raise DataError(self.path, _not_a_bag(self.path))
         self._readers: list[Any] = []
         self._stores: dict[str, Any] = {}
-        self._staged: Any = None  # keeps the temporary files
+        self._staged = bag_files.Staged()  # keeps the temporary files
         self.topics: dict[str, Topic] = {}
         self._second_types: set[tuple[str, str]] = set()
         self.start_ns = self.end_ns = 0
@@ -140,7 +141,7 @@ class BagReader:
                 self._readers.append(reader)
         except Exception as error:  # whatever a broken file makes the library raise
             self.__exit__()
-            problem = _sentence(error).replace(str(file), file.name)
+            problem = sentence(error).replace(str(file), file.name)
             raise DataError(self.path, f"{bag_files.UNREADABLE} ({problem}){_cure(file)}") from None
         self._learn_topics()
         full = [reader for reader in self._readers if reader.message_count]
@@ -212,20 +213,27 @@ class BagReader:
         try:
             parts = [reader.messages(own) for reader, own in self._connections(names) if own]
             for connection, time_ns, data in heapq.merge(*parts, key=itemgetter(1)):
-                content = unpacked(data) if data[:4] == _ZSTD else bytes(data)
+                # No CDR message begins as Zstandard's data do: its first byte is 0.
+                content = unpacked(data) if data[:4] == ZSTANDARD else bytes(data)
                 yield Record(connection.topic, connection.msgtype, time_ns, content)
         except DataError:
             raise
         except Exception as error:
-            problem = f"broken in the middle ({_sentence(error)}){_cure(self._staged.files[0])}"
+            problem = f"broken in the middle ({sentence(error)}){_cure(self._staged.files[0])}"
             raise DataError(self.path, problem) from None
 
     def decode(self, record: Record) -> Any:
         """The message as an object with ROS's field names; numbers in arrays are NumPy arrays. Raises DataError."""
+        store = self._store(record.type)
+        if field := _differing_field(store, record.type):
+            problem = (
+                f"'{record.topic}' has another version of {record.type}: its field '{field}' is missing or differs"
+            )
+            raise DataError(self.path, problem)
         try:
-            return self._store(record.type).deserialize_cdr(record.data, record.type)
+            return store.deserialize_cdr(record.data, record.type)
         except Exception as error:
-            problem = f"a message on '{record.topic}' does not hold a {record.type} ({_sentence(error)})"
+            problem = f"a message on '{record.topic}' does not hold a {record.type} ({sentence(error)})"
             raise DataError(self.path, problem) from None
 
     def messages(self, topics: Iterable[str] | None = None) -> Iterator[tuple[Record, Any]]:
@@ -284,6 +292,31 @@ def _store_of(type_name: str, text: str, form: str) -> Any:
     except Exception:  # of a grammar of its own
         return message_types()
     return store
+
+
+@lru_cache(maxsize=64)
+def _differing_field(store: Any, type_name: str) -> str:
+    """The first field of a message type as it is known here that a bag's Typestore defines otherwise; '' for none.
+
+    Fields that only the bag knows do no harm. Versions of this package's own messages only add fields.
+    """
+    known = message_types()
+    if store is known or type_name not in known.fielddefs or type_name.startswith("centertrack_ros/"):
+        return ""
+    theirs = dict(store.fielddefs[type_name][1])
+    for name, kind in known.fielddefs[type_name][1]:
+        if theirs.get(name) != kind:
+            return str(name)
+        if (inner := _element(kind)) in known.fielddefs and (field := _differing_field(store, inner)):
+            return f"{name}.{field}"
+    return ""
+
+
+def _element(kind: Any) -> str:
+    """The name of the type that a field of a Typestore holds, alone or in lists."""
+    while not isinstance(kind, str):
+        kind = kind[1] if isinstance(kind[0], enum.Enum) else kind[0]
+    return kind
 
 
 def _idl_parts(text: str) -> list[str]:
@@ -365,7 +398,7 @@ class BagWriter:
             self.failed = True
             with suppress(Exception):
                 self._writer.abort()
-            raise OSError(f"{self.path}: cannot be written: {_sentence(error)}") from None
+            raise OSError(f"{self.path}: cannot be written: {sentence(error)}") from None
 
     def discard(self) -> None:
         """Removes the bag, so that it does not stand in the way of the next try. It must not be written to any more."""
@@ -428,7 +461,3 @@ def time_message(time_ns: int) -> Any:
     """The builtin_interfaces/Time of a time in ns."""
     sec, nanosec = divmod(time_ns, 1_000_000_000)
     return message_types().types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -3,50 +3,32 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 from PIL import Image
 
-# How files of other kinds begin -> what they are, and what to do with them.
-_KINDS = {
-    b"#ROSBAG": "a ROS 1 bag; convert it first: rosbags-convert --src IN.bag --dst OUT",
-    b"\x89MCAP0\r\n": "an mcap recording; its name has to end in .mcap",
-    b"SQLite format 3": "an sqlite3 file; if it is a recording its name has to end in .db3",
-    b"\x28\xb5\x2f\xfd": "compressed by Zstandard; unpack it first: unzstd FILE",
-    b"\x04\x22\x4d\x18": "compressed by LZ4; unpack it first: unlz4 FILE",
-    b"\x1f\x8b": "compressed by gzip; unpack it first: gunzip FILE",
-    b"PK\x03\x04": "a ZIP archive; unpack it first",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
-    b"%PDF": "a PDF document",
-    b"\x89HDF": "an HDF5 file",
-    b"version https://git-lfs": "a pointer of Git LFS; fetch the file first: git lfs pull",
+from centertrack_ros.io.file_kinds import MCAP, SQLITE, ZSTANDARD, foreign_kind
+from centertrack_ros.visualization.video import name_for_opencv
+
+# What a recording's name has to end in.
+_BAGS = {
+    MCAP: "an mcap recording; its name has to end in .mcap",
+    SQLITE: "an sqlite3 file; if it is a recording its name has to end in .db3",
+    ZSTANDARD: "compressed by Zstandard; unpack it first: unzstd FILE",
 }
 _EXPECTED = "expected a video, an image, a folder of images or a bag"
 
 
 def opened(location: Path | str | int) -> cv2.VideoCapture:
-    """OpenCV's capture of a file, a stream's address or a camera's number; it may have failed to open.
-
-    Raises:
-        ValueError: The name of the file is not UTF-8, and this system has no other way to open it.
-    """
+    """OpenCV's capture of a file, a stream's address or a camera's number; it may have failed to open."""
     if not isinstance(location, Path):
         return cv2.VideoCapture(location)
-    if not location.is_file():
-        return cv2.VideoCapture(os.path.abspath(location))
-    # Only FFmpeg where it is there: other backends take digits and %d in a name for a series of images. By an absolute
-    # name: FFmpeg takes what stands before a colon for a protocol.
+    # Only FFmpeg where it is there: other backends take digits and %d in a name for a series of images.
     backends = [cv2.videoio_registry.getBackendName(one) for one in cv2.videoio_registry.getBackends()]
-    backend = cv2.CAP_FFMPEG if "FFMPEG" in backends else cv2.CAP_ANY
-    name = os.path.abspath(location)
-    if _is_utf8(name):
+    backend = cv2.CAP_FFMPEG if location.is_file() and "FFMPEG" in backends else cv2.CAP_ANY
+    with name_for_opencv(location) as name:
         return cv2.VideoCapture(name, backend)
-    if not Path("/proc/self/fd").is_dir():
-        raise ValueError(f"{location}: OpenCV cannot open a name that is not UTF-8; rename the video")
-    with location.open("rb") as file:  # FFmpeg opens it anew: it may be closed afterwards
-        return cv2.VideoCapture(f"/proc/self/fd/{file.fileno()}", backend)
 
 
 def counts_frames(path: Path) -> bool:
@@ -78,9 +60,8 @@ def problem_of(location: Path | str | int) -> str:
 def _problem_of_content(path: Path, start: bytes) -> str:
     if not start:
         return f"an empty file; {_EXPECTED}"
-    for magic, kind in _KINDS.items():
-        if start.startswith(magic):
-            return f"not a video but {kind}"
+    if kind := foreign_kind(start) or next((kind for magic, kind in _BAGS.items() if start.startswith(magic)), ""):
+        return f"not a video but {kind}"
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "not a video but a HEIF image; convert it to JPEG first"
     if counts_frames(path):
@@ -105,14 +86,6 @@ def _image_format(path: Path) -> str:
             return str(image.format)
     except Exception:  # whatever a file that is no image makes Pillow raise
         return ""
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_text(start: bytes) -> bool:

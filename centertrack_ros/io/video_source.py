@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -43,30 +42,33 @@ class VideoSource:
     def __post_init__(self) -> None:
         self.name = _name(self.location)
         self._is_file = isinstance(self.location, Path) and self.location.is_file()
+        self.length: int | None = None
+        self._duration = 0.0  # s, as the container tells it; 0: it does not
         capture = self._open()
+        self._counts = self._is_file and counts_frames(self._path)
         told = capture.get(cv2.CAP_PROP_FPS)
         # Containers without a rate report 0, NaN or their clock's 1 or 90 kHz.
         self._told = told if math.isfinite(told) and 0.0 < told <= 1000.0 else None
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.length: int | None = None
-        self._duration = 0.0  # s, as the container tells it; 0: it does not
-        self._counts = self._is_file and counts_frames(self._path)
-        self._first: Any = capture
+        self._first: cv2.VideoCapture | None = None  # what is live is opened once: its first frames would be lost
         if self._is_file:
-            step = _step(capture)
+            rate = self._examined(capture)
             capture.release()
-            self._first = None
-            if self._told and count > 0:
-                self._duration = count / self._told
-            if step and self._told and not self._counts and abs(step - 1 / self._told) > 0.001 + 0.02 * step:
-                self._told = None
-            self.length = int(count) if count > 0 and (self._counts or self._told) else None
-            rate = self._told or (1 / step if step else None)
         else:
-            rate = self._told
-        if self._is_file and not self.requested_rate and rate and has_no_times(self._path):
-            _LOG.warning("%s: a video stream without times: %g frames/s are assumed (--rate)", self.location, rate)
+            rate, self._first = self._told, capture
         self.rate: float = self.requested_rate or rate or default_rate(self.location)
+
+    def _examined(self, capture: cv2.VideoCapture) -> float | None:
+        """Sets what a file's container tells, as far as it is true, and returns the rate, frames/s."""
+        count, step = capture.get(cv2.CAP_PROP_FRAME_COUNT), _step(capture)
+        if self._told and count > 0:
+            self._duration = count / self._told
+        if step and self._told and not self._counts and abs(step - 1 / self._told) > 0.001 + 0.02 * step:
+            self._told = None
+        self.length = int(count) if count > 0 and (self._counts or self._told) else None
+        rate = self._told or (1 / step if step else None)
+        if rate and not self.requested_rate and has_no_times(self._path):
+            _LOG.warning("%s: a video stream without times: %g frames/s are assumed (--rate)", self.location, rate)
+        return rate
 
     @property
     def _path(self) -> Path:
@@ -80,7 +82,6 @@ class VideoSource:
         return capture
 
     def __iter__(self) -> Iterator[Frame]:
-        # What is live is opened once: its first frames would be lost.
         capture, self._first = self._first or self._open(), None
         clock, left_out, index, failed = _Clock(self), LeftOut(self.location), 0, 0
         try:

@@ -19,7 +19,13 @@ _LIVE_ONLY = ("autostart", "camera.reliability", "camera.queue_depth", "output.t
 
 def load_parameters(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> NodeParameters:
     """The typed tree of `load_values`."""
-    return node_parameters(load_values(files, assignments))
+    files, assignments = list(files), list(assignments)
+    values = load_values(files, assignments)
+    try:
+        return node_parameters(values)
+    except ValueError as error:  # of values that do not fit together
+        places = ", ".join(map(str, (*files, *assignments)))
+        raise ValueError(f"{places}: {error}") from None
 
 
 def load_values(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> dict[str, Any]:

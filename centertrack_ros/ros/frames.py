@@ -14,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 
 from centertrack_ros.geometry.transform import Transform
+from centertrack_ros.io.errors import sentence
 from centertrack_ros.io.transform_buffer import LookupFailure, TransformBuffer, transform_from_message
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.tracking.results import CameraPoses, OutputFrames
@@ -143,9 +144,9 @@ class _Tf2Listener:
         try:
             return transform_from_message(self._buffer.lookup_transform_core(target, source, stamp).transform)
         except self._tf2.ExtrapolationException as error:
-            raise LookupFailure(_sentence(error), soon="past" not in str(error)) from None
+            raise LookupFailure(sentence(error), soon="past" not in str(error)) from None
         except self._tf2.TransformException as error:
-            raise LookupFailure(_sentence(error)) from None
+            raise LookupFailure(sentence(error)) from None
 
     def close(self) -> None:
         self._listener.unregister()
@@ -176,7 +177,3 @@ class _BufferListener:
     def close(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-
-
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from centertrack_ros.io.whole_files import whole_file
 from centertrack_ros.training.lightning_base import ModelCheckpoint, TorchCheckpointIO, WeightAveraging, pl
 
 LAST, BEST = "last", "best"
@@ -33,18 +34,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             OSError: The file could not be written, for instance because the disk is full. The old file is unchanged.
         """
         target = Path(path)
-        part = target.with_name(target.name + ".part")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
+            with whole_file(target) as unfinished, unfinished.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or error
             raise OSError(
-                f"{target}: the checkpoint could not be written ({error}); the one before is untouched"
+                f"{target}: the checkpoint could not be written ({reason}); the one before is untouched"
             ) from error
 
 

@@ -17,7 +17,7 @@ from centertrack_ros.datasets.coco_keys import frame_numbers, track_label, video
 from centertrack_ros.datasets.image_names import ImageFinder
 from centertrack_ros.datasets.records import identity_numbers
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.json_files import load_json
+from centertrack_ros.io.json_files import read_document
 from centertrack_ros.training.annotations import LARGEST, AnnotatedImage, Array, TrainingImages, problem_of, usable
 from centertrack_ros.training.label_mapping import (
     LabelMapping,
@@ -70,14 +70,14 @@ def _without_garbage_collection() -> Iterator[None]:
 def _read_coco_video(
     file: Path, images: Path, classes: Sequence[str], class_map: LabelMapping | None
 ) -> TrainingImages:
-    document = load_json(file)
+    document = read_document(file)
     try:
-        names = {entry["id"]: str(entry["name"]) for entry in document["categories"]}
-        numbers = [entry["id"] for entry in document["images"]]
-        entries = dict(zip(numbers, document["images"], strict=True))
-        annotations = [row if type(row) is dict else dict(row) for row in document.get("annotations") or ()]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(file, f"not a COCO annotation file: {type(error).__name__}: {error}") from None
+        names = {entry["id"].label(): str(entry["name"].value) for entry in document["categories"].items()}
+        numbers = [entry["id"].label() for entry in document["images"].items()]
+        annotations = [row.mapping() for row in document["annotations"].items()] if "annotations" in document else []
+    except DataError as error:
+        raise DataError(file, f"not a COCO annotation file: {str(error).removeprefix(f'{file}: ')}") from None
+    entries = dict(zip(numbers, document["images"].value, strict=True))
     if not entries:
         raise DataError(file, "no images")
     if len(entries) < len(numbers):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from centertrack_ros.io.whole_files import whole_file
 from centertrack_ros.network import checkpoints
 from centertrack_ros.training.callbacks import BEST, LAST, AtomicCheckpointIO, CheckpointCallback, MovingAverage
 from centertrack_ros.training.data_module import TrainingData
@@ -130,6 +131,5 @@ def export(module: TrackingModule, best: Path | None, output: Path) -> None:
     """
     if best is not None and best.is_file():
         module.load_state_dict(_read_checkpoint(best)["state_dict"])
-    part = output.with_name(output.name + ".part")
-    checkpoints.save(part, module.network, module.profile)
-    os.replace(part, output)
+    with whole_file(output) as unfinished:
+        checkpoints.save(unfinished, module.network, module.profile)

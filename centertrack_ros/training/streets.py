@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from centertrack_ros.io.whole_files import write_text
 from centertrack_ros.typed_records import construct, convert
 
 if TYPE_CHECKING:
@@ -58,4 +59,4 @@ def render_streets(folder: Path, options: Mapping[str, Any], jobs: int = 1) -> N
     configs = street_configs(options)
     _LOG.info("rendering %d street sequences into %s", len(configs), folder)
     write_streets(folder, configs, jobs=jobs)
-    manifest.write_text(text, encoding="utf-8")
+    write_text(manifest, text)

@@ -246,11 +246,6 @@ def _polyline(canvas: Image, points: NDArray[np.floating], color: Color, width: 
     cv2.polylines(canvas, [fixed], False, color, width, cv2.LINE_AA, _SHIFT)
 
 
-def _fixed_circle(center: NDArray[np.floating], radius: float) -> tuple[tuple[int, int], int]:
-    x, y = np.round(np.clip(center, -30_000, 30_000) * 2**_SHIFT).astype(int).tolist()
-    return (x, y), round(min(radius, 30_000) * 2**_SHIFT)
-
-
 def _limited(box: NDArray[np.floating]) -> list[float]:
     """The box clipped to what cv2's 32-bit coordinates can hold; it looks the same."""
     return np.clip(np.nan_to_num(np.asarray(box, np.float64)), -30_000, 30_000).tolist()

@@ -115,7 +115,7 @@ class VideoWriter:
             self._unfinished.unlink(missing_ok=True)
             raise type(error)(error.errno, error.strerror, str(self.path)) from None
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix])
-        with _SilencedStderr(), _name_for_opencv(self._unfinished) as name:
+        with _SilencedStderr(), name_for_opencv(self._unfinished) as name:
             writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, code, self.rate, size)
         if not writer.isOpened():
             self._unfinished.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ class VideoWriter:
 
     def _finish(self) -> None:
         """Moves the file to its place if every image is in it; OpenCV tells nothing of what could not be written."""
-        with _SilencedStderr(), _name_for_opencv(self._unfinished) as name:
+        with _SilencedStderr(), name_for_opencv(self._unfinished) as name:
             packets = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])  # they are not decoded
             found = 0
             while packets.isOpened() and packets.grab():
@@ -138,8 +138,11 @@ class VideoWriter:
 
 
 @contextmanager
-def _name_for_opencv(path: Path) -> Iterator[str]:
-    """A name of the file that OpenCV and FFmpeg take: in UTF-8, and with no colon that would look like a protocol."""
+def name_for_opencv(path: Path) -> Iterator[str]:
+    """A name of the file that OpenCV and FFmpeg take: in UTF-8, and with no colon that would look like a protocol.
+
+    It is to be opened within the `with` statement.
+    """
     name = os.path.abspath(path)
     try:
         name.encode("utf-8")

@@ -140,28 +140,18 @@ def test_a_full_disk_is_one_sentence_and_complete_frames_stay(small_world, tmp_p
     assert frames.count(frames[-1]) == frames.count("2")  # the last frame is whole
 
 
-def test_sequences_of_mot_do_not_overwrite_each_other(small_world, tmp_path):
-    for name, count in (("A", 2), ("B", 4)):
-        images = folder_of_images(tmp_path / name / "img1", count)
-        assert main(["track", str(images), "--save-txt", "--output", str(tmp_path / "out")]) == 0
-    assert {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("*.txt")} == {
-        "img1.txt": "2",
-        "img1_2.txt": "4",
-    }
-
-
 def test_inputs_of_one_name_get_files_of_their_own_and_a_command_can_be_repeated(small_world, tmp_path, caplog):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "own.txt").write_text("not ours")
     for _ in range(2):
         for name, count in (("A", 2), ("B", 4)):
-            images = tmp_path / name / "frames"
+            images = tmp_path / name / "img1"
             if not images.exists():
                 folder_of_images(images, count)
             assert main(["track", str(images), "--save-txt", "--save-video", "--output", str(tmp_path / "out")]) == 0
-    found = {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("f*.txt")}
-    assert found == {"frames.txt": "2", "frames_2.txt": "4"}
-    assert "named frames; these are named frames_2" in caplog.text
+    found = {path.name: lines(path)[-1][0] for path in (tmp_path / "out").glob("i*.txt")}
+    assert found == {"img1.txt": "2", "img1_2.txt": "4"}
+    assert "named img1; these are named img1_2" in caplog.text
     images = folder_of_images(tmp_path / "own")
     assert main(["track", str(images), "--save-txt", "--output", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "own.txt").read_text() == "not ours" and (tmp_path / "out" / "own_2.txt").exists()

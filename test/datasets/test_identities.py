@@ -149,11 +149,12 @@ def test_large_ids_of_text_files_stay_apart(tmp_path: Path, first: int) -> None:
     assert kitti.read_labels(tmp_path / "k.txt").frames[0].tracks.ids.tolist() == [first, first + 1]
 
 
-def _sequence(ids: list[int], boxes: list[list[float]], scores: list[float] | None = None) -> VideoSequence:
-    tracks = tracks_of(
-        np.array(ids), np.zeros(len(ids), int), np.array(scores or [1.0] * len(ids)), np.array(boxes, np.float64)
-    )
-    return VideoSequence("s", ("car",), (AnnotatedFrame(3, 0.0, tracks),), 1, 3)
+def _sequence(
+    ids: list[int], boxes: list[list[float]], scores: list[float] | None = None, stamp: float = 0.0, **others: Any
+) -> VideoSequence:
+    scores_of = np.array(scores or [1.0] * len(ids))
+    tracks = tracks_of(np.array(ids), np.zeros(len(ids), int), scores_of, np.array(boxes, np.float64), **others)
+    return VideoSequence("s", ("car",), (AnnotatedFrame(3, stamp, tracks),), 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,8 @@ def _sequence(ids: list[int], boxes: list[list[float]], scores: list[float] | No
         (_sequence([1], [[9, 0, 1, 1]]), "negative width or height: x1, y1, x2, y2 are 9, 0, 1, 1"),
         (_sequence([1], [[0, 0, math.inf, 1]]), "is not four finite numbers"),
         (_sequence([1], [[math.nan] * 4]), "is not four finite numbers"),
+        (_sequence([1], [[0, 0, 1, 1]], dimensions=np.array([[1.5, -1.0, 4.0]])), "frame 3: .* a negative size in m"),
+        (_sequence([1], [[0, 0, 1, 1]], stamp=math.inf), "s: frame 3 has no finite time"),
         (_sequence([1], [[0, 0, 1, 1]], [math.nan]), "the score nan is not a finite number"),
     ],
 )

@@ -192,3 +192,21 @@ def test_the_database_is_training_data(database):
     assert first.depths[0] == pytest.approx(18.5) and first.velocities[0] == pytest.approx([0, 0, 4.0], abs=1e-6)
     assert first.alphas[0] == pytest.approx(-np.pi / 2 + np.arctan2(1.0, 18.5), abs=1e-3)
     assert first.track_ids.tolist() == found.images[1].track_ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("visibility", lambda rows: 5, r"visibility\.json: expected a list, got 5"),
+        ("sample_data", lambda rows: [*rows, "abc"], r"sample_data\.json: \[\d+\]: expected an object"),
+        ("sample", lambda rows: [{**row, "next": row["token"]} for row in rows], r"sample p0 follows on itself"),
+        ("ego_pose", lambda rows: [{**row, "rotation": [0, 0, 0, 0]} for row in rows], "do not fit together"),
+        ("sample_data", lambda rows: [{**row, "timestamp": 1e999} for row in rows], "has no finite time"),
+    ],
+)
+def test_a_broken_table_is_named(database, table, change, message):
+    file = database / "v1.0-mini" / f"{table}.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(DataError, match=message) as caught:
+        nuscenes.read_database(database)
+    assert str(database / "v1.0-mini") in str(caught.value) and "\n" not in str(caught.value)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from centertrack_ros.cli.main import main
+from centertrack_ros.evaluation.tables import read_json
+from centertrack_ros.io.errors import DataError
 
 pytest.importorskip("trackeval")
 
@@ -73,3 +75,21 @@ def test_what_cannot_be_compared_is_named(tmp_path, capsys):
     ):
         assert main(["compare", str(a), str(tmp_path / name)]) == 1
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw["HOTA"].update(HOTA=[0.5] * 18), r"raw\..*\.HOTA\.HOTA: expected 19 numbers"),
+        (lambda raw: raw["CLEAR"].update(MT="many"), r"raw\..*\.CLEAR\.MT: expected a number, got 'many'"),
+        (lambda raw: raw["CLEAR"].update(CLR_TP=10**300), r"CLR_TP: expected a number of objects or frames"),
+        (lambda raw: raw.pop("Identity"), r"'Identity' is missing"),
+    ],
+)
+def test_a_value_that_was_changed_is_named_by_its_place(tmp_path, change, message):
+    file = _evaluation(tmp_path, "a", set())
+    document = json.loads(file.read_text())
+    change(next(iter(next(iter(document["raw"].values())).values())))
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"^{file}: .*{message}"):
+        read_json(file)

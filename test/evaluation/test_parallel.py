@@ -166,3 +166,14 @@ def test_ray_gives_the_same_bytes_and_outlives_a_killed_worker(tmp_path):
         assert (tmp_path / "died").exists() and scores == {"r0": {"length": 8}}
     finally:
         ray.shutdown()
+
+
+def test_changed_scores_are_evaluated_again(tmp_path):
+    _files(tmp_path, recordings=2)
+    whole = _evaluate(tmp_path, tmp_path / "whole.json", "--finished", str(tmp_path / "done"))
+    for file in (tmp_path / "done").glob("*.json"):
+        text = file.read_text()
+        changed = text.replace('"CLR_TP": ', '"CLR_TP": 1', 1)
+        assert changed != text
+        file.write_text(changed)
+    assert _evaluate(tmp_path, tmp_path / "again.json", "--finished", str(tmp_path / "done")) == whole

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from centertrack_ros.io import mcap_records
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.file_kinds import MCAP
 from centertrack_ros.io.mcap_records import zstandard
 from centertrack_ros.io.rosbag import BagReader, BagWriter, bag_name, is_bag, message_types, time_message
 
@@ -202,7 +202,7 @@ def test_several_bags_are_not_mixed(tmp_path):
         ("x.mcap", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("x.mcap", b"PK\x03\x04", "unpack it"),
         ("x.mcap", b"GIF89a", "neither mcap"),
-        ("x.mcap", mcap_records.MAGIC, "its header is not whole"),
+        ("x.mcap", MCAP, "its header is not whole"),
         ("x.db3", b"SQLite format 3\0" + bytes(200), "not a readable rosbag2"),
     ],
 )
@@ -230,14 +230,14 @@ def mcap(profile: str, channels: list[tuple[str, str, str]], end: bool = True) -
 
     clock = message_types().serialize_cdr(message_types().types[CLOCK](clock=time_message(7)), CLOCK)
     definition, _ = message_types().generate_msgdef(CLOCK, ros_version=2)
-    data = mcap_records.MAGIC + record(0x01, text(profile) + text("test"))
+    data = MCAP + record(0x01, text(profile) + text("test"))
     for number, (encoding, form, kind) in enumerate(channels, start=1):
         key = number.to_bytes(2, "little")
         data += record(0x03, key + text(kind) + text(form) + text(definition if form == "ros2msg" else "{}"))
         data += record(0x04, key + key + text(f"/{encoding}") + text(encoding) + text(""))
         for time in (2, 1):  # not in order
             data += record(0x05, key + bytes(4) + time.to_bytes(8, "little") * 2 + clock)
-    footer = record(0x0F, bytes(4)) + record(0x02, bytes(20)) + mcap_records.MAGIC
+    footer = record(0x0F, bytes(4)) + record(0x02, bytes(20)) + MCAP
     return data + (footer if end else b"\x05")
 
 
@@ -297,3 +297,13 @@ def test_temporary_files_go_with_the_bag(tmp_path, monkeypatch):
         (tmp_path / f"{number}.mcap.zstd").write_bytes(zstandard().compress(file.read_bytes()))
         assert times(tmp_path / f"{number}.mcap.zstd") == [1, 2, 3, 4, 5]
     assert len(list((tmp_path / "tmp").iterdir())) <= 2
+
+
+def test_what_is_packed_is_said_of_the_file_that_packs_it(tmp_path):
+    packed = tmp_path / "a.db3.zstd"
+    packed.write_bytes(zstandard().compress(b"neither of them, but long enough"))
+    with pytest.raises(
+        DataError, match=r"a\.db3\.zstd: decompressed, not a readable rosbag2: it starts with"
+    ) as caught:
+        BagReader(packed).__enter__()
+    assert str(caught.value).startswith(str(packed))

@@ -85,7 +85,7 @@ def test_a_refusal_is_one_sentence_that_names_the_file(tmp_path, error, outcome)
 
 
 def test_hundreds_of_mutated_files_are_read_or_refused(tmp_path) -> None:
-    tasks = plan(400)
+    tasks = plan(300)
     check(try_files(SEED, tmp_path / "files", tasks), len(tasks))
 
 

@@ -101,10 +101,10 @@ def test_a_hole_in_the_numbers_is_one_in_time_but_a_fixed_step_is_none(tmp_path)
     assert each_tenth.rate == 10.0
 
 
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_sequence_of_motchallenge_tells_its_rate(tmp_path, caplog, mark):
+@pytest.mark.parametrize(("mark", "key"), [("", "frameRate"), ("\ufeff", "framerate")])
+def test_a_sequence_of_motchallenge_tells_its_rate(tmp_path, caplog, mark, key):
     folder = fill(tmp_path / "img1", ["000001.png", "000002.png", "000004.png"])
-    (tmp_path / "seqinfo.ini").write_text(f"{mark}[Sequence]\nname=50%\nframeRate=25\n", encoding="utf-8")
+    (tmp_path / "seqinfo.ini").write_text(f"{mark}[Sequence]\nname=50%\n{key}=25\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         source = open_source(folder)
     assert [frame.stamp for frame in source] == pytest.approx([0.0, 0.04, 0.12])

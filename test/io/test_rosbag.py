@@ -209,3 +209,20 @@ def test_a_rosbag2_folder_may_be_called_bag(tmp_path: Path) -> None:
         writer.write("/a", message, 1_000_000_000)
     with BagReader(tmp_path / "mine.bag") as reader:
         assert list(reader.topics) == ["/a"]
+
+
+@pytest.mark.parametrize("line", ["float64 confidence", "string score", "float64[] score"])
+def test_a_bag_with_another_version_of_a_message_names_the_field(tmp_path, line):
+    """A bag's own definitions hold: vision_msgs had other fields before Humble."""
+    from rosbags.rosbag2 import Writer
+
+    kind, store = "vision_msgs/msg/Detection2DArray", message_types()
+    definition, digest = store.generate_msgdef(kind, ros_version=2)[0], store.hash_rihs01(kind)
+    assert definition.count("float64 score\n") == 1
+    with Writer(tmp_path / "bag", version=8) as writer:
+        changed = definition.replace("float64 score\n", f"{line}\n")
+        connection = writer.add_connection("/detections_2d", kind, msgdef=changed, rihs01=digest)
+        writer.write(connection, 5, bytes(store.serialize_cdr(detection_array(5, ["7"]), kind)))
+    message = rf"another version of {kind}: its field 'detections\.results\.hypothesis\.score'"
+    with BagReader(tmp_path / "bag") as reader, pytest.raises(DataError, match=message):
+        list(reader.messages())

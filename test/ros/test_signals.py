@@ -123,6 +123,6 @@ def test_without_a_terminal_that_was_closed_on_purpose_a_hang_up_means_nothing(r
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order_at_every_moment(moment: str, order: str, ros, frames) -> None:
-    """`make signals` does it twenty times each, which takes an hour."""
+    """`make signals` does it twenty times each, in 20 minutes."""
     for _ in range(int(os.environ.get("SIGNAL_ROUNDS", "1"))):
         check(moment, order, frames, pause=random.choice((0.0, 0.02, 0.3)))

@@ -32,8 +32,6 @@ from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 
 # A box of another camera must be this much better in score before it replaces the one shown: each change moves it.
 _STAY = 0.1
-# Added to the cost of a pair of confusable but different classes, in squared standard deviations.
-_OTHER_CLASS = 2.0
 
 
 @dataclass(frozen=True)

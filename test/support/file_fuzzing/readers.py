@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from centertrack_ros.datasets.records import AnnotatedFrame
 from support.file_fuzzing import bag_mutators, seeds
 from support.file_fuzzing.mutators import mutate_file
 
@@ -52,11 +56,33 @@ class Reader:
         return f"{path.relative_to(folder)} by {mutate_file(path, source)}"
 
 
-def _dataset(name: str, folder: Path, /, **options: Any) -> Any:
+def _dataset(name: str, folder: Path, /, **options: Any) -> None:
+    """The sequences of a data set; what is read is sound as well."""
     from centertrack_ros.datasets.registry import DatasetLocation, read_dataset
 
     path = folder / options.pop("file", "")
-    return read_dataset(name, DatasetLocation(path, **options))
+    for sequence in read_dataset(name, DatasetLocation(path, **options)):
+        for frame in sequence:
+            _assert_sound(frame)
+
+
+def _assert_sound(frame: AnnotatedFrame) -> None:
+    """What every user of a data set counts on, whatever was in the file."""
+    detections = frame.tracks.detections
+    ids = frame.tracks.ids[frame.tracks.ids >= 0].tolist()
+    assert len(set(zip(ids, detections.class_ids[frame.tracks.ids >= 0].tolist(), strict=True))) == len(ids), (
+        "an id twice"
+    )
+    known = detections.boxes[~np.isnan(detections.boxes).any(axis=1)]
+    assert np.isfinite(known).all() and (known[:, 2:] >= known[:, :2]).all(), f"boxes {known}"
+    assert np.isfinite(detections.scores).all(), f"scores {detections.scores}"
+    assert not np.isinf(frame.ignore).any(), f"ignored regions {frame.ignore}"
+    assert not math.isinf(frame.stamp), f"stamp {frame.stamp}"
+    for name in ("locations", "dimensions", "rotations_y", "velocities", "depths"):
+        values = getattr(detections, name)
+        assert values is None or not np.isinf(values).any(), f"{name} {values}"
+    if detections.dimensions is not None:
+        assert not (detections.dimensions < 0).any(), f"dimensions {detections.dimensions}"
 
 
 def _training(kind: str, folder: Path, /, **options: Any) -> Any:
@@ -315,6 +341,7 @@ READERS: dict[str, Reader] = {
         _verb("compare", "@a.json", "@b.json", "--draws", "2"),
         ("*.json",),
         1,
+        says="the documents",
         needs=("trackeval",),
     ),
     "kept scores": Reader(

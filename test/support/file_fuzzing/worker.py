@@ -25,7 +25,7 @@ from support.file_fuzzing.readers import READERS, Reader
 
 ADDRESS_SPACE = 3 << 30  # bytes that a file may take beyond what is in use when it is opened
 RESIDENT_KB = 700 << 10  # of it in use
-SECONDS = 10.0  # of processor time
+SECONDS = 40.0  # of processor time; a recording of a million frames takes 20 to evaluate
 # Words of Python, NumPy and others that tell nobody what is wrong with a file.
 _PYTHON = re.compile(
     r"object has no attribute|object is not|not subscriptable|not iterable|positional argument|keyword argument"
