@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
         with BagReader(bag) as reader:
             topics = replay.image_topics(bag, args.topics)
             numbers = {name: image_numbers(reader, topic) for name, topic in topics.items()}
-        write_results(target, args.output, args.results, numbers)
+        write_results(target, args.output, args.results, numbers, replay.classes)
 
 
 def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
@@ -100,7 +100,13 @@ def _write_nuscenes(bag: Path, target: Path, path: Path) -> None:
     print(path)
 
 
-def write_results(bag: Path, folder: Path, form: str, numbers: Mapping[str, Mapping[int, int]] | None = None) -> None:
+def write_results(
+    bag: Path,
+    folder: Path,
+    form: str,
+    numbers: Mapping[str, Mapping[int, int]] | None = None,
+    classes: Sequence[str] = (),
+) -> None:
     """Writes the result files of a replayed bag.
 
     Args:
@@ -108,17 +114,20 @@ def write_results(bag: Path, folder: Path, form: str, numbers: Mapping[str, Mapp
         folder: Gets NAME.txt (MOTChallenge, KITTI) or NAME.json (COCO); NAME-CAMERA for each of several cameras.
         form: 'mot', 'kitti' or 'coco'.
         numbers: Camera name -> stamp -> number of its image, of the bag that was replayed; None: by their stamps.
+        classes: The model's, which number those that MOT17 does not know: a bag names only what was seen.
     """
     from centertrack_ros.datasets import coco_video, kitti, mot
     from centertrack_ros.datasets.bag_tracks import read_tracks
+    from centertrack_ros.datasets.records import renumbered
 
     cameras = read_tracks(bag, "/centertrack/output", numbers)
     for camera, recording in cameras.items():
         path = folder / f"{bag.name}{f'-{camera}' if len(cameras) > 1 else ''}.{'json' if form == 'coco' else 'txt'}"
         if form == "mot":
             frames = tuple(replace(frame, index=frame.index + 1) for frame in recording)
-            mot.write_results(path, replace(recording, frames=frames, first=1))
-            print(mot.classes_written(recording.classes, mot.class_counts(recording)))
+            counted = renumbered(replace(recording, frames=frames, first=1), classes)
+            mot.write_results(path, counted)
+            print(mot.classes_written(counted.classes, mot.class_counts(counted)))
         elif form == "kitti":
             kitti.write_results(path, recording)
         else:

@@ -28,6 +28,7 @@ from centertrack_ros.datasets.records import (
 )
 from centertrack_ros.geometry.transform import box_quaternions, quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.frame_numbers import told_numbers
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.sources import camera_names, image_topics
 from centertrack_ros.io.stamps import nanoseconds, record_stamp, stamp_or_arrival
@@ -98,10 +99,15 @@ def read_tracks(
 
 
 def image_numbers(reader: BagReader, topic: str) -> dict[int, int]:
-    """Stamp, ns, of each image on a topic -> the number of its message, from 1. Of equal stamps the first counts."""
+    """Stamp, ns, of each image on a topic -> its number, from 1: that which the bag tells, else that of its message.
+
+    Of equal stamps the first counts.
+    """
     numbers: dict[int, int] = {}
-    for number, record in enumerate(reader.records([topic]), start=1):
-        numbers.setdefault(record_stamp(record.data, record.time_ns), number)
+    told = told_numbers(reader, topic)
+    for count, record in enumerate(reader.records([topic]), start=1):
+        stamp = record_stamp(record.data, record.time_ns)
+        numbers.setdefault(stamp, told.get(stamp, count))
     return numbers
 
 

@@ -3,7 +3,8 @@
 
 Each camera NAME has `/NAME/image_raw/compressed` (or `/NAME/image_raw`), `/NAME/camera_info`, and its ground truth in
 `/truth/NAME/detections_2d` and `…_3d`; a frame that has a name of its own (nuScenes' sample) has it in
-`/truth/NAME/token`. tf leads from `map` to `NAME_optical` where the sequence has poses, else from `base_link` to a
+`/truth/NAME/token`, and an image whose number is not its place on its topic has it in `/truth/NAME/frame_number`. tf
+leads from `map` to `NAME_optical` where the sequence has poses, else from `base_link` to a
 camera that looks forward.
 """
 
@@ -23,12 +24,14 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.frame_numbers import NUMBER_TYPE, number_topic
 from centertrack_ros.io.image_files import image_size, load_image, upright_bytes
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 from centertrack_ros.io.source_base import DEFAULT_RATE
 
 _LOG = logging.getLogger(__name__)
 START_NS = 1_000_000_000 * 1_000_000_000  # stamp of a frame at 0 s: tf and filters take 0 for "no time"
+_END_NS = 2**31 * 1_000_000_000  # builtin_interfaces/Time has 31 bits for s
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
@@ -64,7 +67,7 @@ def write_bag(
     Raises:
         FileExistsError: `path` exists.
         DataError: An image cannot be read (all of them, with `unreadable`), or has another size than its annotations.
-        ValueError: There are no frames.
+        ValueError: There are no frames, or a stamp is beyond what ROS can tell.
         OSError: The bag cannot be written.
 
     After an error or a signal nothing is left at `path`.
@@ -78,17 +81,34 @@ def write_bag(
     try:
         with writer:
             _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
-            for number, (stamp, name, frame) in enumerate(frames):
+            written = dict.fromkeys(cameras, 0)
+            for done, (stamp, name, frame) in enumerate(frames, start=1):
                 time_ns = start_ns + round(stamp * 1e9)
+                if not 0 <= time_ns < _END_NS:
+                    raise ValueError(
+                        f"{name}: frame {frame.index} is at {stamp:g} s; ROS counts times from 1970 to 2038"
+                    )
                 for topic, message in _messages(name, cameras[name], frame, time_ns, raw, unreadable):
+                    if "/image_raw" in topic:
+                        written[name] += 1
+                        _write_number(writer, cameras[name], name, frame, written[name], time_ns)
                     writer.write(topic, message, time_ns)
-                progress(number + 1, len(frames))
+                progress(done, len(frames))
             if unreadable and len(unreadable) == sum(frame.image is not None for *_, frame in frames):
                 raise unreadable[0]
     except BaseException:  # also a signal: half of a data set would pass for the whole
         writer.discard()
         raise
     return len(frames)
+
+
+def _write_number(
+    writer: BagWriter, sequence: VideoSequence, name: str, frame: AnnotatedFrame, count: int, time_ns: int
+) -> None:
+    """Writes the number of an image, from 1, where it is not that of its message: images before it are missing."""
+    number = frame.index + (sequence.first == 0)
+    if number != count:
+        writer.write(number_topic(name), message_types().types[NUMBER_TYPE](data=number), time_ns)
 
 
 def _timed(sequence: VideoSequence) -> VideoSequence:
@@ -142,7 +162,16 @@ def _picture(frame: AnnotatedFrame, raw: bool, unreadable: list[DataError] | Non
             raise
         unreadable.append(error)
         return None
-    _check_size(frame, picture.shape[:2] if raw else image_size(path))
+    size = picture.shape[:2] if raw else image_size(path)
+    if size is None:
+        try:
+            load_image(path)  # says why
+        except DataError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(error)
+            return None
+    _check_size(frame, size)
     return picture
 
 

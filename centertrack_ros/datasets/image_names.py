@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_numbers, visible
+from centertrack_ros.io.image_files import IMAGE_SUFFIXES, MOST_FRAMES, frame_numbers, visible
 
 
 def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -36,6 +36,8 @@ def numbered_images(folder: Path, first: str = "") -> dict[int, Path]:
     found = frame_numbers(files) if strangers else [int(path.stem) for path in files]
     if found is None:
         raise DataError(strangers[0], "an image's name must be its frame number")
+    if found and max(found) >= MOST_FRAMES:
+        raise DataError(files[found.index(max(found))], "a time or date as name; expected the number of a frame")
     numbers: dict[int, Path] = {}
     for number, path in zip(found, files, strict=True):
         other = numbers.setdefault(number, path)

@@ -221,6 +221,23 @@ def _box_text(box: Array) -> str:
     return ", ".join(f"{value:g}" for value in box)
 
 
+def renumbered(sequence: VideoSequence, classes: Sequence[str]) -> VideoSequence:
+    """The same objects with these class ids; the sequence's own names that are not among `classes` follow them."""
+    names = tuple(dict.fromkeys((*classes, *sequence.classes)))
+    ids = np.array([names.index(name) for name in sequence.classes], np.int64)
+    frames = tuple(
+        replace(
+            frame,
+            tracks=replace(
+                frame.tracks,
+                detections=replace(frame.tracks.detections, class_ids=ids[frame.tracks.detections.class_ids]),
+            ),
+        )
+        for frame in sequence
+    )
+    return replace(sequence, classes=names, frames=frames)
+
+
 def frames_of(
     frames: Array,
     tracks: Tracks,

@@ -31,6 +31,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 _MAX_BYTES = 10 * MAX_PIXELS  # the largest image, 16 bits a colour with transparency, not compressed
 _MAY_MOVE = (".gif", ".apng", ".png", ".webp", ".tif", ".tiff")
+MOST_FRAMES = 10**7  # larger numbers in names are dates or times
 # The EXIF tag Orientation, and its values that swap rows and columns (EXIF 2.3, 4.6.4 A).
 _ORIENTATION, _TRANSPOSED = 0x0112, (5, 6, 7, 8)
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -201,7 +202,7 @@ def frame_numbers(files: Sequence[Path]) -> list[int] | None:
     groups = [re.findall(r"[0-9]+", file.stem)[::-1] for file in files]
     for place in range(min(map(len, groups), default=0)):
         numbers = [int(group[place]) for group in groups]
-        if numbers[-1] < 10**7 and all(one < two for one, two in pairwise(numbers)):
+        if numbers[-1] < MOST_FRAMES and all(one < two for one, two in pairwise(numbers)):
             return [number + 1 for number in numbers] if numbers[0] == 0 else numbers
     return None
 

@@ -120,7 +120,7 @@ class BagReader:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such bag")
-        if self.path.suffix == ".bag":
+        if self.path.suffix == ".bag" and not self.path.is_dir():  # `ros2 bag record -o NAME.bag` makes a folder
             raise DataError(self.path, ROS1)
         if not is_bag(self.path):
             raise DataError(self.path, _not_a_bag(self.path))

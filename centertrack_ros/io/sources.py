@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.frame_numbers import told_numbers
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.image_files import IMAGE_SUFFIXES, frame_count
 from centertrack_ros.io.image_source import AnimatedSource, ImageSource
@@ -138,26 +139,28 @@ class BagSource:
             _LOG.warning("%s: no camera_info for '%s'; no distances without it", self.path, topic.name)
 
     def __iter__(self) -> Iterator[Frame]:
-        calibration, left_out, index = Calibration(), LeftOut(self.path), 0
+        calibration, left_out, count = Calibration(), LeftOut(self.path), 0
         topics = [self.topic.name] + ([self.info_topic] if self.info_topic else [])
         try:
             with BagReader(self.path) as reader:
+                numbers = told_numbers(reader, self.topic.name)
                 for record, message in reader.messages(topics):
                     if record.topic == self.info_topic:
                         calibration.update(message)
                         continue
-                    index += 1
+                    count += 1
+                    stamp_ns = stamp_or_arrival(nanoseconds(message.header.stamp), record.time_ns)
+                    index = numbers.get(stamp_ns, count)
                     try:
                         image = decode_image(message, record.type)
                     except ImageError as error:
                         left_out.add(f"frame {index} ('{record.topic}' at {record.time_ns / 1e9:.3f} s): {error}")
                         continue
-                    stamp_ns = stamp_or_arrival(nanoseconds(message.header.stamp), record.time_ns)
                     yield Frame(image, stamp_ns / 1e9, self._camera(calibration, image), index=index)
         finally:
-            left_out.report(index)
-        if index and left_out.count == index:
-            raise DataError(self.path, f"not one of {index} images can be decoded; the last: {left_out.last}")
+            left_out.report(count)
+        if count and left_out.count == count:
+            raise DataError(self.path, f"not one of {count} images can be decoded; the last: {left_out.last}")
 
     def _camera(self, calibration: Calibration, image: NDArray[np.uint8]) -> Camera | None:
         height, width = image.shape[:2]

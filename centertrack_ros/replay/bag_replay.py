@@ -113,6 +113,7 @@ class Replay:
         require_replayable(parameters)
         Pipeline(engine, parameters.tracker)  # refuses what the model cannot give
         self._engine, self._parameters, self._types = engine, parameters, generated_messages()
+        self.classes = engine.profile.classes
 
     def run(
         self,

@@ -146,3 +146,52 @@ def test_a_video_with_truth_by_frame_number(tmp_path: Path, caplog: Any, capsys:
 def test_a_database_needs_a_scene(tmp_path: Path, capsys: Any) -> None:
     assert _bag("from-nuscenes", tmp_path, tmp_path / "bag") == 1
     assert "--scene NAME" in capsys.readouterr().err
+
+
+def _mot_folder(folder: Path, numbers: list[int]) -> Path:
+    (folder / "img1").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    for number in numbers:
+        _picture(folder / "img1" / f"{number:06d}.jpg")
+    rows = "".join(f"{number},1,2,3,10,10,1,1,1\n" for number in numbers)
+    (folder / "gt" / "gt.txt").write_text(rows)
+    return folder
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 2, 6, 7], [8, 9, 12]])
+def test_images_keep_their_numbers_in_a_bag(tmp_path: Path, numbers: list[int], storage: str) -> None:
+    folder = _mot_folder(tmp_path / "a", numbers)
+    assert _bag("from-mot", folder, tmp_path / "bag", "--rate", "10", "--storage", storage) == 0
+    assert [frame.index for frame in open_source(tmp_path / "bag")] == numbers
+    [recording] = read_tracks(tmp_path / "bag").values()
+    assert [frame.index + 1 for frame in recording] == numbers
+
+
+@pytest.mark.parametrize("raw", [[], ["--raw"]])
+def test_a_file_that_is_no_image_is_counted_and_shifts_no_number(tmp_path: Path, caplog: Any, raw: list[str]) -> None:
+    folder = _mot_folder(tmp_path / "a", [1, 2, 3, 4])
+    (folder / "img1" / "000002.jpg").write_text("no image")
+    assert _bag("from-mot", folder, tmp_path / "bag", "--rate", "10", *raw) == 0
+    assert "1 images cannot be read, the first is" in caplog.text and "000002.jpg" in caplog.text
+    assert [frame.index for frame in open_source(tmp_path / "bag")] == [1, 3, 4]
+
+
+def test_times_as_names_of_images_are_said(tmp_path: Path, capsys: Any) -> None:
+    folder = _mot_folder(tmp_path / "a", [1532402927647423000, 1532402927747423000])
+    assert _bag("from-mot", folder, tmp_path / "bag", "--rate", "10") == 1
+    words = capsys.readouterr().err
+    assert "a time or date as name" in words and words.count("\n") == 1
+
+
+def test_a_time_that_ros_cannot_tell_is_said(tmp_path: Path, capsys: Any) -> None:
+    file = _coco(tmp_path, ["1.jpg", "2.jpg"])
+    document = json.loads(file.read_text())
+    document["images"][1]["frame_id"] = 10**17
+    file.write_text(json.dumps(document))
+    for name in ("1.jpg", "2.jpg"):
+        _picture(tmp_path / name)
+    assert _bag("from-coco", file, tmp_path / "bag", "--rate", "1") == 1
+    words = capsys.readouterr().err
+    assert "ROS counts times from 1970 to 2038" in words and words.count("\n") == 1
+    assert not (tmp_path / "bag").exists()

@@ -118,7 +118,7 @@ def test_frames_without_a_stamp_of_the_truth_are_left_out_with_a_note(tmp_path):
     write_bag(tmp_path / "results", {"front": recording})
     found = match_bags(tmp_path / "results", tmp_path / "truth")
     assert found.notes == ("front: 3 frames of the results have no stamp of the ground truth, left out",)
-    assert [frame.index for frame in found.pairs[0].results] == [0, 1]
+    assert [frame.index for frame in found.pairs[0].results] == [1, 2]  # their numbers in the data set
 
 
 def test_figures_without_truth_count_tracks_and_gaps(tmp_path, capsys):

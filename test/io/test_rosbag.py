@@ -203,6 +203,14 @@ def test_the_clip_is_what_the_demo_promises():
     assert {(info.width, info.height, info.distortion_model) for info in infos} == {(768, 576, "plumb_bob")}
 
 
+def test_a_rosbag2_folder_may_be_called_bag(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "mine.bag") as writer:
+        message = message_types().types["std_msgs/msg/String"](data="a")
+        writer.write("/a", message, 1_000_000_000)
+    with BagReader(tmp_path / "mine.bag") as reader:
+        assert list(reader.topics) == ["/a"]
+
+
 @pytest.mark.parametrize("line", ["float64 confidence", "string score", "float64[] score"])
 def test_a_bag_with_another_version_of_a_message_names_the_field(tmp_path, line):
     """A bag's own definitions hold: vision_msgs had other fields before Humble."""
