@@ -40,6 +40,14 @@ MOMENTS = ("start", "configuration", "rest", "frame")
 SMALL = (RELIABLE, TORCH, "model.input_width:=256", "model.input_height:=192")
 
 
+@pytest.fixture(autouse=True)
+def hang_ups_arrive():
+    """Nodes inherit what the tests ignore: under nohup, it would be SIGHUP."""
+    before = signal.signal(HUP, signal.SIG_DFL)
+    yield
+    signal.signal(HUP, before)
+
+
 def catches_signals(process: Process) -> bool:
     """Whether the node's own handlers are there: before, it is the interpreter that starts."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
