@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ def _read_shard(path: Path, name: str) -> bytes:
     if Path(name).name != name:
         raise GraphError(f"{path}: weight file {shown(name)} must lie beside the model, named without a folder")
     shard = path.with_name(name)
-    if not shard.is_file():
+    if not os.path.isfile(shard):  # False also for a name that is too long
         raise FileNotFoundError(f"{path}: its weight file {shown(name)} is missing; it must lie beside the model")
     return shard.read_bytes()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from centertrack_ros.io.image_files import IMAGE_SUFFIXES, MOST_FRAMES, frame_nu
 
 def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """`visible` for a folder that may be missing: it has no files."""
-    return visible(folder, suffixes) if folder.is_dir() else []
+    return visible(folder, suffixes) if os.path.isdir(folder) else []
 
 
 def is_hidden(path: Path) -> bool:
@@ -59,7 +60,7 @@ class ImageFinder:
         if not name or "\0" in name:
             return None
         for text in dict.fromkeys((name, name.replace("\\", "/"))):
-            if (self.folder / text).is_file():
+            if os.path.isfile(self.folder / text):  # False also for a name that is too long
                 return self.folder / text
         path = self.folder / name.replace("\\", "/")
         if path.parent not in self._listed:

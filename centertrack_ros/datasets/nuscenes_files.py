@@ -24,6 +24,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import JsonValue, load_json, read_document
+from centertrack_ros.typed_records import shown
 
 _LOG = logging.getLogger(__name__)
 # The classes that the tracking benchmark evaluates.
@@ -277,7 +278,7 @@ def _checked_box(box: JsonValue, token: str, scored: bool) -> dict[str, Any]:
         key = "rotation" if min(content["size"]) > 0 else "size"
         raise box.error(f"'{key}' is {content[key]}, expected {'a rotation' if key == 'rotation' else 'sizes above 0'}")
     if not isinstance(content["tracking_name"], str) or content["tracking_name"] not in TRACKED:
-        raise box.error(f"'{content['tracking_name']}' is not one of {', '.join(TRACKED)}")
+        raise box.error(f"{shown(content['tracking_name'])} is not one of {', '.join(TRACKED)}")
     if content.get("sample_token", token) != token:
         raise box.error(f"'sample_token' is {content['sample_token']!r:.60}, of another sample")
     _check_figures(box, scored)
