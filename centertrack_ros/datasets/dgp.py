@@ -8,6 +8,7 @@ forward, left and up; 2D boxes are loose, being what the 3D ones cover in the im
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +24,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import quaternion_to_matrix
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import JsonValue, read_document
+from centertrack_ros.typed_records import shown
 
 _BOXES_2D, _BOXES_3D = "0", "1"  # keys of the annotation types
 _NOTHING_3D = (np.nan,) * 7
@@ -131,7 +133,7 @@ def _frame(
         stamp=_seconds(entry["id"]["timestamp"]),
         tracks=tracks,
         ignore=np.array(crowd, np.float64).reshape(-1, 4),
-        image=image_file if image_file.is_file() else None,
+        image=image_file if os.path.isfile(image_file) else None,
         camera=camera,
         pose=_pose(image["pose"]),
         token=entry["key"].text(),
@@ -154,6 +156,8 @@ def _annotations(scene: Path, name: JsonValue | None, names: Mapping[int, str]) 
     """Instance -> (class, annotation) of one file; without a file nothing."""
     if name is None:
         return {}
+    if not os.path.isfile(scene / name.text()):  # False also for a name that is too long
+        raise name.error(f"there is no file {shown(name.value)}")
     found: dict[int, tuple[str, JsonValue]] = {}
     for row in read_document(scene / name.text())["annotations"].items():
         instance, class_id = row["instance_id"].integer(), row["class_id"].integer()
@@ -193,7 +197,10 @@ def _pose(entry: JsonValue) -> NDArray[np.float64]:
     if not quaternion.any():
         raise rotation.error("a rotation must not be 0")
     pose = np.eye(4)
-    pose[:3, :3] = quaternion_to_matrix(quaternion)
+    try:
+        pose[:3, :3] = quaternion_to_matrix(quaternion)
+    except ValueError as error:
+        raise entry.error(str(error)) from None
     pose[:3, 3] = [translation[key].measurement() for key in ("x", "y", "z")]
     return pose
 

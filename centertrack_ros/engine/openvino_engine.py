@@ -65,6 +65,8 @@ class OpenVinoEngine(ArrayEngine):
             self._config["CACHE_DIR"] = str(options.compiled)
         try:
             model = self._core.read_model(self._path)
+        except UnicodeDecodeError:  # of its own message, which quotes the file
+            raise ValueError(f"openvino cannot read {path}: it is not text") from None
         except Exception as error:  # OpenVINO's own RuntimeError, with many lines
             raise ValueError(f"openvino cannot read {path}: {_last_line(error)}") from None
         if not model.has_rt_info(PROFILE_KEYS):
