@@ -25,7 +25,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.frame_numbers import NUMBER_TYPE, number_topic
-from centertrack_ros.io.image_files import image_size, load_image, upright_bytes
+from centertrack_ros.io.image_files import load_image, upright_bytes
 from centertrack_ros.io.rosbag import BagWriter, message_types, time_message
 from centertrack_ros.io.source_base import DEFAULT_RATE
 
@@ -156,21 +156,17 @@ def _picture(frame: AnnotatedFrame, raw: bool, unreadable: list[DataError] | Non
     if not raw and path.suffix.lower() not in _FORMATS:
         raise DataError(path, f"expected {', '.join(_FORMATS)}; other images can be written with raw images")
     try:
-        picture = load_image(path) if raw else np.frombuffer(upright_bytes(path), np.uint8)
+        if raw:
+            picture = load_image(path)
+            size = (picture.shape[0], picture.shape[1])
+        else:
+            content, size = upright_bytes(path)
+            picture = np.frombuffer(content, np.uint8)
     except DataError as error:
         if unreadable is None:
             raise
         unreadable.append(error)
         return None
-    size = picture.shape[:2] if raw else image_size(path)
-    if size is None:
-        try:
-            load_image(path)  # says why
-        except DataError as error:
-            if unreadable is None:
-                raise
-            unreadable.append(error)
-            return None
     _check_size(frame, size)
     return picture
 
@@ -180,10 +176,10 @@ def _compressed_image(types: Any, header: Any, path: Path, raw: NDArray[np.uint8
     return types["sensor_msgs/msg/CompressedImage"](header=header, format=f"bgr8; {name} compressed bgr8", data=raw)
 
 
-def _check_size(frame: AnnotatedFrame, size: tuple[int, ...] | None) -> None:
+def _check_size(frame: AnnotatedFrame, size: tuple[int, int]) -> None:
     """Raises DataError when the annotations are for an image of another size: their boxes would be wrong."""
     assert frame.image is not None
-    if size is not None and frame.image_size is not None and tuple(size) != frame.image_size:
+    if frame.image_size is not None and size != frame.image_size:
         height, width = frame.image_size
         raise DataError(frame.image, f"has {size[1]}x{size[0]} px, its annotations are for {width}x{height}")
 

@@ -23,6 +23,8 @@ import yaml
 from centertrack_ros.io import mcap_records
 from centertrack_ros.io.errors import DataError, sentence
 from centertrack_ros.io.file_kinds import MCAP, SQLITE, ZSTANDARD, foreign_kind
+from centertrack_ros.io.image_files import natural_order
+from centertrack_ros.io.text_files import read_text
 
 SUFFIXES = (".mcap", ".db3")
 METADATA = "metadata.yaml"
@@ -37,8 +39,7 @@ def is_storage(name: str) -> bool:
 
 def storage_files(folder: Path) -> list[Path]:
     """The storage files in a folder, split ones in the order of their numbers."""
-    found = [file for file in folder.iterdir() if is_storage(file.name) and file.is_file()]
-    return sorted(found, key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", file.name)])
+    return sorted((f for f in folder.iterdir() if is_storage(f.name) and f.is_file()), key=natural_order)
 
 
 def is_bag_folder(folder: Path) -> bool:
@@ -165,7 +166,7 @@ def _named(folder: Path, staged: Staged) -> list[str]:
     if not file.is_file():
         return []
     try:
-        document = yaml.load(file.read_bytes().decode("utf-8-sig"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        document = yaml.load(read_text(file), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         information = document[_INFORMATION]
         names, count = information["relative_file_paths"], information.get("message_count")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -142,17 +142,25 @@ def reason(error: Exception) -> str:
     return sentence(error) if isinstance(error, OSError) and str(error) else "its data are malformed"
 
 
-def upright_bytes(path: Path) -> bytes:
+def upright_bytes(path: Path) -> tuple[bytes, tuple[int, int]]:
     """A JPEG or PNG file for a reader that does not turn images: its own bytes, encoded anew if it has to be turned.
+
+    Returns:
+        The bytes, and the (height, width) px of the image in them.
 
     Raises:
         DataError: As `load_image`.
     """
     raw = _checked_bytes(path)
-    if _orientation_of(raw) == 1:
-        return raw
-    suffix = ".png" if raw.startswith(PNG_SIGNATURE) else ".jpg"
-    return cv2.imencode(suffix, _decoded(path, raw), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    orientation = _orientation_of(raw)
+    if orientation == 1 and raw.startswith((JPEG_SIGNATURE, PNG_SIGNATURE)):
+        header = read_header(raw)
+        return raw, (header.height, header.width)
+    image = _decoded(path, raw)
+    if orientation != 1:
+        suffix = ".png" if raw.startswith(PNG_SIGNATURE) else ".jpg"
+        raw = cv2.imencode(suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    return raw, (image.shape[0], image.shape[1])
 
 
 def visible(folder: Path, suffixes: Sequence[str], broken: bool = False) -> list[Path]:

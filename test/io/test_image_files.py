@@ -51,7 +51,7 @@ def test_every_reader_sees_the_image_upright(tmp_path: Path, orientation: int, s
     assert image_size(path) == upright.shape[:2]
     if suffix in (".jpg", ".png"):
         stored = cv2.imdecode(
-            np.frombuffer(upright_bytes(path), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            np.frombuffer(upright_bytes(path)[0], np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         )
         assert stored is not None
         assert stored.shape == upright.shape
@@ -71,7 +71,7 @@ def test_an_odd_orientation_is_read_as_its_size_is(tmp_path: Path, kind: str) ->
     upright = load_image(path)
     assert image_size(path) == upright.shape[:2]
     stored = cv2.imdecode(
-        np.frombuffer(upright_bytes(path), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        np.frombuffer(upright_bytes(path)[0], np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     )
     assert stored is not None
     assert stored.shape == upright.shape
