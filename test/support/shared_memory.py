@@ -15,7 +15,10 @@ def owned_shared_memory(pid: int) -> set[Path]:
 
     It holds the lock file beside each of them open. It maps the segments of its peers as well, which are not its own.
     """
-    opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    opened = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            opened.add(os.readlink(link))
     segments = {Path(path.removesuffix("_el")) for path in opened if path.startswith("/dev/shm/fast")}
     return {segment for segment in segments if "_port" not in segment.name}
 
