@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from centertrack_ros.typed_records import construct, shown
@@ -16,6 +17,7 @@ OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
 VELOCITY_PARTS = 6  # channels of a velocity head with two parts: m since the previous image, and m/s
 
 ASSOCIATION_POINTS = ("official", "box")
+PRECISIONS = ("bf16",)  # besides float32, in which every network runs
 RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
 LARGEST_INPUT, MOST_CHANNELS, MOST_DETECTIONS = 8192, 65536, 10_000  # px; beyond, memory would end before an error
 
@@ -39,6 +41,22 @@ class Thresholds:
     def resolved(self) -> Thresholds:
         """The effective thresholds: `track` is the minimum of the other three, as in the official code."""
         return Thresholds(self.track, max(self.track, self.out), max(self.track, self.pre), max(self.track, self.new))
+
+
+@dataclass(frozen=True)
+class PrecisionCheck:
+    """What was measured before a set of weights may run in a lower precision.
+
+    Attributes:
+        command: Repeats the measurement.
+        figures: Name of a figure -> (in float32, in the lower precision).
+    """
+
+    command: str
+    figures: Mapping[str, tuple[float, float]]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {lower:g} ({exact:g} in float32)" for name, (exact, lower) in self.figures.items())
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -85,6 +103,8 @@ class ModelProfile:
         trained_tracking: False while the tracking head is untrained and its displacements are meaningless.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
+        verified_precisions: Precision of `PRECISIONS` -> what was measured. Engine 'auto' uses such a precision where
+            the CPU has it; weights without an entry stay in float32.
         licence: Of the weights.
         source: Of the weights.
 
@@ -112,6 +132,7 @@ class ModelProfile:
     trained_tracking: bool = True
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)
+    verified_precisions: Mapping[str, PrecisionCheck] = field(default_factory=dict)
     licence: str = "unknown"
     source: str = "unknown"
 
@@ -136,6 +157,14 @@ class ModelProfile:
             raise ValueError(f"{self._where}: a velocity head of {VELOCITY_PARTS} channels needs velocity_per_frame")
         if self.color_order not in ("bgr", "rgb"):
             raise ValueError(f"{self._where}: color_order must be 'bgr' or 'rgb', got {shown(self.color_order)}")
+        for precision, check in self.verified_precisions.items():
+            if precision not in PRECISIONS:
+                raise ValueError(
+                    f"{self._where}: verified_precisions must name some of {', '.join(PRECISIONS)}, "
+                    f"got {shown(precision)}"
+                )
+            if not check.figures or not check.command.strip():
+                raise ValueError(f"{self._where}: verified_precisions: {precision} needs figures and their command")
 
     def _check_sizes(self) -> None:
         """Raises ValueError for an input, heads or a number of detections that no network has."""
@@ -203,3 +232,18 @@ class ModelProfile:
             ValueError: A size that is not a multiple of 32.
         """
         return replace(self, input_width=width, input_height=height, resize="fixed")
+
+
+def stored_profile(path: Path) -> ModelProfile | None:
+    """The profile in a file of weights, read without torch; None where `checkpoints.load` finds it or says why not.
+
+    Args:
+        path: A safetensors file, or any other.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return ModelProfile.from_json((file.metadata() or {})["profile"])
+    except (SafetensorError, KeyError, ValueError, OSError):
+        return None
