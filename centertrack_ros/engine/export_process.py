@@ -76,7 +76,9 @@ def export_weights(
             except (ImportError, ValueError) as error:
                 results[entry.name] = {"problem": " ".join(str(error).split())}
                 continue
-            agreement = verification.worst([verification.compare(*pair) for pair in zip(expected, predicted, strict=True)])
+            agreement = verification.worst(
+                [verification.compare(*pair) for pair in zip(expected, predicted, strict=True)]
+            )
             results[entry.name] = {"agreement": str(agreement)}
             assert entry.export is not None
             if not (agreement.exact if entry.export.variant == "f32" else agreement.close):
