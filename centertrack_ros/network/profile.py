@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
+from centertrack_ros.geometry.affine import LARGEST_INPUT, Placement, place
 from centertrack_ros.typed_records import construct, shown
 
 # Normalization of every official checkpoint (BGR order, after division by 255).
@@ -16,8 +17,9 @@ OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
 VELOCITY_PARTS = 6  # channels of a velocity head with two parts: m since the previous image, and m/s
 
 ASSOCIATION_POINTS = ("official", "box")
-RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
-LARGEST_INPUT, MOST_CHANNELS, MOST_DETECTIONS = 8192, 65536, 10_000  # px; beyond, memory would end before an error
+RESIZE_MODES = ("fixed", "keep_aspect", "budget", "keep_resolution", "fix_short")
+SMALLEST_BUDGET, LARGEST_BUDGET = 64 * 64, 4096 * 4096  # px of an input
+MOST_CHANNELS, MOST_DETECTIONS = 65536, 10_000  # beyond, memory would end before an error
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class ModelProfile:
         input_height: Nominal height of the network input, px, a multiple of 32.
         input_width: Nominal width of the network input, px, a multiple of 32.
         resize: How an image is scaled into the input, see `geometry.affine.place`: 'fixed' (official), 'keep_aspect',
-            'keep_resolution' or 'fix_short'.
+            'budget', 'keep_resolution' or 'fix_short'.
+        input_pixels: Px of the input for resize 'budget'; 0: as many as the nominal input has.
         mean: Of pixel * pixel_scale, in the channel order of `color_order`.
         std: Of pixel * pixel_scale, in the channel order of `color_order`.
         color_order: Channel order of the network input, 'bgr' or 'rgb'.
@@ -101,6 +104,7 @@ class ModelProfile:
     input_height: int = 512
     input_width: int = 512
     resize: str = "fixed"
+    input_pixels: int = 0
     mean: tuple[float, float, float] = OFFICIAL_MEAN
     std: tuple[float, float, float] = OFFICIAL_STD
     color_order: str = "bgr"
@@ -145,6 +149,11 @@ class ModelProfile:
                     f"{self._where}: input size must be multiples of 32 up to {LARGEST_INPUT}, "
                     f"got {self.input_height}x{self.input_width}"
                 )
+        if self.input_pixels and not SMALLEST_BUDGET <= self.input_pixels <= LARGEST_BUDGET:
+            raise ValueError(
+                f"{self._where}: input_pixels must be 0 or from {SMALLEST_BUDGET} to {LARGEST_BUDGET} px, "
+                f"got {self.input_pixels}"
+            )
         for head, channels in self.heads.items():
             if not 1 <= channels <= MOST_CHANNELS:
                 raise ValueError(f"{self._where}: head '{head}' cannot have {channels} channels")
@@ -203,3 +212,42 @@ class ModelProfile:
             ValueError: A size that is not a multiple of 32.
         """
         return replace(self, input_width=width, input_height=height, resize="fixed")
+
+    def with_input_pixels(self, pixels: int) -> ModelProfile:
+        """The same profile for an input of about this many px in each image's own aspect (resize 'budget').
+
+        Args:
+            pixels: Of the input.
+
+        Raises:
+            ValueError: A number of px that no input has; or the model has a depth head, whose depths belong to the
+                scale of its nominal input.
+        """
+        if "dep" in self.heads:
+            raise ValueError(
+                f"{self._where}: its depths belong to an input of {self.input_width}x{self.input_height} px; "
+                "another number of input pixels is for models without a depth head"
+            )
+        changed = replace(self, input_pixels=pixels, resize="budget")
+        if not pixels:
+            raise ValueError(f"{self._where}: input_pixels must be at least {SMALLEST_BUDGET} px, got {pixels}")
+        return changed
+
+    def place(self, image_size: tuple[int, int]) -> Placement:
+        """Where an image lies in the network input.
+
+        Args:
+            image_size: (height, width) px.
+
+        Raises:
+            ValueError: The image is empty.
+        """
+        nominal = (self.input_height, self.input_width)
+        return place(image_size, nominal, self.resize, self.down_ratio, self.input_pixels)
+
+    @property
+    def input_text(self) -> str:
+        """The size of the network input, as logs state it."""
+        if self.resize == "budget":
+            return f"{self.input_pixels or self.input_width * self.input_height} px in the image's aspect"
+        return f"{self.input_width}x{self.input_height}"

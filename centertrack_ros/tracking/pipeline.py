@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.geometry.affine import Placement, place
+from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.boxes2d import suppress_duplicates
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
@@ -114,9 +114,7 @@ class Pipeline:
         _check(frame)
         height, width = frame.image.shape[:2]
         profile = self.engine.profile
-        placement = place(
-            (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
-        )
+        placement = profile.place((height, width))
         reset = _reset_reason(state, frame, self.config.max_gap_s)
         if reset:
             state = state.without_tracks()
