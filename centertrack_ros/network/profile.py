@@ -88,6 +88,8 @@ class ModelProfile:
         trained_tracking: False while the tracking head is untrained and its displacements are meaningless.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
+        class_groups: Names of classes that can be the same object, one list for each group; None: those of
+            `network.class_groups`.
         licence: Of the weights.
         source: Of the weights.
 
@@ -116,6 +118,7 @@ class ModelProfile:
     trained_tracking: bool = True
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)
+    class_groups: tuple[tuple[str, ...], ...] | None = None
     licence: str = "unknown"
     source: str = "unknown"
 
