@@ -25,7 +25,7 @@ from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
-from centertrack_ros.tracking.size_prior import SizePriorLifter
+from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.types import Detections, Tracks
 
 IMAGE = (900, 1600)
