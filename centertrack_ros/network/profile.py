@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
@@ -83,6 +84,9 @@ class ModelProfile:
             to m/s; with 6 channels, the sum of a part in metres since the previous image and a part in m/s for objects
             whose motion is not visible. False (official): m/s.
         trained_tracking: False while the tracking head is untrained and its displacements are meaningless.
+        displacement_noise: How far displacements of `trained_tracking` are off, on each axis: standard deviation of an
+            object at rest, px of the network's input, and a part of the displacement's length. Motion 'fused' weighs
+            them by it. None: unknown. `experiments.motion_noise` measures it.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
         licence: Of the weights.
@@ -110,6 +114,7 @@ class ModelProfile:
     association_point: str = "official"
     velocity_per_frame: bool = False
     trained_tracking: bool = True
+    displacement_noise: tuple[float, float] | None = None
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
@@ -145,6 +150,10 @@ class ModelProfile:
                     f"{self._where}: input size must be multiples of 32 up to {LARGEST_INPUT}, "
                     f"got {self.input_height}x{self.input_width}"
                 )
+        if self.displacement_noise is not None and not all(0 <= value < math.inf for value in self.displacement_noise):
+            raise ValueError(
+                f"{self._where}: displacement_noise must be two numbers from 0 on, got {shown(self.displacement_noise)}"
+            )
         for head, channels in self.heads.items():
             if not 1 <= channels <= MOST_CHANNELS:
                 raise ValueError(f"{self._where}: head '{head}' cannot have {channels} channels")
