@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -104,6 +105,9 @@ class ModelProfile:
             to m/s; with 6 channels, the sum of a part in metres since the previous image and a part in m/s for objects
             whose motion is not visible. False (official): m/s.
         trained_tracking: False while the tracking head is untrained and its displacements are meaningless.
+        displacement_noise: How far displacements of `trained_tracking` are off, on each axis: standard deviation of an
+            object at rest, px of the network's input, and a part of the displacement's length. Motion 'fused' weighs
+            them by it. None: unknown. `experiments.motion_noise` measures it.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
         class_groups: Names of classes that can be the same object, one list for each group; None: those of
@@ -136,6 +140,7 @@ class ModelProfile:
     association_point: str = "official"
     velocity_per_frame: bool = False
     trained_tracking: bool = True
+    displacement_noise: tuple[float, float] | None = None
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)
     class_groups: tuple[tuple[str, ...], ...] | None = None
@@ -185,6 +190,10 @@ class ModelProfile:
             raise ValueError(
                 f"{self._where}: input_pixels must be 0 or from {SMALLEST_BUDGET} to {LARGEST_BUDGET} px, "
                 f"got {self.input_pixels}"
+            )
+        if self.displacement_noise is not None and not all(0 <= value < math.inf for value in self.displacement_noise):
+            raise ValueError(
+                f"{self._where}: displacement_noise must be two numbers from 0 on, got {shown(self.displacement_noise)}"
             )
         for head, channels in self.heads.items():
             if not 1 <= channels <= MOST_CHANNELS:
@@ -283,6 +292,7 @@ class ModelProfile:
         if self.resize == "budget":
             return f"{self.input_pixels or self.input_width * self.input_height} px in the image's aspect"
         return f"{self.input_width}x{self.input_height}"
+
 
 def stored_profile(path: Path) -> ModelProfile | None:
     """The profile in a file of weights, read without torch; None where `checkpoints.load` finds it or says why not.

@@ -270,7 +270,7 @@ _TRACKER = (
     _tracking("tracker.max_gap_s", "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
     _tracking(
         "tracker.motion",
-        "Where a track is expected; auto: by the network if its displacement is trained, else by a Kalman filter.",
+        "Where a track is expected; auto: fused, the trained displacement and constant velocity by their covariances.",
         choices=MOTIONS,
     ),
     _tracking(

@@ -21,6 +21,7 @@ from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
+from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.lifting import focal_correction
@@ -30,6 +31,8 @@ from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackS
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
+# `ModelProfile.displacement_noise` of a trained displacement of which nothing was measured: cautious.
+UNKNOWN_DISPLACEMENT_NOISE = (8.0, 0.5)
 
 
 @dataclass
@@ -175,6 +178,7 @@ class Pipeline:
                 self.thresholds.new,
                 self.config,
                 frame.public_centers,
+                self._displacement_noise(prepared.placement),
                 self.rules.same if self.config.class_groups else None,
             )
             if self.config.class_groups:
@@ -191,6 +195,14 @@ class Pipeline:
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
         return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters)
+
+    def _displacement_noise(self, placement: Placement) -> DisplacementNoise:
+        """How far the network's displacements are off, px of the image."""
+        profile = self.engine.profile
+        if self.config.zero_tracking or not profile.trained_tracking:
+            return DisplacementNoise()
+        sigma, slope_error = profile.displacement_noise or UNKNOWN_DISPLACEMENT_NOISE
+        return DisplacementNoise(sigma / placement.scale, slope_error)
 
     def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
         """Decodes the detections of one image and lifts them to 3D as far as configuration and camera allow.
