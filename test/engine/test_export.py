@@ -96,6 +96,22 @@ def test_a_fixed_size_with_the_flip_test_equals_the_reference(tmp_path) -> None:
     assert len(verification.run_reference(engine, (64, 96))) == 1, "the next good input works"
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_a_file_of_a_fixed_size_fits_images_into_it_and_says_that_it_takes_no_other(tmp_path, name) -> None:
+    pytest.importorskip("onnxruntime" if name == "model.onnx" else "openvino")
+    network, profile = mobilenet()
+    traced = export.trace(network, replace(profile, resize="budget"), export.InputShape(1, (64, 96)))
+    export.to_onnx(traced, tmp_path / "model.onnx")
+    if name == "model.xml":
+        export.to_openvino(tmp_path / "model.onnx", tmp_path / name)
+    engine = load_engine(tmp_path / name, threads=1)
+    assert engine.profile.place((1000, 300)).input_size == (64, 96)
+    assert load_engine(tmp_path / name, threads=1, input_size=(96, 64)).profile == engine.profile
+    for options in ({"input_pixels": 128 * 128}, {"input_size": (128, 64)}):
+        with pytest.raises(ValueError, match=r"takes an input of 96x64 px only: export it without --size"):
+            load_engine(tmp_path / name, threads=1, **options)
+
+
 def test_up_sampling_by_pixel_shuffles_is_the_same() -> None:
     network, _ = seeded_network({"hm": 2})
     inputs = torch.randn(1, 3, 64, 96), torch.randn(1, 3, 64, 96), torch.rand(1, 1, 64, 96)
