@@ -205,7 +205,7 @@ _MODEL = (
     Spec(
         "model.engine",
         "auto",
-        "What runs the network; auto takes the fastest that is there, in bfloat16 where the weights are verified for it; "
+        "What runs the network; auto takes the fastest that is there, in bfloat16 if the weights are verified for it; "
         "openvino: in float32.",
         change=UNCONFIGURED,
     ),
