@@ -84,6 +84,7 @@ class Tracks(ArrayTable):
     last_stamps  (N,) float64: stamp in s of the last match
     image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
     class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
+    occupant_votes  (N,) float32: more than 0 for people who sit in a vehicle, see `occupants.py`; None: not used
     kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
     """
 
@@ -96,6 +97,7 @@ class Tracks(ArrayTable):
     last_stamps: Array | None = None
     image_velocities: Array | None = None
     class_votes: Array | None = None
+    occupant_votes: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
 

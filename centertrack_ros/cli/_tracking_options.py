@@ -43,6 +43,7 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
     )
+    add("--report-occupants", "report people who are seen in the windows of vehicles, too", action="store_true")
     add("--track-threshold", "a track continues with a detection above this score", type=float, metavar="S")
     add("--new-threshold", "a new track starts above this score", type=float, metavar="S")
     add("--rebirth", "a lost track can be matched again for this time", type=float, metavar="SECONDS")

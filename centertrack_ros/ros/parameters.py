@@ -230,6 +230,7 @@ _DETECTOR = (
         "detector.correct_focal_length",
         "Correct depths by the camera's focal length over the trained one. With output.lift heads.",
     ),
+    _tracking("detector.report_occupants", "Report people who are seen in the windows of a vehicle, too."),
     _tracking("detector.default_focal_length", "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
 )
 _TRACKER = (

@@ -24,6 +24,8 @@ class ClassRules:
         same: (C, C) mask of classes that can be the same object, see `network.class_groups`.
         exclusive: (C, C) mask of classes that cannot fill one box both: `same`, and a person and a vehicle.
         odds: (C,) factors on the scores of classes when they are compared, see `network.class_groups.class_odds`.
+        people: (C,) mask of the classes of people.
+        vehicles: (C,) mask of the classes of vehicles with windows.
         requested: (C,) mask of the classes that a user asks for.
         considered: (C,) mask of the classes that can turn out to be a requested one.
     """
@@ -31,6 +33,8 @@ class ClassRules:
     same: NDArray[np.bool_]
     exclusive: NDArray[np.bool_]
     odds: NDArray[np.float32]
+    people: NDArray[np.bool_]
+    vehicles: NDArray[np.bool_]
     requested: NDArray[np.bool_]
     considered: NDArray[np.bool_]
 
@@ -44,13 +48,13 @@ class ClassRules:
         names = profile.classes
         requested = are_among(names, select_classes(config.classes, names))
         same = can_be_same(names, profile.class_groups) if config.class_groups else np.eye(len(names), dtype=bool)
+        people, vehicles = are_among(names, PEOPLE), are_among(names, VEHICLES)
         exclusive = same.copy()
         if config.class_groups:
-            people, vehicles = are_among(names, PEOPLE), are_among(names, VEHICLES)
             exclusive |= np.logical_and.outer(people, vehicles) | np.logical_and.outer(vehicles, people)
         odds = class_odds(names, config.classes)
         considered = np.asarray(same[:, requested].any(axis=1))
-        return cls(same, exclusive, odds, requested, considered)
+        return cls(same, exclusive, odds, people, vehicles, requested, considered)
 
     def considered_of(self, detections: Detections) -> Detections:
         """The detections whose object can turn out to be of a requested class."""

@@ -54,12 +54,10 @@ def vote(tracks: Tracks, before: Tracks | None, stamp: float, count: int) -> Tra
     matched = tracks.ages == 1
     votes = np.zeros((len(tracks), count), np.float32)
     class_ids = tracks.detections.class_ids.copy()
-    rows, old = _same_ids(tracks, before)
+    rows, old = rows_of_same_ids(tracks, before)
     if before is not None and len(rows):
         votes[rows] = before.class_votes[old] if before.class_votes is not None else _first_votes(before, count)[old]
-        last = before.births if before.last_stamps is None else before.last_stamps
-        elapsed = np.where(matched[rows], np.maximum(stamp - last[old], 0), 0)
-        votes[rows] *= np.exp(-elapsed / MEMORY_S).astype(np.float32)[:, None]
+        votes[rows] *= faded(tracks, before, rows, old, stamp)[:, None]
     votes[matched] += _evidence(tracks.detections, count)[matched]
     if before is not None and len(rows):
         class_ids[rows] = before.detections.class_ids[old]
@@ -71,7 +69,14 @@ def vote(tracks: Tracks, before: Tracks | None, stamp: float, count: int) -> Tra
     return replace(tracks, class_votes=votes, detections=replace(tracks.detections, class_ids=class_ids))
 
 
-def _same_ids(tracks: Tracks, before: Tracks | None) -> tuple[Array, Array]:
+def faded(tracks: Tracks, before: Tracks, rows: Array, old: Array, stamp: float) -> Array:
+    """(R,) what is left of the votes of the tracks in `rows`, in `old` before; 1 for those without a match now."""
+    last = before.births if before.last_stamps is None else before.last_stamps
+    elapsed = np.where(tracks.ages[rows] == 1, np.maximum(stamp - last[old], 0), 0)
+    return np.exp(-elapsed / MEMORY_S).astype(np.float32)
+
+
+def rows_of_same_ids(tracks: Tracks, before: Tracks | None) -> tuple[Array, Array]:
     """Rows of the tracks that were there before, and their rows then."""
     if before is None or not len(before):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -24,6 +24,7 @@ OFFICIAL: dict[str, Any] = {
     "duplicate_iou": 1.0,
     "classes": (),
     "class_groups": False,
+    "report_occupants": True,
 }
 
 
@@ -75,6 +76,7 @@ class TrackerConfig:
 
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
+    report_occupants  people who are seen in the windows of a vehicle are reported, too
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
@@ -106,6 +108,7 @@ class TrackerConfig:
     duplicate_iou: float = 0.7
     class_groups: bool = True
     min_hits: int = 1
+    report_occupants: bool = False
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1

@@ -54,7 +54,7 @@ def update(
     new_threshold: float,
     config: TrackerConfig,
     public_centers: Array | None = None,
-    same_object: NDArray[np.bool_] | None = None,
+    class_matches: NDArray[np.bool_] | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -67,7 +67,7 @@ def update(
         new_threshold: Score above which a detection may start a track.
         config: How detections become tracks.
         public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
-        same_object: (C, C) mask of classes that can be the same object; None: each class only with itself.
+        class_matches: (C, C) mask of classes that can be the same object; None: each class only with itself.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -76,7 +76,7 @@ def update(
     if config.motion == "kalman":
         tracks = predict_filters(tracks, step)
     predicted = _predicted(detections, step, config)
-    assignment = _assign(tracks, detections, predicted, step, config, same_object)
+    assignment = _assign(tracks, detections, predicted, step, config, class_matches)
     new = assignment.free_detections
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
@@ -113,12 +113,12 @@ def _assign(
     predicted: Array,
     step: float,
     config: TrackerConfig,
-    same_object: NDArray[np.bool_] | None,
+    class_matches: NDArray[np.bool_] | None,
 ) -> Assignment:
     """Assigns the detections, at their `predicted` (N, 2) px, to the tracks, where these are expected."""
     class_ids, track_class_ids = detections.class_ids, tracks.detections.class_ids
-    if same_object is not None:  # each class by the first one that can be the same object
-        first = same_object.argmax(axis=1)
+    if class_matches is not None:  # each class by the first one that can be the same object
+        first = class_matches.argmax(axis=1)
         class_ids, track_class_ids = first[class_ids], first[track_class_ids]
     centers = tracks.detections.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:

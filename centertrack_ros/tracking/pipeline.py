@@ -25,6 +25,7 @@ from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
+from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
 from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
@@ -181,6 +182,15 @@ class Pipeline:
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared)
+            if not self.config.report_occupants:
+                tracks = vote_on_occupants(
+                    tracks,
+                    state.tracks,
+                    frame.stamp,
+                    self.rules.people,
+                    self.rules.vehicles,
+                    prepared.placement.image_size[0],
+                )
             reported = self._reported(tracks)
         result = FrameResult(
             tracks=reported,
@@ -252,6 +262,8 @@ class Pipeline:
         shown = self.rules.requested[tracks.detections.class_ids]
         if self.config.min_hits > 1 and tracks.lengths is not None:
             shown &= tracks.lengths >= self.config.min_hits
+        if not self.config.report_occupants and tracks.occupant_votes is not None:
+            shown &= ~(tracks.occupant_votes > 0)
         return tracks.select(shown)
 
 
