@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.regions import Region
 
 Array = NDArray[Any]
 
@@ -166,6 +167,7 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    region   the part of the image in which tracks may start, by the middle of a box's lower side; None: everywhere
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
@@ -178,6 +180,7 @@ class Frame:
     initial: Detections | None = None
     header: FrameHeader | None = None
     index: int = 0
+    region: Region | None = None
 
 
 @dataclass(frozen=True)

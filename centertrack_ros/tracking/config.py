@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
 from centertrack_ros.tracking.association import COSTS, METHODS
+from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.lifters import LIFTERS
 
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow")
@@ -76,6 +77,8 @@ class TrackerConfig:
 
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
+    class_limits  name of a class -> `ClassLimits`: its own thresholds, sizes, range and time to be found again
+    max_range     m on the ground: a track that is known to be farther away is not reported; 0: any distance
     report_occupants  people who are seen in the windows of a vehicle are reported, too
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
@@ -108,6 +111,8 @@ class TrackerConfig:
     duplicate_iou: float = 0.7
     class_groups: bool = True
     min_hits: int = 1
+    class_limits: Mapping[str, ClassLimits] = field(default_factory=dict)
+    max_range: float = 0.0
     report_occupants: bool = False
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
@@ -139,7 +144,15 @@ class TrackerConfig:
             self._check_range(name, -1.0, 1.0)
         for name in ("velocity_smoothing", "min_iou", "duplicate_iou"):
             self._check_range(name, 0.0, 1.0)
-        for name in ("rebirth", "max_gap_s", "frame_period_s", "max_size_ratio", "default_focal_length", "depth_sigma"):
+        for name in (
+            "rebirth",
+            "max_gap_s",
+            "frame_period_s",
+            "max_size_ratio",
+            "default_focal_length",
+            "depth_sigma",
+            "max_range",
+        ):
             self._check_range(name, 0.0, math.inf)
         for name in ("gate_scale", "depth_scale"):
             self._check_range(name, 1e-9, math.inf)

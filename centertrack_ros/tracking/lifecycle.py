@@ -51,10 +51,11 @@ def update(
     detections: Detections,
     stamp: float,
     step: float,
-    new_threshold: float,
+    new_threshold: float | Array,
     config: TrackerConfig,
     public_centers: Array | None = None,
     class_matches: NDArray[np.bool_] | None = None,
+    rebirth: Array | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -64,10 +65,11 @@ def update(
         detections: Those of this frame, strongest first.
         stamp: s, of this frame.
         step: s since the previous frame.
-        new_threshold: Score above which a detection may start a track.
+        new_threshold: Score above which a detection may start a track; (N,) for each its own, infinite: it may not.
         config: How detections become tracks.
         public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
         class_matches: (C, C) mask of classes that can be the same object; None: each class only with itself.
+        rebirth: (C,) s within which a lost track of each class may be found again; None: as in `config`.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -80,11 +82,11 @@ def update(
     new = assignment.free_detections
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
-    new = new[detections.scores[new] > np.float32(new_threshold)]
+    new = new[detections.scores[new] > np.broadcast_to(np.float32(new_threshold), len(detections))[new]]
     old = _without_details(tracks).select(assignment.tracks)
     seen = detections.select(np.concatenate([assignment.detections, new]))
     parts = [_continue_and_start(old, seen, next_id, stamp, step, config)]
-    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config)):
+    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config, rebirth)):
         parts.append(_coast(tracks.select(lost), step, config))
     return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(new)
 
@@ -182,13 +184,15 @@ def _velocities(old: Tracks, centers: Array, stamp: float, step: float, config: 
     return weight * measured + (1 - weight) * before
 
 
-def _recoverable(tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig) -> NDArray[np.int64]:
+def _recoverable(
+    tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig, rebirth: Array | None
+) -> NDArray[np.int64]:
     """The unmatched tracks that may still be matched in a later frame."""
     if not len(free):
         return free
     recoverable = tracks.ages[free] < config.max_age
-    if config.rebirth > 0:
-        recoverable |= stamp - _last_stamps(tracks)[free] <= config.rebirth
+    limits = np.full(len(free), config.rebirth) if rebirth is None else rebirth[tracks.detections.class_ids[free]]
+    recoverable |= (limits > 0) & (stamp - _last_stamps(tracks)[free] <= limits)
     if config.min_hits > 1:
         recoverable &= _lengths(tracks)[free] >= config.min_hits
     return free[recoverable]

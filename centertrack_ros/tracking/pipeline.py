@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.geometry.affine import Placement, place
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
@@ -27,7 +28,7 @@ from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
-from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
+from centertrack_ros.types import Array, Detections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
@@ -175,10 +176,11 @@ class Pipeline:
                 detections,
                 frame.stamp,
                 step,
-                self.thresholds.new,
+                self._new_thresholds(detections, prepared),
                 self.config,
                 frame.public_centers,
                 self.rules.same if self.config.class_groups else None,
+                self.rules.rebirth,
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared)
@@ -219,7 +221,9 @@ class Pipeline:
         config, profile = self.config, self.engine.profile
         camera = self._camera(camera, placement)
         removes_duplicates = config.duplicate_iou < 1
-        lowest = min(self.thresholds.out, float(FLOOR)) if removes_duplicates else self.thresholds.out
+        lowest = float(self.rules.out.min())
+        if removes_duplicates:  # the score of every class that an object may be counts
+            lowest = min(lowest, float(FLOOR))
         depth_scale = config.depth_scale
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
@@ -235,7 +239,8 @@ class Pipeline:
         )
         detections = self.rules.considered_of(detections)
         if removes_duplicates:
-            detections = self.rules.without_duplicates(detections, config.duplicate_iou, self.thresholds.out)
+            detections = self.rules.without_duplicates(detections, config.duplicate_iou)
+        detections = self.rules.accepted(detections)
         return detections if camera is None else self._lift(detections, camera)
 
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
@@ -246,6 +251,16 @@ class Pipeline:
         if self.config.default_focal_length > 0:
             return Camera.from_focal(width, height, self.config.default_focal_length)
         return None
+
+    def _new_thresholds(self, detections: Detections, prepared: PreparedFrame) -> Array:
+        """(N,) score above which each detection may start a track; infinite outside the frame's region."""
+        thresholds = self.rules.new[detections.class_ids]
+        region, (height, width) = prepared.frame.region, prepared.placement.image_size
+        if region is None:
+            return thresholds
+        x1, _, x2, y2 = np.clip(detections.boxes, 0.5, np.tile((width, height), 2) - 0.5).T  # middles of border pixels
+        feet = np.stack([(x1 + x2) / 2, y2], axis=1)
+        return np.where(region.contains(feet, (height, width)), thresholds, np.float32(np.inf))
 
     def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
@@ -259,7 +274,7 @@ class Pipeline:
 
     def _reported(self, tracks: Tracks) -> Tracks:
         """Copies of the tracks of requested classes that have been matched often enough to be shown."""
-        shown = self.rules.requested[tracks.detections.class_ids]
+        shown = self.rules.requested[tracks.detections.class_ids] & self.rules.in_range(tracks.detections)
         if self.config.min_hits > 1 and tracks.lengths is not None:
             shown &= tracks.lengths >= self.config.min_hits
         if not self.config.report_occupants and tracks.occupant_votes is not None:
@@ -296,9 +311,20 @@ def _reset_reason(state: TrackState, frame: Frame, max_gap_s: float) -> str:
 class Tracker:
     """Tracks the objects in one camera's video."""
 
-    def __init__(self, engine: Engine, config: TrackerConfig | None = None) -> None:
+    def __init__(self, engine: Engine, config: TrackerConfig | None = None, region: Region | None = None) -> None:
+        """Starts with nothing remembered.
+
+        Args:
+            engine: Runs the network.
+            config: How detections become tracks; None: the defaults.
+            region: Where tracks may start, see `Frame`; None: everywhere.
+
+        Raises:
+            ValueError: The configuration asks for what the engine's model cannot give.
+        """
         self.pipeline = Pipeline(engine, config)
         self.state = TrackState()
+        self.region = region
 
     def step(
         self,
@@ -325,7 +351,7 @@ class Tracker:
         """
         if stamp is None:
             stamp = 0.0 if self.state.stamp is None else self.state.stamp + DEFAULT_STEP_S
-        frame = Frame(image, stamp, camera, public_centers, initial)
+        frame = Frame(image, stamp, camera, public_centers, initial, region=self.region)
         [(result, self.state)] = self.pipeline.step([frame], [self.state])
         return result
 
