@@ -33,6 +33,7 @@ class Detections(ArrayTable):
     dimensions    (N, 3) float32: height, width, length
     locations     (N, 3) float32: BOTTOM centre of the 3D box
     alphas, rotations_y  (N,) float32 rad
+    heading_variances  (N,) float64 rad²: mean square error of rotations_y, up to that of any angle; None: unknown
     velocities    (N, 3) float32 m/s, camera axes
     attributes    (N, 8) float32 raw logits of nuscenes_att
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
@@ -58,6 +59,7 @@ class Detections(ArrayTable):
     keypoint_scores: Array | None = None
     location_covariances: Array | None = None
     class_scores: Array | None = None
+    heading_variances: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:

@@ -7,7 +7,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from centertrack_ros.cli._arguments import SIZE, network_size
+from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.io.yaml_files import load_yaml
 from centertrack_ros.tracking.association import METHODS
@@ -26,8 +26,17 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--engine", default="auto", help="runtime of the network")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument("--threads", type=int, help="CPU threads")
-    group.add_argument(
+    size = group.add_mutually_exclusive_group()
+    size.add_argument(
         "--input-size", type=network_size, metavar=SIZE, help="network input, px, for instance 800x448; multiples of 32"
+    )
+    size.add_argument(
+        "--input-pixels",
+        type=network_pixels,
+        default=0,
+        metavar="N",
+        help="px of the network input, in the images' own aspect: more find smaller objects and take longer, "
+        "for instance 262144 or 512x512",
     )
 
 
@@ -90,7 +99,12 @@ def load(args: argparse.Namespace) -> Engine:
     from centertrack_ros.engine import load_engine
 
     return load_engine(
-        args.weights, engine=args.engine, device=args.device, threads=args.threads, input_size=args.input_size
+        args.weights,
+        engine=args.engine,
+        device=args.device,
+        threads=args.threads,
+        input_size=args.input_size,
+        input_pixels=args.input_pixels,
     )
 
 

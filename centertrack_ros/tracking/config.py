@@ -13,7 +13,7 @@ from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.lifters import LIFTERS
 
-MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow")
+MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
 # The settings of the official code where they differ from the defaults, which suit a small detector.
 OFFICIAL: dict[str, Any] = {
     "association": "greedy",
@@ -50,8 +50,10 @@ class TrackerConfig:
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
     Where a track is expected
-    motion        'auto' ('network' if the model's displacement is trained, else 'kalman'),
-                  'network' or 'displacement' (the displacement head, official), 'none' (where it was),
+    motion        'auto' ('fused'), 'fused' (the network's displacement, if it is trained, and the track's constant
+                  velocity, combined by their covariances; the gate follows the uncertainty and the time step, within
+                  the official one), 'network' or 'displacement' (the displacement head, official), 'none' (where it
+                  was),
                   'constant_velocity' (the track's measured image velocity; for models whose tracking head is not
                   trained), 'kalman' (a Kalman filter on each track's centre) or 'flow' (optical flow between the two
                   images)
@@ -130,9 +132,7 @@ class TrackerConfig:
 
     def resolved(self, profile: ModelProfile) -> TrackerConfig:
         """The configuration with 'auto' replaced by what fits the model."""
-        if self.motion != "auto":
-            return self
-        return replace(self, motion="network" if profile.trained_tracking else "kalman")
+        return replace(self, motion="fused") if self.motion == "auto" else self
 
     def __post_init__(self) -> None:
         self._check_choice("association", METHODS)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.geometry.affine import Placement, place
+from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
@@ -22,6 +22,7 @@ from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
+from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.lifting import focal_correction
@@ -32,6 +33,8 @@ from centertrack_ros.types import Array, Detections, Frame, FrameResult, Tracks,
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
+# `ModelProfile.displacement_noise` of a trained displacement of which nothing was measured: cautious.
+UNKNOWN_DISPLACEMENT_NOISE = (8.0, 0.5)
 
 
 @dataclass
@@ -115,9 +118,7 @@ class Pipeline:
         _check(frame)
         height, width = frame.image.shape[:2]
         profile = self.engine.profile
-        placement = place(
-            (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
-        )
+        placement = profile.place((height, width))
         reset = _reset_reason(state, frame, self.config.max_gap_s)
         if reset:
             state = state.without_tracks()
@@ -179,6 +180,7 @@ class Pipeline:
                 self._new_thresholds(detections, prepared),
                 self.config,
                 frame.public_centers,
+                self._displacement_noise(prepared.placement),
                 self.rules.same if self.config.class_groups else None,
                 self.rules.rebirth,
             )
@@ -205,6 +207,14 @@ class Pipeline:
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
         return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters)
+
+    def _displacement_noise(self, placement: Placement) -> DisplacementNoise:
+        """How far the network's displacements are off, px of the image."""
+        profile = self.engine.profile
+        if self.config.zero_tracking or not profile.trained_tracking:
+            return DisplacementNoise()
+        sigma, slope_error = profile.displacement_noise or UNKNOWN_DISPLACEMENT_NOISE
+        return DisplacementNoise(sigma / placement.scale, slope_error)
 
     def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
         """Decodes the detections of one image and lifts them to 3D as far as configuration and camera allow.
