@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or the path of a mask image; the middle of a box's lower side counts, and tracks continue outside",
     )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many")
+    parser.add_argument(
+        "--cyclists",
+        action="store_true",
+        help="a rider and the bicycle or motorcycle below are one object, of the class cyclist",
+    )
     add_engine_arguments(parser)
     add_tracker_arguments(parser)
 
@@ -51,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tracks in the input and writes what was asked for."""
     from centertrack_ros.cli._track_outputs import TrackOutputs
+    from centertrack_ros.engine.cyclists import CyclistEngine
     from centertrack_ros.io.source_base import DEFAULT_RATE
     from centertrack_ros.io.sources import open_source
 
@@ -61,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
     engine = load(args)
+    if args.cyclists:
+        engine = CyclistEngine(engine)
     config = tracker_config(args)
     outputs = TrackOutputs(
         source.name,

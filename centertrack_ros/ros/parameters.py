@@ -15,6 +15,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.cyclists import CyclistEngine
 from centertrack_ros.io.regions import read_region
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
@@ -45,6 +46,7 @@ class ModelParameters:
     input_height: int
     input_pixels: int
     threads: int
+    cyclists: bool
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -227,6 +229,12 @@ _MODEL = (
         change=UNCONFIGURED,
     ),
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
+    Spec(
+        "model.cyclists",
+        False,
+        "A rider and the bicycle or motorcycle below are one object, of the class cyclist.",
+        change=UNCONFIGURED,
+    ),
 )
 _DETECTOR = (
     _tracking(
@@ -439,7 +447,7 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         OSError: The weights cannot be read.
         RuntimeError: The device cannot be used.
     """
-    return load_engine(
+    engine = load_engine(
         model.weights,
         engine=model.engine,
         device=model.device,
@@ -448,3 +456,4 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         input_size=model.input_size,
         input_pixels=model.input_pixels,
     )
+    return CyclistEngine(engine) if model.cyclists else engine
