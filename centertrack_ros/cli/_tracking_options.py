@@ -86,7 +86,8 @@ def class_limits(text: str) -> dict[str, ClassLimits]:
             raise ValueError(f"{text}: expected the names of classes with their limits, got {shown(document)}")
         return {str(name): construct(ClassLimits, limits, f"{text}: {name}") for name, limits in document.items()}
     except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        message = str(error)
+        raise argparse.ArgumentTypeError(message if text in message else f"{text}: {message}") from None
 
 
 def load(args: argparse.Namespace) -> Engine:

@@ -31,8 +31,10 @@ class Region:
             raise ValueError("a region is either a polygon or a mask")
         if self.polygon is not None and (self.polygon.ndim != 2 or self.polygon.shape[1:] != (2,)):
             raise ValueError(f"a polygon must be an array (P, 2), got {self.polygon.shape}")
-        if self.polygon is not None and (len(self.polygon) < 3 or not np.isfinite(self.polygon).all()):
-            raise ValueError(f"a polygon needs at least 3 corners that are numbers, got {len(self.polygon)}")
+        if self.polygon is not None and len(self.polygon) < 3:
+            raise ValueError(f"a polygon needs at least 3 corners, got {len(self.polygon)}")
+        if self.polygon is not None and not np.isfinite(self.polygon).all():
+            raise ValueError("the corners of a polygon must be finite numbers")
         if self.mask is not None and (self.mask.ndim != 2 or not self.mask.any()):
             raise ValueError("a mask must be an image with something white in it")
 

@@ -150,7 +150,7 @@ def _named(name: str, classes: Sequence[str]) -> NDArray[np.bool_]:
     if key == AUTO:
         return are_among(classes, (*CLASS_SETS["road"], *_AUTO_ANIMALS))
     if key not in CLASS_SETS:
-        raise ValueError(f"{unknown_class(name, classes)}; sets of classes are {', '.join(SET_NAMES)}")
+        raise ValueError(f"{unknown_class(name, classes)} (sets of classes: {', '.join(SET_NAMES)})")
     mask = are_among(classes, CLASS_SETS[key])
     if not mask.any():
         raise ValueError(f"the model knows no class of the set '{name}'; it knows {_listed(classes)}")

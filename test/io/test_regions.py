@@ -28,7 +28,7 @@ def test_corners_and_masks_are_read(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("0,0 1,1", "at least 3 corners"),
-        ("0,0 1,nan 1,1", "that are numbers"),
+        ("0,0 1,nan 1,1", "finite numbers"),
         ("no/such/file.png", "expected corners 'x,y x,y x,y' or the path of a mask image"),
     ],
 )
