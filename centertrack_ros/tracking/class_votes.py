@@ -14,8 +14,8 @@ from centertrack_ros.types import Array, Detections, Tracks
 FLOOR = np.float32(0.05)
 # s, in which evidence falls to 1/e: a vehicle that was far away gets its right class when it is near.
 MEMORY_S = 3.0
-# Another class must lead by more than what one detection can say: a single one changes no class. Only in the first
-# matches of a track its class follows the leader.
+# Another class must lead by more than what one detection can say: a single one changes no class. Only until a track is
+# reported, and in its first matches, its class follows the leader.
 MARGIN = -np.log(FLOOR)
 FIRST_MATCHES = 3
 
@@ -63,7 +63,8 @@ def vote(tracks: Tracks, before: Tracks | None, stamp: float, count: int) -> Tra
         class_ids[rows] = before.detections.class_ids[old]
     every = np.arange(len(tracks))
     leaders = votes.argmax(axis=1)
-    is_new = np.ones(len(tracks), bool) if tracks.lengths is None else tracks.lengths <= FIRST_MATCHES
+    is_new = tracks.ids < 0  # not reported yet
+    is_new |= True if tracks.lengths is None else tracks.lengths <= FIRST_MATCHES
     changes = matched & (votes[every, leaders] > votes[every, class_ids] + np.where(is_new, 0, MARGIN))
     class_ids[changes] = leaders[changes]
     return replace(tracks, class_votes=votes, detections=replace(tracks.detections, class_ids=class_ids))

@@ -62,6 +62,7 @@ def update(
     noise: DisplacementNoise | None = None,
     class_matches: NDArray[np.bool_] | None = None,
     rebirth: Array | None = None,
+    may_start: NDArray[np.bool_] | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -71,12 +72,13 @@ def update(
         detections: Those of this frame, strongest first.
         stamp: s, of this frame.
         step: s since the previous frame.
-        new_threshold: Score above which a detection may start a track; (N,) for each its own, infinite: it may not.
+        new_threshold: Score above which a detection may start a track; (N,) for each its own.
         config: How detections become tracks.
         public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
         noise: Of the displacements, for motion 'fused'; None: they say nothing.
         class_matches: (C, C) bool: which classes may be one object; None: each only itself.
         rebirth: (C,) s within which a lost track of each class may be found again; None: as in `config`.
+        may_start: (N,) mask of the detections that lie where tracks may start; None: all.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -89,6 +91,8 @@ def update(
     predicted = _predicted(detections, step, config)
     assignment = _assign(_costs(tracks, detections, predicted, step, config, noise, gate), tracks, config)
     new = assignment.free_detections
+    if may_start is not None:
+        new = new[may_start[new]]
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
     new = new[detections.scores[new] > np.broadcast_to(np.float32(new_threshold), len(detections))[new]]

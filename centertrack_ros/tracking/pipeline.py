@@ -29,7 +29,7 @@ from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
-from centertrack_ros.types import Array, Detections, Frame, FrameResult, Tracks, TrackState
+from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
@@ -177,12 +177,13 @@ class Pipeline:
                 detections,
                 frame.stamp,
                 step,
-                self._new_thresholds(detections, prepared),
+                self.rules.new[detections.class_ids],
                 self.config,
                 frame.public_centers,
                 self._displacement_noise(prepared.placement),
                 self.rules.same if self.config.class_groups else None,
                 self.rules.rebirth,
+                _in_region(detections, prepared),
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared)
@@ -262,16 +263,6 @@ class Pipeline:
             return Camera.from_focal(width, height, self.config.default_focal_length)
         return None
 
-    def _new_thresholds(self, detections: Detections, prepared: PreparedFrame) -> Array:
-        """(N,) score above which each detection may start a track; infinite outside the frame's region."""
-        thresholds = self.rules.new[detections.class_ids]
-        region, (height, width) = prepared.frame.region, prepared.placement.image_size
-        if region is None:
-            return thresholds
-        x1, _, x2, y2 = np.clip(detections.boxes, 0.5, np.tile((width, height), 2) - 0.5).T  # middles of border pixels
-        feet = np.stack([(x1 + x2) / 2, y2], axis=1)
-        return np.where(region.contains(feet, (height, width)), thresholds, np.float32(np.inf))
-
     def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
         voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, len(self.rules.same))
@@ -301,6 +292,15 @@ def _check(frame: Frame) -> None:
         raise ValueError(f"an image must not be empty, got {image.shape[1]}x{image.shape[0]} px")
     if not math.isfinite(frame.stamp):
         raise ValueError(f"a stamp must be a finite number of seconds, got {frame.stamp}")
+
+
+def _in_region(detections: Detections, prepared: PreparedFrame) -> NDArray[np.bool_] | None:
+    """(N,) mask of the detections whose lower side has its middle in the frame's region; None without a region."""
+    region, (height, width) = prepared.frame.region, prepared.placement.image_size
+    if region is None:
+        return None
+    x1, _, x2, y2 = np.clip(detections.boxes, 0.5, np.tile((width, height), 2) - 0.5).T  # middles of border pixels
+    return region.contains(np.stack([(x1 + x2) / 2, y2], axis=1), (height, width))
 
 
 def _reset_reason(state: TrackState, frame: Frame, max_gap_s: float) -> str:
