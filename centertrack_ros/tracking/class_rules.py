@@ -128,7 +128,7 @@ class ClassRules:
         """
         owners = find_duplicates(detections.boxes, detections.class_ids, max_iou, self.exclusive)
         stays = (owners == np.arange(len(owners))) & (detections.scores > self.out[detections.class_ids])
-        scores = class_scores(detections, owners, len(self.same)) * self.same[detections.class_ids] * self.odds
+        scores = class_scores(detections, owners, len(self.same)) * self.same[detections.class_ids]
         return replace(detections, class_scores=scores).select(stays)
 
 

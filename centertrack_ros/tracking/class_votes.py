@@ -36,29 +36,29 @@ def class_scores(detections: Detections, owners: NDArray[np.int64], count: int) 
     return scores
 
 
-def vote(tracks: Tracks, before: Tracks | None, stamp: float, count: int) -> Tracks:
+def vote(tracks: Tracks, before: Tracks | None, stamp: float, odds: NDArray[np.float32]) -> Tracks:
     """Adds what this frame's detections say about the classes, and gives each matched track the class that leads.
 
-    A detection with score s adds log(s / `FLOOR`) to its class, so that the sums compare the classes' log-likelihoods.
+    A detection with score s adds log(s * odds / `FLOOR`) to its class, so that the sums compare the classes' log-likelihoods.
     The class of a track changes only if another one leads by more than `MARGIN`, or in its first matches.
 
     Args:
         tracks: The tracks of this frame; those that were matched have the class of their detection.
         before: The tracks of the previous frame, with their votes; None: there were none.
         stamp: s, of this frame.
-        count: Number of classes C.
+        odds: (C,) factors on the scores of the classes.
 
     Returns:
         The tracks with `class_votes`. Lost ones keep their votes.
     """
     matched = tracks.ages == 1
-    votes = np.zeros((len(tracks), count), np.float32)
+    votes = np.zeros((len(tracks), len(odds)), np.float32)
     class_ids = tracks.detections.class_ids.copy()
     rows, old = rows_of_same_ids(tracks, before)
     if before is not None and len(rows):
-        votes[rows] = before.class_votes[old] if before.class_votes is not None else _first_votes(before, count)[old]
+        votes[rows] = before.class_votes[old] if before.class_votes is not None else _first_votes(before, odds)[old]
         votes[rows] *= faded(tracks, before, rows, old, stamp)[:, None]
-    votes[matched] += _evidence(tracks.detections, count)[matched]
+    votes[matched] += _evidence(tracks.detections, odds)[matched]
     if before is not None and len(rows):
         class_ids[rows] = before.detections.class_ids[old]
     every = np.arange(len(tracks))
@@ -88,16 +88,16 @@ def rows_of_same_ids(tracks: Tracks, before: Tracks | None) -> tuple[Array, Arra
     return rows, old[rows]
 
 
-def _first_votes(tracks: Tracks, count: int) -> Array:
+def _first_votes(tracks: Tracks, odds: Array) -> Array:
     """(N, C) votes of tracks that a caller made without any."""
-    return _evidence(replace(tracks.detections, class_scores=None), count)
+    return _evidence(replace(tracks.detections, class_scores=None), odds)
 
 
-def _evidence(detections: Detections, count: int) -> Array:
+def _evidence(detections: Detections, odds: Array) -> Array:
     """(N, C) log-likelihood of each class over that of a class that was not seen."""
     scores = detections.class_scores
     if scores is None:
-        scores = np.zeros((len(detections), count), np.float32)
+        scores = np.zeros((len(detections), len(odds)), np.float32)
         scores[np.arange(len(detections)), detections.class_ids] = detections.scores
-    evidence: Array = np.log(np.maximum(scores, FLOOR) / FLOOR)
+    evidence: Array = np.log(np.maximum(scores * odds, FLOOR) / FLOOR)
     return evidence

@@ -265,7 +265,7 @@ class Pipeline:
 
     def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
-        voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, len(self.rules.same))
+        voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
         camera = self._camera(prepared.frame.camera, prepared.placement)
         if camera is None or not len(rows):
