@@ -44,7 +44,14 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         default = getattr(_DEFAULTS, name.removeprefix("--").replace("-", "_"))
         group.add_argument(name, default=default, help=help_, **options)  # type: ignore[arg-type]
 
-    add("--classes", "only these classes, for example: person car", nargs="+", metavar="NAME")
+    add(
+        "--classes",
+        "classes and sets of classes to report, for example: person car, or one of road, people, animals, signs, "
+        "indoor, all (every class that the model knows); default, auto: road users, cats, dogs, horses, sheep and "
+        "cows of a model with COCO's 80 classes, all of every other model",
+        nargs="+",
+        metavar="NAME",
+    )
     add("--track-threshold", "a track continues with a detection above this score", type=float, metavar="S")
     add("--new-threshold", "a new track starts above this score", type=float, metavar="S")
     add("--rebirth", "a lost track can be matched again for this time", type=float, metavar="SECONDS")

@@ -87,14 +87,15 @@ def _keep(weights: Path, flip_test: bool) -> int:
     from centertrack_ros.engine import selection
     from centertrack_ros.engine.registry import EngineOptions
 
+    checks = selection.verified_precisions(weights)
     try:
-        entry = selection.find_or_export(weights, EngineOptions(flip_test=flip_test), "f32")
+        entry = selection.find_or_export(weights, EngineOptions(flip_test=flip_test), next(iter(checks), "f32"))
     except selection.EngineUnavailableError as error:
         raise ValueError(str(error)) from None
     for name, result in sorted(entry.manifest["engines"].items(), key=lambda item: item[1].get("ms", float("inf"))):
         parts = [f"{result['ms']:.1f} ms"] if "ms" in result else []
-        parts += [result[key] for key in ("agreement", "problem") if key in result]
-        print(f"{name:12} {', '.join(parts)}")
+        parts += [result[key] for key in ("agreement", "problem", "doubt") if key in result]
+        print(f"{name:14} {', '.join([*parts, selection.describe_precision(name, checks)])}")
     print(entry.folder)
     return 0
 

@@ -84,6 +84,7 @@ def _info(args: argparse.Namespace) -> int:
         "input": f"{profile.input_text} ({profile.resize}, {profile.color_order})",
         "thresholds": ", ".join(f"{name} {score:g}" for name, score in asdict(profile.thresholds).items()),
         "focal length": "unknown" if profile.trained_focal_length is None else f"{profile.trained_focal_length:g} px",
+        "precision": _precision(profile),
         "tracking head": "trained" if profile.trained_tracking else "untrained or absent",
         "licence": profile.licence,
         "source": profile.source,
@@ -92,6 +93,11 @@ def _info(args: argparse.Namespace) -> int:
     for label, value in rows.items():
         print(f"  {label:<14}{value}")
     return 0
+
+
+def _precision(profile: ModelProfile) -> str:
+    checks = [f"{name}, verified: {check}, by {check.command}" for name, check in profile.verified_precisions.items()]
+    return "; ".join(["float32", *checks])
 
 
 def _convert(args: argparse.Namespace) -> int:

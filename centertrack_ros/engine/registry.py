@@ -75,7 +75,8 @@ class ExportForm:
 
     Attributes:
         file: Its name in a folder of the export cache; the suffix identifies exported files that users name.
-        variant: 'f32' (equal to the reference but for rounding) or 'bf16'.
+        variant: 'f32' (equal to the reference but for rounding) or 'bf16': the engine's precision, and the form of the
+            graph that suits it.
         convert: Makes the file from the ONNX file: (ONNX path, path to write); None: it is the ONNX file.
         streams: Largest number of streams to measure for batches; 1: images run one after the other.
     """
@@ -144,8 +145,10 @@ def engine_names() -> tuple[str, ...]:
 
 
 def exported_engines(variant: str) -> list[EngineEntry]:
-    """The engines that run an export of this variant."""
-    return [entry for entry in ENGINES.values() if entry.export is not None and entry.export.variant == variant]
+    """The engines that run an export of this variant; those in float32 run that of a lower precision as well."""
+    return [
+        entry for entry in ENGINES.values() if entry.export is not None and entry.export.variant in ("f32", variant)
+    ]
 
 
 def engines_for_file(path: Path) -> list[EngineEntry]:

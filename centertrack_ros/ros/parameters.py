@@ -218,7 +218,15 @@ _MODEL = (
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
 )
 _DETECTOR = (
-    _tracking("detector.classes", "Names of the classes that are kept; empty: all that the model knows."),
+    _tracking(
+        "detector.classes",
+        "Classes that are reported, and sets: road, people, animals, signs, indoor, all; auto: road and larger animals "
+        "of a COCO model, all of another.",
+    ),
+    _tracking(
+        "detector.class_groups",
+        "Classes such as car and truck can be the same object: one box, one track, whose class its detections vote on.",
+    ),
     _score("detector.out_threshold", "A detection with a lower score is not decoded."),
     _tracking("detector.duplicate_iou", "The weaker of two detections that overlap more goes; 1: both stay.", 0.0, 1.0),
     _tracking(
@@ -262,7 +270,7 @@ _TRACKER = (
     _tracking("tracker.max_gap_s", "A longer pause resets the tracks of a camera; 0: never.", 0.0, 3600.0),
     _tracking(
         "tracker.motion",
-        "Where a track is expected; auto: by the network if its displacement is trained, else by a Kalman filter.",
+        "Where a track is expected; auto: fused, the trained displacement and constant velocity by their covariances.",
         choices=MOTIONS,
     ),
     _tracking(
