@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect] [--peaks 60]
+    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect|budget] [--peaks 60]
                                      [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
@@ -198,8 +198,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--split", default="", help="sub-folder of images/ and labels/; default: val2017 if there is one"
     )
     parser.add_argument("--weights", help="default: the embedded model")
-    parser.add_argument("--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px")
-    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "fixed"), default="stretch")
+    parser.add_argument(
+        "--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px; budget: its area"
+    )
+    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "budget", "fixed"), default="stretch")
     parser.add_argument("--peaks", type=int, default=60, help="detections per image")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of text")
