@@ -32,11 +32,13 @@ class Detections(ArrayTable):
     dimensions    (N, 3) float32: height, width, length
     locations     (N, 3) float32: BOTTOM centre of the 3D box
     alphas, rotations_y  (N,) float32 rad
+    heading_variances  (N,) float64 rad²: mean square error of rotations_y, up to that of any angle; None: unknown
     velocities    (N, 3) float32 m/s, camera axes
     attributes    (N, 8) float32 raw logits of nuscenes_att
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
     keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
     location_covariances (N, 3, 3) float64 m²; None: unknown
+    class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
     """
 
     scores: Array = field(metadata=column(dtype=np.float32))
@@ -55,6 +57,8 @@ class Detections(ArrayTable):
     keypoints: Array | None = None
     keypoint_scores: Array | None = None
     location_covariances: Array | None = None
+    class_scores: Array | None = None
+    heading_variances: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -81,6 +85,7 @@ class Tracks(ArrayTable):
     lengths  (N,) int64: frames in which the track was matched, in all
     last_stamps  (N,) float64: stamp in s of the last match
     image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
+    class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
     kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
     """
 
@@ -92,6 +97,7 @@ class Tracks(ArrayTable):
     lengths: Array | None = None
     last_stamps: Array | None = None
     image_velocities: Array | None = None
+    class_votes: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
 

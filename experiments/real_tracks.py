@@ -26,7 +26,7 @@ from experiments.caching_engine import CachingEngine
 from experiments.paper_rows import track
 
 TRUE = "true"
-MOTIONS = {"displacement": "displacement", "zero": "none", "kalman": "kalman", TRUE: "displacement"}
+MOTIONS = {"displacement": "displacement", "zero": "none", "kalman": "kalman", "fused": "fused", TRUE: "displacement"}
 FIGURES = {"MOTA": "MOTA", "IDF1": "IDF1", "IDSW": "IDSW", "FP": "CLR_FP", "FN": "CLR_FN"}
 PETS_FRAMES, PETS_RATE = 69, 7.0  # frames with public ground truth; frames/s
 

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes2d import areas, iou
+from centertrack_ros.tracking.fused_motion import PairTerms
 from centertrack_ros.types import Array
 
 # The cost of a pair that may not be matched; a cost above MATCHABLE is no match (official code).
 FORBIDDEN = 1e18
 MATCHABLE = 1e16
+# Motion 'fused' matches what lies within so many standard deviations of where a track is expected.
+GATE_SIGMAS = 3.5
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,25 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Gate:
-    """Limits of what may be matched, as in `TrackerConfig`. The defaults are those of the official code."""
+    """Limits of what may be matched, as in `TrackerConfig`. The defaults are those of the official code.
+
+    Attributes:
+        gate_scale: See `TrackerConfig`.
+        min_iou: See `TrackerConfig`.
+        max_size_ratio: See `TrackerConfig`.
+        class_matches: (C, C) bool, symmetric: which classes may be one object; None: each only itself.
+    """
 
     gate_scale: float = 1.0
     min_iou: float = 0.0
     max_size_ratio: float = 0.0
+    class_matches: NDArray[np.bool_] | None = None
+
+    def other_class(self, detection_classes: Array, track_classes: Array) -> NDArray[np.bool_]:
+        """(N, M) mask of pairs of detections (N,) and tracks (M,) whose classes cannot be one object."""
+        if self.class_matches is None:
+            return np.asarray(detection_classes[:, None] != track_classes[None, :])
+        return np.asarray(~self.class_matches[detection_classes[:, None], track_classes[None, :]])
 
 
 class Cost(Protocol):
@@ -115,7 +132,7 @@ def distance_costs(
     squares = dx * dx + dy * dy
     sizes, track_sizes = areas(detection_boxes), areas(track_boxes)
     forbidden = squares > gate.gate_scale * np.minimum(sizes[:, None], track_sizes[None, :])
-    forbidden |= detection_classes[:, None] != track_classes[None, :]
+    forbidden |= gate.other_class(detection_classes, track_classes)
     if gate.max_size_ratio > 0:
         forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
     if gate.min_iou > 0:
@@ -150,10 +167,44 @@ def overlap_costs(
     """
     gate = gate or Gate()
     overlaps = iou(_moved_to(detection_boxes, predicted), _moved_to(track_boxes, centers)).astype(np.float64)
-    forbidden = (overlaps <= gate.min_iou) | (detection_classes[:, None] != track_classes[None, :])
+    forbidden = (overlaps <= gate.min_iou) | gate.other_class(detection_classes, track_classes)
     if gate.max_size_ratio > 0:
         forbidden |= _of_other_size(areas(detection_boxes), areas(track_boxes), gate.max_size_ratio)
     return 1.0 - overlaps + forbidden * FORBIDDEN
+
+
+def fused_costs(
+    terms: PairTerms,
+    detection_boxes: Array,
+    detection_classes: Array,
+    track_boxes: Array,
+    track_classes: Array,
+    gate: Gate | None = None,
+) -> NDArray[np.float64]:
+    """Twice the negative log likelihood of pairs, by motion 'fused'; pairs that cannot be one object are forbidden.
+
+    The gate is the probable one (`GATE_SIGMAS` standard deviations of the distance, which grow with the time step and
+    while a track is lost) inside the official one (`distance_costs`).
+
+    Args:
+        terms: Of N detections and M tracks.
+        detection_boxes: (N, 4) px.
+        detection_classes: (N,) int.
+        track_boxes: (M, 4) px; only their sizes count.
+        track_classes: (M,) int.
+        gate: Limits of what may be matched; None: the official ones.
+
+    Returns:
+        (N, M), `FORBIDDEN` for pairs that must not be matched.
+    """
+    gate = gate or Gate()
+    sizes, track_sizes = areas(detection_boxes), areas(track_boxes)
+    forbidden = terms.distances > gate.gate_scale * np.minimum(sizes[:, None], track_sizes[None, :])
+    forbidden |= terms.squares > GATE_SIGMAS**2
+    forbidden |= gate.other_class(detection_classes, track_classes)
+    if gate.max_size_ratio > 0:
+        forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
+    return np.where(forbidden, FORBIDDEN, terms.squares + terms.log_determinants)
 
 
 def _of_other_size(sizes: Array, track_sizes: Array, max_ratio: float) -> NDArray[np.bool_]:
@@ -223,8 +274,13 @@ def hungarian(costs: NDArray[np.floating]) -> Assignment:
     """
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(np.minimum(costs, FORBIDDEN))
-    allowed = costs[rows, columns] <= MATCHABLE
+    # A huge cost would swallow the differences between the others: a forbidden pair costs just more than any solution.
+    matchable = costs <= MATCHABLE
+    known = costs[matchable]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    forbidden = (high - low + 1.0) * (min(costs.shape) + 1)
+    rows, columns = linear_sum_assignment(np.where(matchable, costs - low, forbidden))
+    allowed = matchable[rows, columns]
     result = _assignment(rows, columns, *costs.shape)
     return Assignment(
         rows[allowed],

@@ -12,7 +12,7 @@ from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Th
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.lifters import LIFTERS
 
-MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow")
+MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
 # The settings of the official code where they differ from the defaults, which suit a small detector.
 OFFICIAL: dict[str, Any] = {
     "association": "greedy",
@@ -22,6 +22,8 @@ OFFICIAL: dict[str, Any] = {
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
+    "classes": (),
+    "class_groups": False,
 }
 
 
@@ -37,15 +39,19 @@ class TrackerConfig:
     rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames);
                   0: off. The longer of `max_age` and `rebirth` counts
     max_gap_s     a longer pause between two frames resets the tracks; 0: never
-    classes       names of the classes that are kept; empty: all
+    classes       names of classes and of sets of classes that are reported: 'road', 'people', 'animals', 'signs',
+                  'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others);
+                  empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
                   'size_prior', 'none'
     zero_tracking  ignore the network's displacement
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
     Where a track is expected
-    motion        'auto' ('network' if the model's displacement is trained, else 'kalman'),
-                  'network' or 'displacement' (the displacement head, official), 'none' (where it was),
+    motion        'auto' ('fused'), 'fused' (the network's displacement, if it is trained, and the track's constant
+                  velocity, combined by their covariances; the gate follows the uncertainty and the time step, within
+                  the official one), 'network' or 'displacement' (the displacement head, official), 'none' (where it
+                  was),
                   'constant_velocity' (the track's measured image velocity; for models whose tracking head is not
                   trained), 'kalman' (a Kalman filter on each track's centre) or 'flow' (optical flow between the two
                   images)
@@ -63,7 +69,11 @@ class TrackerConfig:
     min_iou       least overlap of a detection with the track's expected box; 0: none needed
     max_size_ratio  most that the areas of the two boxes may differ by, as a factor; 0: any
     live_first    lost tracks get only the detections that no live track has taken
-    duplicate_iou  of two detections of a class that overlap more than this, the weaker is dropped; 1: both stay
+    duplicate_iou  of two detections that overlap more than this and can be the same object, the weaker is dropped;
+                  1: both stay
+    class_groups  classes of one group (car, truck, bus, …; see `network.class_groups`) can be the same object: of two
+                  detections at one place one stays, tracks continue across the classes, and all detections of a track
+                  vote on its class. False (official): an object is of one class, and what its detection says
 
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
@@ -80,7 +90,7 @@ class TrackerConfig:
     max_age: int = -1
     rebirth: float = 2.0
     max_gap_s: float = 1.0
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ("auto",)
     lift: str = "auto"
     zero_tracking: bool = False
     depth_scale: float = 1.0
@@ -96,6 +106,7 @@ class TrackerConfig:
     max_size_ratio: float = 2.0
     live_first: bool = False
     duplicate_iou: float = 0.7
+    class_groups: bool = True
     min_hits: int = 1
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
@@ -113,9 +124,7 @@ class TrackerConfig:
 
     def resolved(self, profile: ModelProfile) -> TrackerConfig:
         """The configuration with 'auto' replaced by what fits the model."""
-        if self.motion != "auto":
-            return self
-        return replace(self, motion="network" if profile.trained_tracking else "kalman")
+        return replace(self, motion="fused") if self.motion == "auto" else self
 
     def __post_init__(self) -> None:
         self._check_choice("association", METHODS)

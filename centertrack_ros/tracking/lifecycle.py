@@ -8,17 +8,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.tracking import fused_motion, kalman
 from centertrack_ros.tracking.association import (
     COSTS,
     METHODS,
     Assignment,
     Gate,
     confirm_by_public,
+    fused_costs,
     in_stages,
 )
 from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.fused_motion import DisplacementNoise, sizes_of
 from centertrack_ros.tracking.motion import correct_filters, filters_of, initialize_filters, predict_filters
 from centertrack_ros.types import Array, Detections, Tracks
+
+FILTERED = ("kalman", "fused")  # motions that keep a filter for each track
 
 
 def start_tracks(detections: Detections, next_id: int, stamp: float) -> Tracks:
@@ -54,6 +59,8 @@ def update(
     new_threshold: float,
     config: TrackerConfig,
     public_centers: Array | None = None,
+    noise: DisplacementNoise | None = None,
+    class_matches: NDArray[np.bool_] | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -66,6 +73,8 @@ def update(
         new_threshold: Score above which a detection may start a track.
         config: How detections become tracks.
         public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
+        noise: Of the displacements, for motion 'fused'; None: they say nothing.
+        class_matches: (C, C) bool: which classes may be one object; None: each only itself.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -73,15 +82,17 @@ def update(
     """
     if config.motion == "kalman":
         tracks = predict_filters(tracks, step)
+    noise = noise or DisplacementNoise()
+    gate = Gate(config.gate_scale, config.min_iou, config.max_size_ratio, class_matches)
     predicted = _predicted(detections, step, config)
-    assignment = _assign(tracks, detections, predicted, step, config)
+    assignment = _assign(_costs(tracks, detections, predicted, step, config, noise, gate), tracks, config)
     new = assignment.free_detections
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
     new = new[detections.scores[new] > np.float32(new_threshold)]
     old = _without_details(tracks).select(assignment.tracks)
     seen = detections.select(np.concatenate([assignment.detections, new]))
-    parts = [_continue_and_start(old, seen, next_id, stamp, step, config)]
+    parts = [_continue_and_start(old, seen, next_id, stamp, step, config, noise)]
     if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config)):
         parts.append(_coast(tracks.select(lost), step, config))
     return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(new)
@@ -105,36 +116,55 @@ def _predicted(detections: Detections, step: float, config: TrackerConfig) -> Ar
     return detections.centers + detections.displacements
 
 
-def _assign(tracks: Tracks, detections: Detections, predicted: Array, step: float, config: TrackerConfig) -> Assignment:
-    """Assigns the detections, at their `predicted` (N, 2) px, to the tracks, where these are expected."""
-    centers = tracks.detections.centers
+def _costs(
+    tracks: Tracks,
+    detections: Detections,
+    predicted: Array,
+    step: float,
+    config: TrackerConfig,
+    noise: DisplacementNoise,
+    gate: Gate,
+) -> NDArray[np.float64]:
+    """(N, M) costs of the detections, at their `predicted` (N, 2) px, and the tracks, where these are expected."""
+    old = tracks.detections
+    if config.motion == "fused":
+        terms = fused_motion.pair_terms(filters_of(tracks), sizes_of(old.boxes), step, detections, noise)
+        return fused_costs(terms, detections.boxes, detections.class_ids, old.boxes, old.class_ids, gate)
+    centers = old.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
         centers = centers + tracks.image_velocities * np.float32(step)
     if config.motion == "kalman" and tracks.kalman_means is not None:
         centers = tracks.kalman_means[:, :2]
-    costs = COSTS[config.cost](
-        predicted,
-        detections.boxes,
-        detections.class_ids,
-        centers,
-        tracks.detections.boxes,
-        tracks.detections.class_ids,
-        Gate(config.gate_scale, config.min_iou, config.max_size_ratio),
+    return COSTS[config.cost](
+        predicted, detections.boxes, detections.class_ids, centers, old.boxes, old.class_ids, gate
     )
+
+
+def _assign(costs: NDArray[np.float64], tracks: Tracks, config: TrackerConfig) -> Assignment:
+    """Assigns detections to tracks by their costs (N, M)."""
     if config.live_first:
         return in_stages(costs, tracks.hits != 0, config.association)
     return METHODS[config.association](costs)
 
 
 def _continue_and_start(
-    old: Tracks, detections: Detections, next_id: int, stamp: float, step: float, config: TrackerConfig
+    old: Tracks,
+    detections: Detections,
+    next_id: int,
+    stamp: float,
+    step: float,
+    config: TrackerConfig,
+    noise: DisplacementNoise,
 ) -> Tracks:
     """Tracks with this frame's detections: the old tracks, in order, then new ones with ids from `next_id`."""
     matched, count = len(old), len(detections)
     new = count - matched
-    means, covariances = _filters(old, detections) if config.motion == "kalman" else (None, None)
-    velocities = np.zeros((count, 2), np.float32)
-    velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
+    means, covariances = _filters(old, detections, step, config, noise)
+    if means is not None and config.motion == "fused":
+        velocities = means[:, 2:].astype(np.float32)
+    else:
+        velocities = np.zeros((count, 2), np.float32)
+        velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
     return Tracks(
         detections=detections,
         ids=np.concatenate([old.ids, np.arange(next_id, next_id + new, dtype=np.int64)]),
@@ -149,11 +179,21 @@ def _continue_and_start(
     )
 
 
-def _filters(old: Tracks, detections: Detections) -> tuple[Array, Array]:
+def _filters(
+    old: Tracks, detections: Detections, step: float, config: TrackerConfig, noise: DisplacementNoise
+) -> kalman.Filters | tuple[None, None]:
     """Filters of all detections: those of the old tracks, corrected, then those of the new ones, initialized."""
+    if config.motion not in FILTERED:
+        return None, None
     rows = np.arange(len(detections))
-    means, covariances = correct_filters(old, detections.select(rows[: len(old)]))
-    new_means, new_covariances = initialize_filters(detections.select(rows[len(old) :]))
+    matched, new = detections.select(rows[: len(old)]), detections.select(rows[len(old) :])
+    if config.motion == "fused":
+        sizes = sizes_of(old.detections.boxes)
+        means, covariances = fused_motion.correct(filters_of(old), sizes, step, matched, noise)
+        new_means, new_covariances = fused_motion.initialize(new, step, noise)
+    else:
+        means, covariances = correct_filters(old, matched)
+        new_means, new_covariances = initialize_filters(new)
     return np.concatenate([means, new_means]), np.concatenate([covariances, new_covariances])
 
 
@@ -184,6 +224,9 @@ def _recoverable(tracks: Tracks, free: NDArray[np.int64], stamp: float, config: 
 def _coast(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
     """Lost tracks, one frame older: they coast with their last velocity, or stay where they were lost."""
     detections = old.detections
+    if config.motion == "fused":
+        means, covariances = fused_motion.predict(filters_of(old), sizes_of(detections.boxes), step)
+        old = replace(old, kalman_means=means, kalman_covariances=covariances)
     if config.propagate_lost:
         shift = _image_velocities(old) * np.float32(step)
         detections = replace(detections, centers=detections.centers + shift, boxes=detections.boxes + np.tile(shift, 2))

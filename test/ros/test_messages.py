@@ -20,7 +20,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion, quaternion_to_matrix
 from centertrack_ros.ros import messages
 from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter
-from centertrack_ros.tracking.size_prior import SizePriorLifter
+from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import STATE_LOST, Detections, Tracks
 

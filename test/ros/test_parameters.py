@@ -93,12 +93,10 @@ def test_the_documented_table_is_the_declarations() -> None:
     assert all(f"`{s.name}`" in text for s in SPECS)
 
 
-def test_motion_auto_follows_the_model() -> None:
+def test_motion_auto_fuses_what_there_is() -> None:
     values = {s.name: s.default for s in SPECS}
-    for trained, motion in ((True, "network"), (False, "kalman")):
-        profile = ModelProfile(
-            name="x", architecture="dla_34", classes=("car",), heads={"hm": 1}, trained_tracking=trained
-        )
-        assert tracker_config(values).resolved(profile).motion == motion
+    for asked, motion in (("auto", "fused"), ("network", "network"), ("kalman", "kalman")):
+        profile = ModelProfile(name="x", architecture="dla_34", classes=("car",), heads={"hm": 1})
+        assert tracker_config({**values, "tracker.motion": asked}).resolved(profile).motion == motion
     assert tracker_config(values).track_threshold is None
     assert tracker_config({**values, "tracker.track_threshold": 0.25}).track_threshold == 0.25

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from centertrack_ros.geometry.boxes2d import iou, suppress_duplicates
+from centertrack_ros.geometry.boxes2d import find_duplicates, iou, suppress_duplicates
 from centertrack_ros.tracking.association import (
     COSTS,
     FORBIDDEN,
@@ -62,6 +62,8 @@ def test_hungarian_finds_the_assignment_of_least_cost(matrix):
         return sum(value >= FORBIDDEN for value in values), sum(value for value in values if value < FORBIDDEN)
 
     assert len(result.detections) == min(rows, columns) - min(total(pairs)[0] for pairs in choices)
+    cost = sum(matrix[pair] for pair in zip(result.detections, result.tracks, strict=True))
+    assert cost == min(total(pairs) for pairs in choices)[1]
     assert all(matrix[row, column] < FORBIDDEN for row, column in zip(result.detections, result.tracks, strict=True))
 
 
@@ -74,6 +76,13 @@ def test_hungarian_never_costs_more_than_greedy_when_all_is_allowed(matrix):
     assert total(hungarian(matrix)) == min(
         sum(matrix[row, p[row]] for row in range(4)) for p in permutations(range(5), 4)
     )
+
+
+def test_forbidden_pairs_do_not_swallow_small_differences():
+    matrix = np.array([[1.0, 2.0, FORBIDDEN], [2.0, 2.5, FORBIDDEN], [FORBIDDEN, FORBIDDEN, FORBIDDEN]])
+    for low in (0.0, -1e4, 1e6):  # also of costs that are negative
+        result = hungarian(np.where(matrix < FORBIDDEN, matrix + low, FORBIDDEN))
+        assert (result.detections.tolist(), result.tracks.tolist()) == ([0, 1], [0, 1])
 
 
 @given(costs, st.sampled_from(sorted(METHODS)))
@@ -174,6 +183,18 @@ def test_of_duplicates_only_the_strongest_stays(scene, limit):
     for row in range(len(seen)):
         stronger = [other for other in range(row) if keep[other] and classes[other] == classes[row]]
         assert keep[row] == all(overlaps[row, other] <= limit for other in stronger)
+
+
+@given(scenes(), st.floats(0.1, 0.9))
+def test_duplicates_belong_to_the_strongest_box_that_stays_of_a_class_that_can_be_the_same(scene, limit):
+    seen, classes, _, _ = scene
+    same = np.eye(int(classes.max(initial=0)) + 1, dtype=bool)
+    same[:2, :2] = True
+    owners = find_duplicates(seen, classes, limit, same)
+    overlaps = iou(seen, seen)
+    for row, owner in enumerate(owners):
+        stay = [o for o in range(row) if owners[o] == o and same[classes[o], classes[row]] and overlaps[row, o] > limit]
+        assert owner == (stay[0] if stay else row)
 
 
 @settings(max_examples=5)
