@@ -21,11 +21,11 @@ from centertrack_ros.visualization.canvas import (
     text_size,
     write,
 )
-from centertrack_ros.visualization.labels import draw_labels
+from centertrack_ros.visualization.labels import LabelSides, draw_labels
 from centertrack_ros.visualization.solids import draw_solids
 from centertrack_ros.visualization.trails import Trails
 
-__all__ = ["Annotation", "Trails", "annotation_of", "color_of", "draw", "draw_boxes3d", "draw_caption"]
+__all__ = ["Annotation", "LabelSides", "Trails", "annotation_of", "color_of", "draw", "draw_boxes3d", "draw_caption"]
 
 _FILL = 0.12  # opacity of 2D boxes
 
@@ -37,6 +37,7 @@ def draw(
     camera: Camera | None = None,
     caption: str = "",
     scores: bool = False,
+    sides: LabelSides | None = None,
 ) -> Image:
     """Draws objects on a copy of an image.
 
@@ -49,6 +50,7 @@ def draw(
         camera: Projects 3D boxes; None: no 3D boxes are drawn.
         caption: A line for the lower left corner; '': none.
         scores: Write scores behind the names, too.
+        sides: Where the names stood in the frame before, for a video; None: for a single image.
 
     Returns:
         The copy.
@@ -64,7 +66,7 @@ def draw(
             _draw_corners(canvas, box, color_of(identity))
         else:
             _draw_box(canvas, box, color_of(identity))
-    draw_labels(canvas, annotation.boxes, annotation.ids, _names(annotation, scores))
+    draw_labels(canvas, annotation.boxes, annotation.ids, _names(annotation, scores), sides)
     if caption:
         draw_caption(canvas, caption)
     return canvas
