@@ -31,6 +31,7 @@ def draw_labels(
     ids: NDArray[np.integer],
     names: Sequence[Sequence[str]],
     sides: LabelSides | None = None,
+    reserved: Sequence[Place] = (),
 ) -> list[Place]:
     """Writes a name at each box on a background of the id's colour.
 
@@ -43,13 +44,14 @@ def draw_labels(
         names: For each object its names, the best one first; a later one is used where no earlier one has room. An
             object without room for any gets none: its colour tells it.
         sides: Those of the frame before; they are updated. None: there was none.
+        reserved: Places of other things, which names leave free.
 
     Returns:
         Where the names were written.
     """
     before = sides.chosen if sides is not None else {}
     now: dict[int, int] = {}
-    taken: list[Place] = []
+    taken: list[Place] = list(reserved)
     known = [identity in before for identity in ids.tolist()]
     rank = np.where(known, ids, -np.clip(np.nan_to_num(boxes[:, 3]), -1e9, 1e9))
     for index in np.lexsort((rank, np.logical_not(known))).tolist():
@@ -63,7 +65,7 @@ def draw_labels(
                 break
     if sides is not None:
         sides.chosen = now
-    return taken
+    return taken[len(reserved) :]
 
 
 def _free_place(

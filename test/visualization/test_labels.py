@@ -51,6 +51,13 @@ def test_a_name_stays_on_its_side_while_there_is_room():
     assert set(sides.chosen) == {1} and len(alone) == 1
 
 
+def test_names_leave_reserved_places_free():
+    canvas = np.zeros((240, 320, 3), np.uint8)
+    box, caption = np.array([(0.0, 200, 50, 240)]), (0, 190, 320, 240)
+    ((_, _, _, bottom),) = draw_labels(canvas, box, np.ones(1, int), names_of(1), reserved=[caption])
+    assert bottom <= 190
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_names_can_be_read_and_leave_room_in_every_size(size):
     canvas = np.zeros((*size, 3), np.uint8)
