@@ -3,10 +3,10 @@
 
 A 3D box that fits its 2D box touches each of the four edges with a corner (Mousavian et al. 2017). With the heading
 given, each touch is an equation that is linear in position, depth and size: for the left edge at the slope
-a = (u - cx) / fx, all corners (X + x, Z + z) obey X + x >= a (Z + z), so that X - a Z is the largest a z - x of the
-four corners, the support of the footprint in that direction. Two edges together tell the depth: (b - a) Z = support of both
-sides. With normal distributions of the sizes and of the edges, the fit is a small linear estimation; what is left
-between width and height tells how plausible the heading is.
+a = (u - cx) / fx, all corners (X + x, Z + z) obey X + x >= a (Z + z), so that X - a Z is the largest a z - x of them,
+the support of the footprint in that direction. Two edges together tell the depth: (b - a) Z = support of both sides.
+With normal distributions of the sizes and of the edges, the fit is a small linear estimation; what is left between
+width and height tells how plausible the heading is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from centertrack_ros.geometry.camera import Camera
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-# px, standard deviation of an edge of a 2D box, and its part of the box's side.
-EDGE_SIGMA_PX, EDGE_SIGMA_RELATIVE = 2.0, 0.02
+# px, standard deviation of an edge of a 2D box.
+EDGE_SIGMA_PX = 2.0
 # px from the border of the image within which an edge counts as cut off.
 BORDER_PX = 2.0
 # What is left of a box with neither a whole width nor a whole height is between a third of the object and all of it:
@@ -117,25 +117,25 @@ class BoxFits:
         return BoxFits(states, covariances, likelihoods, positions, self.supports.select(rows))
 
 
-def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array | None = None) -> Edges:
+def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array) -> Edges:
     """Finds the edges of boxes.
 
     Args:
         boxes: (N, 4) px of the image as it arrives: x1, y1, x2, y2.
         camera: Of this image.
-        scale: (N, 2) factors on width and height of the boxes; None: 1. Cut edges stay where they are.
+        scale: (N, 2) factors on width and height of the boxes. Cut edges stay where they are.
+        sigmas: (N,) standard deviations of widths and heights, relative.
 
     Returns:
         The edges, undistorted.
     """
     cut = cut_edges(boxes, camera)
-    if scale is not None:
-        boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
+    boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
     pixels = camera.undistort(np.asarray(boxes, np.float64).reshape(-1, 2)).reshape(-1, 4)
     pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + 1e-3)
     focal, center = np.tile(camera.focal, 2), np.tile(camera.projection[:2, 2], 2)
     side = np.tile(pixels[:, 2:] - pixels[:, :2], 2)
-    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, EDGE_SIGMA_RELATIVE * side) / focal, cut)
+    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, np.sqrt(0.5) * sigmas[:, None] * side) / focal, cut)
 
 
 def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from centertrack_ros.tracking.size_prior import class_sizes
 from centertrack_ros.types import BoxFilters, BoxMemory, Detections, Tracks
 
 Array = NDArray[Any]
+_NO_BIAS = (1.0, 1.0, 0.03)  # relative width and height of boxes, and their standard deviation
 OWN_SIGMA = 0.03  # of the logarithm of a depth: what changes from frame to frame besides the edges
 
 
@@ -56,13 +57,22 @@ class Estimate:
 class SizePriorLifter:
     """Lifts 2D detections of a model's classes to 3D boxes by the usual sizes of the classes."""
 
-    def __init__(self, class_names: Sequence[str], camera_height: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        camera_height: float = 0.0,
+        box_bias: Mapping[str, tuple[float, float, float]] | None = None,
+    ) -> None:
         """Looks the sizes of the classes up.
 
         Args:
             class_names: The model's classes.
             camera_height: m, of the camera over the ground that the objects stand on; 0: unknown.
+            box_bias: How large the model's boxes are, see `ModelProfile.box_bias`; None: nothing to correct.
         """
+        known = box_bias or {}
+        biases = np.array([known.get(name, _NO_BIAS) for name in class_names]).reshape(-1, 3)
+        self._scales, self._box_sigmas = 1 / biases[:, :2], biases[:, 2]
         self._classes = class_sizes(class_names)
         self._height = camera_height
 
@@ -102,7 +112,8 @@ class SizePriorLifter:
         kept = memory.filters.select(np.isin(memory.filters.ids, tracks.ids))
         before, known = aligned(kept, tracks.ids[rows], detections.class_ids[rows], heading.HALF)
         elapsed = np.where(known, np.maximum(stamp - before.stamps, 0.0), 0.0)
-        edges = edges_of(detections.boxes[rows], camera)
+        classes = detections.class_ids[rows]
+        edges = edges_of(detections.boxes[rows], camera, self._scales[classes], self._box_sigmas[classes])
         cut = edges.cut.any(axis=1)
         sizes = self._sizes(
             detections.class_ids[rows],

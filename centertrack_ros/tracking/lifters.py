@@ -64,7 +64,7 @@ def heads_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
 
 def size_prior_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
     """Makes a lifter by the usual sizes of the model's classes, of single images and of tracks."""
-    return SizePriorLifter(profile.classes, options.camera_height)
+    return SizePriorLifter(profile.classes, options.camera_height, profile.box_bias)
 
 
 def no_lifter(*_: object) -> Lifter:
