@@ -124,6 +124,56 @@ class VelocityFilters(ArrayTable):
 
 
 @dataclass(frozen=True)
+class BoxFilters(ArrayTable):
+    """What is remembered of the 3D boxes of N tracks that are fitted to their 2D boxes; see `box_filter.py`.
+
+    ids, class_ids  (N,) int64;  stamps (N,) s of the last match
+    views         (N,) frames in which the object was seen whole
+    sizes         (N, 3) m: height, width, length as seen whole;  size_covariances (N, 3, 3) m²
+    headings      (N, H) log likelihoods of headings, averaged over time
+    depths        (N, 2) depth, m, and its change, m/s;  depth_covariances (N, 2, 2)
+    common_variances  (N,) variance of the depth, relative, that more frames do not reduce
+    """
+
+    ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    stamps: Array = field(default_factory=lambda: np.zeros(0))
+    views: Array = field(default_factory=lambda: np.zeros(0))
+    sizes: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    size_covariances: Array = field(default_factory=lambda: np.zeros((0, 3, 3)))
+    headings: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    depths: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    depth_covariances: Array = field(default_factory=lambda: np.zeros((0, 2, 2)))
+    common_variances: Array = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Where the horizon lies for one camera.
+
+    slope     of the ray to it, positive below the optical axis;  variance  of that
+    stamp     s, of the last frame; None: it was never seen
+    """
+
+    slope: float = 0.0
+    variance: float = 0.0
+    stamp: float | None = None
+
+
+@dataclass(frozen=True)
+class BoxMemory:
+    """What is remembered of the 3D boxes of one camera's tracks where they are fitted to 2D boxes.
+
+    filters   of the tracks;  horizon  where it was in the last frame
+    road      (H,) how many vehicles have stood in each heading, fading; empty: none was seen
+    """
+
+    filters: BoxFilters = field(default_factory=BoxFilters)
+    horizon: Horizon = field(default_factory=Horizon)
+    road: Array = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
 class TrackState:
     """All that is remembered from one frame to the next for one camera.
 
@@ -134,6 +184,7 @@ class TrackState:
     stamp           s, of the previous frame
     flow_image      reduced grey copy of the previous image, for motion 'flow' only
     velocity_filters  kept by `filter_velocities`, where it is known how the camera moves; a step takes them along
+    box_memory      sizes, headings and distances of tracks whose 3D boxes are fitted to 2D boxes
     """
 
     previous_input: Any = None
@@ -143,6 +194,7 @@ class TrackState:
     stamp: float | None = None
     flow_image: Array | None = None
     velocity_filters: VelocityFilters = field(default_factory=VelocityFilters)
+    box_memory: BoxMemory = field(default_factory=BoxMemory)
 
     def without_tracks(self) -> TrackState:
         """The state after a reset: nothing is remembered but the next id, so that no id stands for two objects."""

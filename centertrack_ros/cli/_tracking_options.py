@@ -72,6 +72,12 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
     add("--motion", "motion model: where a track is expected", choices=MOTIONS)
     add("--max-size-ratio", "largest ratio of the areas of matched boxes", type=float, metavar="R")
     add("--lift", "where 3D boxes come from", choices=tuple(LIFTERS))
+    add(
+        "--camera-height",
+        "height of the camera over the ground: 3D boxes by size use the contact with the ground, too; 0: unknown",
+        type=float,
+        metavar="METRES",
+    )
 
 
 def class_limits(text: str) -> dict[str, ClassLimits]:

@@ -329,6 +329,9 @@ _CAMERA = (
     Spec("camera.queue_depth", 1, "QoS history of the image subscription; only the newest image is processed.", 1, 100,
          change=UNCONFIGURED),
     Spec("camera.rectified", False, "The images are rectified: P of camera_info holds, else K and D."),
+    Spec("camera.height", _TRACKER_DEFAULTS.camera_height, "m, of the cameras over the ground that objects stand on, "
+         "whose contact with it then tells distances, too; 0: unknown. With output.lift size_prior.", 0.0, 100.0,
+         field="camera_height"),
 )  # fmt: skip
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
@@ -349,6 +352,7 @@ _OUTPUT = (
     _tracking(
         "output.max_range", "m on the ground: a track known to be farther away is not published; 0: any.", 0.0, 1e6
     ),
+    _tracking("output.filter_boxes3d", "Filter 3D boxes over time. With output.lift size_prior."),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
     Spec("output.publish_markers", True, "Publish ~/output/markers."),

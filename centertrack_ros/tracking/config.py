@@ -23,6 +23,7 @@ OFFICIAL: dict[str, Any] = {
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
+    "filter_boxes3d": False,
     "classes": (),
     "class_groups": False,
     "report_occupants": True,
@@ -84,6 +85,9 @@ class TrackerConfig:
     report_occupants  people who are seen in the windows of a vehicle are reported, too
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
+    camera_height  m, of the camera over the ground that objects stand on: distances without a depth head are then
+                  measured by where objects touch the ground, too; 0: unknown
+    filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
     """
 
@@ -119,6 +123,8 @@ class TrackerConfig:
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1
+    camera_height: float = 0.0
+    filter_boxes3d: bool = True
 
     @classmethod
     def official(cls, **changes: Any) -> TrackerConfig:
@@ -153,6 +159,8 @@ class TrackerConfig:
             "depth_sigma",
             "max_range",
         ):
+            self._check_range(name, 0.0, math.inf)
+        for name in ("camera_height",):
             self._check_range(name, 0.0, math.inf)
         for name in ("gate_scale", "depth_scale"):
             self._check_range(name, 1e-9, math.inf)

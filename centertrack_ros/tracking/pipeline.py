@@ -24,7 +24,7 @@ from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
-from centertrack_ros.tracking.lifters import LIFTERS
+from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, TrackLifter
 from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.occupants import vote_on_occupants
@@ -84,7 +84,10 @@ class Pipeline:
         profile = engine.profile
         self.config = (config or TrackerConfig()).resolved(profile)
         self.thresholds = self.config.thresholds(profile.thresholds)
-        self._lift = LIFTERS[self.config.lift](profile, self.config.depth_sigma)
+        self._lift = LIFTERS[self.config.lift](profile, LiftOptions(self.config.depth_sigma, self.config.camera_height))
+        self._track_lifter: TrackLifter | None = None
+        if self.config.filter_boxes3d and isinstance(self._lift, TrackLifter):
+            self._track_lifter = self._lift
         self.rules = ClassRules.of(profile, self.config)
         self._point = self.config.association_point
         if self._point == "auto":
@@ -163,7 +166,9 @@ class Pipeline:
         state, frame = prepared.state, prepared.frame
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
         with prepared.timed("postprocess"):
-            detections = self.detect(peaks, prepared.placement, frame.camera, step)
+            detections = self._decode(peaks, prepared.placement, frame.camera, step)
+            if self._track_lifter is None:
+                detections = self._lifted(detections, prepared)
         with prepared.timed("association"):
             flow = flow_image(frame.image) if self.config.motion == "flow" else None
             if flow is not None and state.flow_image is not None:
@@ -196,6 +201,10 @@ class Pipeline:
                     self.rules.vehicles,
                     prepared.placement.image_size[0],
                 )
+            memory = state.box_memory
+            camera = self._camera(frame.camera, prepared.placement)
+            if self._track_lifter is not None and camera is not None:
+                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory)
             reported = self._reported(tracks)
         result = FrameResult(
             tracks=reported,
@@ -207,7 +216,7 @@ class Pipeline:
             detections=detections,
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
-        return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters)
+        return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters, memory)
 
     def _displacement_noise(self, placement: Placement) -> DisplacementNoise:
         """How far the network's displacements are off, px of the image."""
@@ -229,6 +238,12 @@ class Pipeline:
         Returns:
             The detections, strongest first.
         """
+        detections = self._decode(peaks, placement, camera, step)
+        camera = self._camera(camera, placement)
+        return detections if camera is None else self._lift(detections, camera)
+
+    def _decode(self, peaks: Peaks, placement: Placement, camera: Camera | None, step: float) -> Detections:
+        """The detections of one image in 2D, and with what the network's heads tell of 3D."""
         config, profile = self.config, self.engine.profile
         camera = self._camera(camera, placement)
         removes_duplicates = config.duplicate_iou < 1
@@ -251,7 +266,11 @@ class Pipeline:
         detections = self.rules.considered_of(detections)
         if removes_duplicates:
             detections = self.rules.without_duplicates(detections, config.duplicate_iou)
-        detections = self.rules.accepted(detections)
+        return self.rules.accepted(detections)
+
+    def _lifted(self, detections: Detections, prepared: PreparedFrame) -> Detections:
+        """The detections with 3D boxes, where the camera is known."""
+        camera = self._camera(prepared.frame.camera, prepared.placement)
         return detections if camera is None else self._lift(detections, camera)
 
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
@@ -268,7 +287,7 @@ class Pipeline:
         voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
         camera = self._camera(prepared.frame.camera, prepared.placement)
-        if camera is None or not len(rows):
+        if camera is None or not len(rows) or self._track_lifter is not None:
             return voted
         lifted = self._lift(voted.detections.select(rows), camera)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
