@@ -23,7 +23,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `load` reads."""
     group = parser.add_argument_group("network")
     group.add_argument("--weights", metavar="FILE", help="checkpoint; default: the embedded COCO model")
-    group.add_argument("--engine", default="auto", help="runtime of the network")
+    group.add_argument("--engine", default="auto", help="runtime of the network; openvino: in float32")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument("--threads", type=int, help="CPU threads")
     size = group.add_mutually_exclusive_group()

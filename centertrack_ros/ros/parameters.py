@@ -215,7 +215,13 @@ _MODEL = (
         "Path of a checkpoint or name of an embedded model; empty: the default one.",
         change=UNCONFIGURED,
     ),
-    Spec("model.engine", "auto", "What runs the network; auto takes the fastest that is there.", change=UNCONFIGURED),
+    Spec(
+        "model.engine",
+        "auto",
+        "What runs the network; auto takes the fastest that is there, in bfloat16 if the weights are verified for it; "
+        "openvino: in float32.",
+        change=UNCONFIGURED,
+    ),
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),
     Spec("model.input_width", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
     Spec("model.input_height", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
