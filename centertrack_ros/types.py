@@ -37,6 +37,8 @@ class Detections(ArrayTable):
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
     keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
     location_covariances (N, 3, 3) float64 m²; None: unknown
+    appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
+    visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
     """
 
     scores: Array = field(metadata=column(dtype=np.float32))
@@ -55,6 +57,8 @@ class Detections(ArrayTable):
     keypoints: Array | None = None
     keypoint_scores: Array | None = None
     location_covariances: Array | None = None
+    appearances: Array | None = None
+    visible_parts: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -81,7 +85,10 @@ class Tracks(ArrayTable):
     lengths  (N,) int64: frames in which the track was matched, in all
     last_stamps  (N,) float64: stamp in s of the last match
     image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
-    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
+    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py` or
+            `fused_motion.py`; None: not used
+    appearances  (N, D) float32: what the object looked like when it was seen whole; zeros: it never was
+    appearance_stamps  (N,) float64: stamp in s when it last was
     """
 
     detections: Detections = field(metadata=nested(Detections))
@@ -94,6 +101,8 @@ class Tracks(ArrayTable):
     image_velocities: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
+    appearances: Array | None = None
+    appearance_stamps: Array | None = None
 
     @property
     def states(self) -> Array:

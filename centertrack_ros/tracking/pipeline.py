@@ -18,6 +18,7 @@ from centertrack_ros.geometry.affine import Placement, place
 from centertrack_ros.geometry.boxes2d import suppress_duplicates
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.appearance import appearances, covered_parts
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
@@ -170,6 +171,12 @@ class Pipeline:
             if flow is not None and state.flow_image is not None:
                 shifts = flow_displacements(state.flow_image, flow, detections.boxes, prepared.placement.image_size)
                 detections = replace(detections, displacements=shifts)
+            if self.config.appearance == "color":
+                detections = replace(
+                    detections,
+                    appearances=appearances(frame.image, detections.boxes),
+                    visible_parts=1.0 - covered_parts(detections.boxes),
+                )
             tracks, next_id = update(
                 start_tracks(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
                 if state.tracks is None
