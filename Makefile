@@ -7,7 +7,7 @@ export PYTHON
 # COVERAGE=1 make test measures which statements the tests run; `make coverage` prints it.
 PYTEST := python $(if $(COVERAGE),-m coverage run )-m pytest
 
-.PHONY: help setup setup-tests setup-docs setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim test test-slow test-jazzy fuzz signals soak overload coverage docs lint clean
+.PHONY: help setup setup-tests setup-docs setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-jazzy fuzz signals soak overload coverage docs lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,9 @@ paper-tables: setup  ## the same with more and longer streets and two more frame
 
 paper-claim: setup  ## the paper's main claim alone on up to 1000 streets: docs/paper_claim.md, in 77 minutes on two cores
 	@$(RUN) python -m experiments.paper_tables --claim $(ARGS)
+
+quality: setup  ## what a user sees, before and after: ids, leaps, double boxes, a truck in the rain (DATA=folder, CLIPS=folder)
+	@$(RUN) python -m experiments.quality $(or $(DATA),$(error DATA=folder of the data sets, see docs/evaluation.md)) $(if $(CLIPS),--clips $(CLIPS)) $(ARGS)
 
 test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 	@$(RUN) $(PYTEST) -m "not slow" $(ARGS)

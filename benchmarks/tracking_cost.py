@@ -20,12 +20,12 @@ from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.affine import place
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
-from centertrack_ros.tracking.size_prior import SizePriorLifter
 from centertrack_ros.types import Detections, Tracks
 
 IMAGE = (900, 1600)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -63,6 +63,18 @@ class ArrayTable:
             elif value is not None:
                 chosen[name] = value.select(rows) if isinstance(value, ArrayTable) else value
         return type(self)(**chosen)
+
+    def with_rows(self: Table, index: NDArray[np.int64], other: Table) -> Table:
+        """A copy with the rows of `other` in place of those at `index` (integers); only of columns that both have."""
+        changed: dict[str, Any] = {}
+        for name in _names(type(self)):
+            value, new = getattr(self, name), getattr(other, name)
+            if isinstance(value, ArrayTable) and isinstance(new, ArrayTable):
+                changed[name] = value.with_rows(index, new)
+            elif isinstance(value, np.ndarray) and isinstance(new, np.ndarray):
+                changed[name] = value.copy()
+                changed[name][index] = new
+        return replace(self, **changed)
 
     @classmethod
     def concatenate(cls: type[Table], parts: Sequence[Table]) -> Table:

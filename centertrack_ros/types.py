@@ -32,6 +32,7 @@ class Detections(ArrayTable):
     dimensions    (N, 3) float32: height, width, length
     locations     (N, 3) float32: BOTTOM centre of the 3D box
     alphas, rotations_y  (N,) float32 rad
+    heading_variances  (N,) float64 rad²: mean square error of rotations_y, up to that of any angle; None: unknown
     velocities    (N, 3) float32 m/s, camera axes
     attributes    (N, 8) float32 raw logits of nuscenes_att
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
@@ -39,6 +40,7 @@ class Detections(ArrayTable):
     location_covariances (N, 3, 3) float64 m²; None: unknown
     appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
     visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
+    class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
     """
 
     scores: Array = field(metadata=column(dtype=np.float32))
@@ -59,6 +61,8 @@ class Detections(ArrayTable):
     location_covariances: Array | None = None
     appearances: Array | None = None
     visible_parts: Array | None = None
+    class_scores: Array | None = None
+    heading_variances: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -89,6 +93,7 @@ class Tracks(ArrayTable):
             `fused_motion.py`; None: not used
     appearances  (N, D) float32: what the object looked like when it was seen whole; zeros: it never was
     appearance_stamps  (N,) float64: stamp in s when it last was
+    class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
     """
 
     detections: Detections = field(metadata=nested(Detections))
@@ -99,6 +104,7 @@ class Tracks(ArrayTable):
     lengths: Array | None = None
     last_stamps: Array | None = None
     image_velocities: Array | None = None
+    class_votes: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
     appearances: Array | None = None

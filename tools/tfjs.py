@@ -72,7 +72,7 @@ def coco_profile() -> ModelProfile:
         head_options={"head_conv": 64, "stem_kernel": 3},
         input_height=512,
         input_width=512,
-        resize="keep_aspect",
+        resize="budget",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         color_order="rgb",

@@ -30,6 +30,22 @@ def network_size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def network_pixels(text: str) -> int:
+    """Reads a number of px of the network's input, as '262144' or '512x512'; the sides need not be multiples of 32."""
+    from centertrack_ros.network.profile import LARGEST_BUDGET, SMALLEST_BUDGET
+
+    width, _, height = text.lower().partition("x")
+    pixels = 0
+    if width.isdecimal() and (height or "1").isdecimal():
+        pixels = int(width) * int(height or 1)
+    if not SMALLEST_BUDGET <= pixels <= LARGEST_BUDGET:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of px from {SMALLEST_BUDGET} to {LARGEST_BUDGET}, for instance 262144 or 512x512, "
+            f"got '{text}'"
+        )
+    return pixels
+
+
 def intrinsics(text: str) -> tuple[float, float, float, float]:
     """Reads a camera's intrinsics 'fx,fy,cx,cy', px."""
     try:

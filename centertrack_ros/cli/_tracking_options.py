@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
-from centertrack_ros.cli._arguments import SIZE, network_size
+from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.tracking.association import METHODS
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
@@ -22,8 +22,17 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--engine", default="auto", help="runtime of the network")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument("--threads", type=int, help="CPU threads")
-    group.add_argument(
+    size = group.add_mutually_exclusive_group()
+    size.add_argument(
         "--input-size", type=network_size, metavar=SIZE, help="network input, px, for instance 800x448; multiples of 32"
+    )
+    size.add_argument(
+        "--input-pixels",
+        type=network_pixels,
+        default=0,
+        metavar="N",
+        help="px of the network input, in the images' own aspect: more find smaller objects and take longer, "
+        "for instance 262144 or 512x512",
     )
 
 
@@ -35,7 +44,14 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         default = getattr(_DEFAULTS, name.removeprefix("--").replace("-", "_"))
         group.add_argument(name, default=default, help=help_, **options)  # type: ignore[arg-type]
 
-    add("--classes", "only these classes, for example: person car", nargs="+", metavar="NAME")
+    add(
+        "--classes",
+        "classes and sets of classes to report, for example: person car, or one of road, people, animals, signs, "
+        "indoor, all (every class that the model knows); default, auto: road users, cats, dogs, horses, sheep and "
+        "cows of a model with COCO's 80 classes, all of every other model",
+        nargs="+",
+        metavar="NAME",
+    )
     add("--track-threshold", "a track continues with a detection above this score", type=float, metavar="S")
     add("--new-threshold", "a new track starts above this score", type=float, metavar="S")
     add("--rebirth", "a lost track can be matched again for this time", type=float, metavar="SECONDS")
@@ -56,7 +72,12 @@ def load(args: argparse.Namespace) -> Engine:
     from centertrack_ros.engine import load_engine
 
     return load_engine(
-        args.weights, engine=args.engine, device=args.device, threads=args.threads, input_size=args.input_size
+        args.weights,
+        engine=args.engine,
+        device=args.device,
+        threads=args.threads,
+        input_size=args.input_size,
+        input_pixels=args.input_pixels,
     )
 
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from centertrack_ros.cli._arguments import SIZE, network_size
+from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 
 if TYPE_CHECKING:
     from centertrack_ros.engine.base import Engine
@@ -27,11 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, help="default: the model's name with the format's suffix, here")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--batch", type=int, help="images at once; default: any number (TensorRT: 1)")
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
         "--size",
         type=network_size,
         metavar=SIZE,
         help="input size, px, for instance 800x448; default: any (TensorRT: that of the weights)",
+    )
+    size.add_argument(
+        "--input-pixels",
+        type=network_pixels,
+        metavar="N",
+        help="px of the input in the images' own aspect, for instance 262144 or 512x512; default: as the weights say",
     )
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image: twice the time")
     parser.add_argument("--shuffle", action="store_true", help="up-sample by pixel shuffles: faster in bfloat16")
@@ -49,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.network import checkpoints
 
     network, profile = checkpoints.load(weights)
+    if args.input_pixels:
+        profile = profile.with_input_pixels(args.input_pixels)
     shape = _shape(args, profile)
     target = args.output or Path(profile.name).with_suffix(export.SUFFIXES[args.format])
     if target.suffix != export.SUFFIXES[args.format]:
@@ -78,14 +87,15 @@ def _keep(weights: Path, flip_test: bool) -> int:
     from centertrack_ros.engine import selection
     from centertrack_ros.engine.registry import EngineOptions
 
+    checks = selection.verified_precisions(weights)
     try:
-        entry = selection.find_or_export(weights, EngineOptions(flip_test=flip_test), "f32")
+        entry = selection.find_or_export(weights, EngineOptions(flip_test=flip_test), next(iter(checks), "f32"))
     except selection.EngineUnavailableError as error:
         raise ValueError(str(error)) from None
     for name, result in sorted(entry.manifest["engines"].items(), key=lambda item: item[1].get("ms", float("inf"))):
         parts = [f"{result['ms']:.1f} ms"] if "ms" in result else []
-        parts += [result[key] for key in ("agreement", "problem") if key in result]
-        print(f"{name:12} {', '.join(parts)}")
+        parts += [result[key] for key in ("agreement", "problem", "doubt") if key in result]
+        print(f"{name:14} {', '.join([*parts, selection.describe_precision(name, checks)])}")
     print(entry.folder)
     return 0
 

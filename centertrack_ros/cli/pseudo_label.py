@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.datasets.coco_video import videos_document
     from centertrack_ros.io.sources import open_sources
     from centertrack_ros.io.whole_files import write_text
+    from centertrack_ros.network.class_groups import select_classes
     from centertrack_ros.training.pseudo_labels import Certainty, as_static_images
 
     logging.basicConfig(format="%(message)s")
@@ -73,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args, engine)
     recordings = [_labelled(source, engine, config, certainty, args) for source in sources]
     document = videos_document(recordings, args.output / "images")
-    if config.classes:  # of the others nothing is known
-        document["categories"] = [entry for entry in document["categories"] if entry["name"] in config.classes]
+    labelled = select_classes(config.classes, engine.profile.classes)  # of the others nothing is known
+    document["categories"] = [entry for entry in document["categories"] if entry["name"] in labelled]
     if not sum(len(frame.tracks) for recording in recordings for frame in recording):
         raise ValueError("no track is certain enough to be a label: lower --score or --length, or give other --weights")
     write_text(target, json.dumps(as_static_images(document) if args.stills else document))

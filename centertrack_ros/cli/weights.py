@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from centertrack_ros.cli._arguments import SIZE, network_size
+from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 from centertrack_ros.io.whole_files import whole_file
 from centertrack_ros.network.profile import ModelProfile
 
@@ -46,6 +46,12 @@ def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-size", type=network_size, metavar=SIZE, help="network input, px, for instance 800x448; multiples of 32"
     )
+    parser.add_argument(
+        "--input-pixels",
+        type=network_pixels,
+        metavar="N",
+        help="px of the network input, in the images' own aspect, for instance 262144 or 512x512",
+    )
     parser.add_argument("--thresholds", metavar="NAME=SCORE,…", help="of track, out, pre, new; e.g. track=0.4,pre=0.5")
     parser.add_argument(
         "--focal-length", type=float, metavar="PX", help="focal length that the depths belong to, at input size"
@@ -75,9 +81,10 @@ def _info(args: argparse.Namespace) -> int:
         "classes": f"{len(profile.classes)}: {shown}",
         "heads": ", ".join(f"{head} {channels}" for head, channels in profile.heads.items()),
         "stems": ", ".join(stems) or "none",
-        "input": f"{profile.input_width}x{profile.input_height} ({profile.resize}, {profile.color_order})",
+        "input": f"{profile.input_text} ({profile.resize}, {profile.color_order})",
         "thresholds": ", ".join(f"{name} {score:g}" for name, score in asdict(profile.thresholds).items()),
         "focal length": "unknown" if profile.trained_focal_length is None else f"{profile.trained_focal_length:g} px",
+        "precision": _precision(profile),
         "tracking head": "trained" if profile.trained_tracking else "untrained or absent",
         "licence": profile.licence,
         "source": profile.source,
@@ -86,6 +93,11 @@ def _info(args: argparse.Namespace) -> int:
     for label, value in rows.items():
         print(f"  {label:<14}{value}")
     return 0
+
+
+def _precision(profile: ModelProfile) -> str:
+    checks = [f"{name}, verified: {check}, by {check.command}" for name, check in profile.verified_precisions.items()]
+    return "; ".join(["float32", *checks])
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -138,7 +150,8 @@ def changed_profile(profile: ModelProfile, args: argparse.Namespace) -> ModelPro
         changes["trained_focal_length"] = args.focal_length
     if args.licence:
         changes["licence"] = args.licence
-    return replace(profile, **changes)
+    changed = replace(profile, **changes)
+    return changed.with_input_pixels(args.input_pixels) if args.input_pixels else changed
 
 
 def _scores(text: str) -> dict[str, float]:

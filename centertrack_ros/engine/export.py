@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from centertrack_ros.engine.array_engine import INPUTS, ArrayEngine
 from centertrack_ros.engine.onnx_engine import PROFILE_KEY
 from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS, runtime
+from centertrack_ros.geometry.affine import LARGEST_INPUT, STRIDE
 from centertrack_ros.network import deform_conv
 from centertrack_ros.network.base import TrackingNetwork
 from centertrack_ros.network.decode import PeakNetwork
@@ -34,7 +35,7 @@ from centertrack_ros.network.profile import ModelProfile
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "tensorrt": ".engine"}
 _OUTPUTS_KEY = "outputs"
 OPSET = 20  # DeformConv came with 19
-_MAX_CELLS = 128  # largest side of a dynamic input, in units of 32 px
+_MAX_CELLS = LARGEST_INPUT // STRIDE  # largest side of a dynamic input, in units of 32 px
 _MAX_BATCH = 64
 
 
@@ -100,7 +101,7 @@ def trace(
         dense: Evaluate every head at every cell, for comparison.
 
     Returns:
-        The graph.
+        The graph. For a fixed size its profile says that images are fitted into it.
 
     Raises:
         ValueError: The input size is not a multiple of 32.
@@ -127,6 +128,8 @@ def trace(
     shapes = tuple(None if example is None else dynamic for example in examples)
     with torch.no_grad(), _quiet():
         program = torch.export.export(peaks, examples, dynamic_shapes=shapes, strict=False)
+    if shape.size is not None:
+        profile = profile.with_input_size(width, height)
     return Traced(program, names[-1], profile)
 
 

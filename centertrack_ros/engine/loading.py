@@ -31,6 +31,7 @@ def load_engine(
     threads: int | None = None,
     background: bool = False,
     input_size: tuple[int, int] | None = None,
+    input_pixels: int = 0,
 ) -> Engine:
     """Load weights into an engine that is ready to run.
 
@@ -48,19 +49,23 @@ def load_engine(
         background: Where the weights must be exported first, torch runs meanwhile and the call does not wait.
         input_size: (width, height) px of the network input, multiples of 32, with resize 'fixed'. None: as in the
             model's profile.
+        input_pixels: Px of the network input, in each image's own aspect; 0: as in the model's profile.
 
     Returns:
         The engine. Its profile has the requested input size and does not change.
 
     Raises:
         CheckpointError: The weights are not usable (a ValueError).
-        ValueError: The engine is unknown, the device is absent, or the input size is not a multiple of 32.
+        ValueError: The engine is unknown, the device is absent, the input size is not a multiple of 32, or the model
+            cannot have this number of input px.
         FileNotFoundError: There is no such file.
     """
     if engine not in engine_names():
         raise ValueError(f"engine must be one of {', '.join(engine_names())}, got '{engine}'")
     path = weights_path(weights)
-    options = EngineOptions(flip_test=flip_test, dense=dense, threads=threads, input_size=input_size)
+    options = EngineOptions(
+        flip_test=flip_test, dense=dense, threads=threads, input_size=input_size, input_pixels=input_pixels
+    )
     if engines_for_file(path):
         return _open_exported_file(
             path, engine, replace(options, device="cuda" if device.startswith("cuda") else "cpu")

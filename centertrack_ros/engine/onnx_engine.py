@@ -55,7 +55,9 @@ class OnnxEngine(ArrayEngine):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
         self.device = options.device
         self._outputs = [output.name for output in self._session.get_outputs()]
-        profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY], f"{path}: model profile"))
+        height, width = self._session.get_inputs()[0].shape[2:]  # names instead of numbers where any will do
+        only = (width, height) if isinstance(height, int) and isinstance(width, int) else None
+        profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY], f"{path}: model profile"), only, str(path))
         super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:

@@ -75,7 +75,9 @@ class OpenVinoEngine(ArrayEngine):
             stored = model.get_rt_info(PROFILE_KEYS).astype(str)
         except UnicodeDecodeError:
             raise ValueError(f"{path}: its metadata are damaged: expected text") from None
-        profile = options.apply(ModelProfile.from_json(stored, f"{path}: model profile"))
+        height, width = list(model.inputs[0].partial_shape)[2:]
+        only = (width.get_length(), height.get_length()) if height.is_static and width.is_static else None
+        profile = options.apply(ModelProfile.from_json(stored, f"{path}: model profile"), only, str(path))
         self._model = model
         # A result that several operations share has several names in random order.
         self._outputs = model.get_rt_info(OUTPUT_KEYS).astype(str).split(",")

@@ -30,6 +30,8 @@ class EngineOptions:
         dense: Evaluate every head at every cell; exported files contain this decision already.
         threads: CPU threads; None: as many as cores.
         input_size: (width, height) px of the network input, with resize 'fixed'; None: as in the model's profile.
+        input_pixels: Px of the network input in each image's own aspect (resize 'budget'); 0: as in the model's
+            profile.
         compiled: Folder in which the runtime can cache compiled networks; None: no cache.
         streams: Images of a batch that are processed at once.
     """
@@ -39,18 +41,28 @@ class EngineOptions:
     dense: bool = False
     threads: int | None = None
     input_size: tuple[int, int] | None = None
+    input_pixels: int = 0
     compiled: Path | None = None
     streams: int = 1
 
-    def apply(self, profile: ModelProfile) -> ModelProfile:
+    def apply(self, profile: ModelProfile, only: tuple[int, int] | None = None, where: str = "") -> ModelProfile:
         """The model's profile with the requested input size.
 
         Args:
             profile: As stored with the weights.
+            only: (width, height) px of the only input that a network exported for it takes; None: it takes any.
+            where: Names the file in messages.
 
         Raises:
-            ValueError: The input size is not a multiple of 32.
+            ValueError: The input size is not a multiple of 32, the number of px is out of range, both are given, or
+                the network does not take such an input.
         """
+        if only is not None and (self.input_pixels or self.input_size not in (None, only)):
+            raise ValueError(f"{where} takes an input of {only[0]}x{only[1]} px only: export it without --size")
+        if self.input_size is not None and self.input_pixels:
+            raise ValueError("state the input's size or its number of pixels, not both")
+        if self.input_pixels:
+            return profile.with_input_pixels(self.input_pixels)
         return profile if self.input_size is None else profile.with_input_size(*self.input_size)
 
 
@@ -63,7 +75,8 @@ class ExportForm:
 
     Attributes:
         file: Its name in a folder of the export cache; the suffix identifies exported files that users name.
-        variant: 'f32' (equal to the reference but for rounding) or 'bf16'.
+        variant: 'f32' (equal to the reference but for rounding) or 'bf16': the engine's precision, and the form of the
+            graph that suits it.
         convert: Makes the file from the ONNX file: (ONNX path, path to write); None: it is the ONNX file.
         streams: Largest number of streams to measure for batches; 1: images run one after the other.
     """
@@ -132,8 +145,10 @@ def engine_names() -> tuple[str, ...]:
 
 
 def exported_engines(variant: str) -> list[EngineEntry]:
-    """The engines that run an export of this variant."""
-    return [entry for entry in ENGINES.values() if entry.export is not None and entry.export.variant == variant]
+    """The engines that run an export of this variant; those in float32 run that of a lower precision as well."""
+    return [
+        entry for entry in ENGINES.values() if entry.export is not None and entry.export.variant in ("f32", variant)
+    ]
 
 
 def engines_for_file(path: Path) -> list[EngineEntry]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the engine for some weights on this CPU: the fastest available one whose output equals the reference."""
+"""Chooses the engine for some weights on this CPU: the fastest available one whose output equals the reference.
+
+Equal means but for rounding: in float32, or in a precision that the profile of the weights states as verified.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +25,14 @@ from centertrack_ros.engine.registry import (
     exported_engines,
     is_installed,
 )
+from centertrack_ros.network.profile import PrecisionCheck, stored_profile
 
 _LOG = logging.getLogger(__name__)
 _EXPORTERS = ("onnx", "onnxscript")
 _EXPORT_TIMEOUT_S = 900.0
+_PRECISION_NAMES = {"f32": "float32", "bf16": "bfloat16"}
+# Flags of CPUs that compute in a precision; others emulate it, slower than float32.
+_PRECISION_FLAGS = {"bf16": {"avx512_bf16", "amx_bf16"}}
 
 
 class EngineUnavailableError(RuntimeError):
@@ -54,13 +61,17 @@ def select_fastest(weights: Path, options: EngineOptions, build: bool = True) ->
     if not available:
         _LOG.info("engine auto: torch, neither openvino nor onnxruntime is installed")
         return None
-    try:
-        cached = find_or_export(weights, options, "f32", build)
-    except EngineUnavailableError as error:
-        _LOG.warning("engine auto: torch, because %s", error)
+    checks = verified_precisions(weights)
+    cached = None
+    for variant in (*checks, "f32"):
+        try:
+            cached = find_or_export(weights, options, variant, build)
+            break
+        except EngineUnavailableError as error:
+            _LOG.warning("engine auto: %s, because %s", "torch" if variant == "f32" else "float32", error)
+    if cached is None:
         return None
-    results = cached.manifest["engines"]
-    usable = {name: result["ms"] for name, result in results.items() if "ms" in result and "problem" not in result}
+    usable = _usable(cached, checks)
     for name in sorted(usable, key=usable.__getitem__):
         times = ", ".join(f"{other} {ms:.1f} ms" for other, ms in sorted(usable.items(), key=lambda i: i[1]))
         if name == DEFAULT_ENGINE:
@@ -71,9 +82,63 @@ def select_fastest(weights: Path, options: EngineOptions, build: bool = True) ->
         except (ImportError, ValueError, RuntimeError, KeyError) as error:
             _LOG.warning("engine %s is not used: %s", name, _one_line(error))
             continue
-        _LOG.info("engine auto: %s, the fastest here when it was exported (%s) and checked", name, times)
+        precision = describe_precision(name, checks)
+        _LOG.info("engine auto: %s, the fastest here when it was exported (%s) and checked; %s", name, times, precision)
         return engine
     return None
+
+
+def _usable(cached: export_cache.CachedExport, checks: Mapping[str, PrecisionCheck]) -> dict[str, float]:
+    """The engines that 'auto' may take -> ms."""
+    usable = {}
+    for name, result in cached.manifest["engines"].items():
+        if "ms" not in result or "problem" in result:
+            continue
+        if name != DEFAULT_ENGINE and (entry := ENGINES.get(name)) and (form := entry.export):
+            if form.variant != "f32" and form.variant not in checks:
+                continue
+            if form.variant != "f32" and "doubt" in result:
+                _LOG.warning("engine auto: not %s, although its precision is verified: %s", name, result["doubt"])
+                continue
+        usable[name] = result["ms"]
+    return usable
+
+
+def verified_precisions(weights: Path) -> dict[str, PrecisionCheck]:
+    """The precisions below float32 that 'auto' may use for these weights on this CPU, with what was measured.
+
+    Args:
+        weights: The file; only a profile in it can state them.
+    """
+    profile = stored_profile(weights)
+    flags = set(export_cache.cpu()["flags"].split())
+    return {
+        precision: check
+        for precision, check in ({} if profile is None else profile.verified_precisions).items()
+        if flags & _PRECISION_FLAGS[precision]
+        and any(
+            entry.export and entry.export.variant == precision and not entry.unavailable_reason()
+            for entry in ENGINES.values()
+        )
+    }
+
+
+def describe_precision(name: str, checks: Mapping[str, PrecisionCheck]) -> str:
+    """The precision in which an engine computes, as one clause.
+
+    Args:
+        name: Of the engine.
+        checks: Of `verified_precisions`.
+    """
+    entry = ENGINES.get(name)
+    variant = entry.export.variant if entry is not None and entry.export is not None else "f32"
+    if variant not in checks:
+        return f"in {_PRECISION_NAMES[variant]}"
+    exact = name.removesuffix(f"-{variant}")
+    return (
+        f"in {_PRECISION_NAMES[variant]}, which is verified for these weights: {checks[variant]}; "
+        f"engine '{exact}' is float32"
+    )
 
 
 def select_by_name(name: str, weights: Path, options: EngineOptions, build: bool = True) -> Engine:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 STRIDE = 32  # the network's coarsest level: input sizes are multiples of it
 FIX_SHORT_STRIDE = 64  # the official code rounds the long side of 'fix_short' up to this
+LARGEST_INPUT = 8192  # px of a side; beyond, memory would end before an error
+MOST_ENLARGED = 2.0  # input px per image px for 'budget'
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def _three_points(center: NDArray[np.floating], direction: NDArray[np.floating])
 
 @lru_cache(maxsize=64)
 def place(
-    image_size: tuple[int, int], nominal_size: tuple[int, int], resize: str = "fixed", down_ratio: int = 4
+    image_size: tuple[int, int],
+    nominal_size: tuple[int, int],
+    resize: str = "fixed",
+    down_ratio: int = 4,
+    pixels: int = 0,
 ) -> Placement:
     """Place an image in the network input.
 
@@ -106,6 +112,8 @@ def place(
       image in a wide input is cropped at top and bottom.
     - 'keep_aspect': the longer side of the nominal size spans the image's longer side, the other side follows the
       image, rounded up to 32. Nothing is cropped.
+    - 'budget': the input has about as many px as the budget, in the image's own aspect, see `budget_size`. Nothing is
+      cropped.
     - 'keep_resolution' (official `--keep_res`): one input px per image px, padded to the next multiple of 32.
     - 'fix_short' (official): the shorter side of the nominal size spans the image's shorter side.
 
@@ -114,6 +122,7 @@ def place(
         nominal_size: (height, width) px of the model's nominal input.
         resize: The mode.
         down_ratio: Input px per output-grid cell.
+        pixels: Of the input, for 'budget'; 0: as many as the nominal size has.
 
     Returns:
         The placement; equal arguments share one.
@@ -137,8 +146,13 @@ def place(
         scale = max(nominal_size) / max(height, width)
         size = (_round_up(np.ceil(height * scale), STRIDE), _round_up(np.ceil(width * scale), STRIDE))
         span = size[1] / scale
+    elif resize == "budget":
+        size = budget_size((height, width), pixels or nominal_size[0] * nominal_size[1])
+        span = size[1] / min(size[0] / height, size[1] / width)
     else:
-        raise ValueError(f"resize must be 'fixed', 'keep_aspect', 'keep_resolution' or 'fix_short', got '{resize}'")
+        raise ValueError(
+            f"resize must be 'fixed', 'keep_aspect', 'budget', 'keep_resolution' or 'fix_short', got '{resize}'"
+        )
     grid = (size[0] // down_ratio, size[1] // down_ratio)
     to_input = centered_affine(center, span, size)
     to_grid = centered_affine(center, span, grid)
@@ -146,6 +160,30 @@ def place(
     for array in (to_input, to_grid, from_grid):
         array.flags.writeable = False
     return Placement((height, width), size, grid, to_input, to_grid, from_grid)
+
+
+def budget_size(image_size: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """The size of a network input that spends a number of px on an image of any aspect.
+
+    Both sides are multiples of 32, at least 64. Of all such sizes it is the one with the smallest sum of its padding,
+    as a share of the input, and the (logarithmic) difference of its area from the budget. An image with fewer px than
+    the budget is enlarged by no more than `MOST_ENLARGED`.
+
+    Args:
+        image_size: (height, width) px of the image.
+        pixels: The budget, px of the input.
+
+    Returns:
+        (height, width) px.
+    """
+    height, width = image_size
+    budget = min(pixels, height * width * MOST_ENLARGED**2)
+    sides = np.arange(2, LARGEST_INPUT // STRIDE + 1) * STRIDE  # exported networks take no side below two strides
+    rows, columns = sides[:, None], sides[None, :]
+    areas = rows * columns
+    used = np.minimum(rows / height, columns / width) ** 2 * (height * width) / areas
+    row, column = np.unravel_index(np.argmin(1 - used + np.abs(np.log(areas / budget))), areas.shape)
+    return int(sides[row]), int(sides[column])
 
 
 def _fix_short(height: int, width: int, short: int) -> tuple[int, int]:

@@ -27,13 +27,44 @@ def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np
     return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
 
 
-def suppress_duplicates(
-    boxes: NDArray[np.floating], class_ids: NDArray[np.integer], max_iou: float
-) -> NDArray[np.bool_]:
-    """(N,) mask of boxes, strongest first, that overlap no kept stronger one of their class by more than `max_iou`."""
-    overlapping = (iou(boxes, boxes) > max_iou) & (class_ids[:, None] == class_ids[None, :])
-    keep = np.ones(len(boxes), bool)
+def find_duplicates(
+    boxes: NDArray[np.floating],
+    class_ids: NDArray[np.integer],
+    max_iou: float,
+    can_be_same: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Finds the boxes that show what a stronger box shows.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2, strongest first.
+        class_ids: (N,).
+        max_iou: Boxes that overlap by more are duplicates.
+        can_be_same: (C, C) mask of the classes that can be the same object; None: each class only with itself.
+
+    Returns:
+        (N,) row of the box that stays in place of each box: the strongest box that stays and overlaps it by more than
+        `max_iou`; its own row if it stays itself.
+    """
+    same = (
+        class_ids[:, None] == class_ids[None, :] if can_be_same is None else can_be_same[np.ix_(class_ids, class_ids)]
+    )
+    overlapping = (iou(boxes, boxes) > max_iou) & same
+    owners = np.arange(len(boxes))
+    free = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
-        if keep[row]:
-            keep[row + 1 :] &= ~overlapping[row, row + 1 :]
-    return keep
+        if free[row]:
+            taken = overlapping[row] & free
+            taken[: row + 1] = False
+            owners[taken] = row
+            free &= ~taken
+    return owners
+
+
+def suppress_duplicates(
+    boxes: NDArray[np.floating],
+    class_ids: NDArray[np.integer],
+    max_iou: float,
+    can_be_same: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """(N,) mask of the boxes that are no duplicate of a stronger one; arguments as in `find_duplicates`."""
+    return find_duplicates(boxes, class_ids, max_iou, can_be_same) == np.arange(len(boxes))

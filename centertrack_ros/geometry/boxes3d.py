@@ -101,7 +101,7 @@ MIN_EXTENT = 0.01  # m; a box of size 0 is invisible, and divides by 0 in its co
 # A road object stands upright. A heading that nothing tells is any angle: the variance of a uniform turn.
 _UPRIGHT_VARIANCE = np.radians(5.0) ** 2
 _HEADING_VARIANCE = np.radians(15.0) ** 2
-_UNKNOWN_HEADING_VARIANCE = np.pi**2 / 3
+UNKNOWN_HEADING_VARIANCE = np.pi**2 / 3
 
 
 @dataclass(frozen=True)
@@ -142,21 +142,24 @@ def oriented_boxes(
     rotations_y: NDArray[np.floating] | None,
     location_covariances: NDArray[np.floating] | None = None,
     velocities: NDArray[np.floating] | None = None,
-    heading_known: bool = True,
+    heading_variances: NDArray[np.floating] | None = None,
 ) -> OrientedBoxes:
     """Boxes in the optical frame from (N, 3) h, w, l, (N, 3) bottom centres, m, and (N,) rot_y, rad.
 
-    heading_known  False when `rotations_y` is a convention: the covariance then says so. Without `rotations_y` the
-                   boxes face along the optical axis.
+    heading_variances  (N,) rad², at most that of any angle; None: as of a heading that the network measured. Without
+                       `rotations_y` the boxes face along the optical axis, which is a convention.
     """
     count = len(locations)
-    heading_known &= rotations_y is not None
     angles = np.full(count, -np.pi / 2) if rotations_y is None else np.asarray(rotations_y, np.float64)
     covariances = np.zeros((count, 6, 6))
     if location_covariances is not None:
         covariances[:, :3, :3] = location_covariances
-        turn = _HEADING_VARIANCE if heading_known else _UNKNOWN_HEADING_VARIANCE
-        covariances[:, (3, 4, 5), (3, 4, 5)] = (_UPRIGHT_VARIANCE, turn, _UPRIGHT_VARIANCE)
+        if rotations_y is None:
+            turn: NDArray[np.floating] = np.full(count, UNKNOWN_HEADING_VARIANCE)
+        else:
+            turn = np.full(count, _HEADING_VARIANCE) if heading_variances is None else heading_variances
+        covariances[:, (3, 5), (3, 5)] = _UPRIGHT_VARIANCE
+        covariances[:, 4, 4] = np.minimum(turn, UNKNOWN_HEADING_VARIANCE)
     sizes = np.asarray(dimensions, np.float64)[:, ::-1]
     return OrientedBoxes(
         centers=centers(dimensions, locations),

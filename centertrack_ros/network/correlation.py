@@ -37,7 +37,12 @@ class _Block(nn.Sequential):
 
 
 class _Mix(nn.Sequential):
-    """1x1 convolution and a block: combines correlation, prior heatmap and features of one scale."""
+    """1x1 convolution and a block: combines features, correlation, prior heatmap and the coarser scale.
+
+    The convolution reads [features, match, windows of the prior heatmap, coarser scale up-sampled]. Each part enters by
+    itself: without their concatenation, windows become a 7x7 convolution, and the coarser scale is projected before it
+    is up-sampled.
+    """
 
     def __init__(self, channels_in: int) -> None:
         super().__init__(
@@ -47,6 +52,31 @@ class _Mix(nn.Sequential):
             _Block(CHANNELS, CHANNELS),
         )
 
+    def forward(  # type: ignore[override]
+        self, features: Tensor, match: tuple[_Match, Tensor] | None, prior: Tensor, coarse: Tensor | None
+    ) -> Tensor:
+        """(B, C, h, w) -> (B, `CHANNELS`, h, w).
+
+        Args:
+            features: Of the image, (B, C, h, w).
+            match: The matching and the softmax that it gave, or None.
+            prior: The prior heatmap at this scale, (B, 1, h, w).
+            coarse: Output of the coarser scale, (B, `CHANNELS`, h / 2, w / 2), or None.
+        """
+        size = 2 * SEARCH_RADIUS + 1
+        widths = [features.shape[1], 0 if match is None else match[0].channels, size * size]
+        weight, bias = self[0].weight, self[0].bias
+        own, of_match, of_prior = weight[:, : sum(widths)].split(widths, dim=1)  # type: ignore[index]
+        x = F.conv2d(features, own, bias)  # type: ignore[arg-type]
+        if match is not None:
+            x = x + F.conv2d(match[1], match[0].projected(of_match))
+        x = x + F.conv2d(prior, of_prior.reshape(-1, 1, size, size), padding=SEARCH_RADIUS)
+        if coarse is not None:
+            x = x + _upsample(F.conv2d(coarse, weight[:, sum(widths) :]))  # type: ignore[index]
+        for layer in list(self)[1:]:
+            x = layer(x)
+        return x
+
 
 class _Match(nn.Module):
     """Matches each cell with the previous image, within a window: (B, C, h, w) twice -> (B, `channels`, h, w).
@@ -55,11 +85,12 @@ class _Match(nn.Module):
 
     Args:
         channels: C.
+        tile: See `correlation`.
         search_radius: Cells of the window to each side.
         keys: Channels to compare, which also see the neighbouring cells; 0 compares all C channels of the cell alone.
     """
 
-    def __init__(self, channels: int, search_radius: int = SEARCH_RADIUS, keys: int = 0) -> None:
+    def __init__(self, channels: int, tile: int, search_radius: int = SEARCH_RADIUS, keys: int = 0) -> None:
         super().__init__()
         neighbourhood = [nn.Conv2d(keys, keys, 5, padding=2, groups=keys, bias=False)] if keys else []
         keys = keys or channels
@@ -68,15 +99,25 @@ class _Match(nn.Module):
             nn.Conv2d(channels, keys, 1, bias=False), *neighbourhood, nn.BatchNorm2d(keys, affine=False)
         )
         self.sharpness = nn.Parameter(torch.tensor(INVERSE_TEMPERATURE))
-        self.search_radius, self.channels = search_radius, (2 * search_radius + 1) ** 2 + 2
+        self.search_radius, self.channels, self.tile = search_radius, (2 * search_radius + 1) ** 2 + 2, tile
         steps = torch.arange(-search_radius, search_radius + 1, dtype=torch.float32)
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("offsets", torch.stack([x.flatten(), y.flatten()])[:, :, None, None], persistent=False)
 
     def forward(self, now: Tensor, before: Tensor) -> Tensor:
-        scores = correlation(self.key(now), self.key(before), self.search_radius) * self.sharpness
-        weights = torch.softmax(scores, dim=1)
+        weights = self.weights(now, before)
         return torch.cat([weights * INVERSE_TEMPERATURE, F.conv2d(weights, self.get_buffer("offsets"))], dim=1)
+
+    def weights(self, now: Tensor, before: Tensor) -> Tensor:
+        """The softmax alone, (B, window, h, w)."""
+        scores = correlation(self.key(now), self.key(before), self.search_radius, self.tile) * self.sharpness
+        return torch.softmax(scores, dim=1)
+
+    def projected(self, weight: Tensor) -> Tensor:
+        """A 1x1 convolution (O, `channels`, 1, 1) of the output as one of the softmax: (O, window, 1, 1)."""
+        offsets = self.get_buffer("offsets").flatten(1)  # (2, window)
+        window = weight[:, :-2].flatten(1) * INVERSE_TEMPERATURE + weight[:, -2:].flatten(1) @ offsets
+        return window[:, :, None, None]
 
 
 class MotionBranch(nn.Module):
@@ -104,18 +145,18 @@ class MotionBranch(nn.Module):
         self.previous_image, self.prior_heatmap = previous_image, prior_heatmap
         fine, middle, coarse = WIDTHS
         self.patches = nn.Sequential(nn.Conv2d(3, fine, 4, 4, bias=False), nn.BatchNorm2d(fine), nn.Hardswish())
-        self.look8, self.match8 = _Block(fine, middle, 2), _Match(middle)
-        self.look16, self.match16 = _Block(middle, coarse, 2), _Match(coarse)
+        self.look8, self.match8 = _Block(fine, middle, 2), _Match(middle, tile=4)
+        self.look16, self.match16 = _Block(middle, coarse, 2), _Match(coarse, tile=2)
         window = (2 * SEARCH_RADIUS + 1) ** 2
         self.mix16 = _Mix(coarse + 2 * window + 2)
         self.mix8 = _Mix(middle + 2 * window + 2 + CHANNELS)
         self.mix4 = _Mix(fine + window + CHANNELS)
         self.match4 = self.add4 = self.look32 = self.match32 = self.add32 = None
         if 4 in further:
-            self.match4 = _Match(fine, FINE_SEARCH_RADIUS, FINE_KEYS)
+            self.match4 = _Match(fine, 8, FINE_SEARCH_RADIUS, FINE_KEYS)
             self.add4 = _zero_projection(self.match4.channels)
         if 32 in further:
-            self.look32, self.match32 = _Block(coarse, coarse, 2), _Match(coarse)
+            self.look32, self.match32 = _Block(coarse, coarse, 2), _Match(coarse, tile=1)
             self.add32 = _zero_projection(coarse + self.match32.channels)
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Tensor:
@@ -129,12 +170,12 @@ class MotionBranch(nn.Module):
         prior4 = F.avg_pool2d(prior, 4)
         prior8 = F.avg_pool2d(prior4, 2)
         prior16 = F.avg_pool2d(prior8, 2)
-        x = self.mix16(torch.cat([now16, self.match16(now16, before16), _windows(prior16)], dim=1))
+        x = self.mix16(now16, (self.match16, self.match16.weights(now16, before16)), prior16, None)
         if self.look32 is not None and self.match32 is not None and self.add32 is not None:
             now32 = self.look32(now16)
             x = x + _upsample(self.add32(torch.cat([now32, self.match32(now32, self.look32(before16))], dim=1)))
-        x = self.mix8(torch.cat([now8, self.match8(now8, before8), _windows(prior8), _upsample(x)], dim=1))
-        x = self.mix4(torch.cat([now4, _windows(prior4), _upsample(x)], dim=1))
+        x = self.mix8(now8, (self.match8, self.match8.weights(now8, before8)), prior8, x)
+        x = self.mix4(now4, None, prior4, x)
         if self.match4 is not None and self.add4 is not None:
             x = x + self.add4(self.match4(now4, before4))
         return x
@@ -157,30 +198,46 @@ def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _windows(x: Tensor) -> Tensor:
-    """(B, 1, h, w) -> (B, window, h, w): the values around every cell, 0 outside the map."""
-    size = 2 * SEARCH_RADIUS + 1
-    picks = torch.eye(size * size, dtype=x.dtype, device=x.device).view(size * size, 1, size, size)
-    return F.conv2d(x, picks, padding=SEARCH_RADIUS)
-
-
-def correlation(now: Tensor, before: Tensor, search_radius: int) -> Tensor:
+def correlation(now: Tensor, before: Tensor, search_radius: int, tile: int = 1) -> Tensor:
     """Local correlation (cost volume): the cosine of each cell and the cells around it in the previous image.
+
+    All cells of a tile are compared with all cells that one of them can reach, in one matrix product; their own windows
+    are then read out of it.
 
     Args:
         now: (B, C, h, w) features of the image.
         before: (B, C, h, w) features of the previous image.
         search_radius: Cells of the window to each side.
+        tile: Side of the tiles, cells; h and w are multiples. The most that a stride allows is 32 px.
 
     Returns:
         (B, (2 * search_radius + 1)², h, w), row by row from the top left; 0 outside the map.
     """
-    height, width = now.shape[-2:]
-    now, before = _unit(now), F.pad(_unit(before), (search_radius,) * 4)
-    steps = range(2 * search_radius + 1)
-    return torch.stack(
-        [(now * before[:, :, y : y + height, x : x + width]).sum(dim=1) for y in steps for x in steps], dim=1
-    )
+    batch, channels, height, width = now.shape
+    reach, size = tile + 2 * search_radius, 2 * search_radius + 1
+    tiles_y, tiles_x = height // tile, width // tile
+    cells = _unit(now).permute(0, 2, 3, 1).reshape(batch, tiles_y, tile, tiles_x, tile, channels)
+    cells = cells.transpose(2, 3).reshape(batch, tiles_y, tiles_x, tile * tile, channels)
+    padded = F.pad(_unit(before), (search_radius,) * 4).permute(0, 2, 3, 1)
+    # Row and column of every cell that a tile reaches, in the padded map.
+    steps = torch.arange(reach, device=now.device)
+    rows = (torch.arange(tiles_y, device=now.device) * tile)[:, None] + steps
+    columns = (torch.arange(tiles_x, device=now.device) * tile)[:, None] + steps
+    index = rows[:, None, :, None] * (width + 2 * search_radius) + columns[None, :, None, :]
+    reached = padded.flatten(1, 2).index_select(1, index.flatten())
+    reached = reached.view(batch, tiles_y, tiles_x, reach * reach, channels)
+    products = (cells @ reached.transpose(3, 4)).flatten(3)
+    own = _windows_of_tile(tile, size, reach).to(now.device)
+    scores = products.index_select(3, own.flatten()).view(batch, tiles_y, tiles_x, tile, tile, size * size)
+    return scores.permute(0, 5, 1, 3, 2, 4).reshape(batch, size * size, height, width)
+
+
+def _windows_of_tile(tile: int, size: int, reach: int) -> Tensor:
+    """Where the products of every cell of a tile with its own window are: (tile², size²), of tile² * reach²."""
+    cell, window = torch.arange(tile), torch.arange(size)
+    row = (cell[:, None, None, None] + window[:, None]) * reach
+    column = cell[:, None, None] + window
+    return (row + column).flatten(2).flatten(0, 1) + torch.arange(tile * tile)[:, None] * reach * reach
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -68,11 +68,50 @@ def top_k(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Scores, channels and flat cells, each (B, K).
     """
+    if torch.compiler.is_exporting() and heat.shape[1] * _FEWEST_ROWS >= count:
+        return _top_k_by_rows(heat, count)
     scores, cells = top_k_per_channel(heat, count)
     per_channel = scores.shape[2]
     # First per channel and then over channels, as in the official code: this order decides between equal scores.
     best, index = torch.topk(scores.flatten(1), _bounded(count, scores.shape[1] * per_channel))
     return best, torch.div(index, per_channel, rounding_mode="floor"), cells.flatten(1).gather(1, index)
+
+
+_FEWEST_ROWS = 16  # of the output grid, in exported files: two cells of stride 32
+
+
+def _top_k_by_rows(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`top_k` in two exact stages: only rows whose maximum is among the K best can hold one of the K best cells.
+
+    Of equal scores those of the first channel and of its first cell come first, as in the official way with a TopK that
+    keeps their order: a row that is left out has K better, or equal and earlier, cells before it. A runtime's own TopK
+    need not keep that order (OpenVINO's does not, or takes as long as the whole network).
+    """
+    height, width = heat.shape[2:]
+    rows = heat.flatten(1, 2)  # (B, C h, w)
+    chosen = _first_best(rows.amax(2), count)
+    values = rows.gather(1, chosen[:, :, None].expand(-1, -1, width)).flatten(1)
+    place = _first_best(values, count)
+    best = values.gather(1, place)
+    # Their number of better or equal and earlier ones is their place in the order.
+    index = torch.arange(count, device=heat.device)
+    one, other = best[:, :, None], best[:, None, :]
+    before = (other > one) | ((other == one) & (index < index[:, None]))
+    order = torch.topk(before.to(heat.dtype).sum(2), count, largest=False)[1]
+    best, place = best.gather(1, order), place.gather(1, order)
+    of_chosen = torch.div(place, width, rounding_mode="floor")
+    row = chosen.gather(1, of_chosen)
+    channel = torch.div(row, height, rounding_mode="floor")
+    return best, channel, (row - channel * height) * width + place - of_chosen * width
+
+
+def _first_best(values: Tensor, count: int) -> Tensor:
+    """Indices (B, K) of the K best of (B, N), ascending; of equal values the first, whatever order TopK keeps."""
+    length = values.shape[1]
+    least = torch.topk(values, count)[0][:, -1:]
+    earliness = 1 - torch.arange(length, device=values.device, dtype=values.dtype) / length  # in 0..1, all different
+    key = 2 * (values > least).to(values.dtype) + (values == least).to(values.dtype) * earliness
+    return torch.sort(torch.topk(key, count)[1], dim=1)[0]
 
 
 def _columns_and_rows(cells: Tensor, width: int) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
+from centertrack_ros.geometry.affine import LARGEST_INPUT, Placement, place
 from centertrack_ros.typed_records import construct, shown
 
 # Normalization of every official checkpoint (BGR order, after division by 255).
@@ -17,8 +19,10 @@ OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
 VELOCITY_PARTS = 6  # channels of a velocity head with two parts: m since the previous image, and m/s
 
 ASSOCIATION_POINTS = ("official", "box")
-RESIZE_MODES = ("fixed", "keep_aspect", "keep_resolution", "fix_short")
-LARGEST_INPUT, MOST_CHANNELS, MOST_DETECTIONS = 8192, 65536, 10_000  # px; beyond, memory would end before an error
+PRECISIONS = ("bf16",)  # besides float32, in which every network runs
+RESIZE_MODES = ("fixed", "keep_aspect", "budget", "keep_resolution", "fix_short")
+SMALLEST_BUDGET, LARGEST_BUDGET = 64 * 64, 4096 * 4096  # px of an input
+MOST_CHANNELS, MOST_DETECTIONS = 65536, 10_000  # beyond, memory would end before an error
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,22 @@ class Thresholds:
     def resolved(self) -> Thresholds:
         """The effective thresholds: `track` is the minimum of the other three, as in the official code."""
         return Thresholds(self.track, max(self.track, self.out), max(self.track, self.pre), max(self.track, self.new))
+
+
+@dataclass(frozen=True)
+class PrecisionCheck:
+    """What was measured before a set of weights may run in a lower precision.
+
+    Attributes:
+        command: Repeats the measurement.
+        figures: Name of a figure -> (in float32, in the lower precision).
+    """
+
+    command: str
+    figures: Mapping[str, tuple[float, float]]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {lower:g} ({exact:g} in float32)" for name, (exact, lower) in self.figures.items())
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -70,7 +90,8 @@ class ModelProfile:
         input_height: Nominal height of the network input, px, a multiple of 32.
         input_width: Nominal width of the network input, px, a multiple of 32.
         resize: How an image is scaled into the input, see `geometry.affine.place`: 'fixed' (official), 'keep_aspect',
-            'keep_resolution' or 'fix_short'.
+            'budget', 'keep_resolution' or 'fix_short'.
+        input_pixels: Px of the input for resize 'budget'; 0: as many as the nominal input has.
         mean: Of pixel * pixel_scale, in the channel order of `color_order`.
         std: Of pixel * pixel_scale, in the channel order of `color_order`.
         color_order: Channel order of the network input, 'bgr' or 'rgb'.
@@ -89,6 +110,10 @@ class ModelProfile:
             them by it. None: unknown. `experiments.motion_noise` measures it.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
+        class_groups: Names of classes that can be the same object, one list for each group; None: those of
+            `network.class_groups`.
+        verified_precisions: Precision of `PRECISIONS` -> what was measured. Engine 'auto' uses such a precision where
+            the CPU has it; weights without an entry stay in float32.
         licence: Of the weights.
         source: Of the weights.
 
@@ -105,6 +130,7 @@ class ModelProfile:
     input_height: int = 512
     input_width: int = 512
     resize: str = "fixed"
+    input_pixels: int = 0
     mean: tuple[float, float, float] = OFFICIAL_MEAN
     std: tuple[float, float, float] = OFFICIAL_STD
     color_order: str = "bgr"
@@ -117,6 +143,8 @@ class ModelProfile:
     displacement_noise: tuple[float, float] | None = None
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)
+    class_groups: tuple[tuple[str, ...], ...] | None = None
+    verified_precisions: Mapping[str, PrecisionCheck] = field(default_factory=dict)
     licence: str = "unknown"
     source: str = "unknown"
 
@@ -141,6 +169,14 @@ class ModelProfile:
             raise ValueError(f"{self._where}: a velocity head of {VELOCITY_PARTS} channels needs velocity_per_frame")
         if self.color_order not in ("bgr", "rgb"):
             raise ValueError(f"{self._where}: color_order must be 'bgr' or 'rgb', got {shown(self.color_order)}")
+        for precision, check in self.verified_precisions.items():
+            if precision not in PRECISIONS:
+                raise ValueError(
+                    f"{self._where}: verified_precisions must name some of {', '.join(PRECISIONS)}, "
+                    f"got {shown(precision)}"
+                )
+            if not check.figures or not check.command.strip():
+                raise ValueError(f"{self._where}: verified_precisions: {precision} needs figures and their command")
 
     def _check_sizes(self) -> None:
         """Raises ValueError for an input, heads or a number of detections that no network has."""
@@ -150,6 +186,11 @@ class ModelProfile:
                     f"{self._where}: input size must be multiples of 32 up to {LARGEST_INPUT}, "
                     f"got {self.input_height}x{self.input_width}"
                 )
+        if self.input_pixels and not SMALLEST_BUDGET <= self.input_pixels <= LARGEST_BUDGET:
+            raise ValueError(
+                f"{self._where}: input_pixels must be 0 or from {SMALLEST_BUDGET} to {LARGEST_BUDGET} px, "
+                f"got {self.input_pixels}"
+            )
         if self.displacement_noise is not None and not all(0 <= value < math.inf for value in self.displacement_noise):
             raise ValueError(
                 f"{self._where}: displacement_noise must be two numbers from 0 on, got {shown(self.displacement_noise)}"
@@ -212,3 +253,57 @@ class ModelProfile:
             ValueError: A size that is not a multiple of 32.
         """
         return replace(self, input_width=width, input_height=height, resize="fixed")
+
+    def with_input_pixels(self, pixels: int) -> ModelProfile:
+        """The same profile for an input of about this many px in each image's own aspect (resize 'budget').
+
+        Args:
+            pixels: Of the input.
+
+        Raises:
+            ValueError: A number of px that no input has; or the model has a depth head, whose depths belong to the
+                scale of its nominal input.
+        """
+        if "dep" in self.heads:
+            raise ValueError(
+                f"{self._where}: its depths belong to an input of {self.input_width}x{self.input_height} px; "
+                "another number of input pixels is for models without a depth head"
+            )
+        changed = replace(self, input_pixels=pixels, resize="budget")
+        if not pixels:
+            raise ValueError(f"{self._where}: input_pixels must be at least {SMALLEST_BUDGET} px, got {pixels}")
+        return changed
+
+    def place(self, image_size: tuple[int, int]) -> Placement:
+        """Where an image lies in the network input.
+
+        Args:
+            image_size: (height, width) px.
+
+        Raises:
+            ValueError: The image is empty.
+        """
+        nominal = (self.input_height, self.input_width)
+        return place(image_size, nominal, self.resize, self.down_ratio, self.input_pixels)
+
+    @property
+    def input_text(self) -> str:
+        """The size of the network input, as logs state it."""
+        if self.resize == "budget":
+            return f"{self.input_pixels or self.input_width * self.input_height} px in the image's aspect"
+        return f"{self.input_width}x{self.input_height}"
+
+
+def stored_profile(path: Path) -> ModelProfile | None:
+    """The profile in a file of weights, read without torch; None where `checkpoints.load` finds it or says why not.
+
+    Args:
+        path: A safetensors file, or any other.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return ModelProfile.from_json((file.metadata() or {})["profile"])
+    except (SafetensorError, KeyError, ValueError, OSError):
+        return None

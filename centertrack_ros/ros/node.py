@@ -19,7 +19,6 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
-from centertrack_ros.geometry.affine import place
 from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
 from centertrack_ros.ros.frames import FrameTransforms
@@ -118,7 +117,7 @@ class CenterTrackNode(LifecycleNode):
         self._error = ""
         engine, profile = self._session.pipeline.engine, self._session.pipeline.engine.profile
         self.get_logger().info(
-            f"model {profile.name} ({len(profile.classes)} classes, {profile.input_width}x{profile.input_height}) "
+            f"model {profile.name} ({len(profile.classes)} classes, {profile.input_text}) "
             f"on {engine.name}, {engine.device}"
         )
         output = self.parameters.output
@@ -334,9 +333,7 @@ class CenterTrackNode(LifecycleNode):
         profile = session.pipeline.engine.profile
         for frame in frames.values():
             height, width = frame.image.shape[:2]
-            size = place(
-                (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
-            ).input_size
+            size = profile.place((height, width)).input_size
             if size not in self._sizes:
                 self._sizes.add(size)
                 self._log.info(
@@ -427,7 +424,7 @@ def _warm_up(pipeline: Pipeline, images: int) -> None:
     """
     profile = pipeline.engine.profile
     # Where the input follows the image's shape an engine prepares itself for each new one: those that cameras have.
-    shapes = ((480, 640), (360, 640), (400, 640)) if profile.resize == "keep_aspect" else ()
+    shapes = ((480, 640), (360, 640), (400, 640)) if profile.resize in ("keep_aspect", "budget") else ()
     for shape in shapes or ((profile.input_height, profile.input_width),):
         image = np.zeros((*shape, 3), np.uint8)
         for count in sorted({1, images}):

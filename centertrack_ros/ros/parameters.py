@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.network.profile import ASSOCIATION_POINTS
+from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
@@ -43,6 +43,7 @@ class ModelParameters:
     device: str
     input_width: int
     input_height: int
+    input_pixels: int
     threads: int
 
     @property
@@ -50,8 +51,10 @@ class ModelParameters:
         """(width, height) px of the network's input; None: as the weights say.
 
         Raises:
-            ValueError: Only one of both is given.
+            ValueError: Only one of both is given, or input_pixels beside them.
         """
+        if self.input_pixels and (self.input_width or self.input_height):
+            raise ValueError("model.input_pixels and model.input_width with model.input_height exclude each other")
         if bool(self.input_width) != bool(self.input_height):
             raise ValueError(
                 f"model.input_width and model.input_height go together; got {self.input_width} and {self.input_height}"
@@ -203,10 +206,27 @@ _MODEL = (
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),
     Spec("model.input_width", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
     Spec("model.input_height", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
+    Spec(
+        "model.input_pixels",
+        0,
+        "px of the input, in the image's own aspect, for instance 262144; 0: as the weights say. More find smaller "
+        "objects and take longer.",
+        0,
+        LARGEST_BUDGET,
+        change=UNCONFIGURED,
+    ),
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
 )
 _DETECTOR = (
-    _tracking("detector.classes", "Names of the classes that are kept; empty: all that the model knows."),
+    _tracking(
+        "detector.classes",
+        "Classes that are reported, and sets: road, people, animals, signs, indoor, all; auto: road and larger animals "
+        "of a COCO model, all of another.",
+    ),
+    _tracking(
+        "detector.class_groups",
+        "Classes such as car and truck can be the same object: one box, one track, whose class its detections vote on.",
+    ),
     _score("detector.out_threshold", "A detection with a lower score is not decoded."),
     _tracking("detector.duplicate_iou", "The weaker of two detections that overlap more goes; 1: both stay.", 0.0, 1.0),
     _tracking(
@@ -403,6 +423,7 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         threads=model.threads or None,
         background=background,
         input_size=model.input_size,
+        input_pixels=model.input_pixels,
     )
 
 

@@ -200,7 +200,7 @@ class CameraPublishers:
             annotation = drawing.annotation_of(result.result.tracks, self._class_names)
             self._trails.seconds = output.trail_s
             self._trails.update(annotation, frame.stamp)
-            image = drawing.draw(frame.image, annotation, self._trails, frame.camera)
+            image = drawing.draw(frame.image, annotation, self._trails, frame.camera, scores=True)
             self._debug_image.publish(image_message(header, image, "bgr8"))
         if _has_subscribers(self._prior_heatmap):
             heatmap = (gaussian.render(result.result.prior, result.result.input_size) * 255).astype(np.uint8)

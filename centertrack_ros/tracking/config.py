@@ -24,6 +24,8 @@ OFFICIAL: dict[str, Any] = {
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
+    "classes": (),
+    "class_groups": False,
 }
 
 
@@ -39,7 +41,9 @@ class TrackerConfig:
     rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames);
                   0: off. The longer of `max_age` and `rebirth` counts
     max_gap_s     a longer pause between two frames resets the tracks; 0: never
-    classes       names of the classes that are kept; empty: all
+    classes       names of classes and of sets of classes that are reported: 'road', 'people', 'animals', 'signs',
+                  'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others);
+                  empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
                   'size_prior', 'none'
     zero_tracking  ignore the network's displacement
@@ -69,7 +73,11 @@ class TrackerConfig:
     appearance    'color' (colour histograms tell objects apart: in matching, when tracks cross, and the more the longer
                   a track was lost), 'none' or 'auto' ('color'). With motion 'fused'
     live_first    lost tracks get only the detections that no live track has taken
-    duplicate_iou  of two detections of a class that overlap more than this, the weaker is dropped; 1: both stay
+    duplicate_iou  of two detections that overlap more than this and can be the same object, the weaker is dropped;
+                  1: both stay
+    class_groups  classes of one group (car, truck, bus, …; see `network.class_groups`) can be the same object: of two
+                  detections at one place one stays, tracks continue across the classes, and all detections of a track
+                  vote on its class. False (official): an object is of one class, and what its detection says
 
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
@@ -86,7 +94,7 @@ class TrackerConfig:
     max_age: int = -1
     rebirth: float = 2.0
     max_gap_s: float = 1.0
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ("auto",)
     lift: str = "auto"
     zero_tracking: bool = False
     depth_scale: float = 1.0
@@ -103,6 +111,7 @@ class TrackerConfig:
     appearance: str = "auto"
     live_first: bool = False
     duplicate_iou: float = 0.7
+    class_groups: bool = True
     min_hits: int = 1
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0

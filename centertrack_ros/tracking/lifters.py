@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.detections import LIFT_HEADS
 from centertrack_ros.tracking.lifting import lift_heads
-from centertrack_ros.tracking.size_prior import SizePriorLifter
 from centertrack_ros.types import Detections
 
 Lifter = Callable[[Detections, Camera], Detections]

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.geometry.affine import Placement, place
-from centertrack_ros.geometry.boxes2d import suppress_duplicates
+from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.appearance import appearances, covered_parts
+from centertrack_ros.tracking.class_rules import ClassRules
+from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
@@ -83,12 +84,10 @@ class Pipeline:
         self.config = (config or TrackerConfig()).resolved(profile)
         self.thresholds = self.config.thresholds(profile.thresholds)
         self._lift = LIFTERS[self.config.lift](profile, self.config.depth_sigma)
-        if unknown := [name for name in self.config.classes if name not in profile.classes]:
-            raise ValueError(f"classes {unknown} are not among those of '{profile.name}': {', '.join(profile.classes)}")
+        self.rules = ClassRules.of(profile, self.config)
         self._point = self.config.association_point
         if self._point == "auto":
             self._point = profile.association_point
-        self._kept_classes = np.array([name in self.config.classes for name in profile.classes])
 
     def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
         """Runs one step for each camera; images of equal input size share one batch of the network.
@@ -118,9 +117,7 @@ class Pipeline:
         _check(frame)
         height, width = frame.image.shape[:2]
         profile = self.engine.profile
-        placement = place(
-            (height, width), (profile.input_height, profile.input_width), profile.resize, profile.down_ratio
-        )
+        placement = profile.place((height, width))
         reset = _reset_reason(state, frame, self.config.max_gap_s)
         if reset:
             state = state.without_tracks()
@@ -189,8 +186,11 @@ class Pipeline:
                 self.config,
                 frame.public_centers,
                 self._displacement_noise(prepared.placement),
+                self.rules.same if self.config.class_groups else None,
             )
-            reported = _reported(tracks, self.config.min_hits)
+            if self.config.class_groups:
+                tracks = self._with_voted_classes(tracks, prepared)
+            reported = self._reported(tracks)
         result = FrameResult(
             tracks=reported,
             prior=np.array(prepared.prior),
@@ -224,11 +224,9 @@ class Pipeline:
             The detections, strongest first.
         """
         config, profile = self.config, self.engine.profile
-        height, width = placement.image_size
-        if camera is not None:
-            camera = camera.scaled_to(width, height)
-        elif config.default_focal_length > 0:
-            camera = Camera.from_focal(width, height, config.default_focal_length)
+        camera = self._camera(camera, placement)
+        removes_duplicates = config.duplicate_iou < 1
+        lowest = min(self.thresholds.out, float(FLOOR)) if removes_duplicates else self.thresholds.out
         depth_scale = config.depth_scale
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
@@ -236,19 +234,42 @@ class Pipeline:
         detections = decode(
             peaks,
             placement.from_grid,
-            self.thresholds.out,
+            lowest,
             zero_tracking,
             depth_scale,
             step if profile.velocity_per_frame else None,
             self._point,
         )
-        if config.classes:
-            detections = detections.select(self._kept_classes[detections.class_ids])
-        if config.duplicate_iou < 1:
-            detections = detections.select(
-                suppress_duplicates(detections.boxes, detections.class_ids, config.duplicate_iou)
-            )
+        detections = self.rules.considered_of(detections)
+        if removes_duplicates:
+            detections = self.rules.without_duplicates(detections, config.duplicate_iou, self.thresholds.out)
         return detections if camera is None else self._lift(detections, camera)
+
+    def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
+        """The camera in px of the image, or the one to assume; None: there is none."""
+        height, width = placement.image_size
+        if camera is not None:
+            return camera.scaled_to(width, height)
+        if self.config.default_focal_length > 0:
+            return Camera.from_focal(width, height, self.config.default_focal_length)
+        return None
+
+    def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
+        """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
+        voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, len(self.rules.same))
+        rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
+        camera = self._camera(prepared.frame.camera, prepared.placement)
+        if camera is None or not len(rows):
+            return voted
+        lifted = self._lift(voted.detections.select(rows), camera)
+        return replace(voted, detections=voted.detections.with_rows(rows, lifted))
+
+    def _reported(self, tracks: Tracks) -> Tracks:
+        """Copies of the tracks of requested classes that have been matched often enough to be shown."""
+        shown = self.rules.requested[tracks.detections.class_ids]
+        if self.config.min_hits > 1 and tracks.lengths is not None:
+            shown &= tracks.lengths >= self.config.min_hits
+        return tracks.select(shown)
 
 
 def _check(frame: Frame) -> None:
@@ -275,13 +296,6 @@ def _reset_reason(state: TrackState, frame: Frame, max_gap_s: float) -> str:
     if max_gap_s > 0 and step > max_gap_s:
         return f"no image for {step:.3g} s"
     return ""
-
-
-def _reported(tracks: Tracks, min_hits: int) -> Tracks:
-    """Copies of the tracks that have been matched often enough to be shown."""
-    if min_hits > 1 and tracks.lengths is not None:
-        return tracks.select(np.flatnonzero(tracks.lengths >= min_hits))
-    return tracks.select(np.arange(len(tracks)))
 
 
 class Tracker:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.boxes3d import OrientedBoxes, oriented_boxes
+from centertrack_ros.geometry.boxes3d import UNKNOWN_HEADING_VARIANCE, OrientedBoxes, oriented_boxes
 from centertrack_ros.types import Detections, Tracks
 
 
@@ -28,11 +28,18 @@ def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]
         chosen.rotations_y,
         chosen.location_covariances,
         chosen.velocities,
-        heading_known=headings_measured(chosen),
+        heading_variances=_heading_variances(chosen),
     )
     return index, boxes
 
 
+def _heading_variances(detections: Detections) -> NDArray[np.float64] | None:
+    """(N,) rad² as they are known; any angle if nothing measured the headings; None: as of the network."""
+    if detections.heading_variances is not None or headings_measured(detections):
+        return detections.heading_variances
+    return np.full(len(detections), UNKNOWN_HEADING_VARIANCE)
+
+
 def headings_measured(detections: Detections) -> bool:
-    """Tells whether the network measured the 3D boxes; else they are size priors, whose heading is a convention."""
+    """Tells whether the network measured the 3D boxes; else they were fitted to the 2D boxes by size priors."""
     return detections.alphas is not None

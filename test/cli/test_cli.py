@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from centertrack_ros.cli._arguments import frame_steps, image_size, network_size
+from centertrack_ros.cli._arguments import frame_steps, image_size, network_pixels, network_size
 from centertrack_ros.cli._tracking_options import add_tracker_arguments, tracker_config
 from centertrack_ros.cli.main import main, verbs
 from centertrack_ros.tracking.config import TrackerConfig
@@ -28,6 +28,13 @@ def test_help_names_every_verb_and_imports_none() -> None:
     for verb in verbs():
         line = next(line for line in result.stdout.splitlines() if line.split()[:1] == [verb])
         assert len(line.split()) > 2, f"'{verb}' does not say what it does"
+
+
+def test_pixels_of_the_input_are_a_number_or_a_product() -> None:
+    assert network_pixels("262144") == network_pixels("512x512") == 262144
+    for text in ("", "x", "512x", "-3", "63x64", "1e6", "9000x9000"):
+        with pytest.raises(argparse.ArgumentTypeError, match="from 4096 to 16777216"):
+            network_pixels(text)
 
 
 @pytest.mark.parametrize("verb", verbs())

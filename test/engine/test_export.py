@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from centertrack_ros.cli.main import main
-from centertrack_ros.engine import load_engine, verification
+from centertrack_ros.engine import load_engine, openvino_engine, verification
 from centertrack_ros.engine.torch_engine import TorchEngine
-from centertrack_ros.network import checkpoints
+from centertrack_ros.network import checkpoints, decode
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build, weights_path
 from support.network_reference import seeded_network
@@ -94,6 +94,22 @@ def test_a_fixed_size_with_the_flip_test_equals_the_reference(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"onnxruntime: .*invalid dimensions"):
         verification.run_reference(engine, (96, 96))
     assert len(verification.run_reference(engine, (64, 96))) == 1, "the next good input works"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_a_file_of_a_fixed_size_fits_images_into_it_and_says_that_it_takes_no_other(tmp_path, name) -> None:
+    pytest.importorskip("onnxruntime" if name == "model.onnx" else "openvino")
+    network, profile = mobilenet()
+    traced = export.trace(network, replace(profile, resize="budget"), export.InputShape(1, (64, 96)))
+    export.to_onnx(traced, tmp_path / "model.onnx")
+    if name == "model.xml":
+        export.to_openvino(tmp_path / "model.onnx", tmp_path / name)
+    engine = load_engine(tmp_path / name, threads=1)
+    assert engine.profile.place((1000, 300)).input_size == (64, 96)
+    assert load_engine(tmp_path / name, threads=1, input_size=(96, 64)).profile == engine.profile
+    for options in ({"input_pixels": 128 * 128}, {"input_size": (128, 64)}):
+        with pytest.raises(ValueError, match=r"takes an input of 96x64 px only: export it without --size"):
+            load_engine(tmp_path / name, threads=1, **options)
 
 
 def test_up_sampling_by_pixel_shuffles_is_the_same() -> None:
@@ -196,3 +212,38 @@ def test_agreement_detects_each_kind_of_error() -> None:
     for name, by in (("scores", 0.01), ("class_ids", 5), ("cells", 40), ("value.reg", 0.1)):
         assert not verification.compare([peaks], changed(name, 0, by)).exact, name
     assert verification.compare([peaks], changed("cells", len(peaks.scores) - 1, 40)).overlap == 1.0
+
+
+class _TopK(nn.Module):
+    def forward(self, heat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return decode.top_k(heat, 100)
+
+
+@pytest.fixture(scope="module")
+def exported_top_k(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("top_k") / "top_k.onnx"
+    names = ["scores", "channels", "cells"]
+    with torch.no_grad():
+        program = torch.export.export(_TopK(), (torch.zeros(2, 10, 48, 64),), strict=False)
+        torch.onnx.export(program, (), str(path), input_names=["heat"], output_names=names, opset_version=export.OPSET)
+    return path
+
+
+@pytest.mark.parametrize("levels", [2, 50, 1 << 20])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_exported_top_k_takes_the_first_of_equal_scores(exported_top_k, runtime, levels) -> None:
+    """By channel and then by cell, as the official code ranks; with 2 levels nearly all scores are equal."""
+    heat = (np.random.default_rng(levels).integers(0, levels, (2, 10, 48, 64)) / levels).astype(np.float32)
+    if runtime == "onnxruntime":
+        session = pytest.importorskip(runtime).InferenceSession(str(exported_top_k))
+        scores, channels, cells = session.run(None, {"heat": heat})
+    else:
+        pytest.importorskip(runtime)
+        core = openvino_engine.runtime().Core()
+        compiled = core.compile_model(str(exported_top_k), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        results = compiled(heat)
+        scores, channels, cells = (results[name] for name in ("scores", "channels", "cells"))
+    flat = heat.reshape(2, -1)
+    expected = np.argsort(-flat, axis=1, kind="stable")[:, :100]
+    np.testing.assert_array_equal(channels * 48 * 64 + cells, expected)
+    np.testing.assert_array_equal(scores, np.take_along_axis(flat, expected, 1))

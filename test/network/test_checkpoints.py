@@ -202,6 +202,10 @@ def test_convert_stores_the_requested_profile(official: Path, tmp_path: Path, ca
     assert (profile["name"], profile["classes"], profile["licence"]) == ("mine", ["walker"], "MIT")
     assert (profile["input_height"], profile["input_width"]) == (512, 896)
     assert (profile["thresholds"]["track"], profile["thresholds"]["pre"]) == (0.5, 0.6)
+    pixels = ["--input-pixels", "300000"]
+    assert main(["weights", "convert", str(out), str(tmp_path / "budget.safetensors"), *pixels]) == 0
+    _, budget = checkpoints.load(tmp_path / "budget.safetensors")
+    assert (budget.resize, budget.input_pixels) == ("budget", 300_000)
     # And again, from the file that it wrote: only what is stated changes.
     assert main(["weights", "convert", str(out), str(tmp_path / "again.safetensors"), "--name", "again", "--half"]) == 0
     (network, first), (half, second) = checkpoints.load(out), checkpoints.load(tmp_path / "again.safetensors")

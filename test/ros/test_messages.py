@@ -20,9 +20,9 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import matrix_to_quaternion, quaternion_to_matrix
 from centertrack_ros.ros import messages
 from centertrack_ros.ros.markers import NAMESPACES, MarkerWriter
-from centertrack_ros.tracking.size_prior import SizePriorLifter
+from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
-from centertrack_ros.types import Detections, Tracks
+from centertrack_ros.types import STATE_LOST, Detections, Tracks
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id="camera_front_optical")
 NAMES = ("car", "pedestrian", "")
@@ -208,7 +208,7 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     writer, tracks = MarkerWriter(NAMES), make_tracks(4)
     index, boxes = boxes3d_of_tracks(tracks)
     for _ in range(3):
-        boxes.centers[:] += 0.5
+        boxes.centers[:] += 2.0
         shown = writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers
     assert {m.ns for m in shown} == set(NAMESPACES)
     assert {m.id for m in shown} == {1, 4, 7}
@@ -227,6 +227,36 @@ def test_markers_of_ended_tracks_are_deleted() -> None:
     deleted = {(m.ns, m.id) for m in after if m.action == Marker.DELETE}
     assert deleted == {(ns, 1) for ns in NAMESPACES}
     assert writer.clear(HEADER).markers[0].action == Marker.DELETEALL
+
+
+def test_markers_have_a_footprint_with_a_nose_and_a_name_above_the_roof() -> None:
+    tracks = make_tracks(4)
+    index, boxes = boxes3d_of_tracks(tracks)
+    shown = {(m.ns, m.id): m for m in MarkerWriter(NAMES).write(HEADER, tracks, index, boxes, 0.5, 10).markers}
+    turns = quaternion_to_matrix(boxes.quaternions)
+    for row, track in enumerate(tracks.ids[index].tolist()):
+        if tracks.states[index[row]] == STATE_LOST:
+            continue
+        length, width, height = boxes.sizes[row]
+        line = shown["footprints", track]
+        assert line.pose == shown["boxes", track].pose
+        assert {p.z for p in line.points} == {-height / 2}
+        assert max(p.x for p in line.points) == pytest.approx(length / 2 + width / 2)  # ahead of the front alone
+        assert min(p.x for p in line.points) == pytest.approx(-length / 2)
+        assert {abs(p.y) for p in line.points} == {0.0, width / 2}
+        at = shown["labels", track].pose.position
+        local = turns[row].T @ (np.array([at.x, at.y, at.z]) - boxes.centers[row])
+        assert local[2] > height / 2 and np.abs(local[:2]).max() < 1e-6
+
+
+def test_what_stands_and_trembles_has_no_trail_marker() -> None:
+    random, writer, tracks = np.random.default_rng(0), MarkerWriter(NAMES), make_tracks(4)
+    index, boxes = boxes3d_of_tracks(tracks)
+    boxes.sizes[:, 0] = 4.0
+    places = boxes.centers.copy()
+    for _ in range(40):
+        boxes.centers[:] = places + random.uniform(-0.5, 0.5, places.shape)
+        assert "trails" not in {m.ns for m in writer.write(HEADER, tracks, index, boxes, 0.5, 10).markers}
 
 
 def test_a_reused_writer_keeps_nothing_of_the_previous_frame() -> None:

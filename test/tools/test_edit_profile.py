@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from centertrack_ros.network.checkpoints import load
 from centertrack_ros.network.registry import weights_path
 from tools.edit_profile import edit

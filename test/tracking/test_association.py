@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from centertrack_ros.geometry.boxes2d import iou, suppress_duplicates
+from centertrack_ros.geometry.boxes2d import find_duplicates, iou, suppress_duplicates
 from centertrack_ros.tracking.association import (
     COSTS,
     FORBIDDEN,
@@ -183,6 +183,18 @@ def test_of_duplicates_only_the_strongest_stays(scene, limit):
     for row in range(len(seen)):
         stronger = [other for other in range(row) if keep[other] and classes[other] == classes[row]]
         assert keep[row] == all(overlaps[row, other] <= limit for other in stronger)
+
+
+@given(scenes(), st.floats(0.1, 0.9))
+def test_duplicates_belong_to_the_strongest_box_that_stays_of_a_class_that_can_be_the_same(scene, limit):
+    seen, classes, _, _ = scene
+    same = np.eye(int(classes.max(initial=0)) + 1, dtype=bool)
+    same[:2, :2] = True
+    owners = find_duplicates(seen, classes, limit, same)
+    overlaps = iou(seen, seen)
+    for row, owner in enumerate(owners):
+        stay = [o for o in range(row) if owners[o] == o and same[classes[o], classes[row]] and overlaps[row, o] > limit]
+        assert owner == (stay[0] if stay else row)
 
 
 @settings(max_examples=5)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from centertrack_ros.geometry import boxes3d
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.lifting import focal_correction, lift_heads, ray_covariances
-from centertrack_ros.tracking.size_prior import SIZE_PRIORS, SizePriorLifter, prior_for
+from centertrack_ros.tracking.size_prior import SIZE_PRIORS, prior_for
 from centertrack_ros.types import Detections
 
 CAMERA = Camera.from_matrix(1600, 900, [[1266.4, 0, 816.3, 45.0], [0, 1266.4, 491.5, -0.3], [0, 0, 1, 0.005]])
@@ -130,7 +131,7 @@ def test_size_priors_are_found_by_any_spelling_and_are_sound():
     assert prior_for("banana") is None
     for prior in SIZE_PRIORS.values():
         assert 0.1 < prior.height < 5 and 0.01 < prior.width < 4 and prior.length < 25
-        assert 0.03 < prior.height_sigma < 0.5 and prior.width_sigma >= prior.height_sigma
+        assert 0.03 < prior.height_sigma < 0.5 and 0.03 < prior.width_sigma < 0.5 and 0.05 < prior.length_sigma < 0.5
 
 
 @given(st.sampled_from(["plumb_bob", "equidistant"]))

@@ -186,6 +186,21 @@ def test_cameras_are_tracked_apart_and_run_together_by_input_size():
         assert result.input_size == ((size[0] | 31) + 1, (size[1] | 31) + 1)
 
 
+def test_images_of_a_budget_change_their_size_and_cameras_of_one_size_share_a_batch():
+    engine = RectangleEngine(profile(resize="budget", input_pixels=24000))
+    pipeline = Pipeline(engine, TrackerConfig.official())
+    landscape, portrait = (120, 200), (200, 120)
+    states = [TrackState()] * 3
+    for t, sizes in enumerate([(landscape,) * 3, (landscape,) * 3, (portrait, landscape, portrait)]):
+        frames = [Frame(paint([thing(1, 40)], size), t * STEP) for size in sizes]
+        results = pipeline.step(frames, states)
+        states = [state for _, state in results]
+    assert engine.batches == [3, 3, 2, 1]
+    assert [result.input_size for result, _ in results] == [(192, 128), (128, 192), (192, 128)]
+    assert [result.tracks.hits.tolist() for result, _ in results] == [[1], [3], [1]]
+    assert "image size changed" in results[0][0].reset and not results[1][0].reset
+
+
 @pytest.mark.parametrize(
     ("stamp", "size", "reason"),
     [

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distance, size and position of upright 3D boxes from their 2D boxes, for each of several headings.
+
+A 3D box that fits its 2D box touches each of the four edges with a corner (Mousavian et al. 2017). With the heading
+given, each touch is an equation that is linear in the position, the depth and the size: for the left edge at the slope
+a = (u - cx) / fx, the corners (X + x, Z + z) obey X + x >= a (Z + z), so that X - a Z is the largest a z - x of the four
+corners, the support of the footprint in that direction. Two edges together tell the depth: (b - a) Z = support of both
+sides. With normal distributions of the sizes and of the edges, the fit is a small linear estimation; what is left
+between width and height tells how plausible the heading is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.geometry.camera import Camera
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+# px, standard deviation of an edge of a 2D box, and its part of the box's side.
+EDGE_SIGMA_PX, EDGE_SIGMA_RELATIVE = 2.0, 0.02
+# px from the border of the image within which an edge counts as cut off.
+BORDER_PX = 2.0
+# What is left of a box with neither a whole width nor a whole height is between a third of the object and all of it:
+# mean and standard deviation of the logarithm.
+CUT_SHIFT, CUT_SIGMA = 0.4, 0.4
+_FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
+_NEAREST = 0.2  # m
+_SMALLEST = 0.3  # of the mean size
+CUT_STEPS = 2  # corrections for the part of an object that is outside of the image
+# Signs of the halves of length and width for the corners of the footprint, going round.
+_ALONG, _ACROSS = np.array([1, 1, -1, -1]) / 2, np.array([1, -1, -1, 1]) / 2
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The edges of N 2D boxes, as slopes of their viewing rays.
+
+    Attributes:
+        slopes: (N, 4) left, top, right, bottom: (u - cx) / fx, (v - cy) / fy.
+        sigmas: (N, 4) standard deviations.
+        cut: (N, 4) whether the edge lies at the border of the image: the object may go on behind it.
+    """
+
+    slopes: Array
+    sigmas: Array
+    cut: Mask
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of the sizes of N objects.
+
+    Attributes:
+        means: (N, 3) m: height, width, length.
+        covariances: (N, 3, 3) m².
+        is_round: (N,) whether it looks as wide from everywhere (the mean of width and length), as people do.
+    """
+
+    means: Array
+    covariances: Array
+    is_round: Mask
+
+
+@dataclass(frozen=True)
+class GroundContact:
+    """An equation more for N objects that stand on the ground: depth * slope of the ground = height of the camera.
+
+    Attributes:
+        height: m, of the camera over the ground.
+        slopes: (N,) slope of the ray to the horizon: positive if the camera looks up.
+        slope_sigmas: (N,) how well it is known, with the unevenness of the ground.
+        height_sigma: m, how well the height is known, with kerbs.
+    """
+
+    height: float
+    slopes: Array
+    slope_sigmas: Array
+    height_sigma: float
+
+    def select(self, rows: NDArray[np.int64]) -> GroundContact:
+        """The equations of some of the objects."""
+        return replace(self, slopes=self.slopes[rows], slope_sigmas=self.slope_sigmas[rows])
+
+
+@dataclass(frozen=True)
+class BoxFits:
+    """The fits of N objects under H headings. Depths are along the optical axis, m.
+
+    Attributes:
+        states: (N, H, 4) m: depth of the middle, height, width, length.
+        covariances: (N, H, 4, 4) m².
+        log_likelihoods: (N, H) of the 2D box, up to a constant of each object.
+        positions: (N, H, 3) m, of the middles in the camera's own axes.
+    """
+
+    states: Array
+    covariances: Array
+    log_likelihoods: Array
+    positions: Array
+
+
+def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array | None = None) -> Edges:
+    """Finds the edges of boxes.
+
+    Args:
+        boxes: (N, 4) px of the image as it arrives: x1, y1, x2, y2.
+        camera: Of this image.
+        scale: (N, 2) factors on width and height of the boxes; None: 1. Cut edges stay where they are.
+
+    Returns:
+        The edges, undistorted.
+    """
+    cut = cut_edges(boxes, camera)
+    if scale is not None:
+        boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
+    pixels = camera.undistort(np.asarray(boxes, np.float64).reshape(-1, 2)).reshape(-1, 4)
+    pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + 1e-3)
+    focal, center = np.tile(camera.focal, 2), np.tile(camera.projection[:2, 2], 2)
+    side = np.tile(pixels[:, 2:] - pixels[:, :2], 2)
+    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, EDGE_SIGMA_RELATIVE * side) / focal, cut)
+
+
+def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:
+    """(N, 4) whether the left, top, right, bottom edge of a box (as seen, not undistorted) is at the image's border."""
+    low = boxes[:, :2] <= BORDER_PX
+    high = boxes[:, 2:] >= np.array([camera.width, camera.height]) - 1 - BORDER_PX
+    return np.concatenate([low, high], axis=1)
+
+
+def _scaled(boxes: Array, cut: Mask, scale: Array) -> Array:
+    """The boxes with sides `scale` (N, 2) times as long; where one end is cut, the other one moves alone."""
+    growth = (boxes[:, 2:] - boxes[:, :2]) * (scale - 1)
+    low, high = ~cut[:, :2], ~cut[:, 2:]
+    both = np.maximum(low.astype(np.float64) + high, 1.0)
+    return np.concatenate([boxes[:, :2] - growth * low / both, boxes[:, 2:] + growth * high / both], axis=1)
+
+
+def fit_boxes(edges: Edges, sizes: Sizes, headings: Array, ground: GroundContact | None = None) -> BoxFits:
+    """Fits 3D boxes to 2D boxes.
+
+    Args:
+        edges: Of N objects.
+        sizes: Theirs.
+        headings: (N, H) rot_y, rad.
+        ground: What is known of the ground; None: nothing.
+
+    Returns:
+        The fits.
+    """
+    supports = _supports(edges, sizes, headings)
+    fits = _fit(edges, sizes, supports, ground)
+    rows = np.flatnonzero(edges.cut[:, 0] | edges.cut[:, 2])
+    if not len(rows):
+        return fits
+    # Of an object that leaves the image at a side, the near end may be outside: what is seen is farther away.
+    cut_edges_only = Edges(edges.slopes[rows], edges.sigmas[rows], edges.cut[rows])
+    cut_sizes = Sizes(sizes.means[rows], sizes.covariances[rows], sizes.is_round[rows])
+    cut_ground = None if ground is None else ground.select(rows)
+    cut_supports = _Supports(supports.left[rows], supports.right[rows], supports.near[rows])
+    cut_fits = BoxFits(fits.states[rows], fits.covariances[rows], fits.log_likelihoods[rows], fits.positions[rows])
+    for _ in range(CUT_STEPS):
+        seen = replace(cut_supports, near=cut_supports.near * _visible_reach(cut_edges_only, cut_fits, headings[rows]))
+        cut_fits = _fit(cut_edges_only, cut_sizes, seen, cut_ground)
+    for whole, cut in zip(
+        (fits.states, fits.covariances, fits.log_likelihoods, fits.positions),
+        (cut_fits.states, cut_fits.covariances, cut_fits.log_likelihoods, cut_fits.positions),
+        strict=True,
+    ):
+        whole[rows] = cut
+    return fits
+
+
+def _visible_reach(edges: Edges, fits: BoxFits, headings: Array) -> Array:
+    """(N, H, 1) how far the visible part of the footprint reaches towards the camera, over that of the whole one."""
+    cos, sin = np.cos(headings)[..., None], np.sin(headings)[..., None]
+    along, across = fits.states[..., 3, None] * _ALONG, fits.states[..., 2, None] * _ACROSS
+    x, z = cos * along + sin * across, cos * across - sin * along
+    at_x, at_z = x + fits.positions[..., 0, None], z + fits.positions[..., 2, None]
+    inside = np.full(at_x.shape, np.inf)
+    for edge, sign in ((0, 1.0), (2, -1.0)):
+        beyond = sign * (at_x - edges.slopes[:, edge, None, None] * at_z)
+        inside = np.where(edges.cut[:, edge, None, None], np.minimum(inside, beyond), inside)
+    after, z_after = np.roll(inside, -1, axis=-1), np.roll(z, -1, axis=-1)
+    crosses = (inside < 0) != (after < 0)
+    part = np.divide(inside, inside - after, out=np.zeros_like(inside), where=crosses)
+    nearest = np.minimum(
+        np.where(inside >= 0, z, np.inf).min(axis=-1), np.where(crosses, z + part * (z_after - z), np.inf).min(axis=-1)
+    )
+    whole = z.min(axis=-1)
+    return np.where(np.isfinite(nearest), nearest / whole, 0.0)[..., None]
+
+
+def _fit(edges: Edges, sizes: Sizes, supports: _Supports, ground: GroundContact | None) -> BoxFits:
+    """The linear estimation, with the supports of the footprint given."""
+    left, top, right, bottom = (edges.slopes[:, i, None] for i in range(4))
+    cut_left, cut_top, cut_right, cut_bottom = (edges.cut[:, i, None] for i in range(4))
+    across, tall = right - left, bottom - top
+    width_row = supports.left + supports.right
+    shape = width_row.shape[:2]
+    zeros = np.zeros(shape)
+    has_width, has_height = ~(cut_left | cut_right), ~(cut_top | cut_bottom)
+    means = np.broadcast_to(sizes.means[:, None], (*shape, 3))
+    reach = (abs(top) + abs(bottom))[..., None] * supports.near
+    width_bound = (width_row * means[..., 1:]).sum(-1) / across
+    height_bound = np.maximum(means[..., 0] + (reach * means[..., 1:]).sum(-1), _NEAREST) / tall
+    guess = np.where(has_height, height_bound, np.where(has_width, width_bound, np.minimum(width_bound, height_bound)))
+    guess = np.maximum(guess, _NEAREST)
+    states = np.concatenate([guess[..., None], means], axis=-1)
+    covariances = np.zeros((*shape, 4, 4))
+    covariances[..., 0, 0] = (_FLAT * guess) ** 2
+    covariances[..., 1:, 1:] = sizes.covariances[:, None]
+    noise = (edges.sigmas[:, None] * guess[..., None]) ** 2
+    equations = [
+        (has_height, _equation(tall, zeros - 1, -reach), 0.0, noise[..., 1] + noise[..., 3]),
+        (has_width, _equation(across, zeros, -width_row), 0.0, noise[..., 0] + noise[..., 2]),
+    ]
+    known = has_width | has_height
+    if ground is not None:
+        slopes, slope_sigmas = ground.slopes[:, None], ground.slope_sigmas[:, None]
+        below = bottom - slopes
+        touches = ~cut_bottom & (below > slope_sigmas)
+        row = _equation(below, zeros, -abs(bottom)[..., None] * supports.near)
+        variance = noise[..., 3] + (slope_sigmas * guess) ** 2 + ground.height_sigma**2
+        equations.append((touches, row, ground.height, variance))
+        known = known | touches
+    total = zeros.copy()
+    for has, row, target, variance in equations:
+        states, covariances, likelihood = _correct(states, covariances, row * has[..., None], target * has, variance)
+        total += likelihood
+    states, covariances = _bounded(states, covariances, np.minimum(width_bound, height_bound), known)
+    total += _within(states, covariances, width_bound, ~has_width)
+    total += _within(states, covariances, height_bound, ~has_height)
+    states[..., 0] = np.maximum(states[..., 0], _NEAREST)
+    states[..., 1:] = np.maximum(states[..., 1:], _SMALLEST * means)
+    return BoxFits(states, covariances, total, _positions(edges, states, supports))
+
+
+@dataclass(frozen=True)
+class _Supports:
+    """Supports (N, H, 2) of footprints, per m of width and of length: across the left ray, the right ray, the axis."""
+
+    left: Array
+    right: Array
+    near: Array
+
+
+def _supports(edges: Edges, sizes: Sizes, headings: Array) -> _Supports:
+    cos, sin = np.cos(headings), np.sin(headings)
+    found = []
+    for slope in (edges.slopes[:, 0, None], edges.slopes[:, 2, None], None):
+        # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
+        along = -sin if slope is None else slope * -sin - cos
+        across = cos if slope is None else slope * cos - sin
+        support = np.abs(np.stack([across, along], axis=-1)) / 2
+        if sizes.is_round.any():
+            reach = np.ones_like(cos) if slope is None else np.hypot(1.0, slope) * np.ones_like(cos)
+            support[sizes.is_round] = np.stack([reach, reach], axis=-1)[sizes.is_round] / 4
+        found.append(support)
+    return _Supports(*found)
+
+
+def _equation(depth: Array, height: Array, footprint: Array) -> Array:
+    """(N, H, 4) coefficients of depth, height, width and length."""
+    return np.concatenate([np.broadcast_to(depth, height.shape)[..., None], height[..., None], footprint], axis=-1)
+
+
+def _correct(
+    states: Array, covariances: Array, row: Array, target: Array | float, variance: Array
+) -> tuple[Array, Array, Array]:
+    """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood."""
+    gain = (covariances @ row[..., None])[..., 0]
+    innovation = (row * gain).sum(axis=-1) + variance
+    residual = target - (row * states).sum(axis=-1)
+    gain_scaled = gain / innovation[..., None]
+    likelihood = np.where(row.any(axis=-1), -0.5 * (residual**2 / innovation + np.log(innovation)), 0.0)
+    return (
+        states + gain_scaled * residual[..., None],
+        covariances - gain_scaled[..., :, None] * gain[..., None, :],
+        likelihood,
+    )
+
+
+def _bounded(states: Array, covariances: Array, bounds: Array, known: Mask) -> tuple[Array, Array]:
+    """Depths of objects of which neither a whole side nor the contact with the ground is seen: below the bounds."""
+    unknown = np.broadcast_to(~known, bounds.shape)
+    if not unknown.any():
+        return states, covariances
+    states, covariances = states.copy(), covariances.copy()
+    depths = bounds * np.exp(-CUT_SHIFT)
+    states[..., 0] = np.where(unknown, depths, states[..., 0])
+    covariances[..., 0, 0] = np.where(unknown, (depths * CUT_SIGMA) ** 2, covariances[..., 0, 0])
+    return states, covariances
+
+
+def _within(states: Array, covariances: Array, bounds: Array, cut: Mask) -> Array:
+    """(N, H) log probability that the depth is below the bound that the visible part of a cut side sets."""
+    if not cut.any():
+        return np.zeros(bounds.shape)
+    from scipy.special import log_ndtr
+
+    sigma = np.sqrt(np.maximum(covariances[..., 0, 0], 1e-9) + (0.1 * bounds) ** 2)
+    return np.where(cut, log_ndtr((bounds - states[..., 0]) / sigma), 0.0)
+
+
+def _positions(edges: Edges, states: Array, supports: _Supports) -> Array:
+    """(N, H, 3) middles of the boxes, from those edges that are not cut."""
+    depth, height = states[..., 0], states[..., 1]
+    footprint = states[..., 2:]
+    left, top, right, bottom = (edges.slopes[:, i, None] for i in range(4))
+    from_left = left * depth + (supports.left * footprint).sum(axis=-1)
+    from_right = right * depth - (supports.right * footprint).sum(axis=-1)
+    reach = (supports.near * footprint).sum(axis=-1)
+    from_top = top * depth + abs(top) * reach + height / 2
+    from_bottom = bottom * depth - abs(bottom) * reach - height / 2
+    x = _mean_of_seen(from_left, edges.cut[:, 0, None], from_right, edges.cut[:, 2, None])
+    y = _mean_of_seen(from_top, edges.cut[:, 1, None], from_bottom, edges.cut[:, 3, None])
+    return np.stack([x, y, depth], axis=-1)
+
+
+def _mean_of_seen(first: Array, first_cut: Mask, second: Array, second_cut: Mask) -> Array:
+    """The value of the end that is seen, or the mean of both."""
+    one = np.where(first_cut & ~second_cut, 0.0, np.where(second_cut & ~first_cut, 1.0, 0.5))
+    return one * first + (1 - one) * second

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is drawn of tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.geometry import boxes3d
+from centertrack_ros.types import Tracks
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is drawn of N objects.
+
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        ids: (N,) int64.
+        labels: N class names.
+        scores: (N,) 0..1.
+        corners: (N, 8, 3) m in the camera's optical frame, in the order of `geometry.boxes3d.corners`; None: no 3D.
+    """
+
+    boxes: NDArray[np.floating]
+    ids: NDArray[np.integer]
+    labels: Sequence[str]
+    scores: NDArray[np.floating]
+    corners: NDArray[np.floating] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def feet(self) -> NDArray[np.floating]:
+        """The middle of the box's lower edge, where the object stands: (N, 2) px."""
+        return np.stack([(self.boxes[:, 0] + self.boxes[:, 2]) / 2, self.boxes[:, 3]], axis=1)
+
+
+def annotation_of(tracks: Tracks, classes: Sequence[str]) -> Annotation:
+    """Makes the annotation of the tracks that were matched in this frame; lost ones (hits == 0) are left out.
+
+    Args:
+        tracks: The tracks.
+        classes: Names of the model's classes.
+    """
+    seen = tracks.select(tracks.hits > 0)
+    detections = seen.detections
+    corners = None
+    if detections.dimensions is not None and detections.locations is not None and detections.rotations_y is not None:
+        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y)
+    return Annotation(
+        detections.boxes, seen.ids, [classes[c] for c in detections.class_ids], detections.scores, corners
+    )
