@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
+from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -20,6 +21,7 @@ OFFICIAL: dict[str, Any] = {
     "rebirth": 0.0,
     "correct_focal_length": False,
     "motion": "network",
+    "appearance": "none",
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
@@ -71,6 +73,8 @@ class TrackerConfig:
     gate_scale    factor on the area that a squared distance may reach (official 1)
     min_iou       least overlap of a detection with the track's expected box; 0: none needed
     max_size_ratio  most that the areas of the two boxes may differ by, as a factor; 0: any
+    appearance    'color' (colour histograms tell objects apart: in matching, when tracks cross, and the more the longer
+                  a track was lost), 'none' or 'auto' ('color'). With motion 'fused'
     live_first    lost tracks get only the detections that no live track has taken
     duplicate_iou  of two detections that overlap more than this and can be the same object, the weaker is dropped;
                   1: both stay
@@ -113,6 +117,7 @@ class TrackerConfig:
     gate_scale: float = 1.0
     min_iou: float = 0.0
     max_size_ratio: float = 2.0
+    appearance: str = "auto"
     live_first: bool = False
     duplicate_iou: float = 0.7
     class_groups: bool = True
@@ -138,13 +143,16 @@ class TrackerConfig:
 
     def resolved(self, profile: ModelProfile) -> TrackerConfig:
         """The configuration with 'auto' replaced by what fits the model."""
-        return replace(self, motion="fused") if self.motion == "auto" else self
+        motion = "fused" if self.motion == "auto" else self.motion
+        appearance = "color" if self.appearance == "auto" else self.appearance
+        return replace(self, motion=motion, appearance=appearance if motion == "fused" else "none")
 
     def __post_init__(self) -> None:
         self._check_choice("association", METHODS)
         self._check_choice("cost", COSTS)
         self._check_choice("lift", LIFTERS)
         self._check_choice("motion", MOTIONS)
+        self._check_choice("appearance", APPEARANCES)
         self._check_choice("association_point", ("auto", *ASSOCIATION_POINTS))
         for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
             self._check_range(name, -1.0, 1.0)

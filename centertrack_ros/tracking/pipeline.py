@@ -18,6 +18,7 @@ from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.appearance import appearances, covered_parts
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
@@ -174,6 +175,12 @@ class Pipeline:
             if flow is not None and state.flow_image is not None:
                 shifts = flow_displacements(state.flow_image, flow, detections.boxes, prepared.placement.image_size)
                 detections = replace(detections, displacements=shifts)
+            if self.config.appearance == "color":
+                detections = replace(
+                    detections,
+                    appearances=appearances(frame.image, detections.boxes),
+                    visible_parts=1.0 - covered_parts(detections.boxes),
+                )
             tracks, next_id = update(
                 start_tracks(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
                 if state.tracks is None
