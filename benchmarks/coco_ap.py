@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect] [--peaks 60]
-                                     [--engine NAME] [--json]
+    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect|budget]
+                                     [--peaks 60] [--engine NAME] [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
 image. A folder of several splits (`images/val2017`) is given with `--split val2017`. Crowd regions and masks are not in
@@ -205,8 +205,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--split", default="", help="sub-folder of images/ and labels/; default: val2017 if there is one"
     )
     parser.add_argument("--weights", help="default: the embedded model")
-    parser.add_argument("--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px")
-    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "fixed"), default="stretch")
+    parser.add_argument(
+        "--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px; budget: its area"
+    )
+    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "budget", "fixed"), default="stretch")
     parser.add_argument("--peaks", type=int, default=60, help="detections per image")
     parser.add_argument("--engine", help="of `load_engine`; default: torch")
     parser.add_argument("--device", default="cpu")
