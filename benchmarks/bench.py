@@ -8,9 +8,9 @@ The network is DLA-34 with nuScenes' heads at 800x448, batch 1, with seeded weig
 its own and they take turns, so that other load on the machine disturbs all alike; ratios are taken within one round.
 The calibration is a convolution at the machine's full speed: rounds under 80 % of the best are noisy and do not count,
 as long as three are left. `--quick` prints the first table and one line of JSON. Without it, the other tables follow,
-and results.json, tables.md and plots are written; `--docs` renews those that docs/benchmarks.md shows. `--one-core` runs
-each network on one thread and counts processor time, on a machine that is never quiet: threads that wait for each other
-make ratios of disturbed wall-clock times unfair.
+and results.json, tables.md and plots are written; `--docs` renews those that docs/benchmarks.md shows. `--one-core`
+runs each network on one thread and counts processor time, on a machine that is never quiet: threads that wait for each
+other make ratios of disturbed wall-clock times unfair.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def main() -> None:
         _print(
             f"pre-processing the official way: {before:.2f} ms, {before / stages['60']['preprocess']:.1f} times ours"
         )
-    _print(f"node with the embedded model, 512x384: {node}")
+    _print(f"node with the embedded model, 640x480: {node}")
     summary = summarise(rows, stages, node)
     if not args.quick:
         more = measure_scaling(weights)
