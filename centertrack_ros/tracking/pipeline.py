@@ -22,6 +22,7 @@ from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
+from centertrack_ros.tracking.existence import confirm, needed, strengths
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -162,7 +163,7 @@ class Pipeline:
         state, frame = prepared.state, prepared.frame
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
         with prepared.timed("postprocess"):
-            detections = self.detect(peaks, prepared.placement, frame.camera, step)
+            detections = self._candidates(peaks, prepared.placement, frame.camera, step)
         with prepared.timed("association"):
             flow = flow_image(frame.image) if self.config.motion == "flow" else None
             if flow is not None and state.flow_image is not None:
@@ -190,7 +191,8 @@ class Pipeline:
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared)
-            reported = self._reported(tracks)
+            shown, tracks, next_id = confirm(tracks, next_id, needed(self.thresholds.new))
+            reported = self._reported(tracks, shown)
         result = FrameResult(
             tracks=reported,
             prior=np.array(prepared.prior),
@@ -198,7 +200,7 @@ class Pipeline:
             affine=np.array(prepared.placement.to_input),
             timing_ms=prepared.timing_ms,
             reset=prepared.reset,
-            detections=detections,
+            detections=detections.select(detections.scores > np.float32(self.thresholds.out)),
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
         return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters)
@@ -211,7 +213,22 @@ class Pipeline:
         sigma, slope_error = profile.displacement_noise or UNKNOWN_DISPLACEMENT_NOISE
         return DisplacementNoise(sigma / placement.scale, slope_error)
 
-    def detect(self, peaks: Peaks, placement: Placement, camera: Camera | None = None, step: float = 0.0) -> Detections:
+    def _candidates(self, peaks: Peaks, placement: Placement, camera: Camera | None, step: float) -> Detections:
+        """The detections that may start or continue a track."""
+        low = self.config.low_threshold
+        if self.config.birth != "evidence" or low >= self.thresholds.out:
+            return self.detect(peaks, placement, camera, step)
+        found = self.detect(peaks, placement, camera, step, low / 2)
+        return found.select(strengths(found) > np.float32(low))
+
+    def detect(
+        self,
+        peaks: Peaks,
+        placement: Placement,
+        camera: Camera | None = None,
+        step: float = 0.0,
+        threshold: float | None = None,
+    ) -> Detections:
         """Decodes the detections of one image and lifts them to 3D as far as configuration and camera allow.
 
         Args:
@@ -219,14 +236,16 @@ class Pipeline:
             placement: How the image lies in the network's input.
             camera: The camera, if it is calibrated.
             step: s since the previous image; 0: there is none.
+            threshold: Score above which a detection is decoded; None: `thresholds.out`.
 
         Returns:
             The detections, strongest first.
         """
         config, profile = self.config, self.engine.profile
+        threshold = self.thresholds.out if threshold is None else threshold
         camera = self._camera(camera, placement)
         removes_duplicates = config.duplicate_iou < 1
-        lowest = min(self.thresholds.out, float(FLOOR)) if removes_duplicates else self.thresholds.out
+        lowest = min(threshold, float(FLOOR)) if removes_duplicates else threshold
         depth_scale = config.depth_scale
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
@@ -242,7 +261,7 @@ class Pipeline:
         )
         detections = self.rules.considered_of(detections)
         if removes_duplicates:
-            detections = self.rules.without_duplicates(detections, config.duplicate_iou, self.thresholds.out)
+            detections = self.rules.without_duplicates(detections, config.duplicate_iou, threshold)
         return detections if camera is None else self._lift(detections, camera)
 
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
@@ -264,9 +283,9 @@ class Pipeline:
         lifted = self._lift(voted.detections.select(rows), camera)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
-    def _reported(self, tracks: Tracks) -> Tracks:
-        """Copies of the tracks of requested classes that have been matched often enough to be shown."""
-        shown = self.rules.requested[tracks.detections.class_ids]
+    def _reported(self, tracks: Tracks, exist: NDArray[np.bool_]) -> Tracks:
+        """Copies of the tracks of requested classes that exist and have been matched often enough to be shown."""
+        shown = exist & self.rules.requested[tracks.detections.class_ids]
         if self.config.min_hits > 1 and tracks.lengths is not None:
             shown &= tracks.lengths >= self.config.min_hits
         return tracks.select(shown)
