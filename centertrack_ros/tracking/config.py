@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
+from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 
@@ -26,8 +27,10 @@ OFFICIAL: dict[str, Any] = {
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
+    "filter_boxes3d": False,
     "classes": (),
     "class_groups": False,
+    "report_occupants": True,
 }
 
 
@@ -90,8 +93,14 @@ class TrackerConfig:
 
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
+    class_limits  name of a class -> `ClassLimits`: its own thresholds, sizes, range and time to be found again
+    max_range     m on the ground: a track that is known to be farther away is not reported; 0: any distance
+    report_occupants  people who are seen in the windows of a vehicle are reported, too
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
+    camera_height  m, of the camera over the ground that objects stand on: distances without a depth head are then
+                  measured by where objects touch the ground, too; 0: unknown
+    filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
     """
 
@@ -124,9 +133,14 @@ class TrackerConfig:
     birth: str = "evidence"
     low_threshold: float = 0.2
     min_hits: int = 1
+    class_limits: Mapping[str, ClassLimits] = field(default_factory=dict)
+    max_range: float = 0.0
+    report_occupants: bool = False
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1
+    camera_height: float = 0.0
+    filter_boxes3d: bool = True
 
     @classmethod
     def official(cls, **changes: Any) -> TrackerConfig:
@@ -158,7 +172,17 @@ class TrackerConfig:
             self._check_range(name, -1.0, 1.0)
         for name in ("velocity_smoothing", "min_iou", "duplicate_iou", "low_threshold"):
             self._check_range(name, 0.0, 1.0)
-        for name in ("rebirth", "max_gap_s", "frame_period_s", "max_size_ratio", "default_focal_length", "depth_sigma"):
+        for name in (
+            "rebirth",
+            "max_gap_s",
+            "frame_period_s",
+            "max_size_ratio",
+            "default_focal_length",
+            "depth_sigma",
+            "max_range",
+        ):
+            self._check_range(name, 0.0, math.inf)
+        for name in ("camera_height",):
             self._check_range(name, 0.0, math.inf)
         for name in ("gate_scale", "depth_scale"):
             self._check_range(name, 1e-9, math.inf)

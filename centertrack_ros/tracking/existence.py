@@ -66,9 +66,9 @@ def weight(step: float) -> float:
     return 1.0 - math.exp(-step / CORRELATION_S)
 
 
-def needed(new_threshold: float) -> float:
-    """Log-odds from which a track is reported."""
-    return float(log_odds(np.array([new_threshold + STRONG]), NEUTRAL_NEW)[0])
+def needed(new_thresholds: Array) -> Floats:
+    """(N,) log-odds from which tracks are reported, by the `new_threshold` of their classes (N,)."""
+    return log_odds(new_thresholds + STRONG, NEUTRAL_NEW)
 
 
 def first(scores: Array) -> Floats:
@@ -99,34 +99,36 @@ def missed(evidence: Floats, step: float) -> Floats:
     return np.maximum(evidence - weight(step) * MISS, -MOST)
 
 
-def may_start(detections: Detections, free: NDArray[np.int64], matched: NDArray[np.int64], threshold: float) -> Array:
+def may_start(
+    detections: Detections, free: NDArray[np.int64], matched: NDArray[np.int64], thresholds: Array
+) -> NDArray[np.int64]:
     """Selects of the free detections those that may start a tentative track.
 
     Args:
         detections: N detections.
         free: (F,) rows without a track.
         matched: Rows with one.
-        threshold: Score; a detection above it is never taken for a part of another.
+        thresholds: (N,) scores; a detection above its own is never taken for a part of another.
 
     Returns:
         Rows among `free`.
     """
     scores = strengths(detections)[free]
     chosen = scores > np.float32(START)
-    weak = scores <= np.float32(threshold)
+    weak = scores <= thresholds[free]
     if len(matched) and (chosen & weak).any():
         overlaps = iou(detections.boxes[free], detections.boxes[matched]).max(axis=1)
         chosen &= ~(weak & (overlaps > SAME_OBJECT_IOU))
     return free[chosen]
 
 
-def confirm(tracks: Tracks, next_id: int, enough: float) -> tuple[NDArray[np.bool_], Tracks, int]:
+def confirm(tracks: Tracks, next_id: int, enough: Floats) -> tuple[NDArray[np.bool_], Tracks, int]:
     """Gives ids to the tentative tracks that are now known to be objects.
 
     Args:
         tracks: Tentative ones have negative ids.
         next_id: The id of the next new track.
-        enough: See `needed`.
+        enough: (N,), see `needed`.
 
     Returns:
         (N,) mask of the tracks that are no longer tentative, the tracks, and the next `next_id`.

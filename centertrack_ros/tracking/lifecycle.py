@@ -57,11 +57,13 @@ def update(
     detections: Detections,
     stamp: float,
     step: float,
-    new_threshold: float,
+    new_threshold: float | Array,
     config: TrackerConfig,
     public_centers: Array | None = None,
     noise: DisplacementNoise | None = None,
     class_matches: NDArray[np.bool_] | None = None,
+    rebirth: Array | None = None,
+    may_start: NDArray[np.bool_] | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -71,11 +73,13 @@ def update(
         detections: Those of this frame, strongest first.
         stamp: s, of this frame.
         step: s since the previous frame.
-        new_threshold: Score above which a detection may start a track.
+        new_threshold: Score above which a detection may start a track; (N,) for each its own.
         config: How detections become tracks.
         public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
         noise: Of the displacements, for motion 'fused'; None: they say nothing.
         class_matches: (C, C) bool: which classes may be one object; None: each only itself.
+        rebirth: (C,) s within which a lost track of each class may be found again; None: as in `config`.
+        may_start: (N,) mask of the detections that lie where tracks may start; None: all.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -89,16 +93,19 @@ def update(
     costs = _costs(tracks, detections, predicted, stamp, step, config, noise, gate)
     assignment = _assign(costs, tracks, config)
     new = assignment.free_detections
+    if may_start is not None:
+        new = new[may_start[new]]
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
+    thresholds = np.broadcast_to(np.float32(new_threshold), len(detections))
     if config.birth == "evidence":
-        new = existence.may_start(detections, new, assignment.detections, new_threshold)
+        new = existence.may_start(detections, new, assignment.detections, thresholds)
     else:
-        new = new[detections.scores[new] > np.float32(new_threshold)]
+        new = new[detections.scores[new] > thresholds[new]]
     old = _without_details(tracks).select(assignment.tracks)
     seen = detections.select(np.concatenate([assignment.detections, new]))
     parts = [_continue_and_start(old, seen, next_id, stamp, step, config, noise)]
-    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config)):
+    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth)):
         parts.append(_coast(tracks.select(lost), step, config))
     joined = _join([part for part in parts if len(part)] or parts[:1])
     if config.birth == "evidence":
@@ -272,14 +279,19 @@ def _velocities(old: Tracks, centers: Array, stamp: float, step: float, config: 
 
 
 def _recoverable(
-    tracks: Tracks, free: NDArray[np.int64], stamp: float, step: float, config: TrackerConfig
+    tracks: Tracks,
+    free: NDArray[np.int64],
+    stamp: float,
+    step: float,
+    config: TrackerConfig,
+    rebirth: Array | None,
 ) -> NDArray[np.int64]:
     """The unmatched tracks that may still be matched in a later frame."""
     if not len(free):
         return free
     recoverable = tracks.ages[free] < config.max_age
-    if config.rebirth > 0:
-        recoverable |= stamp - _last_stamps(tracks)[free] <= config.rebirth
+    limits = np.full(len(free), config.rebirth) if rebirth is None else rebirth[tracks.detections.class_ids[free]]
+    recoverable |= (limits > 0) & (stamp - _last_stamps(tracks)[free] <= limits)
     if config.min_hits > 1:
         recoverable &= _lengths(tracks)[free] >= config.min_hits
     if config.birth == "evidence":  # tentative ones end with their evidence
