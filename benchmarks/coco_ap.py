@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect|budget] [--peaks 60]
-                                     [--json]
+    python -m benchmarks.coco_ap DIR [--size 512x512] [--resize stretch|keep_aspect|budget] [--peaks 60]
+                                     [--weights FILE] [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
 image. A folder of several splits (`images/val2017`) is given with `--split val2017`. Crowd regions and masks are not in
