@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.regions import Region
 
 Array = NDArray[Any]
 
@@ -38,6 +39,8 @@ class Detections(ArrayTable):
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
     keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
     location_covariances (N, 3, 3) float64 m²; None: unknown
+    appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
+    visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
     class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
     """
 
@@ -57,6 +60,8 @@ class Detections(ArrayTable):
     keypoints: Array | None = None
     keypoint_scores: Array | None = None
     location_covariances: Array | None = None
+    appearances: Array | None = None
+    visible_parts: Array | None = None
     class_scores: Array | None = None
     heading_variances: Array | None = None
 
@@ -85,8 +90,12 @@ class Tracks(ArrayTable):
     lengths  (N,) int64: frames in which the track was matched, in all
     last_stamps  (N,) float64: stamp in s of the last match
     image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
+    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py` or
+            `fused_motion.py`; None: not used
+    appearances  (N, D) float32: what the object looked like when it was seen whole; zeros: it never was
+    appearance_stamps  (N,) float64: stamp in s when it last was
     class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
-    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
+    occupant_votes  (N,) float32: more than 0 for people who sit in a vehicle, see `occupants.py`; None: not used
     """
 
     detections: Detections = field(metadata=nested(Detections))
@@ -98,8 +107,11 @@ class Tracks(ArrayTable):
     last_stamps: Array | None = None
     image_velocities: Array | None = None
     class_votes: Array | None = None
+    occupant_votes: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
+    appearances: Array | None = None
+    appearance_stamps: Array | None = None
 
     @property
     def states(self) -> Array:
@@ -121,6 +133,56 @@ class VelocityFilters(ArrayTable):
 
 
 @dataclass(frozen=True)
+class BoxFilters(ArrayTable):
+    """What is remembered of the 3D boxes of N tracks that are fitted to their 2D boxes; see `box_filter.py`.
+
+    ids, class_ids  (N,) int64;  stamps (N,) s of the last match
+    views         (N,) frames in which the object was seen whole
+    sizes         (N, 3) m: height, width, length as seen whole;  size_covariances (N, 3, 3) m²
+    headings      (N, H) log likelihoods of headings, averaged over time
+    depths        (N, 2) depth, m, and its change, m/s;  depth_covariances (N, 2, 2)
+    common_variances  (N,) variance of the depth, relative, that more frames do not reduce
+    """
+
+    ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    stamps: Array = field(default_factory=lambda: np.zeros(0))
+    views: Array = field(default_factory=lambda: np.zeros(0))
+    sizes: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    size_covariances: Array = field(default_factory=lambda: np.zeros((0, 3, 3)))
+    headings: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    depths: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    depth_covariances: Array = field(default_factory=lambda: np.zeros((0, 2, 2)))
+    common_variances: Array = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Where the horizon lies for one camera.
+
+    slope     of the ray to it, positive below the optical axis;  variance  of that
+    stamp     s, of the last frame; None: it was never seen
+    """
+
+    slope: float = 0.0
+    variance: float = 0.0
+    stamp: float | None = None
+
+
+@dataclass(frozen=True)
+class BoxMemory:
+    """What is remembered of the 3D boxes of one camera's tracks where they are fitted to 2D boxes.
+
+    filters   of the tracks;  horizon  where it was in the last frame
+    road      (H,) how many vehicles have stood in each heading, fading; empty: none was seen
+    """
+
+    filters: BoxFilters = field(default_factory=BoxFilters)
+    horizon: Horizon = field(default_factory=Horizon)
+    road: Array = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
 class TrackState:
     """All that is remembered from one frame to the next for one camera.
 
@@ -131,6 +193,7 @@ class TrackState:
     stamp           s, of the previous frame
     flow_image      reduced grey copy of the previous image, for motion 'flow' only
     velocity_filters  kept by `filter_velocities`, where it is known how the camera moves; a step takes them along
+    box_memory      sizes, headings and distances of tracks whose 3D boxes are fitted to 2D boxes
     """
 
     previous_input: Any = None
@@ -140,6 +203,7 @@ class TrackState:
     stamp: float | None = None
     flow_image: Array | None = None
     velocity_filters: VelocityFilters = field(default_factory=VelocityFilters)
+    box_memory: BoxMemory = field(default_factory=BoxMemory)
 
     def without_tracks(self) -> TrackState:
         """The state after a reset: nothing is remembered but the next id, so that no id stands for two objects."""
@@ -166,6 +230,7 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    region   the part of the image in which tracks may start, by the middle of a box's lower side; None: everywhere
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
@@ -178,6 +243,7 @@ class Frame:
     initial: Detections | None = None
     header: FrameHeader | None = None
     index: int = 0
+    region: Region | None = None
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,9 @@ class ModelProfile:
         displacement_noise: How far displacements of `trained_tracking` are off, on each axis: standard deviation of an
             object at rest, px of the network's input, and a part of the displacement's length. Motion 'fused' weighs
             them by it. None: unknown. `experiments.motion_noise` measures it.
+        box_bias: Class -> width and height of the model's boxes, relative to what the objects' 3D boxes cover in the
+            image, and the relative standard deviation of both. Distances by size are corrected by it. Empty: boxes are
+            taken as they are. `experiments.distances` measures it.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
         class_groups: Names of classes that can be the same object, one list for each group; None: those of
@@ -141,6 +144,7 @@ class ModelProfile:
     velocity_per_frame: bool = False
     trained_tracking: bool = True
     displacement_noise: tuple[float, float] | None = None
+    box_bias: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     max_detections: int = 100
     head_options: Mapping[str, Any] = field(default_factory=dict)
     class_groups: tuple[tuple[str, ...], ...] | None = None
@@ -158,6 +162,7 @@ class ModelProfile:
                 f"{self._where}: {len(self.classes)} class names for a heatmap of {self.heads['hm']} channels"
             )
         self._check_sizes()
+        self._check_box_bias()
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"{self._where}: resize must be one of {RESIZE_MODES}, got {shown(self.resize)}")
         if self.association_point not in ASSOCIATION_POINTS:
@@ -205,6 +210,14 @@ class ModelProfile:
         for name, option in self.head_options.items():
             if not all(isinstance(one, int) and 0 <= one <= MOST_CHANNELS for one in _leaves(option)):
                 raise ValueError(f"{self._where}: head option '{name}' cannot be {shown(option)}")
+
+    def _check_box_bias(self) -> None:
+        for name, bias in self.box_bias.items():
+            if not (all(0.2 <= value <= 5 for value in bias[:2]) and 0 <= bias[2] <= 1):
+                raise ValueError(
+                    f"{self._where}: box_bias of '{name[:40]}' must be relative width and height from 0.2 to 5 and a "
+                    f"standard deviation from 0 to 1, got {shown(bias)}"
+                )
 
     @property
     def _where(self) -> str:

@@ -2,11 +2,11 @@
 """Distance, size and position of upright 3D boxes from their 2D boxes, for each of several headings.
 
 A 3D box that fits its 2D box touches each of the four edges with a corner (Mousavian et al. 2017). With the heading
-given, each touch is an equation that is linear in the position, the depth and the size: for the left edge at the slope
-a = (u - cx) / fx, the corners (X + x, Z + z) obey X + x >= a (Z + z), so that X - a Z is the largest a z - x of the four
-corners, the support of the footprint in that direction. Two edges together tell the depth: (b - a) Z = support of both
-sides. With normal distributions of the sizes and of the edges, the fit is a small linear estimation; what is left
-between width and height tells how plausible the heading is.
+given, each touch is an equation that is linear in position, depth and size: for the left edge at the slope
+a = (u - cx) / fx, all corners (X + x, Z + z) obey X + x >= a (Z + z), so that X - a Z is the largest a z - x of them,
+the support of the footprint in that direction. Two edges together tell the depth: (b - a) Z = support of both sides.
+With normal distributions of the sizes and of the edges, the fit is a small linear estimation; what is left between
+width and height tells how plausible the heading is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from centertrack_ros.geometry.camera import Camera
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-# px, standard deviation of an edge of a 2D box, and its part of the box's side.
-EDGE_SIGMA_PX, EDGE_SIGMA_RELATIVE = 2.0, 0.02
+# px, standard deviation of an edge of a 2D box.
+EDGE_SIGMA_PX = 2.0
 # px from the border of the image within which an edge counts as cut off.
 BORDER_PX = 2.0
 # What is left of a box with neither a whole width nor a whole height is between a third of the object and all of it:
@@ -31,7 +31,7 @@ BORDER_PX = 2.0
 CUT_SHIFT, CUT_SIGMA = 0.4, 0.4
 _FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
 _NEAREST = 0.2  # m
-_SMALLEST = 0.3  # of the mean size
+SMALLEST = 0.3  # of the mean size
 CUT_STEPS = 2  # corrections for the part of an object that is outside of the image
 # Signs of the halves of length and width for the corners of the footprint, going round.
 _ALONG, _ACROSS = np.array([1, 1, -1, -1]) / 2, np.array([1, -1, -1, 1]) / 2
@@ -51,6 +51,10 @@ class Edges:
     sigmas: Array
     cut: Mask
 
+    def select(self, rows: NDArray[np.int64]) -> Edges:
+        """The edges of some of the objects."""
+        return Edges(self.slopes[rows], self.sigmas[rows], self.cut[rows])
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -66,26 +70,22 @@ class Sizes:
     covariances: Array
     is_round: Mask
 
+    def select(self, rows: NDArray[np.int64]) -> Sizes:
+        """The sizes of some of the objects."""
+        return Sizes(self.means[rows], self.covariances[rows], self.is_round[rows])
+
 
 @dataclass(frozen=True)
-class GroundContact:
-    """An equation more for N objects that stand on the ground: depth * slope of the ground = height of the camera.
+class Supports:
+    """Supports (N, H, 2) of footprints, per m of width and of length: across the left ray, the right ray, the axis."""
 
-    Attributes:
-        height: m, of the camera over the ground.
-        slopes: (N,) slope of the ray to the horizon: positive if the camera looks up.
-        slope_sigmas: (N,) how well it is known, with the unevenness of the ground.
-        height_sigma: m, how well the height is known, with kerbs.
-    """
+    left: Array
+    right: Array
+    near: Array
 
-    height: float
-    slopes: Array
-    slope_sigmas: Array
-    height_sigma: float
-
-    def select(self, rows: NDArray[np.int64]) -> GroundContact:
-        """The equations of some of the objects."""
-        return replace(self, slopes=self.slopes[rows], slope_sigmas=self.slope_sigmas[rows])
+    def select(self, rows: NDArray[np.int64]) -> Supports:
+        """Those of some of the objects."""
+        return Supports(self.left[rows], self.right[rows], self.near[rows])
 
 
 @dataclass(frozen=True)
@@ -97,33 +97,45 @@ class BoxFits:
         covariances: (N, H, 4, 4) m².
         log_likelihoods: (N, H) of the 2D box, up to a constant of each object.
         positions: (N, H, 3) m, of the middles in the camera's own axes.
+        supports: Of the parts that are in the image.
     """
 
     states: Array
     covariances: Array
     log_likelihoods: Array
     positions: Array
+    supports: Supports
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All but the supports."""
+        return self.states, self.covariances, self.log_likelihoods, self.positions
+
+    def select(self, rows: NDArray[np.int64]) -> BoxFits:
+        """The fits of some of the objects."""
+        states, covariances, likelihoods, positions = (one[rows] for one in self.arrays)
+        return BoxFits(states, covariances, likelihoods, positions, self.supports.select(rows))
 
 
-def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array | None = None) -> Edges:
+def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array) -> Edges:
     """Finds the edges of boxes.
 
     Args:
         boxes: (N, 4) px of the image as it arrives: x1, y1, x2, y2.
         camera: Of this image.
-        scale: (N, 2) factors on width and height of the boxes; None: 1. Cut edges stay where they are.
+        scale: (N, 2) factors on width and height of the boxes. Cut edges stay where they are.
+        sigmas: (N,) standard deviations of widths and heights, relative.
 
     Returns:
         The edges, undistorted.
     """
     cut = cut_edges(boxes, camera)
-    if scale is not None:
-        boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
+    boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
     pixels = camera.undistort(np.asarray(boxes, np.float64).reshape(-1, 2)).reshape(-1, 4)
     pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + 1e-3)
     focal, center = np.tile(camera.focal, 2), np.tile(camera.projection[:2, 2], 2)
     side = np.tile(pixels[:, 2:] - pixels[:, :2], 2)
-    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, EDGE_SIGMA_RELATIVE * side) / focal, cut)
+    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, np.sqrt(0.5) * sigmas[:, None] * side) / focal, cut)
 
 
 def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:
@@ -141,37 +153,30 @@ def _scaled(boxes: Array, cut: Mask, scale: Array) -> Array:
     return np.concatenate([boxes[:, :2] - growth * low / both, boxes[:, 2:] + growth * high / both], axis=1)
 
 
-def fit_boxes(edges: Edges, sizes: Sizes, headings: Array, ground: GroundContact | None = None) -> BoxFits:
+def fit_boxes(edges: Edges, sizes: Sizes, headings: Array) -> BoxFits:
     """Fits 3D boxes to 2D boxes.
 
     Args:
         edges: Of N objects.
         sizes: Theirs.
         headings: (N, H) rot_y, rad.
-        ground: What is known of the ground; None: nothing.
 
     Returns:
         The fits.
     """
     supports = _supports(edges, sizes, headings)
-    fits = _fit(edges, sizes, supports, ground)
+    fits = _fit(edges, sizes, supports)
     rows = np.flatnonzero(edges.cut[:, 0] | edges.cut[:, 2])
     if not len(rows):
         return fits
     # Of an object that leaves the image at a side, the near end may be outside: what is seen is farther away.
-    cut_edges_only = Edges(edges.slopes[rows], edges.sigmas[rows], edges.cut[rows])
-    cut_sizes = Sizes(sizes.means[rows], sizes.covariances[rows], sizes.is_round[rows])
-    cut_ground = None if ground is None else ground.select(rows)
-    cut_supports = _Supports(supports.left[rows], supports.right[rows], supports.near[rows])
-    cut_fits = BoxFits(fits.states[rows], fits.covariances[rows], fits.log_likelihoods[rows], fits.positions[rows])
+    cut_edges_only, cut_sizes = edges.select(rows), sizes.select(rows)
+    cut_supports, cut_fits = supports.select(rows), fits.select(rows)
     for _ in range(CUT_STEPS):
-        seen = replace(cut_supports, near=cut_supports.near * _visible_reach(cut_edges_only, cut_fits, headings[rows]))
-        cut_fits = _fit(cut_edges_only, cut_sizes, seen, cut_ground)
-    for whole, cut in zip(
-        (fits.states, fits.covariances, fits.log_likelihoods, fits.positions),
-        (cut_fits.states, cut_fits.covariances, cut_fits.log_likelihoods, cut_fits.positions),
-        strict=True,
-    ):
+        reach = _visible_reach(cut_edges_only, cut_fits, headings[rows])
+        cut_fits = _fit(cut_edges_only, cut_sizes, replace(cut_supports, near=cut_supports.near * reach))
+    fits.supports.near[rows] = cut_fits.supports.near
+    for whole, cut in zip(fits.arrays, cut_fits.arrays, strict=True):
         whole[rows] = cut
     return fits
 
@@ -196,7 +201,7 @@ def _visible_reach(edges: Edges, fits: BoxFits, headings: Array) -> Array:
     return np.where(np.isfinite(nearest), nearest / whole, 0.0)[..., None]
 
 
-def _fit(edges: Edges, sizes: Sizes, supports: _Supports, ground: GroundContact | None) -> BoxFits:
+def _fit(edges: Edges, sizes: Sizes, supports: Supports) -> BoxFits:
     """The linear estimation, with the supports of the footprint given."""
     left, top, right, bottom = (edges.slopes[:, i, None] for i in range(4))
     cut_left, cut_top, cut_right, cut_bottom = (edges.cut[:, i, None] for i in range(4))
@@ -217,40 +222,23 @@ def _fit(edges: Edges, sizes: Sizes, supports: _Supports, ground: GroundContact 
     covariances[..., 1:, 1:] = sizes.covariances[:, None]
     noise = (edges.sigmas[:, None] * guess[..., None]) ** 2
     equations = [
-        (has_height, _equation(tall, zeros - 1, -reach), 0.0, noise[..., 1] + noise[..., 3]),
-        (has_width, _equation(across, zeros, -width_row), 0.0, noise[..., 0] + noise[..., 2]),
+        (has_height, equation(tall, zeros - 1, -reach), 0.0, noise[..., 1] + noise[..., 3]),
+        (has_width, equation(across, zeros, -width_row), 0.0, noise[..., 0] + noise[..., 2]),
     ]
     known = has_width | has_height
-    if ground is not None:
-        slopes, slope_sigmas = ground.slopes[:, None], ground.slope_sigmas[:, None]
-        below = bottom - slopes
-        touches = ~cut_bottom & (below > slope_sigmas)
-        row = _equation(below, zeros, -abs(bottom)[..., None] * supports.near)
-        variance = noise[..., 3] + (slope_sigmas * guess) ** 2 + ground.height_sigma**2
-        equations.append((touches, row, ground.height, variance))
-        known = known | touches
     total = zeros.copy()
     for has, row, target, variance in equations:
-        states, covariances, likelihood = _correct(states, covariances, row * has[..., None], target * has, variance)
+        states, covariances, likelihood = correct(states, covariances, row * has[..., None], target * has, variance)
         total += likelihood
     states, covariances = _bounded(states, covariances, np.minimum(width_bound, height_bound), known)
     total += _within(states, covariances, width_bound, ~has_width)
     total += _within(states, covariances, height_bound, ~has_height)
     states[..., 0] = np.maximum(states[..., 0], _NEAREST)
-    states[..., 1:] = np.maximum(states[..., 1:], _SMALLEST * means)
-    return BoxFits(states, covariances, total, _positions(edges, states, supports))
+    states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * means)
+    return BoxFits(states, covariances, total, positions_of(edges, states, supports), supports)
 
 
-@dataclass(frozen=True)
-class _Supports:
-    """Supports (N, H, 2) of footprints, per m of width and of length: across the left ray, the right ray, the axis."""
-
-    left: Array
-    right: Array
-    near: Array
-
-
-def _supports(edges: Edges, sizes: Sizes, headings: Array) -> _Supports:
+def _supports(edges: Edges, sizes: Sizes, headings: Array) -> Supports:
     cos, sin = np.cos(headings), np.sin(headings)
     found = []
     for slope in (edges.slopes[:, 0, None], edges.slopes[:, 2, None], None):
@@ -262,15 +250,15 @@ def _supports(edges: Edges, sizes: Sizes, headings: Array) -> _Supports:
             reach = np.ones_like(cos) if slope is None else np.hypot(1.0, slope) * np.ones_like(cos)
             support[sizes.is_round] = np.stack([reach, reach], axis=-1)[sizes.is_round] / 4
         found.append(support)
-    return _Supports(*found)
+    return Supports(*found)
 
 
-def _equation(depth: Array, height: Array, footprint: Array) -> Array:
+def equation(depth: Array, height: Array, footprint: Array) -> Array:
     """(N, H, 4) coefficients of depth, height, width and length."""
     return np.concatenate([np.broadcast_to(depth, height.shape)[..., None], height[..., None], footprint], axis=-1)
 
 
-def _correct(
+def correct(
     states: Array, covariances: Array, row: Array, target: Array | float, variance: Array
 ) -> tuple[Array, Array, Array]:
     """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood."""
@@ -308,7 +296,7 @@ def _within(states: Array, covariances: Array, bounds: Array, cut: Mask) -> Arra
     return np.where(cut, log_ndtr((bounds - states[..., 0]) / sigma), 0.0)
 
 
-def _positions(edges: Edges, states: Array, supports: _Supports) -> Array:
+def positions_of(edges: Edges, states: Array, supports: Supports) -> Array:
     """(N, H, 3) middles of the boxes, from those edges that are not cut."""
     depth, height = states[..., 0], states[..., 1]
     footprint = states[..., 2:]

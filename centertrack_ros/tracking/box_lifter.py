@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""3D boxes from 2D boxes alone, by the usual sizes of their classes: size, heading and distance in one fit."""
+"""3D boxes from 2D boxes alone, by the usual sizes of their classes: of one image, or of tracks over time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,76 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.tracking import heading
-from centertrack_ros.tracking.box_fit import BoxFits, Edges, Sizes, edges_of, fit_boxes
+from centertrack_ros.tracking.box_filter import MOST_VIEWS, aligned, average, filter_depths
+from centertrack_ros.tracking.box_fit import SMALLEST, BoxFits, Edges, Sizes, edges_of, fit_boxes, positions_of
+from centertrack_ros.tracking.ground import observe_horizon, with_ground
 from centertrack_ros.tracking.lifting import CENTER_SIGMA_PX
 from centertrack_ros.tracking.size_prior import class_sizes
-from centertrack_ros.types import Detections
+from centertrack_ros.types import BoxFilters, BoxMemory, Detections, Tracks
 
 Array = NDArray[Any]
+_NO_BIAS = (1.0, 1.0, 0.03)  # relative width and height of boxes, and their standard deviation
+OWN_SIGMA = 0.03  # of the logarithm of a depth: what changes from frame to frame besides the edges
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """3D boxes of N objects.
+
+    Attributes:
+        fits: Under all headings of half a turn.
+        weights: (N, 2 H) probabilities of the headings of the whole turn.
+        best: (N, 1) the fits under the chosen headings.
+        headings: (N,) rad, the chosen ones.
+        heading_variances: (N,) rad².
+    """
+
+    fits: BoxFits
+    weights: Array
+    best: BoxFits
+    headings: Array
+    heading_variances: Array
+
+    @property
+    def half_weights(self) -> Array:
+        """(N, H) probabilities of the headings up to half a turn."""
+        return self.weights[:, : heading.HALF] + self.weights[:, heading.HALF :]
+
+    @property
+    def variances(self) -> Array:
+        """(N,) m² of the depths of `best`, over all headings."""
+        fits, differences = self.fits, self.fits.states[..., 0] - self.best.states[..., 0]
+        return (self.half_weights * (fits.covariances[..., 0, 0] + differences**2)).sum(axis=1)
 
 
 class SizePriorLifter:
     """Lifts 2D detections of a model's classes to 3D boxes by the usual sizes of the classes."""
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        camera_height: float = 0.0,
+        box_bias: Mapping[str, tuple[float, float, float]] | None = None,
+    ) -> None:
+        """Looks the sizes of the classes up.
+
+        Args:
+            class_names: The model's classes.
+            camera_height: m, of the camera over the ground that the objects stand on; 0: unknown.
+            box_bias: How large the model's boxes are, see `ModelProfile.box_bias`; None: nothing to correct.
+        """
+        known = box_bias or {}
+        biases = np.array([known.get(name, _NO_BIAS) for name in class_names]).reshape(-1, 3)
+        self._scales, self._box_sigmas = 1 / biases[:, :2], biases[:, 2]
         self._classes = class_sizes(class_names)
-        self._road = np.log(heading.road_prior())
+        self._height = camera_height
+
+    def __call__(self, detections: Detections, camera: Camera) -> Detections:
+        """See `lift`."""
+        return self.lift(detections, camera)
 
     def lift(self, detections: Detections, camera: Camera) -> Detections:
-        """Lifts detections by their sizes in the image.
+        """Lifts the detections of one image by their sizes in it.
 
         Args:
             detections: 2D detections.
@@ -39,18 +92,99 @@ class SizePriorLifter:
             their variances (rad²), location covariances (m²), and with amodal centres (px). They are NaN for classes
             without a size prior. Without alphas: they would be the network's.
         """
-        rows = np.flatnonzero(self._classes.known[detections.class_ids])
-        chosen = detections.class_ids[rows]
-        sizes = Sizes(self._classes.means[chosen], self._classes.covariances[chosen], self._classes.is_round[chosen])
-        edges = edges_of(detections.boxes[rows], camera)
-        grid = np.broadcast_to(heading.HEADINGS[: heading.HALF], (len(rows), heading.HALF))
-        fits = fit_boxes(edges, sizes, grid)
-        log_weights = np.where(sizes.is_round[:, None], 0.0, self._road) + np.tile(fits.log_likelihoods, 2)
-        weights = heading.normalized(log_weights)
+        everything = replace(_tracks_of(detections), ids=np.arange(len(detections)))
+        return self.lift_tracks(everything, camera, 0.0, BoxMemory())[0].detections
+
+    def lift_tracks(self, tracks: Tracks, camera: Camera, stamp: float, memory: BoxMemory) -> tuple[Tracks, BoxMemory]:
+        """Lifts the tracks that were matched in a frame, with what was seen of them before.
+
+        Args:
+            tracks: Those of the frame. Lost ones keep the boxes that they had.
+            camera: The camera of the frame.
+            stamp: s, of the frame.
+            memory: Of the previous frame.
+
+        Returns:
+            The tracks with 3D boxes, see `lift`, and the memory after this frame.
+        """
+        detections = tracks.detections
+        rows = np.flatnonzero((tracks.hits > 0) & self._classes.known[detections.class_ids])
+        kept = memory.filters.select(np.isin(memory.filters.ids, tracks.ids))
+        before, known = aligned(kept, tracks.ids[rows], detections.class_ids[rows], heading.HALF)
+        elapsed = np.where(known, np.maximum(stamp - before.stamps, 0.0), 0.0)
+        classes = detections.class_ids[rows]
+        edges = edges_of(detections.boxes[rows], camera, self._scales[classes], self._box_sigmas[classes])
+        cut = edges.cut.any(axis=1)
+        sizes = self._sizes(
+            detections.class_ids[rows],
+            before,
+            cut & (before.views > 0) & ~self._classes.is_round[detections.class_ids[rows]],
+        )
+        fits = fit_boxes(edges, sizes, np.broadcast_to(heading.HEADINGS[: heading.HALF], (len(rows), heading.HALF)))
+        likelihoods = fits.log_likelihoods - fits.log_likelihoods.max(axis=1, keepdims=True)
+        seen = average(before.headings, before.views, likelihoods, elapsed)
+        views = np.minimum(1 + before.views / 4, MOST_VIEWS)[:, None]
+        estimate = self._estimate(edges, sizes, fits, seen * views, memory.road)
+        horizon = memory.horizon
+        if self._height > 0:
+            horizon = observe_horizon(horizon, stamp, self._height, edges, estimate.best, estimate.variances)
+            estimate = replace(
+                estimate,
+                fits=with_ground(fits, edges, self._height, horizon),
+                best=with_ground(estimate.best, edges, self._height, horizon),
+            )
+        measured = estimate.best.states[:, 0]
+        variances = estimate.variances
+        depths, depth_covariances, common = filter_depths(
+            before, known, elapsed, measured[:, 0], variances / measured[:, 0] ** 2, _own_variances(edges)
+        )
+        filtered = depths[:, 0]
+        best = _at_depths(estimate.best, edges, filtered)
+        spread = depth_covariances[:, 0, 0] + common * filtered**2
+        covariances = _position_covariances(estimate, camera, np.sqrt(spread / variances))
+        lifted = _with_boxes(detections, rows, camera, best, estimate, covariances)
+        update = ~cut | (before.views == 0)
+        filters = BoxFilters(
+            tracks.ids[rows],
+            detections.class_ids[rows],
+            np.full(len(rows), stamp),
+            before.views + ~cut,
+            np.where(update[:, None], average(before.sizes, before.views, measured[:, 1:], elapsed), before.sizes),
+            np.where(
+                update[:, None, None],
+                average(before.size_covariances, before.views, estimate.best.covariances[:, 0, 1:, 1:], elapsed),
+                before.size_covariances,
+            ),
+            seen,
+            depths,
+            depth_covariances,
+            common,
+        )
+        unseen = kept.select(~np.isin(kept.ids, filters.ids))
+        road = heading.observed_road(memory.road, estimate.half_weights[~sizes.is_round & ~cut], elapsed)
+        joined = BoxFilters.concatenate([unseen, filters]) if len(unseen) else filters
+        return replace(tracks, detections=lifted), BoxMemory(joined, horizon, road)
+
+    def _sizes(self, class_ids: Array, before: BoxFilters, remembered: Array) -> Sizes:
+        """Those of the classes; as seen before where the object is cut now."""
+        means, covariances = self._classes.means[class_ids], self._classes.covariances[class_ids]
+        means[remembered], covariances[remembered] = before.sizes[remembered], before.size_covariances[remembered]
+        return Sizes(means, covariances, self._classes.is_round[class_ids])
+
+    @staticmethod
+    def _estimate(edges: Edges, sizes: Sizes, fits: BoxFits, seen: Array, road: Array) -> Estimate:
+        """Chooses the headings by what was seen of them (N, H) and by the road."""
+        prior = np.where(sizes.is_round[:, None], 0.0, np.log(heading.road_prior(road)))
+        weights = heading.normalized(prior + np.tile(seen, 2))
         headings, variances = heading.modes(weights)
         headings = np.where(sizes.is_round, heading.AXIS + _bearings(edges), headings)
-        best = fit_boxes(edges, sizes, headings[:, None])
-        return _with_boxes(detections, rows, camera, edges, fits, weights, best, headings, variances)
+        return Estimate(fits, weights, fit_boxes(edges, sizes, headings[:, None]), headings, variances)
+
+
+def _tracks_of(detections: Detections) -> Tracks:
+    """Tracks that were seen once."""
+    ones = np.ones(len(detections), np.int64)
+    return Tracks(detections, ones, ones, ones, np.zeros(len(detections)))
 
 
 def _bearings(edges: Edges) -> Array:
@@ -58,50 +192,63 @@ def _bearings(edges: Edges) -> Array:
     return np.arctan((edges.slopes[:, 0] + edges.slopes[:, 2]) / 2)
 
 
+def _own_variances(edges: Edges) -> Array:
+    """(N,) of the logarithms of depths: of the edges, and of all that changes from frame to frame."""
+    sides = edges.slopes[:, 2:] - edges.slopes[:, :2]
+    relative = (edges.sigmas[:, :2] / sides) ** 2 + (edges.sigmas[:, 2:] / sides) ** 2
+    return relative.min(axis=1) + OWN_SIGMA**2
+
+
+def _at_depths(best: BoxFits, edges: Edges, depths: Array) -> BoxFits:
+    """The fits (N, 1) if the depths are known: the sizes follow."""
+    change = depths[:, None] - best.states[..., 0]
+    per_depth = best.covariances[..., 1:, 0] / best.covariances[..., :1, 0]
+    states = best.states.copy()
+    states[..., 0] = depths[:, None]
+    states[..., 1:] = np.maximum(states[..., 1:] + per_depth * change[..., None], SMALLEST * states[..., 1:])
+    return replace(best, states=states, positions=positions_of(edges, states, best.supports))
+
+
+def _position_covariances(estimate: Estimate, camera: Camera, shrink: Array) -> Array:
+    """(N, 3, 3) m² of the positions over all headings, with the part along the ray `shrink` (N,) times as long."""
+    fits, weights, best = estimate.fits, estimate.half_weights, estimate.best.positions
+    differences = fits.positions - best
+    differences[..., :2] -= (1 - shrink)[:, None, None] * differences[..., 2:] * (best[..., :2] / best[..., 2:])
+    differences[..., 2] *= shrink[:, None]
+    covariances = (weights[..., None] * differences).swapaxes(1, 2) @ differences
+    rays = best[:, 0] / best[:, 0, 2:]
+    along = (weights * fits.covariances[..., 0, 0]).sum(axis=1) * shrink**2
+    covariances += along[:, None, None] * rays[:, :, None] * rays[:, None, :]
+    across = (CENTER_SIGMA_PX * best[:, 0, 2] / camera.focal[0]) ** 2
+    return covariances + across[:, None, None] * np.eye(3)
+
+
 def _with_boxes(
     detections: Detections,
     rows: NDArray[np.int64],
     camera: Camera,
-    edges: Edges,
-    fits: BoxFits,
-    weights: Array,
     best: BoxFits,
-    headings: Array,
-    variances: Array,
+    estimate: Estimate,
+    covariances: Array,
 ) -> Detections:
-    """The detections with the boxes `best` of `rows`; the covariances hold those of all headings by their weights."""
-    count = len(detections)
+    """The detections with the boxes `best` of `rows`; the others keep what they have."""
     positions, states = best.positions[:, 0], best.states[:, 0]
-    half = weights[:, : heading.HALF] + weights[:, heading.HALF :]
-    covariances = position_covariances(fits, half, positions, camera)
     pixels = positions[:, :2] / positions[:, 2:] * camera.focal + camera.projection[:2, 2]
     middles = camera.unproject(pixels, positions[:, 2])
-    bottoms = middles + np.array([0.0, 0.5, 0.0]) * states[:, 1, None]
-
-    def column(values: Array, dtype: type = np.float32) -> NDArray[np.floating]:
-        whole = np.full((count, *values.shape[1:]), np.nan, dtype)
+    columns = {
+        "depths": positions[:, 2],
+        "dimensions": states[:, 1:],
+        "locations": middles + np.array([0.0, 0.5, 0.0]) * states[:, 1, None],
+        "rotations_y": estimate.headings,
+        "heading_variances": estimate.heading_variances,
+        "location_covariances": covariances,
+        "amodal_centers": camera.distort(pixels),
+    }
+    changed: dict[str, Any] = {"alphas": None}
+    for name, values in columns.items():
+        dtype = np.float64 if name in ("heading_variances", "location_covariances") else np.float32
+        old = getattr(detections, name)
+        whole = np.full((len(detections), *values.shape[1:]), np.nan, dtype) if old is None else old.astype(dtype)
         whole[rows] = values
-        return whole
-
-    return replace(
-        detections,
-        depths=column(positions[:, 2]),
-        dimensions=column(states[:, 1:]),
-        locations=column(bottoms),
-        rotations_y=column(headings),
-        heading_variances=column(variances, np.float64),
-        location_covariances=column(covariances, np.float64),
-        amodal_centers=column(camera.distort(pixels)),
-        alphas=None,
-    )
-
-
-def position_covariances(fits: BoxFits, weights: Array, positions: Array, camera: Camera) -> Array:
-    """(N, 3, 3) m² about `positions` (N, 3) of the fits under all headings, by their weights (N, H)."""
-    differences = fits.positions - positions[:, None]
-    covariances = (weights[..., None] * differences).swapaxes(1, 2) @ differences
-    rays = positions / positions[:, 2:]
-    along = (weights * fits.covariances[..., 0, 0]).sum(axis=1)
-    covariances += along[:, None, None] * rays[:, :, None] * rays[:, None, :]
-    across = (CENTER_SIGMA_PX * positions[:, 2] / camera.focal[0]) ** 2
-    return covariances + across[:, None, None] * np.eye(3)
+        changed[name] = whole
+    return replace(detections, **changed)

@@ -21,20 +21,63 @@ _STEP = 2 * np.pi / (2 * HALF)
 # Prior of vehicles: the part that stands anywhere, the standard deviation of the others about the road, and the part of
 # those that face away from the camera. Measured on the labels of KITTI's tracking training set.
 _ANYWHERE, _ROAD_SIGMA, _AWAY = 0.4, np.radians(12.0), 0.6
+_ROAD_S = 5.0  # s within which the vehicles seen before fade
+_PRIOR_COUNT = 2.0  # vehicles that the prior without any counts as
 _MODE_WIDTH = np.radians(16.0)  # of the part of a distribution that belongs to its highest point
-
-
-def road_prior(axis: float = AXIS) -> Array:
-    """(2 HALF,) probabilities of the headings of vehicles on a road that runs along `axis`, rad."""
-    away = np.exp(-0.5 * (wrapped(HEADINGS - axis) / _ROAD_SIGMA) ** 2)
-    towards = np.roll(away, HALF)
-    along = _AWAY * away / away.sum() + (1 - _AWAY) * towards / towards.sum()
-    return _ANYWHERE / (2 * HALF) + (1 - _ANYWHERE) * along
 
 
 def wrapped(angles: Array) -> Array:
     """Angles, rad, in [-pi, pi)."""
     return (angles + np.pi) % (2 * np.pi) - np.pi
+
+
+def _along(axis: float) -> tuple[Array, Array]:
+    """(2 HALF,) probabilities of headings along the road: those that face away, and those that face the camera."""
+    away = np.exp(-0.5 * (wrapped(HEADINGS - axis) / _ROAD_SIGMA) ** 2)
+    away /= away.sum()
+    return away, np.roll(away, HALF)
+
+
+_ALONG = _along(AXIS)
+_PRIOR: Array = _ANYWHERE / (2 * HALF) + (1 - _ANYWHERE) * (_AWAY * _ALONG[0] + (1 - _AWAY) * _ALONG[1])
+
+
+def road_prior(road: Array) -> Array:
+    """Computes the prior of the headings of vehicles.
+
+    Args:
+        road: (HALF,) how many vehicles have stood in each heading, see `observed_road`; empty: none was seen.
+
+    Returns:
+        (2 HALF,) probabilities.
+    """
+    if not len(road):
+        return _PRIOR
+    spread = (np.roll(road, 1) + 2 * road + np.roll(road, -1)) / 4
+    anywhere = _ANYWHERE / HALF
+    half = _PRIOR[:HALF] + _PRIOR[HALF:]
+    observed = anywhere + (1 - _ANYWHERE) * spread / max(spread.sum(), 1e-9)
+    seen = spread.sum() / (spread.sum() + _PRIOR_COUNT)
+    mixed = (1 - seen) * half + seen * observed
+    return np.tile(mixed, 2) * _PRIOR / np.tile(half, 2)
+
+
+def observed_road(road: Array, weights: Array, elapsed: Array) -> Array:
+    """Counts the vehicles of a frame to those of the frames before, which fade within `_ROAD_S`.
+
+    Args:
+        road: (HALF,) of the previous frame, or empty.
+        weights: (N, HALF) probabilities of the headings of the frame's vehicles.
+        elapsed: (M,) s since tracks were seen before; the longest counts.
+
+    Returns:
+        (HALF,) how many vehicles stood in each heading, on average over time.
+    """
+    now = weights.sum(axis=0)
+    if not len(road):
+        return now / 2
+    gain = 1 - np.exp(-(elapsed.max() if len(elapsed) else 0.0) / _ROAD_S)
+    return (1 - gain) * road + gain * now
 
 
 def normalized(log_weights: Array) -> Array:

@@ -4,26 +4,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.detections import LIFT_HEADS
 from centertrack_ros.tracking.lifting import lift_heads
-from centertrack_ros.types import Detections
+from centertrack_ros.types import BoxMemory, Detections, Tracks
 
 Lifter = Callable[[Detections, Camera], Detections]
 """Adds 3D boxes to the detections of an image of this camera."""
-LifterFactory = Callable[[ModelProfile, float], Lifter]
-"""Makes a lifter for a model. The number is the relative standard deviation of the depth head."""
 
 
-def auto_lifter(profile: ModelProfile, depth_sigma: float) -> Lifter:
+@dataclass(frozen=True)
+class LiftOptions:
+    """What a user may choose about 3D boxes.
+
+    Attributes:
+        depth_sigma: Relative standard deviation of the depth head.
+        camera_height: m, of the camera over the ground that objects stand on; 0: unknown.
+    """
+
+    depth_sigma: float = 0.1
+    camera_height: float = 0.0
+
+
+@runtime_checkable
+class TrackLifter(Protocol):
+    """A lifter that remembers what it saw of each track."""
+
+    def lift_tracks(self, tracks: Tracks, camera: Camera, stamp: float, memory: BoxMemory) -> tuple[Tracks, BoxMemory]:
+        """Adds 3D boxes to the tracks of a frame at `stamp`, s; gives the memory for the next one too."""
+
+
+LifterFactory = Callable[[ModelProfile, LiftOptions], Lifter]
+"""Makes a lifter for a model."""
+
+
+def auto_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
     """Makes a lifter by heads if the model has them, else by size priors."""
-    return (heads_lifter if _has_heads(profile) else size_prior_lifter)(profile, depth_sigma)
+    return (heads_lifter if _has_heads(profile) else size_prior_lifter)(profile, options)
 
 
-def heads_lifter(profile: ModelProfile, depth_sigma: float) -> Lifter:
+def heads_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
     """Makes a lifter by the depth, dimension and rotation heads.
 
     Raises:
@@ -34,12 +59,12 @@ def heads_lifter(profile: ModelProfile, depth_sigma: float) -> Lifter:
             f"lift 'heads' needs a model with heads {', '.join(LIFT_HEADS)}; "
             f"'{profile.name}' has {', '.join(profile.heads)}"
         )
-    return lambda detections, camera: lift_heads(detections, camera, depth_sigma)
+    return lambda detections, camera: lift_heads(detections, camera, options.depth_sigma)
 
 
-def size_prior_lifter(profile: ModelProfile, _: float) -> Lifter:
-    """Makes a lifter by the usual sizes of the model's classes."""
-    return SizePriorLifter(profile.classes).lift
+def size_prior_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
+    """Makes a lifter by the usual sizes of the model's classes, of single images and of tracks."""
+    return SizePriorLifter(profile.classes, options.camera_height, profile.box_bias)
 
 
 def no_lifter(*_: object) -> Lifter:

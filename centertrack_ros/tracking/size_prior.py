@@ -69,8 +69,8 @@ _SIZES: dict[str, tuple[float, float, float, float]] = {
 }
 
 
-# Relative standard deviations of width and length where they are known better than by rule. A car's hold the differences
-# between the sets' means too: Europe's cars are smaller than America's.
+# Relative standard deviations of width and length where they are known better than by rule. A car's hold the
+# differences between the sets' means too: Europe's cars are smaller than America's.
 _SIDES: dict[str, tuple[float, float]] = {
     "person": (0.25, 0.25),
     "pedestrian": (0.25, 0.25),
