@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection AP of a model on a folder of images with YOLO-format boxes, by pycocotools.
 
-    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect] [--peaks 60]
-                                     [--json]
+    python -m benchmarks.coco_ap DIR [--weights FILE] [--size 512x512] [--resize stretch|keep_aspect|budget]
+                                     [--peaks 60] [--engine NAME] [--json]
 
 DIR holds `images/` and `labels/` with files of equal names; a label line is `class x y width height`, relative to the
 image. A folder of several splits (`images/val2017`) is given with `--split val2017`. Crowd regions and masks are not in
@@ -18,6 +18,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.cli._arguments import image_size
+from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.geometry.affine import invert, place, transform
 from centertrack_ros.network import checkpoints
@@ -148,6 +151,7 @@ def detect(
     resize: str = "stretch",
     peaks_per_image: int = 60,
     device: str = "cpu",
+    engine: Engine | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Runs a model on images.
 
@@ -158,6 +162,7 @@ def detect(
         resize: 'stretch', or a mode of `geometry.affine.place`.
         peaks_per_image: Detections of each image.
         device: Of torch.
+        engine: Runs the model instead of torch; `weights` and `device` do not matter then.
 
     Returns:
         Ground truth and detections in COCO's form.
@@ -165,8 +170,10 @@ def detect(
     Raises:
         SystemExit: An image cannot be read.
     """
-    network, profile = checkpoints.load(weights_path(weights))
-    engine = TorchEngine(network, replace(profile, max_detections=peaks_per_image), device=device)
+    if engine is None:
+        network, profile = checkpoints.load(weights_path(weights))
+        engine = TorchEngine(network, replace(profile, max_detections=peaks_per_image), device=device)
+    profile = engine.profile
     sizes: list[tuple[int, int]] = []
     results: list[dict[str, Any]] = []
     for image_id, sample in enumerate(samples, 1):
@@ -178,7 +185,7 @@ def detect(
         (peaks,) = engine.infer([tensor], [tensor], [np.zeros((0, 3), np.int64)])
         sizes.append((image.shape[0], image.shape[1]))
         boxes = image_boxes(peaks, box_map, profile.down_ratio)
-        for box, score, class_id in zip(boxes, peaks.scores, peaks.class_ids, strict=True):
+        for box, score, class_id in islice(zip(boxes, peaks.scores, peaks.class_ids, strict=True), peaks_per_image):
             results.append(
                 {
                     "image_id": image_id, "category_id": int(class_id) + 1, "score": float(score),
@@ -198,9 +205,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--split", default="", help="sub-folder of images/ and labels/; default: val2017 if there is one"
     )
     parser.add_argument("--weights", help="default: the embedded model")
-    parser.add_argument("--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px")
-    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "fixed"), default="stretch")
+    parser.add_argument(
+        "--size", type=image_size, default=(512, 512), metavar="WxH", help="network input, px; budget: its area"
+    )
+    parser.add_argument("--resize", choices=("stretch", "keep_aspect", "budget", "fixed"), default="stretch")
     parser.add_argument("--peaks", type=int, default=60, help="detections per image")
+    parser.add_argument("--engine", help="of `load_engine`; default: torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of text")
     args = parser.parse_args(arguments)
@@ -208,7 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
         args.split = "val2017"
     samples = list(read_samples(args.folder, args.split))
     size = (args.size[1], args.size[0])
-    scores = evaluate(*detect(samples, args.weights, size, args.resize, args.peaks, args.device))
+    engine = None if args.engine is None else load_engine(args.weights, engine=args.engine, device=args.device)
+    scores = evaluate(*detect(samples, args.weights, size, args.resize, args.peaks, args.device, engine))
     if args.json:
         print(json.dumps({"images": len(samples), **scores}))
     else:

@@ -51,7 +51,12 @@ def receiving_ms(message: Any) -> float:
 
 
 def measure(
-    frames: int, size: tuple[int, int], cameras: int = 1, transport: str = "raw", threads: int = 0
+    frames: int,
+    size: tuple[int, int],
+    cameras: int = 1,
+    transport: str = "raw",
+    threads: int = 0,
+    further: Sequence[str] = (),
 ) -> tuple[list[CameraClient], float]:
     """Runs the node on so many images of each camera.
 
@@ -61,12 +66,13 @@ def measure(
         cameras: Number of cameras; all publish the same images at the same time.
         transport: 'raw' or 'compressed'.
         threads: CPU threads of the network; 0: as many as cores.
+        further: Parameters of the node, 'name:=value'.
 
     Returns:
         The cameras with their timings, and the time to receive one image, ms.
     """
     names = [f"camera_{i}" for i in range(cameras)] if cameras > 1 else [""]
-    parameters = [f"camera.transport:={transport}", f"model.threads:={threads}"]
+    parameters = [f"camera.transport:={transport}", f"model.threads:={threads}", *further]
     if cameras > 1:
         parameters.append(f"cameras:=[{','.join(names)}]")
     messages = [image_message(image, transport) for image in demo_frames(20, size)]

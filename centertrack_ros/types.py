@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.regions import Region
 
 Array = NDArray[Any]
 
@@ -38,6 +39,8 @@ class Detections(ArrayTable):
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
     keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
     location_covariances (N, 3, 3) float64 m²; None: unknown
+    appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
+    visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
     class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
     """
 
@@ -57,6 +60,8 @@ class Detections(ArrayTable):
     keypoints: Array | None = None
     keypoint_scores: Array | None = None
     location_covariances: Array | None = None
+    appearances: Array | None = None
+    visible_parts: Array | None = None
     class_scores: Array | None = None
     heading_variances: Array | None = None
 
@@ -85,8 +90,12 @@ class Tracks(ArrayTable):
     lengths  (N,) int64: frames in which the track was matched, in all
     last_stamps  (N,) float64: stamp in s of the last match
     image_velocities  (N, 2) float32 px/s: measured motion of the centre, smoothed
+    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py` or
+            `fused_motion.py`; None: not used
+    appearances  (N, D) float32: what the object looked like when it was seen whole; zeros: it never was
+    appearance_stamps  (N,) float64: stamp in s when it last was
     class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
-    kalman_means, kalman_covariances  (N, 4), (N, 4, 4) float64, px and px/s: filters of `motion.py`; None: not used
+    occupant_votes  (N,) float32: more than 0 for people who sit in a vehicle, see `occupants.py`; None: not used
     """
 
     detections: Detections = field(metadata=nested(Detections))
@@ -98,8 +107,11 @@ class Tracks(ArrayTable):
     last_stamps: Array | None = None
     image_velocities: Array | None = None
     class_votes: Array | None = None
+    occupant_votes: Array | None = None
     kalman_means: Array | None = None
     kalman_covariances: Array | None = None
+    appearances: Array | None = None
+    appearance_stamps: Array | None = None
 
     @property
     def states(self) -> Array:
@@ -218,6 +230,7 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    region   the part of the image in which tracks may start, by the middle of a box's lower side; None: everywhere
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
@@ -230,6 +243,7 @@ class Frame:
     initial: Detections | None = None
     header: FrameHeader | None = None
     index: int = 0
+    region: Region | None = None
 
 
 @dataclass(frozen=True)

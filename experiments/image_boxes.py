@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.datasets import dgp, kitti
 from centertrack_ros.datasets.nuscenes import read_sample_info
@@ -17,11 +18,15 @@ from centertrack_ros.evaluation.trackeval_metrics import SequencePair
 from centertrack_ros.io.json_files import load_json
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
+from centertrack_ros.types import Tracks
+from experiments import real_tracks
 from experiments.overlap_errors import match_by_overlap, without_ignored
 
 CLASSES = ("person", "car")
 # Objects of all other classes are ignored.
 NAMES = {"person": "person", "pedestrian": "person", "car": "car"}
+DATA_SETS = ("kitti_tracking_mini", "kitti_object_000008", "nuscenes_sample_6cam", "dgp_ddad")
+Counted = Callable[[AnnotatedFrame], NDArray[np.bool_]]
 MIN_SCORE = 0.02  # of a detection that enters AP
 
 
@@ -52,15 +57,26 @@ class DetectionCounts:
         return self.found / max(self.found + self.false, 1)
 
 
-def read_images(data: Path) -> dict[str, list[VideoSequence]]:
-    """Data set -> recordings with boxes of `CLASSES`; data sets that are not in the folder are left out."""
+def read_images(
+    data: Path, counted: Counted | None = None, names: Iterable[str] = DATA_SETS
+) -> dict[str, list[VideoSequence]]:
+    """Data set -> recordings with boxes of `CLASSES`; data sets that are not in the folder are left out.
+
+    Args:
+        data: The folder.
+        counted: As in `people_and_cars`.
+        names: Of the data sets.
+    """
     readers: dict[str, Callable[[], Iterable[VideoSequence]]] = {
         "kitti_tracking_mini": lambda: [kitti.read_tracking(data / "kitti_tracking_mini" / "training", "0001")],
         "kitti_object_000008": lambda: [_read_object(data / "kitti_object_000008" / "000008_info.json")],
         "nuscenes_sample_6cam": lambda: read_sample_info(data / "nuscenes_sample_6cam" / "sample_info.json"),
+        "mot17": lambda: real_tracks.read_mot17(data / "mot17" / "images"),
         "dgp_ddad": lambda: [one for scene in dgp.find_scenes(data / "dgp_ddad") for one in dgp.read_scene(scene)],
     }
-    return {name: [people_and_cars(one) for one in read()] for name, read in readers.items() if (data / name).is_dir()}
+    return {
+        name: [people_and_cars(one, counted) for one in readers[name]()] for name in names if (data / name).is_dir()
+    }
 
 
 def _read_object(path: Path) -> VideoSequence:
@@ -76,8 +92,13 @@ def _read_object(path: Path) -> VideoSequence:
     return VideoSequence(path.stem, ("pedestrian", "cyclist", "car"), (frame,), 0, 1)
 
 
-def people_and_cars(sequence: VideoSequence) -> VideoSequence:
-    """The images with objects of `CLASSES`; boxes of other classes are ignored, objects without a box left out."""
+def people_and_cars(sequence: VideoSequence, counted: Counted | None = None) -> VideoSequence:
+    """The images with objects of `CLASSES`; boxes of other classes are ignored, objects without a box left out.
+
+    Args:
+        sequence: The images.
+        counted: Tells which objects of an image count; the boxes of the others are ignored. None: all count.
+    """
     names = [NAMES.get(name.lower()) for name in sequence.classes]
     numbers = np.array([CLASSES.index(name) if name else -1 for name in names], np.int64)
     frames = []
@@ -87,11 +108,33 @@ def people_and_cars(sequence: VideoSequence) -> VideoSequence:
         detections = frame.tracks.detections
         known = np.isfinite(detections.boxes).all(axis=1)
         kinds = numbers[detections.class_ids]
+        if counted is not None:
+            kinds = np.where(counted(frame), kinds, -1)
         chosen = frame.tracks.select(known & (kinds >= 0))
         renamed = replace(chosen.detections, class_ids=kinds[known & (kinds >= 0)])
         ignore = np.concatenate([frame.ignore.reshape(-1, 4), detections.boxes[known & (kinds < 0)]])
         frames.append(replace(frame, tracks=replace(chosen, detections=renamed), flags={}, ignore=ignore))
     return replace(sequence, classes=CLASSES, frames=tuple(frames))
+
+
+def detector(engine: Any, **changes: Any) -> Callable[[NDArray[np.uint8]], Tracks]:
+    """A function that gives the model's detections in an image by itself, down to low scores.
+
+    Args:
+        engine: The model.
+        changes: Fields of the official `TrackerConfig`.
+    """
+    wanted = tuple(name for name in engine.profile.classes if name in NAMES)
+    low = dict.fromkeys(("track_threshold", "out_threshold", "pre_threshold", "new_threshold"), MIN_SCORE)
+    config = TrackerConfig.official(classes=wanted, lift="none", **low, **changes)
+    return lambda image: Tracker(engine, config).step(image).tracks
+
+
+def detect_in(frame: AnnotatedFrame, found: Tracks, classes: tuple[str, ...]) -> AnnotatedFrame:
+    """The frame with detections instead of its objects; their classes are numbered as in `CLASSES`."""
+    numbers = np.array([CLASSES.index(NAMES[name]) if name in NAMES else -1 for name in classes], np.int64)
+    renamed = replace(found.detections, class_ids=numbers[found.detections.class_ids])
+    return AnnotatedFrame(frame.index, frame.stamp, replace(found, detections=renamed))
 
 
 def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
@@ -102,19 +145,12 @@ def detect(sequence: VideoSequence, engine: Any) -> VideoSequence:
     """
     import cv2
 
-    known = engine.profile.classes
-    wanted = {name: NAMES[name] for name in known if name in NAMES}
-    numbers = np.array([CLASSES.index(wanted[n]) if n in wanted else -1 for n in known], np.int64)
-    low = dict.fromkeys(("track_threshold", "out_threshold", "pre_threshold", "new_threshold"), MIN_SCORE)
-    config = TrackerConfig.official(classes=tuple(wanted), lift="none", **low)
-    frames = []
+    find, frames = detector(engine), []
     for frame in sequence:
         image = cv2.imread(str(frame.image))
         if image is None:
             raise ValueError(f"{frame.image} cannot be read")
-        tracks = Tracker(engine, config).step(np.asarray(image, np.uint8)).tracks
-        renamed = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
-        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(tracks, detections=renamed)))
+        frames.append(detect_in(frame, find(np.asarray(image, np.uint8)), engine.profile.classes))
     return replace(sequence, frames=tuple(frames))
 
 

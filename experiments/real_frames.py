@@ -47,7 +47,9 @@ def recordings(data: Path, folder: Path) -> dict[str, list[VideoSequence]]:
 
 def settings() -> dict[str, dict[str, Any]]:
     """Two settings of the tracker: the paper's, and the defaults of this package."""
-    preset = {field.name: field.default for field in fields(TrackerConfig) if field.name not in ("classes", "motion")}
+    defaults = TrackerConfig()
+    names = (field.name for field in fields(TrackerConfig) if field.name not in ("classes", "motion"))
+    preset = {name: getattr(defaults, name) for name in names}
     return {"paper": {}, "preset": preset}
 
 

@@ -4,8 +4,8 @@
 
     tools/run python tools/parameter_docs.py
 
-The table stands between the lines <!-- parameters --> and <!-- /parameters -->. test/ros/test_parameters.py fails when
-the declarations have changed and this was not run again.
+The tables stand between lines such as <!-- parameters --> and <!-- /parameters -->. test/ros/test_parameters.py fails
+when the declarations have changed and this was not run again.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+from centertrack_ros.ros.class_parameters import CLASS_PARAMETERS, default_of
 from centertrack_ros.ros.parameters import LIVE, READ_ONLY, SPECS, UNCONFIGURED, Spec
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS = ROOT / "config" / "default.yaml"
 PAGE = ROOT / "docs" / "parameters.md"
 _TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- /parameters -->)", re.S)
+_CLASS_TABLE = re.compile(r"(<!-- class parameters -->\n).*?(<!-- /class parameters -->)", re.S)
 
 
 def value_text(spec: Spec) -> str:
@@ -69,8 +71,17 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def class_table() -> str:
+    """The table of the limits of single classes in Markdown."""
+    lines = ["| limit | default | allowed | meaning |", "|---|---|---|---|"]
+    for name, (low, high, text) in CLASS_PARAMETERS.items():
+        lines.append(f"| `{name}` | `{default_of(name)}` | {low:g} to {high:g} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
 def with_table(page: str) -> str:
-    """The page with the current table between its two marks; unchanged if it has no marks."""
+    """The page with the current tables between their marks; unchanged if it has no marks."""
+    page = _CLASS_TABLE.sub(lambda found: found[1] + class_table() + found[2], page)
     return _TABLE.sub(lambda found: found[1] + table() + found[2], page)
 
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from centertrack_ros.geometry.regions import Region
 
 SIZE = "WxH"  # how help texts write a size
 
@@ -85,3 +89,13 @@ def frame_steps(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in numbers):
         raise argparse.ArgumentTypeError(f"expected numbers like 1,2,5 or a range like 1-10, got '{text}'")
     return tuple(map(int, numbers))
+
+
+def region(text: str) -> Region | None:
+    """Reads a region of an image, as `io.regions.read_region` takes it."""
+    from centertrack_ros.io.regions import read_region
+
+    try:
+        return read_region(text)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -16,7 +16,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empt
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.source_base import DEFAULT_RATE
 from centertrack_ros.io.sources import BagSource
-from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
+from centertrack_ros.visualization.drawing import LabelSides, Trails, annotation_of, draw
 from centertrack_ros.visualization.video import VideoWriter
 
 _TIMING_TYPE = "centertrack_ros/msg/FrameTiming"
@@ -81,7 +81,7 @@ def write_video(results: LiveResults, source: BagSource, path: Path, draw_3d: bo
 
     tracks = results.tracks()
     by_time = {round(stamp / 1e6): frame for stamp, frame in zip(results.order, tracks, strict=True)}
-    trails = Trails()
+    trails, sides = Trails(), LabelSides()
     with VideoWriter(path, source.rate or DEFAULT_RATE) as video:
         for image in tqdm(source, total=source.length, unit="frame", desc="video", disable=None):
             frame = by_time.get(round(image.stamp * 1e3))
@@ -90,7 +90,8 @@ def write_video(results: LiveResults, source: BagSource, path: Path, draw_3d: bo
             annotation = annotation_of(frame.tracks, tracks.classes)
             trails.update(annotation, image.stamp)
             caption = f"frame {frame.index}   {len(annotation)} objects"
-            video.write(draw(image.image, annotation, trails, image.camera if draw_3d else None, caption))
+            camera = image.camera if draw_3d else None
+            video.write(draw(image.image, annotation, trails, camera, caption, sides=sides))
 
 
 def summary(results: LiveResults) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from centertrack_ros.datasets.mot import classes_written
 from centertrack_ros.datasets.mot_stream import MotStream
 from centertrack_ros.io.source_base import DEFAULT_RATE
 from centertrack_ros.types import Frame, FrameResult
-from centertrack_ros.visualization.drawing import Trails, annotation_of, draw
+from centertrack_ros.visualization.drawing import LabelSides, Trails, annotation_of, draw
 from centertrack_ros.visualization.video import VideoWriter
 
 _TIMED_FRAMES = 1000  # the last ones, of which the median is shown
@@ -54,7 +54,7 @@ class TrackOutputs:
             OSError: A file cannot be written.
         """
         self._name, self._classes, self._draw_3d = name, classes, draw_3d
-        self._stack, self._trails = ExitStack(), Trails()
+        self._stack, self._trails, self._sides = ExitStack(), Trails(), LabelSides()
         self._text: MotStream | None = None
         self._video: VideoWriter | None = None
         if text or video:
@@ -91,7 +91,7 @@ class TrackOutputs:
             self._trails.update(annotation, frame.stamp)
             caption = f"frame {frame.index}   {len(annotation)} objects"
             camera = frame.camera if self._draw_3d else None
-            self._video.write(draw(frame.image, annotation, self._trails, camera, caption))
+            self._video.write(draw(frame.image, annotation, self._trails, camera, caption, sides=self._sides))
         self._count(seen.ids.tolist(), seen.detections.class_ids.tolist(), result)
 
     def _count(self, ids: list[int], class_ids: list[int], result: FrameResult) -> None:

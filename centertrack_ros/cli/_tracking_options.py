@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from pathlib import Path
 
 from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.io.yaml_files import load_yaml
 from centertrack_ros.tracking.association import METHODS
+from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
 from centertrack_ros.tracking.lifters import LIFTERS
+from centertrack_ros.typed_records import construct, shown
 
 _DEFAULTS = TrackerConfig()
 
@@ -19,7 +23,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `load` reads."""
     group = parser.add_argument_group("network")
     group.add_argument("--weights", metavar="FILE", help="checkpoint; default: the embedded COCO model")
-    group.add_argument("--engine", default="auto", help="runtime of the network")
+    group.add_argument("--engine", default="auto", help="runtime of the network; openvino: in float32")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument("--threads", type=int, help="CPU threads")
     size = group.add_mutually_exclusive_group()
@@ -52,8 +56,16 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
     )
+    add("--report-occupants", "report people who are seen in the windows of vehicles, too", action="store_true")
     add("--track-threshold", "a track continues with a detection above this score", type=float, metavar="S")
     add("--new-threshold", "a new track starts above this score", type=float, metavar="S")
+    add(
+        "--class-limits",
+        "YAML file: class -> track_threshold, new_threshold, min_size and max_size (px), max_range (m), rebirth (s)",
+        type=class_limits,
+        metavar="FILE",
+    )
+    add("--max-range", "objects known to be farther away are not reported; 0: any", type=float, metavar="METRES")
     add("--rebirth", "a lost track can be matched again for this time", type=float, metavar="SECONDS")
     add("--min-hits", "a track is reported from its N-th match on", type=int, metavar="N")
     add("--association", "how detections and tracks are matched", choices=tuple(METHODS))
@@ -66,6 +78,22 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="METRES",
     )
+
+
+def class_limits(text: str) -> dict[str, ClassLimits]:
+    """Reads a YAML file: name of a class -> mapping of limits.
+
+    Raises:
+        argparse.ArgumentTypeError: The file cannot be read, or has something else in it.
+    """
+    try:
+        document = load_yaml(Path(text))
+        if not isinstance(document, dict):
+            raise ValueError(f"{text}: expected the names of classes with their limits, got {shown(document)}")
+        return {str(name): construct(ClassLimits, limits, f"{text}: {name}") for name, limits in document.items()}
+    except (OSError, ValueError) as error:
+        message = str(error)
+        raise argparse.ArgumentTypeError(message if text in message else f"{text}: {message}") from None
 
 
 def load(args: argparse.Namespace) -> Engine:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from centertrack_ros.cli._arguments import intrinsics
+from centertrack_ros.cli._arguments import intrinsics, region
 from centertrack_ros.cli._tracking_options import add_engine_arguments, add_tracker_arguments, load, tracker_config
 
 if TYPE_CHECKING:
     from centertrack_ros.engine.base import Engine
+    from centertrack_ros.geometry.regions import Region
     from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
     from centertrack_ros.types import Frame, FrameResult
@@ -35,7 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input tells none or wrong ones")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument("--rectified", action="store_true", help="a bag's images are undistorted")
+    parser.add_argument(
+        "--region",
+        type=region,
+        metavar="REGION",
+        help="where tracks may start: corners '0,0.4 1,0.4 1,1 0,1' of a polygon (px, or parts of width and height), "
+        "or the path of a mask image; the middle of a box's lower side counts, and tracks continue outside",
+    )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many")
+    parser.add_argument(
+        "--cyclists",
+        action="store_true",
+        help="a rider and the bicycle or motorcycle below are one object, of the class cyclist",
+    )
     add_engine_arguments(parser)
     add_tracker_arguments(parser)
 
@@ -43,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tracks in the input and writes what was asked for."""
     from centertrack_ros.cli._track_outputs import TrackOutputs
+    from centertrack_ros.engine.cyclists import CyclistEngine
     from centertrack_ros.io.source_base import DEFAULT_RATE
     from centertrack_ros.io.sources import open_source
 
@@ -53,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
     engine = load(args)
+    if args.cyclists:
+        engine = CyclistEngine(engine)
     config = tracker_config(args)
     outputs = TrackOutputs(
         source.name,
@@ -66,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         with outputs:
-            for frame, result in track(source, engine, config, args.frames):
+            for frame, result in track(source, engine, config, args.frames, args.region):
                 outputs.add(frame, result)
     except KeyboardInterrupt:  # the usual end of a camera
         outputs.report(engine.name)
@@ -82,7 +98,11 @@ def _origin(location: str, topic: str | None) -> str:
 
 
 def track(
-    source: Source, engine: Engine, config: TrackerConfig, most: int | None = None
+    source: Source,
+    engine: Engine,
+    config: TrackerConfig,
+    most: int | None = None,
+    region: Region | None = None,
 ) -> Iterator[tuple[Frame, FrameResult]]:
     """Tracks frame by frame and shows a progress bar.
 
@@ -91,6 +111,7 @@ def track(
         engine: Runs the network.
         config: How detections become tracks.
         most: Number of frames after which it stops; None: at the end of the source.
+        region: Where tracks may start; None: everywhere.
 
     Yields:
         Each frame with its result. A frame that cannot be used is left out, and a warning is logged.
@@ -99,7 +120,7 @@ def track(
 
     from centertrack_ros.tracking.pipeline import Tracker
 
-    tracker = Tracker(engine, config)
+    tracker = Tracker(engine, config, region)
     total = min(filter(None, (source.length, most)), default=None)
     with tqdm(total=total, unit="frame", desc=source.name, disable=None) as bar:
         for count, frame in enumerate(source, start=1):

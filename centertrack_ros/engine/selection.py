@@ -158,7 +158,7 @@ def select_by_name(name: str, weights: Path, options: EngineOptions, build: bool
     if reason := entry.unavailable_reason():
         raise EngineUnavailableError(reason)
     assert entry.export is not None
-    cached = find_or_export(weights, options, entry.export.variant, build)
+    cached = _kept_for_auto(name, weights, options) or find_or_export(weights, options, entry.export.variant, build)
     result = cached.manifest["engines"].get(name, {})
     if "problem" in result:
         raise EngineUnavailableError(f"engine {name} cannot run {weights.name}: {result['problem']}")
@@ -166,6 +166,15 @@ def select_by_name(name: str, weights: Path, options: EngineOptions, build: bool
         return _open(entry, cached, options)
     except (ImportError, ValueError, RuntimeError) as error:
         raise EngineUnavailableError(f"engine {name} cannot run {weights.name}: {_one_line(error)}") from None
+
+
+def _kept_for_auto(name: str, weights: Path, options: EngineOptions) -> export_cache.CachedExport | None:
+    """The export that 'auto' runs in a lower precision, if this engine was checked on it too."""
+    for variant in verified_precisions(weights):
+        cached, _ = export_cache.find(weights, options.flip_test, variant)
+        if cached is not None and name in cached.manifest["engines"]:
+            return cached
+    return None
 
 
 def _open(entry: EngineEntry, cached: export_cache.CachedExport, options: EngineOptions) -> Engine:

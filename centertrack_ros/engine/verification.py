@@ -56,6 +56,13 @@ class Agreement:
             and self.typical_value_error < CLOSE_VALUE
         )
 
+    def describe_close(self) -> str:
+        """The figures that `close` goes by, as `str` gives those of `exact`."""
+        return (
+            f"{100 * self.near_overlap:.0f} % of the peaks, scores within {self.typical_score_error:.1e} and "
+            f"values within {self.typical_value_error:.1e} in the median"
+        )
+
     def __str__(self) -> str:
         return (
             f"{100 * self.overlap:.0f} % of the peaks, scores within {self.score_error:.1e}, "

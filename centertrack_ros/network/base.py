@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -50,6 +50,18 @@ class TrackingNetwork(nn.Module):
             ValueError: H or W is not a multiple of 32.
         """
         raise NotImplementedError
+
+    def feature_parts(
+        self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None
+    ) -> Sequence[Tensor]:
+        """The feature map in parts that follow each other along the channels, so that nobody needs to join them.
+
+        Args:
+            image: As in `features`.
+            previous: As in `features`.
+            prior: As in `features`.
+        """
+        return (self.features(image, previous, prior),)
 
     def forward(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> dict[str, Tensor]:
         """Raw dense output of every head, (B, C, H/4, W/4): no sigmoid, no depth transform.

@@ -109,7 +109,7 @@ def class_odds(classes: Sequence[str], requested: Iterable[str] = ()) -> NDArray
     Classes whose names are `requested` keep their factor of 1.
     """
     odds = np.ones(len(classes), np.float32)
-    if tuple(classes) == COCO_CLASSES:
+    if set(COCO_CLASSES) <= set(classes):
         named = {plain(name) for name in requested}
         for name, factor in COCO_ODDS.items():
             if name not in named:
@@ -145,12 +145,12 @@ def _named(name: str, classes: Sequence[str]) -> NDArray[np.bool_]:
     if mask.any():
         return mask
     key = plain(name)
-    if key == ALL or (key == AUTO and tuple(classes) != COCO_CLASSES):
+    if key == ALL or (key == AUTO and not set(COCO_CLASSES) <= set(classes)):
         return np.ones(len(classes), bool)
     if key == AUTO:
         return are_among(classes, (*CLASS_SETS["road"], *_AUTO_ANIMALS))
     if key not in CLASS_SETS:
-        raise ValueError(f"{unknown_class(name, classes)}; sets of classes are {', '.join(SET_NAMES)}")
+        raise ValueError(f"{unknown_class(name, classes)} (sets of classes: {', '.join(SET_NAMES)})")
     mask = are_among(classes, CLASS_SETS[key])
     if not mask.any():
         raise ValueError(f"the model knows no class of the set '{name}'; it knows {_listed(classes)}")

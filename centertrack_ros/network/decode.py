@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from centertrack_ros.network.base import TrackingNetwork
-from centertrack_ros.network.heads import HEATMAPS, SparseHeads, gather_cells
+from centertrack_ros.network.heads import HEATMAPS, SparseHeads, channels_read, gather_cells, join_parts
 from centertrack_ros.network.peaks import Peaks, from_arrays
 
 # Index of the joint that each of COCO's 17 joints becomes in a mirror: left and right eyes, ears, … are swapped.
@@ -249,12 +249,14 @@ class PeakNetwork(nn.Module):
             image = _with_mirrored(image)
             previous = None if previous is None else _with_mirrored(previous)
             prior = None if prior is None else _with_mirrored(prior)
-        features = self.network.features(image, previous, prior)
-        heads = self.network.heads
-        heatmaps = {name: _at_least_float32(heads[name](features)).sigmoid() for name in self._heatmaps}
-        direct, mirrored = features, None
+        parts = self.network.feature_parts(image, previous, prior)
+        heads = {name: self.network.heads[name] for name in self._heatmaps}
+        raw = {name: head(join_parts(parts, channels_read(head))) for name, head in heads.items()}
+        heatmaps = {name: _at_least_float32(value).sigmoid() for name, value in raw.items()}
+        direct, mirrored = parts, None
         if self.flip_test:
-            direct, mirrored = features.chunk(2)
+            halves = [part.chunk(2) for part in parts]
+            direct, mirrored = [half[0] for half in halves], [half[1] for half in halves]
             heatmaps = _merge_flipped_heatmaps(heatmaps)
         return decode_peaks(
             heatmaps,
@@ -264,10 +266,10 @@ class PeakNetwork(nn.Module):
             None if mirrored is None else self._reader(mirrored, self._value_heads, self._sparse),
         )
 
-    def _reader(self, features: Tensor, names: list[str], sparse: SparseHeads | None) -> Reader:
+    def _reader(self, parts: Sequence[Tensor], names: list[str], sparse: SparseHeads | None) -> Reader:
         if sparse is not None:
-            return lambda cells: sparse(features, cells)
-        heads = self.network.heads
+            return lambda cells: sparse(parts, cells)
+        heads, features = self.network.heads, join_parts(parts)
         return lambda cells: {name: gather_cells(heads[name](features), cells) for name in names}
 
 

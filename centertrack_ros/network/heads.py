@@ -71,18 +71,40 @@ def gather_cells(dense: Tensor, index: Tensor) -> Tensor:
     return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
 
-def gather_patches(features: Tensor, index: Tensor, kernel: int) -> Tensor:
+def join_parts(parts: Sequence[Tensor], channels: int | None = None) -> Tensor:
+    """The parts of a feature map as one map.
+
+    Args:
+        parts: Of `TrackingNetwork.feature_parts`.
+        channels: Enough parts for the first so many channels; None: all.
+    """
+    total = 0
+    for count, part in enumerate(parts, 1):
+        total += part.shape[1]
+        if channels is not None and total >= channels:
+            parts = parts[:count]
+            break
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
+
+
+def channels_read(head: nn.Module) -> int | None:
+    """How many of the feature map's first channels a head reads; None: all."""
+    return getattr(head, "channels_read", None)
+
+
+def gather_patches(features: Tensor | Sequence[Tensor], index: Tensor, kernel: int) -> Tensor:
     """Read the neighbourhood of some cells; the map is padded with 0.
 
     Args:
-        features: (B, F, h, w).
+        features: (B, F, h, w), or its parts.
         index: (B, N), flat cells y * w + x.
         kernel: Width and height of the neighbourhood, odd.
 
     Returns:
         (B, N, kernel * kernel * F).
     """
-    batch, channels, height, width = features.shape
+    parts = [features] if isinstance(features, Tensor) else features
+    batch, _, height, width = parts[0].shape
     offsets = torch.arange(kernel, device=index.device) - kernel // 2
     row = torch.div(index, width, rounding_mode="floor")
     y = row[..., None, None] + offsets[:, None]
@@ -90,8 +112,11 @@ def gather_patches(features: Tensor, index: Tensor, kernel: int) -> Tensor:
     inside = ((y >= 0) & (y < height)) & ((x >= 0) & (x < width))
     first = torch.arange(batch, device=index.device)[:, None, None, None] * (height * width)
     rows = y.clamp(0, height - 1) * width + x.clamp(0, width - 1) + first
-    table = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    patches = table.index_select(0, rows.flatten()).view(*inside.shape, channels)
+    read = []
+    for part in parts:
+        table = part.permute(0, 2, 3, 1).reshape(-1, part.shape[1])
+        read.append(table.index_select(0, rows.flatten()).view(*inside.shape, part.shape[1]))
+    patches = read[0] if len(read) == 1 else torch.cat(read, -1)
     return (patches * inside[..., None].to(patches.dtype)).flatten(2)
 
 
@@ -130,30 +155,32 @@ class SparseHeads(nn.Module):
             for name in names:
                 self._tails[name] = nn.Sequential(*[_pointwise(layer) for layer in heads[name][1:]])  # type: ignore[index]
 
-    def forward(self, features: Tensor, index: Tensor) -> dict[str, Tensor]:
+    def forward(self, features: Tensor | Sequence[Tensor], index: Tensor) -> dict[str, Tensor]:
         """Evaluate all heads at some cells.
 
         Args:
-            features: (B, F, h, w).
+            features: (B, F, h, w), or its parts.
             index: (B, N), flat cells y * w + x.
 
         Returns:
             Head name -> raw values (B, N, C).
         """
-        values = {name: gather_cells(head(features), index) for name, head in self._dense.items()}
+        parts = [features] if isinstance(features, Tensor) else list(features)
+        values = {name: gather_cells(head(join_parts(parts)), index) for name, head in self._dense.items()}
         for name, head in self._patched.items():
-            values[name] = _on_patches(head, features, index)
+            values[name] = _on_patches(head, parts, index)
         for kernel, names in self._groups.items():
-            patches = gather_patches(features, index, kernel)
+            patches = gather_patches(parts, index, kernel)
             hidden = F.linear(patches, self.get_buffer(f"_weight{kernel}"), self.get_buffer(f"_bias{kernel}"))
             for name, part in zip(names, hidden.split(self._widths[kernel], -1), strict=True):
                 values[name] = self._tails[name](part)
         return values
 
 
-def _on_patches(head: nn.Module, features: Tensor, index: Tensor) -> Tensor:
+def _on_patches(head: nn.Module, parts: Sequence[Tensor], index: Tensor) -> Tensor:
     """Runs the head on the (k, k) patch around every cell and keeps the middle: (B, N, C)."""
     kernel = int(head.patch_kernel)  # type: ignore[arg-type]
+    features = join_parts(parts, channels_read(head))
     patches = gather_patches(features, index, kernel).view(-1, kernel, kernel, features.shape[1])
     middle = head(patches.permute(0, 3, 1, 2))[:, :, kernel // 2, kernel // 2]
     return middle.view(*index.shape, -1)

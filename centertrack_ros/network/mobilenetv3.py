@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from centertrack_ros.network.base import TrackingNetwork, check_input_size
 from centertrack_ros.network.correlation import MotionBranch
-from centertrack_ros.network.heads import HEATMAPS, PRIOR_BIAS, make_head
+from centertrack_ros.network.heads import HEATMAPS, PRIOR_BIAS, join_parts, make_head
 
 FEATURE_CHANNELS = 128
 DETECTION_HEADS = ("hm", "ltrb")  # the two heads of the published network
@@ -138,6 +138,7 @@ class Separable(nn.Module):
         super().__init__()
         self.channels_in = channels_in
         self.patch_kernel = kernel  # `SparseHeads` can evaluate it on patches of this size
+        self.channels_read: int | None = channels_in
         self.depthwise = ConvLayer(channels_in, channels_in, kernel, groups=channels_in, bias=False)
         self.pointwise = ConvLayer(channels_in, channels_out, batch_norm=batch_norm)
 
@@ -151,6 +152,7 @@ class ConditionedHeatmap(Separable):
 
     def __init__(self, channels_in: int, added: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3)
+        self.channels_read = None  # all
         self.correction = nn.Conv2d(added, channels_out, 1)
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)  # type: ignore[arg-type]
@@ -354,6 +356,12 @@ class MobileNetV3CenterNet(TrackingNetwork):
 
     def features(self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
         """See `TrackingNetwork.features`; F is 128 and the channels of the motion branch and of `coordinates`."""
+        return join_parts(self.feature_parts(image, previous, prior))
+
+    def feature_parts(
+        self, image: Tensor, previous: Tensor | None = None, prior: Tensor | None = None
+    ) -> Sequence[Tensor]:
+        """See `TrackingNetwork.feature_parts`."""
         check_input_size(image)
         x = self.stem(image)
         if self.previous_stem is not None and previous is not None:
@@ -372,7 +380,7 @@ class MobileNetV3CenterNet(TrackingNetwork):
             parts.append(self.motion(image, previous, prior))
         if self.coordinates:
             parts.append(coordinates(parts[0]))
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return parts
 
     def fused(self) -> MobileNetV3CenterNet:
         """A copy for inference: batch norms and `ACTIVATION_SCALE` are merged into convolutions; equal to 1e-5.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.io.yaml_files import load_yaml, parse_yaml
+from centertrack_ros.ros import class_parameters
 from centertrack_ros.ros.parameters import BY_NAME, SPECS, NodeParameters, node_parameters
 from centertrack_ros.typed_records import shown
 
@@ -48,7 +49,7 @@ def load_values(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> 
         if not separator:
             raise ValueError(f"'{assignment}': expected NAME:=VALUE, for instance tracker.motion:=kalman")
         values[name] = _checked(f"'{assignment}'", name, parse_yaml(text, f"'{assignment}'"))
-    return {name: values[name] for name in BY_NAME}
+    return {name: value for name, value in values.items() if name not in _OTHER}
 
 
 def require_replayable(parameters: NodeParameters) -> None:
@@ -98,6 +99,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _checked(where: str, name: str, value: Any) -> Any:
+    if name.startswith(class_parameters.PREFIX):
+        if problem := class_parameters.problem(name, value):
+            raise ValueError(f"{where}: {problem[:240]}")
+        return value
     if name not in BY_NAME:
         raise ValueError(f"{where}: the node has no parameter '{name[:80]}'")
     spec = BY_NAME[name]

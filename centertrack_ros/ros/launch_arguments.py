@@ -58,6 +58,8 @@ NODE = (
              parameter="model.engine"),
     Argument("device", "", "Device of the network: auto, cpu, cuda, cuda:1, …; empty: as in the preset",
              parameter="model.device"),
+    Argument("classes", "", "Classes and sets of classes to report, separated by commas: person,car or road, people, "
+             "all, …; empty: as in the preset", parameter="detector.classes", kind=list),
     Argument("transport", "", "Image topic to subscribe to; empty: as in the preset, auto: the one that is published",
              ("", "auto", "raw", "compressed"), "camera.transport"),
     Argument("reliability", "", "QoS of the image subscriptions; empty: as in the preset, best_effort",
@@ -166,10 +168,17 @@ def parameters(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict
         if not argument.parameter or text == "":
             continue
         try:
-            set_values[argument.parameter] = is_true(text) if argument.kind is bool else argument.kind(text)
+            set_values[argument.parameter] = _converted(text, argument.kind)
         except ValueError:
             raise ValueError(f"{argument.name}:={text} should be a {argument.kind.__name__}") from None
     return set_values
+
+
+def _converted(text: str, kind: type) -> Any:
+    """The text as a value; of a list, the names between commas. Raises ValueError."""
+    if kind is list:
+        return [name.strip() for name in text.split(",") if name.strip()]
+    return is_true(text) if kind is bool else kind(text)
 
 
 def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str, str]:

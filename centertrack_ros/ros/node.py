@@ -20,13 +20,14 @@ from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
 from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
+from centertrack_ros.ros.declared_parameters import DeclaredParameters
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
 from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.messages import generated_messages
 from centertrack_ros.ros.multi_camera import MergedViewPublishers
-from centertrack_ros.ros.parameters import DeclaredParameters, NodeParameters, engine_of
+from centertrack_ros.ros.parameters import NodeParameters, engine_of
 from centertrack_ros.ros.publishers import CameraPublishers, Timing
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
@@ -55,7 +56,8 @@ class CenterTrackNode(LifecycleNode):
         Raises:
             ValueError, ParameterException: A parameter is bad.
         """
-        super().__init__("centertrack", **options)
+        # Parameters of single classes are declared when they are set; `DeclaredParameters` rejects all other names.
+        super().__init__("centertrack", allow_undeclared_parameters=True, **options)
         self._loading = loading
         self._session: TrackingSession | None = None
         self._merged: MergedViewPublishers | None = None

@@ -7,18 +7,19 @@ Defaults of tracking are those of `TrackerConfig`; the presets in config/ are fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.cyclists import CyclistEngine
+from centertrack_ros.io.regions import read_region
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
+from centertrack_ros.ros.class_parameters import class_limits
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -45,6 +46,7 @@ class ModelParameters:
     input_height: int
     input_pixels: int
     threads: int
+    cyclists: bool
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -114,7 +116,8 @@ class NodeParameters:
         autostart: The node configures and activates itself.
         cameras: Names of the cameras; empty: one without a name.
         model: Which network, and what runs it.
-        tracker: `detector.*`, `tracker.*` and `output.lift`.
+        tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
+        regions: `detector.regions`: where tracks may start, of each camera, as `io.regions.read_region` takes them.
         camera: How images are received.
         multi_camera: `surround.*`, with what it takes from other parameters.
         output: What is published, and in which frames.
@@ -125,6 +128,7 @@ class NodeParameters:
     cameras: tuple[str, ...]
     model: ModelParameters
     tracker: TrackerConfig
+    regions: tuple[str, ...]
     camera: CameraParameters
     multi_camera: MultiCameraConfig
     output: OutputParameters
@@ -132,8 +136,17 @@ class NodeParameters:
 
     @property
     def session(self) -> SessionConfig:
-        """What a tracking session takes of them. Raises ValueError when two cameras have one name."""
-        return SessionConfig(self.cameras or ("",), self.tracker, self.multi_camera, self.output.frames)
+        """What a tracking session takes of them.
+
+        Raises:
+            ValueError: Two cameras have one name, or a region cannot be used.
+            OSError: The image of a region cannot be read.
+        """
+        cameras = self.cameras or ("",)
+        regions = tuple(read_region(text) for text in self.regions)
+        if regions and len(regions) != len(cameras):
+            raise ValueError(f"detector.regions needs one entry for each of {len(cameras)} cameras, got {len(regions)}")
+        return SessionConfig(cameras, self.tracker, self.multi_camera, self.output.frames, regions)
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,13 @@ _MODEL = (
         "Path of a checkpoint or name of an embedded model; empty: the default one.",
         change=UNCONFIGURED,
     ),
-    Spec("model.engine", "auto", "What runs the network; auto takes the fastest that is there.", change=UNCONFIGURED),
+    Spec(
+        "model.engine",
+        "auto",
+        "What runs the network; auto takes the fastest that is there, in bfloat16 if the weights are verified for it; "
+        "openvino: in float32.",
+        change=UNCONFIGURED,
+    ),
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),
     Spec("model.input_width", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
     Spec("model.input_height", 0, "px, a multiple of 32; 0: as the weights say.", 0, 4096, change=UNCONFIGURED),
@@ -216,6 +235,12 @@ _MODEL = (
         change=UNCONFIGURED,
     ),
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
+    Spec(
+        "model.cyclists",
+        False,
+        "A rider and the bicycle or motorcycle below are one object, of the class cyclist.",
+        change=UNCONFIGURED,
+    ),
 )
 _DETECTOR = (
     _tracking(
@@ -242,6 +267,13 @@ _DETECTOR = (
         "detector.correct_focal_length",
         "Correct depths by the camera's focal length over the trained one. With output.lift heads.",
     ),
+    Spec(
+        "detector.regions",
+        [""],
+        "Where tracks may start, one text for each camera: corners of a polygon, '0,0.4 1,0.4 1,1 0,1' (px, or parts "
+        "of width and height), or the path of a mask image; the middle of a box's lower side counts. Empty: all.",
+    ),
+    _tracking("detector.report_occupants", "Report people who are seen in the windows of a vehicle, too."),
     _tracking("detector.default_focal_length", "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
 )
 _TRACKER = (
@@ -323,6 +355,9 @@ _OUTPUT = (
     _tracking(
         "output.lift", "Source of 3D boxes: model heads, usual size of a class, or none.", choices=tuple(LIFTERS)
     ),
+    _tracking(
+        "output.max_range", "m on the ground: a track known to be farther away is not published; 0: any.", 0.0, 1e6
+    ),
     _tracking("output.filter_boxes3d", "Filter 3D boxes over time. With output.lift size_prior."),
     Spec("output.publish_detections_2d", True, "Publish ~/output/detections_2d."),
     Spec("output.publish_tracks", True, "Publish ~/output/tracks."),
@@ -373,6 +408,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
         model=_group(ModelParameters, "model", values),
         tracker=tracker,
+        regions=tuple(values["detector.regions"]) if any(values["detector.regions"]) else (),  # type: ignore[arg-type]
         camera=_group(CameraParameters, "camera", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
@@ -398,6 +434,7 @@ def tracker_config(values: Mapping[str, Value]) -> TrackerConfig:
     """
     chosen: dict[str, Any] = {spec.field: values[spec.name] for spec in SPECS if spec.field}
     chosen["classes"] = names(chosen["classes"])
+    chosen["class_limits"] = class_limits(values)
     for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
         chosen[name] = None if chosen[name] < 0.0 else chosen[name]
     return TrackerConfig(**chosen)
@@ -420,7 +457,7 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         OSError: The weights cannot be read.
         RuntimeError: The device cannot be used.
     """
-    return load_engine(
+    engine = load_engine(
         model.weights,
         engine=model.engine,
         device=model.device,
@@ -429,51 +466,4 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         input_size=model.input_size,
         input_pixels=model.input_pixels,
     )
-
-
-class DeclaredParameters:
-    """The parameters of a running node; `current` is always a complete and valid set."""
-
-    def __init__(self, node: Node, configured: Callable[[], bool], apply: Callable[[NodeParameters], None]) -> None:
-        """Declares everything.
-
-        Args:
-            node: The node.
-            configured: Tells whether the node is past its unconfigured state.
-            apply: Gets the new set before it is in force, and raises ValueError to reject it.
-
-        Raises:
-            rclpy.exceptions.ParameterException: A start value has a wrong type or is out of range.
-            ValueError: A start value is not among the choices, or two contradict each other.
-        """
-        self._configured, self._apply = configured, apply
-        self._values: dict[str, Any] = {}
-        for spec in SPECS:
-            value: Any = node.declare_parameter(spec.name, spec.default, spec.descriptor()).value
-            if value is None:  # of [], whose type ROS cannot tell
-                if not isinstance(spec.default, list):
-                    raise ValueError(f"{spec.name} cannot be an empty list")
-                value = []
-            if problem := spec.problem(value):
-                raise ValueError(problem)
-            self._values[spec.name] = value
-        self.current = node_parameters(self._values)
-        node.add_on_set_parameters_callback(self._on_set)
-
-    def _on_set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
-        new = {p.name: p.value for p in parameters if p.name in BY_NAME}
-        try:
-            for name, value in new.items():
-                if problem := BY_NAME[name].problem(value):
-                    raise ValueError(problem)
-                if BY_NAME[name].change == UNCONFIGURED and self._configured():
-                    raise ValueError(
-                        f"{name} cannot change while the node is configured: deactivate and clean it up first"
-                    )
-            values = {**self._values, **new}
-            current = node_parameters(values)
-            self._apply(current)
-        except ValueError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        self._values, self.current = values, current
-        return SetParametersResult(successful=True)
+    return CyclistEngine(engine) if model.cyclists else engine

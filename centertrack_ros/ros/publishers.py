@@ -148,7 +148,7 @@ class CameraPublishers:
         self._node, self._types, self._class_names = node, track_types, class_names
         self._publishers: list[Any] = []
         self._messages = ResultMessages(class_names, track_types)
-        self._trails = drawing.Trails()
+        self._trails, self._sides = drawing.Trails(), drawing.LabelSides()
         output, debug = (f"~/{kind}/{name}".rstrip("/") for kind in ("output", "debug"))
         kinds = {DETECTIONS_3D: Detection3DArray, DETECTIONS_2D: Detection2DArray, MARKERS: MarkerArray}
         if track_types is not None:
@@ -191,7 +191,7 @@ class CameraPublishers:
         for topic, message in self._messages.of_camera(result, output, lambda t: _has_subscribers(self._outputs[t])):
             self._outputs[topic].publish(message)
         if result.result.reset:
-            self._trails = drawing.Trails()
+            self._trails, self._sides = drawing.Trails(), drawing.LabelSides()
         self._publish_images(result, output)
 
     def _publish_images(self, result: CameraResult, output: OutputParameters) -> None:
@@ -200,7 +200,7 @@ class CameraPublishers:
             annotation = drawing.annotation_of(result.result.tracks, self._class_names)
             self._trails.seconds = output.trail_s
             self._trails.update(annotation, frame.stamp)
-            image = drawing.draw(frame.image, annotation, self._trails, frame.camera, scores=True)
+            image = drawing.draw(frame.image, annotation, self._trails, frame.camera, scores=True, sides=self._sides)
             self._debug_image.publish(image_message(header, image, "bgr8"))
         if _has_subscribers(self._prior_heatmap):
             heatmap = (gaussian.render(result.result.prior, result.result.input_size) * 255).astype(np.uint8)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -19,6 +20,9 @@ FORBIDDEN = 1e18
 MATCHABLE = 1e16
 # Motion 'fused' matches what lies within so many standard deviations of where a track is expected.
 GATE_SIGMAS = 3.5
+# How many new objects appear in a frame on an area of one object's size: detections that are no track's.
+NEW_DENSITY = 0.02
+_NEW_OBJECT = 2 * math.log(2 * math.pi * NEW_DENSITY)
 
 
 @dataclass(frozen=True)
@@ -180,10 +184,11 @@ def fused_costs(
     track_boxes: Array,
     track_classes: Array,
     gate: Gate | None = None,
+    likeness: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
-    """Twice the negative log likelihood of pairs, by motion 'fused'; pairs that cannot be one object are forbidden.
+    """Twice the negative log likelihood ratio of "one object" over "two objects", by motion 'fused' and appearance.
 
-    The gate is the probable one (`GATE_SIGMAS` standard deviations of the distance, which grow with the time step and
+    Pairs that are more likely two objects (above 0) are forbidden. The gate is the probable one (`GATE_SIGMAS` standard deviations of the distance, which grow with the time step and
     while a track is lost) inside the official one (`distance_costs`).
 
     Args:
@@ -193,9 +198,10 @@ def fused_costs(
         track_boxes: (M, 4) px; only their sizes count.
         track_classes: (M,) int.
         gate: Limits of what may be matched; None: the official ones.
+        likeness: (N, M) `appearance.evidence`.
 
     Returns:
-        (N, M), `FORBIDDEN` for pairs that must not be matched.
+        (N, M) of at most 0, `FORBIDDEN` for pairs that must not be matched.
     """
     gate = gate or Gate()
     sizes, track_sizes = areas(detection_boxes), areas(track_boxes)
@@ -204,7 +210,10 @@ def fused_costs(
     forbidden |= gate.other_class(detection_classes, track_classes)
     if gate.max_size_ratio > 0:
         forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
-    return np.where(forbidden, FORBIDDEN, terms.squares + terms.log_determinants)
+    # The density of the detection by the track, over that of a detection of something new nearby.
+    by_size = 2 * np.log(np.maximum(np.minimum(sizes[:, None], track_sizes[None, :]), 1.0))
+    costs = terms.squares + terms.log_determinants - by_size + _NEW_OBJECT - 2 * likeness
+    return np.where(forbidden | (costs > 0), FORBIDDEN, costs)
 
 
 def _of_other_size(sizes: Array, track_sizes: Array, max_ratio: float) -> NDArray[np.bool_]:
@@ -263,11 +272,13 @@ def _resolve_conflicts(
     return _assignment(rows, columns, *costs.shape)
 
 
-def hungarian(costs: NDArray[np.floating]) -> Assignment:
+def hungarian(costs: NDArray[np.floating], most: bool = True) -> Assignment:
     """Finds the assignment of least total cost.
 
     Args:
         costs: (N, M) of detections and tracks.
+        most: Match as many as possible (official code). False: a pair that stays free costs 0, as a cost of likelihood
+            ratios means it.
 
     Returns:
         The assignment. Forbidden pairs are taken out of it and come last among the free ones (official code).
@@ -278,7 +289,7 @@ def hungarian(costs: NDArray[np.floating]) -> Assignment:
     matchable = costs <= MATCHABLE
     known = costs[matchable]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    forbidden = (high - low + 1.0) * (min(costs.shape) + 1)
+    forbidden = (high - low + 1.0) * (min(costs.shape) + 1) if most else max(0.0, high) - low
     rows, columns = linear_sum_assignment(np.where(matchable, costs - low, forbidden))
     allowed = matchable[rows, columns]
     result = _assignment(rows, columns, *costs.shape)

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Thresholds
+from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
+from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.lifters import LIFTERS
 
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
@@ -19,12 +21,14 @@ OFFICIAL: dict[str, Any] = {
     "rebirth": 0.0,
     "correct_focal_length": False,
     "motion": "network",
+    "appearance": "none",
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
     "filter_boxes3d": False,
     "classes": (),
     "class_groups": False,
+    "report_occupants": True,
 }
 
 
@@ -69,6 +73,8 @@ class TrackerConfig:
     gate_scale    factor on the area that a squared distance may reach (official 1)
     min_iou       least overlap of a detection with the track's expected box; 0: none needed
     max_size_ratio  most that the areas of the two boxes may differ by, as a factor; 0: any
+    appearance    'color' (colour histograms tell objects apart: in matching, when tracks cross, and the more the longer
+                  a track was lost), 'none' or 'auto' ('color'). With motion 'fused'
     live_first    lost tracks get only the detections that no live track has taken
     duplicate_iou  of two detections that overlap more than this and can be the same object, the weaker is dropped;
                   1: both stay
@@ -78,6 +84,9 @@ class TrackerConfig:
 
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
+    class_limits  name of a class -> `ClassLimits`: its own thresholds, sizes, range and time to be found again
+    max_range     m on the ground: a track that is known to be farther away is not reported; 0: any distance
+    report_occupants  people who are seen in the windows of a vehicle are reported, too
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
     camera_height  m, of the camera over the ground that objects stand on: distances without a depth head are then
@@ -108,10 +117,14 @@ class TrackerConfig:
     gate_scale: float = 1.0
     min_iou: float = 0.0
     max_size_ratio: float = 2.0
+    appearance: str = "auto"
     live_first: bool = False
     duplicate_iou: float = 0.7
     class_groups: bool = True
     min_hits: int = 1
+    class_limits: Mapping[str, ClassLimits] = field(default_factory=dict)
+    max_range: float = 0.0
+    report_occupants: bool = False
     zero_prior_heatmap: bool = False
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1
@@ -130,19 +143,30 @@ class TrackerConfig:
 
     def resolved(self, profile: ModelProfile) -> TrackerConfig:
         """The configuration with 'auto' replaced by what fits the model."""
-        return replace(self, motion="fused") if self.motion == "auto" else self
+        motion = "fused" if self.motion == "auto" else self.motion
+        appearance = "color" if self.appearance == "auto" else self.appearance
+        return replace(self, motion=motion, appearance=appearance if motion == "fused" else "none")
 
     def __post_init__(self) -> None:
         self._check_choice("association", METHODS)
         self._check_choice("cost", COSTS)
         self._check_choice("lift", LIFTERS)
         self._check_choice("motion", MOTIONS)
+        self._check_choice("appearance", APPEARANCES)
         self._check_choice("association_point", ("auto", *ASSOCIATION_POINTS))
         for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
             self._check_range(name, -1.0, 1.0)
         for name in ("velocity_smoothing", "min_iou", "duplicate_iou"):
             self._check_range(name, 0.0, 1.0)
-        for name in ("rebirth", "max_gap_s", "frame_period_s", "max_size_ratio", "default_focal_length", "depth_sigma"):
+        for name in (
+            "rebirth",
+            "max_gap_s",
+            "frame_period_s",
+            "max_size_ratio",
+            "default_focal_length",
+            "depth_sigma",
+            "max_range",
+        ):
             self._check_range(name, 0.0, math.inf)
         for name in ("camera_height",):
             self._check_range(name, 0.0, math.inf)

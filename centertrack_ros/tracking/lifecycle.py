@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.tracking import fused_motion, kalman
+from centertrack_ros.tracking import appearance, fused_motion, kalman
 from centertrack_ros.tracking.association import (
     COSTS,
     METHODS,
@@ -16,6 +16,7 @@ from centertrack_ros.tracking.association import (
     Gate,
     confirm_by_public,
     fused_costs,
+    hungarian,
     in_stages,
 )
 from centertrack_ros.tracking.config import TrackerConfig
@@ -56,11 +57,13 @@ def update(
     detections: Detections,
     stamp: float,
     step: float,
-    new_threshold: float,
+    new_threshold: float | Array,
     config: TrackerConfig,
     public_centers: Array | None = None,
     noise: DisplacementNoise | None = None,
     class_matches: NDArray[np.bool_] | None = None,
+    rebirth: Array | None = None,
+    may_start: NDArray[np.bool_] | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -70,11 +73,13 @@ def update(
         detections: Those of this frame, strongest first.
         stamp: s, of this frame.
         step: s since the previous frame.
-        new_threshold: Score above which a detection may start a track.
+        new_threshold: Score above which a detection may start a track; (N,) for each its own.
         config: How detections become tracks.
         public_centers: (P, 2) px: only detections that one of these confirms may start a track. None: all may.
         noise: Of the displacements, for motion 'fused'; None: they say nothing.
         class_matches: (C, C) bool: which classes may be one object; None: each only itself.
+        rebirth: (C,) s within which a lost track of each class may be found again; None: as in `config`.
+        may_start: (N,) mask of the detections that lie where tracks may start; None: all.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -85,15 +90,18 @@ def update(
     noise = noise or DisplacementNoise()
     gate = Gate(config.gate_scale, config.min_iou, config.max_size_ratio, class_matches)
     predicted = _predicted(detections, step, config)
-    assignment = _assign(_costs(tracks, detections, predicted, step, config, noise, gate), tracks, config)
+    costs = _costs(tracks, detections, predicted, stamp, step, config, noise, gate)
+    assignment = _assign(costs, tracks, config)
     new = assignment.free_detections
+    if may_start is not None:
+        new = new[may_start[new]]
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
-    new = new[detections.scores[new] > np.float32(new_threshold)]
+    new = new[detections.scores[new] > np.broadcast_to(np.float32(new_threshold), len(detections))[new]]
     old = _without_details(tracks).select(assignment.tracks)
     seen = detections.select(np.concatenate([assignment.detections, new]))
     parts = [_continue_and_start(old, seen, next_id, stamp, step, config, noise)]
-    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config)):
+    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config, rebirth)):
         parts.append(_coast(tracks.select(lost), step, config))
     return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(new)
 
@@ -120,6 +128,7 @@ def _costs(
     tracks: Tracks,
     detections: Detections,
     predicted: Array,
+    stamp: float,
     step: float,
     config: TrackerConfig,
     noise: DisplacementNoise,
@@ -129,7 +138,8 @@ def _costs(
     old = tracks.detections
     if config.motion == "fused":
         terms = fused_motion.pair_terms(filters_of(tracks), sizes_of(old.boxes), step, detections, noise)
-        return fused_costs(terms, detections.boxes, detections.class_ids, old.boxes, old.class_ids, gate)
+        likeness = _likeness(tracks, detections, stamp)
+        return fused_costs(terms, detections.boxes, detections.class_ids, old.boxes, old.class_ids, gate, likeness)
     centers = old.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
         centers = centers + tracks.image_velocities * np.float32(step)
@@ -140,8 +150,19 @@ def _costs(
     )
 
 
+def _likeness(tracks: Tracks, detections: Detections, stamp: float) -> NDArray[np.float64] | float:
+    """(N, M) evidence of the detections' appearances for the tracks; 0 without appearances."""
+    if detections.appearances is None or tracks.appearances is None or detections.visible_parts is None:
+        return 0.0
+    elapsed = stamp - np.asarray(tracks.appearance_stamps)
+    distances = appearance.distances(detections.appearances, tracks.appearances)
+    return appearance.evidence(distances, elapsed[None, :], detections.visible_parts[:, None])
+
+
 def _assign(costs: NDArray[np.float64], tracks: Tracks, config: TrackerConfig) -> Assignment:
     """Assigns detections to tracks by their costs (N, M)."""
+    if config.motion == "fused" and config.association == "hungarian":
+        return hungarian(costs, most=False)
     if config.live_first:
         return in_stages(costs, tracks.hits != 0, config.association)
     return METHODS[config.association](costs)
@@ -165,6 +186,7 @@ def _continue_and_start(
     else:
         velocities = np.zeros((count, 2), np.float32)
         velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
+    looks, look_stamps = _appearances(old, detections, stamp)
     return Tracks(
         detections=detections,
         ids=np.concatenate([old.ids, np.arange(next_id, next_id + new, dtype=np.int64)]),
@@ -176,7 +198,29 @@ def _continue_and_start(
         image_velocities=velocities,
         kalman_means=means,
         kalman_covariances=covariances,
+        appearances=looks,
+        appearance_stamps=look_stamps,
     )
+
+
+def _appearances(old: Tracks, detections: Detections, stamp: float) -> tuple[Array, Array] | tuple[None, None]:
+    """What the tracks look like, and since when: those of the old tracks learn from what is seen whole."""
+    if detections.appearances is None or detections.visible_parts is None:
+        return None, None
+    seen, stamps = detections.appearances.copy(), np.full(len(detections), stamp)
+    visible = detections.visible_parts >= appearance.LEARNT_FROM
+    seen[~visible] = 0.0
+    stamps[~visible] = np.nan
+    if old.appearances is not None and old.appearance_stamps is not None:
+        count = len(old)
+        weights = appearance.learning_weights(stamp - old.appearance_stamps) * visible[:count]
+        known = old.appearances.any(axis=1)
+        learnt = visible[:count] & detections.appearances[:count].any(axis=1)
+        seen[:count] = np.where(
+            known[:, None], appearance.blend(old.appearances, seen[:count], weights), seen[:count]
+        )
+        stamps[:count] = np.where(learnt, stamp, old.appearance_stamps)
+    return seen, stamps
 
 
 def _filters(
@@ -209,13 +253,15 @@ def _velocities(old: Tracks, centers: Array, stamp: float, step: float, config: 
     return weight * measured + (1 - weight) * before
 
 
-def _recoverable(tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig) -> NDArray[np.int64]:
+def _recoverable(
+    tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig, rebirth: Array | None
+) -> NDArray[np.int64]:
     """The unmatched tracks that may still be matched in a later frame."""
     if not len(free):
         return free
     recoverable = tracks.ages[free] < config.max_age
-    if config.rebirth > 0:
-        recoverable |= stamp - _last_stamps(tracks)[free] <= config.rebirth
+    limits = np.full(len(free), config.rebirth) if rebirth is None else rebirth[tracks.detections.class_ids[free]]
+    recoverable |= (limits > 0) & (stamp - _last_stamps(tracks)[free] <= limits)
     if config.min_hits > 1:
         recoverable &= _lengths(tracks)[free] >= config.min_hits
     return free[recoverable]

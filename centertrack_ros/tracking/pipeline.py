@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.appearance import appearances, covered_parts
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
@@ -26,6 +28,7 @@ from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, TrackLifter
 from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
+from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
 from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
 
@@ -172,6 +175,12 @@ class Pipeline:
             if flow is not None and state.flow_image is not None:
                 shifts = flow_displacements(state.flow_image, flow, detections.boxes, prepared.placement.image_size)
                 detections = replace(detections, displacements=shifts)
+            if self.config.appearance == "color":
+                detections = replace(
+                    detections,
+                    appearances=appearances(frame.image, detections.boxes),
+                    visible_parts=1.0 - covered_parts(detections.boxes),
+                )
             tracks, next_id = update(
                 start_tracks(detections.select(np.zeros(0, np.int64)), 1, frame.stamp)
                 if state.tracks is None
@@ -180,14 +189,25 @@ class Pipeline:
                 detections,
                 frame.stamp,
                 step,
-                self.thresholds.new,
+                self.rules.new[detections.class_ids],
                 self.config,
                 frame.public_centers,
                 self._displacement_noise(prepared.placement),
                 self.rules.same if self.config.class_groups else None,
+                self.rules.rebirth,
+                _in_region(detections, prepared),
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared)
+            if not self.config.report_occupants:
+                tracks = vote_on_occupants(
+                    tracks,
+                    state.tracks,
+                    frame.stamp,
+                    self.rules.people,
+                    self.rules.vehicles,
+                    prepared.placement.image_size[0],
+                )
             memory = state.box_memory
             camera = self._camera(frame.camera, prepared.placement)
             if self._track_lifter is not None and camera is not None:
@@ -234,7 +254,9 @@ class Pipeline:
         config, profile = self.config, self.engine.profile
         camera = self._camera(camera, placement)
         removes_duplicates = config.duplicate_iou < 1
-        lowest = min(self.thresholds.out, float(FLOOR)) if removes_duplicates else self.thresholds.out
+        lowest = float(self.rules.out.min())
+        if removes_duplicates:  # the score of every class that an object may be counts
+            lowest = min(lowest, float(FLOOR))
         depth_scale = config.depth_scale
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
@@ -250,8 +272,8 @@ class Pipeline:
         )
         detections = self.rules.considered_of(detections)
         if removes_duplicates:
-            detections = self.rules.without_duplicates(detections, config.duplicate_iou, self.thresholds.out)
-        return detections
+            detections = self.rules.without_duplicates(detections, config.duplicate_iou)
+        return self.rules.accepted(detections)
 
     def _lifted(self, detections: Detections, prepared: PreparedFrame) -> Detections:
         """The detections with 3D boxes, where the camera is known."""
@@ -269,7 +291,7 @@ class Pipeline:
 
     def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
-        voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, len(self.rules.same))
+        voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
         camera = self._camera(prepared.frame.camera, prepared.placement)
         if camera is None or not len(rows) or self._track_lifter is not None:
@@ -283,9 +305,11 @@ class Pipeline:
 
     def _reported(self, tracks: Tracks) -> Tracks:
         """Copies of the tracks of requested classes that have been matched often enough to be shown."""
-        shown = self.rules.requested[tracks.detections.class_ids]
+        shown = self.rules.requested[tracks.detections.class_ids] & self.rules.in_range(tracks.detections)
         if self.config.min_hits > 1 and tracks.lengths is not None:
             shown &= tracks.lengths >= self.config.min_hits
+        if not self.config.report_occupants and tracks.occupant_votes is not None:
+            shown &= ~(tracks.occupant_votes > 0)
         return tracks.select(shown)
 
 
@@ -298,6 +322,15 @@ def _check(frame: Frame) -> None:
         raise ValueError(f"an image must not be empty, got {image.shape[1]}x{image.shape[0]} px")
     if not math.isfinite(frame.stamp):
         raise ValueError(f"a stamp must be a finite number of seconds, got {frame.stamp}")
+
+
+def _in_region(detections: Detections, prepared: PreparedFrame) -> NDArray[np.bool_] | None:
+    """(N,) mask of the detections whose lower side has its middle in the frame's region; None without a region."""
+    region, (height, width) = prepared.frame.region, prepared.placement.image_size
+    if region is None:
+        return None
+    x1, _, x2, y2 = np.clip(detections.boxes, 0.5, np.tile((width, height), 2) - 0.5).T  # middles of border pixels
+    return region.contains(np.stack([(x1 + x2) / 2, y2], axis=1), (height, width))
 
 
 def _reset_reason(state: TrackState, frame: Frame, max_gap_s: float) -> str:
@@ -318,9 +351,20 @@ def _reset_reason(state: TrackState, frame: Frame, max_gap_s: float) -> str:
 class Tracker:
     """Tracks the objects in one camera's video."""
 
-    def __init__(self, engine: Engine, config: TrackerConfig | None = None) -> None:
+    def __init__(self, engine: Engine, config: TrackerConfig | None = None, region: Region | None = None) -> None:
+        """Starts with nothing remembered.
+
+        Args:
+            engine: Runs the network.
+            config: How detections become tracks; None: the defaults.
+            region: Where tracks may start, see `Frame`; None: everywhere.
+
+        Raises:
+            ValueError: The configuration asks for what the engine's model cannot give.
+        """
         self.pipeline = Pipeline(engine, config)
         self.state = TrackState()
+        self.region = region
 
     def step(
         self,
@@ -347,7 +391,7 @@ class Tracker:
         """
         if stamp is None:
             stamp = 0.0 if self.state.stamp is None else self.state.stamp + DEFAULT_STEP_S
-        frame = Frame(image, stamp, camera, public_centers, initial)
+        frame = Frame(image, stamp, camera, public_centers, initial, region=self.region)
         [(result, self.state)] = self.pipeline.step([frame], [self.state])
         return result
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.geometry.regions import Region
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.multi_camera.merged_view import MergedView
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
@@ -40,16 +41,20 @@ class SessionConfig:
         tracker: How detections become tracks.
         multi_camera: How the tracks of several cameras become one view.
         frames: The frames of the 3D outputs.
+        regions: Where tracks may start in the images of each camera, None: everywhere. Empty: everywhere in all.
     """
 
     cameras: tuple[str, ...] = ("",)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     multi_camera: MultiCameraConfig = field(default_factory=MultiCameraConfig)
     frames: OutputFrames = field(default_factory=OutputFrames)
+    regions: tuple[Region | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"each of the cameras needs a name of its own, got {', '.join(self.cameras) or 'none'}")
+        if self.regions and len(self.regions) != len(self.cameras):
+            raise ValueError(f"one region for each camera is needed, got {len(self.regions)} for {len(self.cameras)}")
 
     @property
     def merges(self) -> bool:
@@ -157,7 +162,7 @@ class TrackingSession:
         if unknown := [name for name in frames if name not in self._cameras]:
             raise ValueError(f"camera '{unknown[0]}' is not one of {', '.join(self._cameras)}")
         rejected: list[Rejection] = []
-        accepted = self._accept(frames, rejected)
+        accepted = self._accept(_with_regions(frames, config), rejected)
         tracked = self._track(pipeline, accepted, rejected)
         located = self._locate(tracked, config.frames, poses, rejected)
         results, merged = self._merge(located, config, rejected)
@@ -259,6 +264,14 @@ class TrackingSession:
         except Exception as error:  # without the view their ids are not known
             rejected += [_failed(one.camera, one.frame, error) for one in results]
             return [], None
+
+
+def _with_regions(frames: Mapping[str, Frame], config: SessionConfig) -> Mapping[str, Frame]:
+    """The frames with the regions of their cameras."""
+    if not any(config.regions):
+        return frames
+    regions = dict(zip(config.cameras, config.regions, strict=True))
+    return {name: replace(frame, region=regions[name]) for name, frame in frames.items()}
 
 
 def _poses_of(name: str, frame: Frame, poses: PoseLookup | Mapping[str, CameraPoses] | None) -> CameraPoses:

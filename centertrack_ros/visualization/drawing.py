@@ -21,11 +21,11 @@ from centertrack_ros.visualization.canvas import (
     text_size,
     write,
 )
-from centertrack_ros.visualization.labels import draw_labels
+from centertrack_ros.visualization.labels import LabelSides, Place, draw_labels
 from centertrack_ros.visualization.solids import draw_solids
 from centertrack_ros.visualization.trails import Trails
 
-__all__ = ["Annotation", "Trails", "annotation_of", "color_of", "draw", "draw_boxes3d", "draw_caption"]
+__all__ = ["Annotation", "LabelSides", "Trails", "annotation_of", "color_of", "draw", "draw_boxes3d", "draw_caption"]
 
 _FILL = 0.12  # opacity of 2D boxes
 
@@ -37,6 +37,7 @@ def draw(
     camera: Camera | None = None,
     caption: str = "",
     scores: bool = False,
+    sides: LabelSides | None = None,
 ) -> Image:
     """Draws objects on a copy of an image.
 
@@ -49,6 +50,7 @@ def draw(
         camera: Projects 3D boxes; None: no 3D boxes are drawn.
         caption: A line for the lower left corner; '': none.
         scores: Write scores behind the names, too.
+        sides: Where the names stood in the frame before, for a video; None: for a single image.
 
     Returns:
         The copy.
@@ -64,9 +66,8 @@ def draw(
             _draw_corners(canvas, box, color_of(identity))
         else:
             _draw_box(canvas, box, color_of(identity))
-    draw_labels(canvas, annotation.boxes, annotation.ids, _names(annotation, scores))
-    if caption:
-        draw_caption(canvas, caption)
+    reserved = [draw_caption(canvas, caption)] if caption else []
+    draw_labels(canvas, annotation.boxes, annotation.ids, _names(annotation, scores), sides, reserved)
     return canvas
 
 
@@ -77,15 +78,16 @@ def draw_boxes3d(canvas: Image, annotation: Annotation, camera: Camera) -> NDArr
     return draw_solids(canvas, annotation.corners, annotation.ids, camera)
 
 
-def draw_caption(canvas: Image, text: str) -> None:
-    """Writes one line into the lower left corner of `canvas`, on a dark bar."""
+def draw_caption(canvas: Image, text: str) -> Place:
+    """Writes one line into the lower left corner of `canvas`, on a dark bar; returns its place."""
     size = text_height(canvas)
     width, above, below = text_size(text, size)
     pad = above // 2
-    top = max(0, canvas.shape[0] - above - below - 2 * pad)
-    bar = canvas[top:, : width + 2 * pad]
+    top, right = max(0, canvas.shape[0] - above - below - 2 * pad), width + 2 * pad
+    bar = canvas[top:, :right]
     bar[:] = (bar * 0.35).astype(np.uint8)
     write(canvas, text, (pad, canvas.shape[0] - below - pad), size, (255, 255, 255))
+    return 0, top, right, canvas.shape[0]
 
 
 def _names(annotation: Annotation, scores: bool) -> list[list[str]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,28 @@ from centertrack_ros.visualization.canvas import Image, color_of, ink_on, limite
 Place = tuple[int, int, int, int]  # left, top, right, bottom px
 
 
+@dataclass
+class LabelSides:
+    """Remembers from frame to frame on which side of its object each name stands, so that names do not jump.
+
+    Attributes:
+        chosen: Id -> number of the side, in the order of `_corners`.
+    """
+
+    chosen: dict[int, int] = field(default_factory=dict)
+
+
 def draw_labels(
-    canvas: Image, boxes: NDArray[np.floating], ids: NDArray[np.integer], names: Sequence[Sequence[str]]
+    canvas: Image,
+    boxes: NDArray[np.floating],
+    ids: NDArray[np.integer],
+    names: Sequence[Sequence[str]],
+    sides: LabelSides | None = None,
+    reserved: Sequence[Place] = (),
 ) -> list[Place]:
-    """Writes a name at each box on a background of the id's colour; the nearest objects choose their places first.
+    """Writes a name at each box on a background of the id's colour.
+
+    Names that were there before keep their side, the oldest first; then the nearest objects choose.
 
     Args:
         canvas: The image.
@@ -24,32 +43,49 @@ def draw_labels(
         ids: (N,).
         names: For each object its names, the best one first; a later one is used where no earlier one has room. An
             object without room for any gets none: its colour tells it.
+        sides: Those of the frame before; they are updated. None: there was none.
+        reserved: Places of other things, which names leave free.
 
     Returns:
         Where the names were written.
     """
-    taken: list[Place] = []
-    for index in np.argsort(-np.nan_to_num(boxes[:, 3]), kind="stable"):
+    before = sides.chosen if sides is not None else {}
+    now: dict[int, int] = {}
+    taken: list[Place] = list(reserved)
+    known = [identity in before for identity in ids.tolist()]
+    rank = np.where(known, ids, -np.clip(np.nan_to_num(boxes[:, 3]), -1e9, 1e9))
+    for index in np.lexsort((rank, np.logical_not(known))).tolist():
+        identity = int(ids[index])
         for name in names[index]:
-            place = _free_place(canvas, boxes[index], name, taken)
-            if place is not None:
+            found = _free_place(canvas, boxes[index], name, taken, before.get(identity, 0))
+            if found is not None:
+                now[identity], place = found
                 taken.append(place)
-                _draw_label(canvas, name, place, int(ids[index]))
+                _draw_label(canvas, name, place, identity)
                 break
-    return taken
+    if sides is not None:
+        sides.chosen = now
+    return taken[len(reserved) :]
 
 
-def _free_place(canvas: Image, box: NDArray[np.floating], name: str, taken: list[Place]) -> Place | None:
-    """The first place for a name that is within the image and covers no other name; None: there is none."""
+def _free_place(
+    canvas: Image, box: NDArray[np.floating], name: str, taken: list[Place], preferred: int
+) -> tuple[int, Place] | None:
+    """(side, place) for a name that is within the image and covers no other name; None: there is none.
+
+    The `preferred` side is tried first, then the others in their order.
+    """
     width, height = _extent(name, text_height(canvas))
     if width > canvas.shape[1] or height > canvas.shape[0]:
         return None
     others = np.array(taken, np.int64).reshape(-1, 4)
-    for left, top in _corners(canvas, box, width, height):
+    corners = list(_corners(canvas, box, width, height))
+    for side in (preferred, *range(len(corners))):
+        left, top = corners[side]
         covers = (others[:, 0] < left + width) & (left < others[:, 2])
         covers &= (others[:, 1] < top + height) & (top < others[:, 3])
         if not covers.any():
-            return left, top, left + width, top + height
+            return side, (left, top, left + width, top + height)
     return None
 
 

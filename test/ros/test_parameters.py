@@ -15,7 +15,9 @@ import yaml
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.ros.class_parameters import CLASS_PARAMETERS
 from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config
+from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.config import TrackerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +51,9 @@ def values_in(path: Path) -> dict[str, Any]:
 
 
 def test_every_field_of_the_tracker_has_a_parameter_of_its_name() -> None:
-    assert {s.field for s in SPECS if s.field} == {f.name for f in fields(TrackerConfig)}
+    apart = {"class_limits"}  # classes.<name>.<limit>
+    assert {s.field for s in SPECS if s.field} == {f.name for f in fields(TrackerConfig)} - apart
+    assert set(CLASS_PARAMETERS) == {f.name for f in fields(ClassLimits)}
     assert all(s.name.endswith("." + s.field) for s in SPECS if s.field)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from centertrack_ros.visualization.canvas import line_width, text_height
-from centertrack_ros.visualization.labels import draw_labels
+from centertrack_ros.visualization.labels import LabelSides, draw_labels
 
 SIZES = [(240, 320), (480, 640), (1080, 1920), (2160, 3840)]
 boxes_in = st.lists(st.tuples(*[st.integers(-60, 400)] * 4), max_size=25)
@@ -37,6 +37,25 @@ def test_the_nearest_of_a_crowd_has_its_name_and_the_hidden_ones_none():
     places = draw_labels(canvas, boxes, np.arange(40), names_of(40))
     assert 2 <= len(places) < 40
     assert abs(places[0][3] - 100) <= 1 and places[0][0] == 100  # right above the lowest box, at its left
+
+
+def test_a_name_stays_on_its_side_while_there_is_room():
+    """Two objects side by side whose lower edges tremble: who is nearer changes, the places of the names do not."""
+    canvas, sides, chosen = np.zeros((240, 320, 3), np.uint8), LabelSides(), set()
+    for step in range(20):
+        boxes = np.array([(100.0, 90, 140, 150 + step % 2 * 3), (120.0, 92, 160, 152)])
+        draw_labels(canvas, boxes, np.array([1, 2]), names_of(2), sides)
+        chosen.add(tuple(sorted(sides.chosen.items())))
+    assert len(chosen) == 1
+    alone = draw_labels(canvas, boxes[:1] + 1, np.array([1]), names_of(1), sides)
+    assert set(sides.chosen) == {1} and len(alone) == 1
+
+
+def test_names_leave_reserved_places_free():
+    canvas = np.zeros((240, 320, 3), np.uint8)
+    box, caption = np.array([(0.0, 200, 50, 240)]), (0, 190, 320, 240)
+    ((_, _, _, bottom),) = draw_labels(canvas, box, np.ones(1, int), names_of(1), reserved=[caption])
+    assert bottom <= 190
 
 
 @pytest.mark.parametrize("size", SIZES)
