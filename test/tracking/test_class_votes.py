@@ -94,7 +94,7 @@ def test_a_train_is_named_only_by_more_than_a_trucks_doubt() -> None:
 
 
 def test_a_person_and_a_vehicle_never_fill_the_same_box() -> None:
-    [tracks] = run([[(CAR, 0.8, BOX), (PERSON, 0.7, BOX), (PERSON, 0.7, (60, 30, 90, 90))]])
+    [tracks] = run([[(CAR, 0.8, BOX), (PERSON, 0.7, BOX), (PERSON, 0.7, (60, 30, 80, 90))]])
     assert sorted(tracks.detections.class_ids.tolist()) == [PERSON, CAR]
     overlaps = iou(tracks.detections.boxes, tracks.detections.boxes)
     assert overlaps[0, 1] < 0.7
