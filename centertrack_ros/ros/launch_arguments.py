@@ -60,6 +60,8 @@ NODE = (
              parameter="model.device"),
     Argument("classes", "", "Classes and sets of classes to report, separated by commas: person,car or road, people, "
              "all, …; empty: as in the preset", parameter="detector.classes", kind=list),
+    Argument("input_pixels", "", "px of the network's input, in the images' own aspect, for instance 262144; empty: as "
+             "in the preset", parameter="model.input_pixels", kind=int),
     Argument("transport", "", "Image topic to subscribe to; empty: as in the preset, auto: the one that is published",
              ("", "auto", "raw", "compressed"), "camera.transport"),
     Argument("reliability", "", "QoS of the image subscriptions; empty: as in the preset, best_effort",
