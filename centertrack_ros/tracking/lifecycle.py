@@ -216,9 +216,7 @@ def _appearances(old: Tracks, detections: Detections, stamp: float) -> tuple[Arr
         weights = appearance.learning_weights(stamp - old.appearance_stamps) * visible[:count]
         known = old.appearances.any(axis=1)
         learnt = visible[:count] & detections.appearances[:count].any(axis=1)
-        seen[:count] = np.where(
-            known[:, None], appearance.blend(old.appearances, seen[:count], weights), seen[:count]
-        )
+        seen[:count] = np.where(known[:, None], appearance.blend(old.appearances, seen[:count], weights), seen[:count])
         stamps[:count] = np.where(learnt, stamp, old.appearance_stamps)
     return seen, stamps
 
