@@ -32,7 +32,7 @@ CUT_SHIFT, CUT_SIGMA = 0.4, 0.4
 # The same for the cut side of a box whose other side is whole: mostly a smaller part is missing.
 WEAK_SHIFT, WEAK_SIGMA = 0.2, 0.3
 _FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
-_NEAREST = 0.2  # m
+NEAREST = 0.2  # m
 SMALLEST = 0.3  # of the mean size
 CUT_STEPS = 2  # corrections for the part of an object that is outside of the image
 # Signs of the halves of length and width for the corners of the footprint, going round.
@@ -223,9 +223,9 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = No
     means = np.broadcast_to(sizes.means[:, None], (*shape, 3))
     reach = (abs(top) + abs(bottom))[..., None] * supports.near
     width_bound = _dot(width_row, means[..., 1:]) / across
-    height_bound = np.maximum(means[..., 0] + _dot(reach, means[..., 1:]), _NEAREST) / tall
+    height_bound = np.maximum(means[..., 0] + _dot(reach, means[..., 1:]), NEAREST) / tall
     guess = np.where(has_height, height_bound, np.where(has_width, width_bound, np.minimum(width_bound, height_bound)))
-    guess = np.maximum(guess, _NEAREST)
+    guess = np.maximum(guess, NEAREST)
     states = np.concatenate([guess[..., None], means], axis=-1)
     covariances = np.zeros((*shape, 4, 4))
     covariances[..., 0, 0] = (_FLAT * guess) ** 2
@@ -250,7 +250,7 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = No
         states, covariances, _ = correct(states, covariances, row, expected * partly, weak)
     total += _within(states, covariances, width_bound, ~has_width)
     total += _within(states, covariances, height_bound, ~has_height)
-    states[..., 0] = np.maximum(states[..., 0], _NEAREST)
+    states[..., 0] = np.maximum(states[..., 0], NEAREST)
     states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * means)
     seen = zeros + 1 if seen is None else seen
     return BoxFits(states, covariances, total, positions_of(edges, states, supports), seen, supports)
