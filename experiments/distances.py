@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distances and headings without a depth head, against true 3D boxes.
 
-    python -m experiments.distances DATA [--weights FILE] [--height METRES]
+    python -m experiments.distances DATA [--weights FILE] [--engine NAME] [--height METRES]
 
 DATA is the folder with kitti_tracking_labels, kitti_tracking_mini, nuscenes_sample_6cam and dgp_ddad; missing ones are
 left out, with a line.
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import tracks_of
 from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.base import Engine
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.types import BoxMemory, Detections
@@ -127,9 +128,8 @@ def by_labels(folder: Path, height: float) -> None:
     show("KITTI labels", [line for name, lifted in ways.items() for line in lines_of(name, errors_of(cases, lifted))])
 
 
-def by_detector(data: Path, weights: str | None) -> None:
+def by_detector(data: Path, engine: Engine) -> None:
     """Prints the errors by a detector's boxes, and its box bias."""
-    engine = load_engine(weights)
     sets = {name: detected(sequences, engine) for name, sequences in image_sets(data).items()}
     everything = [case for cases in sets.values() for case in cases]
     stated = SizePriorLifter(CLASSES, box_bias=engine.profile.box_bias)
@@ -157,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument("--weights", help="default: the embedded model")
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--height", type=float, default=KITTI_CAMERA_HEIGHT, help="of the camera of the labels, m")
     args = parser.parse_args(arguments)
     if not args.data.is_dir():
@@ -168,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("kitti_tracking_mini", "nuscenes_sample_6cam", "dgp_ddad"):
         if not (args.data / name).is_dir():
             print(f"left out: {name} is not in {args.data}")
-    by_detector(args.data, args.weights)
+    by_detector(args.data, load_engine(args.weights, engine=args.engine))
     return 0
 
 

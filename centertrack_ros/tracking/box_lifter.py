@@ -192,7 +192,9 @@ class SizePriorLifter:
         weights = heading.normalized(prior + np.tile(seen, 2))
         headings, variances = heading.modes(weights)
         headings = np.where(sizes.is_round, heading.AXIS + _bearings(edges), headings)
-        return Estimate(fits, weights, fit_boxes(edges, sizes, headings[:, None]), headings, variances)
+        nearest = np.round((headings - heading.HEADINGS[0]) / heading.STEP).astype(np.int64) % heading.HALF
+        seen_part = np.take_along_axis(fits.seen, nearest[:, None], axis=1)
+        return Estimate(fits, weights, fit_boxes(edges, sizes, headings[:, None], seen_part), headings, variances)
 
 
 def _tracks_of(detections: Detections) -> Tracks:

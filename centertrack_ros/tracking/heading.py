@@ -17,7 +17,7 @@ Array = NDArray[Any]
 HALF = 24  # headings of half a turn
 HEADINGS = -np.pi + 2 * np.pi / (2 * HALF) * np.arange(2 * HALF)  # rot_y, rad, of the whole turn
 AXIS = -np.pi / 2  # rot_y of an object that faces away from the camera, along its optical axis
-_STEP = 2 * np.pi / (2 * HALF)
+STEP = 2 * np.pi / (2 * HALF)
 # Prior of vehicles: the part that stands anywhere, the standard deviation of the others about the road, and the part of
 # those that face away from the camera. Measured on the labels of KITTI's tracking training set.
 _ANYWHERE, _ROAD_SIGMA, _AWAY = 0.4, np.radians(12.0), 0.6
@@ -133,5 +133,5 @@ def modes(weights: Array) -> tuple[Array, Array]:
     differences = wrapped(HEADINGS - best[:, None])
     near = weights * (abs(differences) < _MODE_WIDTH)
     headings = wrapped(best + (near * differences).sum(axis=1) / np.maximum(near.sum(axis=1), 1e-12))
-    variances = (weights * wrapped(HEADINGS - headings[:, None]) ** 2).sum(axis=1) + _STEP**2 / 12
+    variances = (weights * wrapped(HEADINGS - headings[:, None]) ** 2).sum(axis=1) + STEP**2 / 12
     return headings, variances

@@ -109,3 +109,25 @@ def test_people_face_where_they_walk_and_cars_are_turned_round_by_their_motion()
     assert turned[0] == pytest.approx(0.0) and variances[0] < 0.2
     assert turned[1] == pytest.approx(AXIS + 0.1 + np.pi) and variances[1] < 0.1
     assert (turned[2:] == headings[2:]).all() and (variances[2:] == 3.0).all()
+
+
+@pytest.mark.parametrize("height", [0.0, 1.5])
+@pytest.mark.filterwarnings("error")
+def test_whatever_a_detector_finds_the_boxes_have_a_place_a_size_and_a_sound_covariance(height):
+    rng, names = np.random.default_rng(11), ["car", "person", "bus", "kite", "bicycle"]
+    lifter, memory = SizePriorLifter(names, height, {"car": (0.9, 0.9, 0.1)}), BoxMemory()
+    for frame in range(60):
+        count = int(rng.integers(0, 20))
+        middles, sides = rng.uniform(-100, 1300, (count, 2)), np.exp(rng.uniform(-2, 7, (count, 2)))
+        boxes = np.concatenate([middles - sides / 2, middles + sides / 2], axis=1)
+        if frame % 3:
+            boxes = np.clip(boxes, 0, [CAMERA.width, CAMERA.height] * 2)  # some are empty, at the border
+        tracks = tracks_of(rng.permutation(40)[:count], rng.integers(0, 5, count), np.ones(count), boxes)
+        tracks, memory = lifter.lift_tracks(tracks, CAMERA, frame * STEP, memory)
+        found = tracks.detections
+        known = found.class_ids != names.index("kite")
+        assert np.isnan(found.depths[~known]).all()
+        assert (found.depths[known] > 0).all() and (found.dimensions[known] > 0).all()
+        assert np.isfinite(found.locations[known]).all() and (found.heading_variances[known] > 0).all()
+        covariances = found.location_covariances[known]
+        assert (np.linalg.eigvalsh(covariances) > -1e-6 * np.trace(covariances, axis1=1, axis2=2)[:, None]).all()
