@@ -83,7 +83,7 @@ class Detections(ArrayTable):
 class Tracks(ArrayTable):
     """N tracked objects: a detection each, with its identity.
 
-    ids    (N,) int64, from 1, never reused before a reset
+    ids    (N,) int64, from 1, never reused before a reset; below 0: tentative, not reported
     ages   (N,) int64: frames since the track was last matched, plus 1 (1 = matched in this frame), as officially
     hits   (N,) int64: consecutive frames matched up to now (official `active`); 0 = lost
     births (N,) float64: stamp in s at which the track began
@@ -94,6 +94,7 @@ class Tracks(ArrayTable):
             `fused_motion.py`; None: not used
     appearances  (N, D) float32: what the object looked like when it was seen whole; zeros: it never was
     appearance_stamps  (N,) float64: stamp in s when it last was
+    evidence  (N,) float64: log-odds that the track is an object, see `existence.py`; None: not used
     class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
     occupant_votes  (N,) float32: more than 0 for people who sit in a vehicle, see `occupants.py`; None: not used
     """
@@ -112,6 +113,7 @@ class Tracks(ArrayTable):
     kalman_covariances: Array | None = None
     appearances: Array | None = None
     appearance_stamps: Array | None = None
+    evidence: Array | None = None
 
     @property
     def states(self) -> Array:

@@ -10,9 +10,11 @@ from pathlib import Path
 from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.io.yaml_files import load_yaml
+from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.typed_records import construct, shown
 
@@ -70,6 +72,8 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min-hits", "a track is reported from its N-th match on", type=int, metavar="N")
     add("--association", "how detections and tracks are matched", choices=tuple(METHODS))
     add("--motion", "motion model: where a track is expected", choices=MOTIONS)
+    add("--appearance", "what tells objects apart beside motion", choices=APPEARANCES)
+    add("--birth", "what starts a track: all its detections or one above --new-threshold", choices=BIRTHS)
     add("--max-size-ratio", "largest ratio of the areas of matched boxes", type=float, metavar="R")
     add("--lift", "where 3D boxes come from", choices=tuple(LIFTERS))
     add(

@@ -20,8 +20,10 @@ from centertrack_ros.io.regions import read_region
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
+from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
@@ -285,6 +287,23 @@ _TRACKER = (
     _tracking("tracker.gate_scale", "Factor on the area that a squared distance may reach.", 0.01, 100.0),
     _tracking("tracker.min_iou", "Least overlap with the expected box; 0: none needed.", 0.0, 1.0),
     _tracking("tracker.max_size_ratio", "Most that the areas of matched boxes may differ by; 0: any.", 0.0, 1000.0),
+    _tracking(
+        "tracker.appearance",
+        "Colours tell objects apart, in matching and the more the longer a track was lost; with motion fused. "
+        "auto: color.",
+        choices=APPEARANCES,
+    ),
+    _tracking(
+        "tracker.birth",
+        "What starts a track: the evidence of all its detections, or one above new_threshold (official).",
+        choices=BIRTHS,
+    ),
+    _tracking(
+        "tracker.low_threshold",
+        "A detection above this score may continue a track where track_threshold is not lower; with birth evidence.",
+        0.0,
+        1.0,
+    ),
     _tracking("tracker.live_first", "Lost tracks get only what no live track has taken."),
     _tracking(
         "tracker.max_age",

@@ -28,7 +28,7 @@ _COLOR_RANGE = 40  # of a* and b* around grey; what is beyond falls into the out
 SIZE = _PARTS * (_COLOR_BINS**2 + _LIGHTNESS_BINS)
 
 # The distances 1 - dot of the same person after t s are log-normal around SAME_MEDIAN * sqrt(t), those of different
-# people around OTHER_MEDIAN. Learnt on PETS 2009 (`python -m experiments.appearance`).
+# people around OTHER_MEDIAN. Learnt on PETS 2009 (`python -m experiments.motion_noise`).
 SAME_MEDIAN, SAME_SIGMA = 0.04, 0.8
 OTHER_MEDIAN, OTHER_SIGMA = 0.19, 0.55
 BOX_NOISE = 0.02  # distance that boxes of a detector add at any time
@@ -108,9 +108,14 @@ def covered_parts(boxes: Array) -> NDArray[np.float64]:
     return np.asarray(common.max(axis=1, initial=0.0) / areas)
 
 
+def is_known(looks: Floats) -> NDArray[np.bool_]:
+    """(N,) mask of the appearances (N, SIZE) that are not zeros."""
+    return np.asarray(looks.any(axis=1))
+
+
 def distances(first: Floats, second: Floats) -> NDArray[np.float64]:
     """(N, M) in 0..1 between appearances (N, SIZE) and (M, SIZE): 0 for equal ones; NaN where one is unknown."""
-    known = first.any(axis=1)[:, None] & second.any(axis=1)[None, :]
+    known = is_known(first)[:, None] & is_known(second)[None, :]
     return np.where(known, np.clip(1.0 - first @ second.T, 0.0, 1.0), np.nan)
 
 
@@ -129,7 +134,7 @@ def evidence(distance: NDArray[np.float64], elapsed: Array, reliability: Array |
     seen = np.log(np.maximum(distance, 1e-4))
     median = np.log(np.hypot(SAME_MEDIAN * np.sqrt(np.maximum(elapsed, 0.0)), BOX_NOISE))
     same = -0.5 * (np.maximum(seen - median, 0) / SAME_SIGMA) ** 2 - math.log(SAME_SIGMA)
-    other = -0.5 * ((seen - math.log(OTHER_MEDIAN)) / OTHER_SIGMA) ** 2 - math.log(OTHER_SIGMA)
+    other = -0.5 * (np.minimum(seen - math.log(OTHER_MEDIAN), 0) / OTHER_SIGMA) ** 2 - math.log(OTHER_SIGMA)
     ordinary = (1.0 - SURPRISE) * reliability
     ratio = ordinary * np.exp(np.clip(same - other, -30, MOST_EVIDENCE)) + 1.0 - ordinary
     return np.where(np.isnan(distance), 0.0, np.log(ratio))
@@ -142,6 +147,6 @@ def learning_weights(elapsed: Array) -> NDArray[np.float64]:
 
 def blend(old: Floats, new: Floats, weights: Array) -> Floats:
     """Moves appearances (N, SIZE) towards new ones by weights (N,) in 0..1; an unknown one is replaced."""
-    part = np.where(old.any(axis=1), weights, 1.0).astype(np.float32)[:, None]
+    part = np.where(is_known(old), weights, 1.0).astype(np.float32)[:, None]
     mixed = (1 - part) * old + part * new
     return np.asarray(mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9), np.float32)

@@ -188,8 +188,9 @@ def fused_costs(
 ) -> NDArray[np.float64]:
     """Twice the negative log likelihood ratio of "one object" over "two objects", by motion 'fused' and appearance.
 
-    Pairs that are more likely two objects (above 0) are forbidden. The gate is the probable one (`GATE_SIGMAS` standard deviations of the distance, which grow with the time step and
-    while a track is lost) inside the official one (`distance_costs`).
+    Pairs that are more likely two objects (above 0) are forbidden. The gate is the probable one (`GATE_SIGMAS` standard
+    deviations of the distance, which grow with the time step and while a track is lost) inside the official one
+    (`distance_costs`).
 
     Args:
         terms: Of N detections and M tracks.
@@ -198,7 +199,7 @@ def fused_costs(
         track_boxes: (M, 4) px; only their sizes count.
         track_classes: (M,) int.
         gate: Limits of what may be matched; None: the official ones.
-        likeness: (N, M) `appearance.evidence`.
+        likeness: What else speaks for a pair: (N, M) log likelihood ratio of "one object".
 
     Returns:
         (N, M) of at most 0, `FORBIDDEN` for pairs that must not be matched.

@@ -24,11 +24,13 @@ Mask = NDArray[np.bool_]
 
 # px, standard deviation of an edge of a 2D box.
 EDGE_SIGMA_PX = 2.0
-# px from the border of the image within which an edge counts as cut off.
-BORDER_PX = 2.0
+# px from the border of the image, and part of the box's side, within which an edge counts as cut off.
+BORDER_PX, BORDER_PART = 2.0, 0.03
 # What is left of a box with neither a whole width nor a whole height is between a third of the object and all of it:
 # mean and standard deviation of the logarithm.
 CUT_SHIFT, CUT_SIGMA = 0.4, 0.4
+# The same for the cut side of a box whose other side is whole: mostly a smaller part is missing.
+WEAK_SHIFT, WEAK_SIGMA = 0.2, 0.3
 _FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
 _NEAREST = 0.2  # m
 SMALLEST = 0.3  # of the mean size
@@ -140,8 +142,9 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
 
 def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:
     """(N, 4) whether the left, top, right, bottom edge of a box (as seen, not undistorted) is at the image's border."""
-    low = boxes[:, :2] <= BORDER_PX
-    high = boxes[:, 2:] >= np.array([camera.width, camera.height]) - 1 - BORDER_PX
+    border = np.maximum(BORDER_PX, BORDER_PART * (boxes[:, 2:] - boxes[:, :2]))
+    low = boxes[:, :2] <= border
+    high = boxes[:, 2:] >= np.array([camera.width, camera.height]) - 1 - border
     return np.concatenate([low, high], axis=1)
 
 
@@ -230,7 +233,13 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports) -> BoxFits:
     for has, row, target, variance in equations:
         states, covariances, likelihood = correct(states, covariances, row * has[..., None], target * has, variance)
         total += likelihood
-    states, covariances = _bounded(states, covariances, np.minimum(width_bound, height_bound), known)
+    # People swing arms and legs: the part of their width that is seen bounds little.
+    bound = np.where(sizes.is_round[:, None], height_bound, np.minimum(width_bound, height_bound))
+    states, covariances = _bounded(states, covariances, bound, known)
+    expected = np.exp(-WEAK_SHIFT) * np.where(has_width, height_bound, width_bound)
+    row = np.eye(4)[0] * (has_width != has_height)[..., None]
+    weak = (WEAK_SIGMA * expected) ** 2
+    states, covariances, _ = correct(states, covariances, row, expected * row[..., 0], weak)
     total += _within(states, covariances, width_bound, ~has_width)
     total += _within(states, covariances, height_bound, ~has_height)
     states[..., 0] = np.maximum(states[..., 0], _NEAREST)

@@ -25,6 +25,7 @@ from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.class_votes import class_scores
 from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.existence import strengths
 from centertrack_ros.types import Detections
 
 
@@ -40,6 +41,8 @@ class ClassRules:
         vehicles: (C,) mask of the classes of vehicles with windows.
         limits: Each class's own limits, None where there are none.
         out: (C,) scores that a detection must exceed.
+        low: (C,) strengths (see `existence.strengths`) that a detection must exceed to be of any use: with birth
+            'evidence' weak ones continue tracks.
         new: (C,) scores above which a detection may start a track.
         rebirth: (C,) s within which a lost track may be found again; None: the same for all classes.
         max_range: (C,) m within which tracks are reported.
@@ -54,6 +57,7 @@ class ClassRules:
     vehicles: NDArray[np.bool_]
     limits: tuple[ClassLimits | None, ...]
     out: NDArray[np.float32]
+    low: NDArray[np.float32]
     new: NDArray[np.float32]
     rebirth: NDArray[np.float64] | None
     max_range: NDArray[np.float64]
@@ -84,6 +88,7 @@ class ClassRules:
             vehicles=vehicles,
             limits=limits,
             out=out,
+            low=_low(limits, out, config),
             new=new,
             rebirth=_rebirth(limits, config),
             max_range=_max_range(limits, config),
@@ -98,7 +103,11 @@ class ClassRules:
         widths, heights = (detections.boxes[:, 2:] - detections.boxes[:, :2]).T
         sizes, class_ids = np.maximum(widths, heights), detections.class_ids
         low, high = self._sizes[class_ids].T
-        return detections.select((detections.scores > self.out[class_ids]) & (sizes >= low) & (sizes <= high))
+        return detections.select(self._is_useful(detections) & (sizes >= low) & (sizes <= high))
+
+    def reportable(self, detections: Detections) -> Detections:
+        """The detections above `out`."""
+        return detections.select(detections.scores > self.out[detections.class_ids])
 
     @cached_property
     def _sizes(self) -> NDArray[np.float64]:
@@ -120,16 +129,21 @@ class ClassRules:
         return detections.select(self.considered[detections.class_ids])
 
     def without_duplicates(self, detections: Detections, max_iou: float) -> Detections:
-        """The detections above `out` that show no object twice, with the scores of all classes that it may be.
+        """The detections above `low` that show no object twice, with the scores of all classes that it may be.
 
         Args:
             detections: N, strongest first. Those with lower scores count as scores of other classes.
             max_iou: Boxes that overlap by more show one object.
         """
         owners = find_duplicates(detections.boxes, detections.class_ids, max_iou, self.exclusive)
-        stays = (owners == np.arange(len(owners))) & (detections.scores > self.out[detections.class_ids])
         scores = class_scores(detections, owners, len(self.same)) * self.same[detections.class_ids]
-        return replace(detections, class_scores=scores).select(stays)
+        found = replace(detections, class_scores=scores)
+        return found.select((owners == np.arange(len(owners))) & self._is_useful(found))
+
+    def _is_useful(self, detections: Detections) -> NDArray[np.bool_]:
+        """(N,) mask; where nothing weak is of use, a detection's own score decides, as in the official code."""
+        by_all = (self.low < self.out).any()
+        return np.asarray((strengths(detections) if by_all else detections.scores) > self.low[detections.class_ids])
 
 
 def _limits(names: Sequence[str], config: TrackerConfig) -> tuple[ClassLimits | None, ...]:
@@ -152,6 +166,13 @@ def _thresholds(
         out.append(common.out if own.track_threshold is None else max(own.track_threshold, lowest))
         new.append(max(out[-1], common.new if own.new_threshold is None else own.new_threshold))
     return np.array(out, np.float32), np.array(new, np.float32)
+
+
+def _low(limits: Sequence[ClassLimits | None], out: NDArray[np.float32], config: TrackerConfig) -> NDArray[np.float32]:
+    if config.birth != "evidence":
+        return out
+    own = np.array([limit is not None and limit.track_threshold is not None for limit in limits], bool)
+    return np.asarray(np.where(own, out, np.minimum(out, np.float32(config.low_threshold))), np.float32)
 
 
 def _rebirth(limits: Sequence[ClassLimits | None], config: TrackerConfig) -> NDArray[np.float64] | None:

@@ -12,6 +12,7 @@ from centertrack_ros.network.profile import ASSOCIATION_POINTS, ModelProfile, Th
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
+from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
@@ -22,6 +23,7 @@ OFFICIAL: dict[str, Any] = {
     "correct_focal_length": False,
     "motion": "network",
     "appearance": "none",
+    "birth": "threshold",
     "propagate_lost": False,
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
@@ -82,6 +84,13 @@ class TrackerConfig:
                   detections at one place one stays, tracks continue across the classes, and all detections of a track
                   vote on its class. False (official): an object is of one class, and what its detection says
 
+    Which objects exist
+    birth         'evidence' (the scores of a track's detections add up: a strong detection is reported at once, weak
+                  ones when they stay, and detections above `low_threshold` continue a track) or 'threshold'
+                  (official: a detection above `new_threshold` starts a track). With motion 'fused'
+    low_threshold  score above which a detection may continue a track with birth 'evidence', if `track_threshold` is
+                  not lower
+
     What is shown to the network and to the user
     min_hits      a track is reported from its n-th match on; until then one miss ends it
     class_limits  name of a class -> `ClassLimits`: its own thresholds, sizes, range and time to be found again
@@ -101,7 +110,7 @@ class TrackerConfig:
     new_threshold: float | None = None
     association: str = "hungarian"
     max_age: int = -1
-    rebirth: float = 2.0
+    rebirth: float = 4.0
     max_gap_s: float = 1.0
     classes: tuple[str, ...] = ("auto",)
     lift: str = "auto"
@@ -121,6 +130,8 @@ class TrackerConfig:
     live_first: bool = False
     duplicate_iou: float = 0.7
     class_groups: bool = True
+    birth: str = "evidence"
+    low_threshold: float = 0.2
     min_hits: int = 1
     class_limits: Mapping[str, ClassLimits] = field(default_factory=dict)
     max_range: float = 0.0
@@ -142,10 +153,12 @@ class TrackerConfig:
         return cls(**{**OFFICIAL, **changes})
 
     def resolved(self, profile: ModelProfile) -> TrackerConfig:
-        """The configuration with 'auto' replaced by what fits the model."""
+        """The configuration with 'auto' replaced by what fits the model, and without what its motion does not have."""
         motion = "fused" if self.motion == "auto" else self.motion
         appearance = "color" if self.appearance == "auto" else self.appearance
-        return replace(self, motion=motion, appearance=appearance if motion == "fused" else "none")
+        if motion == "fused":
+            return replace(self, motion=motion, appearance=appearance)
+        return replace(self, motion=motion, appearance="none", birth="threshold")
 
     def __post_init__(self) -> None:
         self._check_choice("association", METHODS)
@@ -153,10 +166,11 @@ class TrackerConfig:
         self._check_choice("lift", LIFTERS)
         self._check_choice("motion", MOTIONS)
         self._check_choice("appearance", APPEARANCES)
+        self._check_choice("birth", BIRTHS)
         self._check_choice("association_point", ("auto", *ASSOCIATION_POINTS))
         for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
             self._check_range(name, -1.0, 1.0)
-        for name in ("velocity_smoothing", "min_iou", "duplicate_iou"):
+        for name in ("velocity_smoothing", "min_iou", "duplicate_iou", "low_threshold"):
             self._check_range(name, 0.0, 1.0)
         for name in (
             "rebirth",

@@ -23,6 +23,9 @@ _STEP = 2 * np.pi / (2 * HALF)
 _ANYWHERE, _ROAD_SIGMA, _AWAY = 0.4, np.radians(12.0), 0.6
 _ROAD_S = 5.0  # s within which the vehicles seen before fade
 _PRIOR_COUNT = 2.0  # vehicles that the prior without any counts as
+_SPEED_SIGMA = 0.6  # m/s, of a velocity over ground: mostly the error of the distance of an object passed by
+_DRIVING = 2.5  # m/s from which a vehicle drives
+_AGREEMENT = np.radians(40.0)  # between a vehicle's axis and its way
 _MODE_WIDTH = np.radians(16.0)  # of the part of a distribution that belongs to its highest point
 
 
@@ -84,6 +87,36 @@ def normalized(log_weights: Array) -> Array:
     """(N, H) probabilities of each row."""
     weights = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
     return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def turned_by_motion(
+    headings: Array, variances: Array, velocities: Array, is_round: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Turns objects to where they go, if they go fast enough for it to be known.
+
+    A vehicle faces the way it goes, and its box tells its axis better than its velocity does: it is turned round, or
+    not. People face where they go.
+
+    Args:
+        headings: (N,) rot_y, rad.
+        variances: (N,) rad² of those.
+        velocities: (N, 3) m/s over ground, optical frame; NaN: unknown.
+        is_round: (N,) objects whose boxes do not tell their headings.
+
+    Returns:
+        Headings and variances.
+    """
+    speeds = np.hypot(velocities[:, 0], velocities[:, 2])
+    ways = np.arctan2(-velocities[:, 2], velocities[:, 0])
+    direct = np.minimum((_SPEED_SIGMA / np.maximum(speeds, 1e-6)) ** 2, variances)
+    walks = is_round & (speeds > 2 * _SPEED_SIGMA)
+    behind = np.abs(wrapped(headings - ways)) > np.pi / 2
+    axes = np.where(behind, wrapped(headings + np.pi), headings)
+    drives = ~is_round & (speeds > _DRIVING) & (np.abs(wrapped(axes - ways)) < _AGREEMENT)
+    return (
+        np.where(walks, ways, np.where(drives, axes, headings)),
+        np.where(walks | drives, direct, variances),
+    )
 
 
 def modes(weights: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.tracking import appearance, fused_motion, kalman
+from centertrack_ros.tracking import appearance, existence, fused_motion, kalman
 from centertrack_ros.tracking.association import (
     COSTS,
     METHODS,
@@ -97,13 +97,20 @@ def update(
         new = new[may_start[new]]
     if public_centers is not None:
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
-    new = new[detections.scores[new] > np.broadcast_to(np.float32(new_threshold), len(detections))[new]]
+    thresholds = np.broadcast_to(np.float32(new_threshold), len(detections))
+    if config.birth == "evidence":
+        new = existence.may_start(detections, new, assignment.detections, thresholds)
+    else:
+        new = new[detections.scores[new] > thresholds[new]]
     old = _without_details(tracks).select(assignment.tracks)
     seen = detections.select(np.concatenate([assignment.detections, new]))
     parts = [_continue_and_start(old, seen, next_id, stamp, step, config, noise)]
-    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, config, rebirth)):
+    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth)):
         parts.append(_coast(tracks.select(lost), step, config))
-    return _join([part for part in parts if len(part)] or parts[:1]), next_id + len(new)
+    joined = _join([part for part in parts if len(part)] or parts[:1])
+    if config.birth == "evidence":
+        return joined, next_id
+    return joined, next_id + len(new)
 
 
 def _without_details(tracks: Tracks) -> Tracks:
@@ -138,7 +145,7 @@ def _costs(
     old = tracks.detections
     if config.motion == "fused":
         terms = fused_motion.pair_terms(filters_of(tracks), sizes_of(old.boxes), step, detections, noise)
-        likeness = _likeness(tracks, detections, stamp)
+        likeness = _likeness(tracks, detections, stamp) + _credibility(tracks, detections, config)
         return fused_costs(terms, detections.boxes, detections.class_ids, old.boxes, old.class_ids, gate, likeness)
     centers = old.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
@@ -157,6 +164,14 @@ def _likeness(tracks: Tracks, detections: Detections, stamp: float) -> NDArray[n
     elapsed = stamp - np.asarray(tracks.appearance_stamps)
     distances = appearance.distances(detections.appearances, tracks.appearances)
     return appearance.evidence(distances, elapsed[None, :], detections.visible_parts[:, None])
+
+
+def _credibility(tracks: Tracks, detections: Detections, config: TrackerConfig) -> NDArray[np.float64] | float:
+    """(N, M) log-odds of weak detections to be objects at all, 0 of others; nothing weak holds what may have ended."""
+    if config.birth != "evidence":
+        return 0.0
+    odds = np.minimum(existence.log_odds(existence.strengths(detections)), 0.0)[:, None]
+    return np.where((odds < 0) & (_evidence(tracks) <= 0)[None, :], -np.inf, odds)
 
 
 def _assign(costs: NDArray[np.float64], tracks: Tracks, config: TrackerConfig) -> Assignment:
@@ -187,6 +202,17 @@ def _continue_and_start(
         velocities = np.zeros((count, 2), np.float32)
         velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
     looks, look_stamps = _appearances(old, detections, stamp)
+    evidence = None
+    if config.birth == "evidence":  # tentative tracks get an id when they are confirmed
+        next_id = min(int(old.ids.min(initial=0)), 0) - new
+        scores = existence.strengths(detections)
+        views = existence.novelty(old.detections.boxes, detections.boxes[:matched])
+        evidence = np.concatenate(
+            [
+                existence.continued(_evidence(old), scores[:matched], old.ids > 0, views, step),
+                existence.first(scores[matched:]),
+            ]
+        )
     return Tracks(
         detections=detections,
         ids=np.concatenate([old.ids, np.arange(next_id, next_id + new, dtype=np.int64)]),
@@ -200,6 +226,7 @@ def _continue_and_start(
         kalman_covariances=covariances,
         appearances=looks,
         appearance_stamps=look_stamps,
+        evidence=evidence,
     )
 
 
@@ -214,11 +241,9 @@ def _appearances(old: Tracks, detections: Detections, stamp: float) -> tuple[Arr
     if old.appearances is not None and old.appearance_stamps is not None:
         count = len(old)
         weights = appearance.learning_weights(stamp - old.appearance_stamps) * visible[:count]
-        known = old.appearances.any(axis=1)
-        learnt = visible[:count] & detections.appearances[:count].any(axis=1)
-        seen[:count] = np.where(
-            known[:, None], appearance.blend(old.appearances, seen[:count], weights), seen[:count]
-        )
+        known = appearance.is_known(old.appearances)
+        learnt = visible[:count] & appearance.is_known(detections.appearances[:count])
+        seen[:count] = np.where(known[:, None], appearance.blend(old.appearances, seen[:count], weights), seen[:count])
         stamps[:count] = np.where(learnt, stamp, old.appearance_stamps)
     return seen, stamps
 
@@ -254,7 +279,12 @@ def _velocities(old: Tracks, centers: Array, stamp: float, step: float, config: 
 
 
 def _recoverable(
-    tracks: Tracks, free: NDArray[np.int64], stamp: float, config: TrackerConfig, rebirth: Array | None
+    tracks: Tracks,
+    free: NDArray[np.int64],
+    stamp: float,
+    step: float,
+    config: TrackerConfig,
+    rebirth: Array | None,
 ) -> NDArray[np.int64]:
     """The unmatched tracks that may still be matched in a later frame."""
     if not len(free):
@@ -264,6 +294,8 @@ def _recoverable(
     recoverable |= (limits > 0) & (stamp - _last_stamps(tracks)[free] <= limits)
     if config.min_hits > 1:
         recoverable &= _lengths(tracks)[free] >= config.min_hits
+    if config.birth == "evidence":  # tentative ones end with their evidence
+        recoverable &= (tracks.ids[free] > 0) | (existence.missed(_evidence(tracks)[free], step) > 0)
     return free[recoverable]
 
 
@@ -276,7 +308,8 @@ def _coast(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
     if config.propagate_lost:
         shift = _image_velocities(old) * np.float32(step)
         detections = replace(detections, centers=detections.centers + shift, boxes=detections.boxes + np.tile(shift, 2))
-    return replace(old, detections=detections, ages=old.ages + 1, hits=np.zeros_like(old.hits))
+    evidence = existence.missed(_evidence(old), step) if config.birth == "evidence" else old.evidence
+    return replace(old, detections=detections, ages=old.ages + 1, hits=np.zeros_like(old.hits), evidence=evidence)
 
 
 def _join(parts: list[Tracks]) -> Tracks:
@@ -314,3 +347,7 @@ def _last_stamps(tracks: Tracks) -> Array:
 
 def _image_velocities(tracks: Tracks) -> Array:
     return np.zeros((len(tracks), 2), np.float32) if tracks.image_velocities is None else tracks.image_velocities
+
+
+def _evidence(tracks: Tracks) -> Array:
+    return existence.first(tracks.detections.scores) if tracks.evidence is None else tracks.evidence

@@ -23,6 +23,7 @@ from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
+from centertrack_ros.tracking.existence import confirm, needed
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, TrackLifter
@@ -208,11 +209,12 @@ class Pipeline:
                     self.rules.vehicles,
                     prepared.placement.image_size[0],
                 )
+            shown, tracks, next_id = confirm(tracks, next_id, needed(self.rules.new[tracks.detections.class_ids]))
             memory = state.box_memory
             camera = self._camera(frame.camera, prepared.placement)
             if self._track_lifter is not None and camera is not None:
                 tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory)
-            reported = self._reported(tracks)
+            reported = self._reported(tracks, shown)
         result = FrameResult(
             tracks=reported,
             prior=np.array(prepared.prior),
@@ -220,7 +222,7 @@ class Pipeline:
             affine=np.array(prepared.placement.to_input),
             timing_ms=prepared.timing_ms,
             reset=prepared.reset,
-            detections=detections,
+            detections=self.rules.reportable(detections),
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
         return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters, memory)
@@ -245,16 +247,16 @@ class Pipeline:
         Returns:
             The detections, strongest first.
         """
-        detections = self._decode(peaks, placement, camera, step)
+        detections = self.rules.reportable(self._decode(peaks, placement, camera, step))
         camera = self._camera(camera, placement)
         return detections if camera is None else self._lift(detections, camera)
 
     def _decode(self, peaks: Peaks, placement: Placement, camera: Camera | None, step: float) -> Detections:
-        """The detections of one image in 2D, and with what the network's heads tell of 3D."""
+        """What may start or continue a track, in 2D, and with what the network's heads tell of 3D."""
         config, profile = self.config, self.engine.profile
         camera = self._camera(camera, placement)
         removes_duplicates = config.duplicate_iou < 1
-        lowest = float(self.rules.out.min())
+        lowest = float(self.rules.low.min())
         if removes_duplicates:  # the score of every class that an object may be counts
             lowest = min(lowest, float(FLOOR))
         depth_scale = config.depth_scale
@@ -299,9 +301,13 @@ class Pipeline:
         lifted = self._lift(voted.detections.select(rows), camera)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
-    def _reported(self, tracks: Tracks) -> Tracks:
-        """Copies of the tracks of requested classes that have been matched often enough to be shown."""
-        shown = self.rules.requested[tracks.detections.class_ids] & self.rules.in_range(tracks.detections)
+    def turned_by_motion(self, tracks: Tracks) -> Tracks:
+        """The tracks with headings by their velocities over ground, where the network measures none."""
+        return tracks if self._track_lifter is None else self._track_lifter.turn_by_motion(tracks)
+
+    def _reported(self, tracks: Tracks, exist: NDArray[np.bool_]) -> Tracks:
+        """Copies of the tracks of requested classes that exist and have been matched often enough to be shown."""
+        shown = exist & self.rules.requested[tracks.detections.class_ids] & self.rules.in_range(tracks.detections)
         if self.config.min_hits > 1 and tracks.lengths is not None:
             shown &= tracks.lengths >= self.config.min_hits
         if not self.config.report_occupants and tracks.occupant_votes is not None:

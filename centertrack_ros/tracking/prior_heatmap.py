@@ -22,7 +22,7 @@ def prior_points(
     to whole px like the radius.
 
     Args:
-        tracks: The tracks of the previous frame; None: there are none.
+        tracks: The tracks of the previous frame; None: there are none. Tentative ones (ids below 0) are left out.
         to_input: (2, 3) map, image px -> input px.
         input_size: (height, width) px.
         threshold: Least score of a track.
@@ -32,7 +32,7 @@ def prior_points(
     """
     if tracks is None or not len(tracks):
         return EMPTY
-    shown = (tracks.detections.scores >= threshold) & (tracks.hits != 0)
+    shown = (tracks.detections.scores >= threshold) & (tracks.hits != 0) & (tracks.ids > 0)
     return box_points(tracks.detections.boxes[shown], to_input, input_size)
 
 

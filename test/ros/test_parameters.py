@@ -91,6 +91,12 @@ def test_the_default_preset_is_generated_from_the_declarations() -> None:
     assert values_in(ROOT / "config" / "default.yaml") == {s.name: s.default for s in SPECS}
 
 
+def test_the_official_preset_is_the_official_configuration() -> None:
+    path = ROOT / "config" / "official.yaml"
+    assert path.read_text() == parameter_docs().official_yaml(), "run tools/parameter_docs.py"
+    assert tracker_config({**{s.name: s.default for s in SPECS}, **values_in(path)}) == TrackerConfig.official()
+
+
 def test_the_documented_table_is_the_declarations() -> None:
     text = (ROOT / "docs" / "parameters.md").read_text()
     assert text == parameter_docs().with_table(text), "run tools/parameter_docs.py"

@@ -13,7 +13,7 @@ from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.types import Detections, Tracks
 
 SIZE = 40.0
-CONFIG = TrackerConfig(motion="fused")
+CONFIG = TrackerConfig(motion="fused", birth="threshold")
 SURE, USELESS = DisplacementNoise(1.0, 0.0), DisplacementNoise(math.inf)
 
 
