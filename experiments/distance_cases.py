@@ -53,7 +53,7 @@ class Case:
     @property
     def cut(self) -> Array:
         """(N,) whether a box ends at the border of the image."""
-        return cut_edges(self.boxes.boxes, self.camera).any(axis=1)
+        return np.asarray(cut_edges(self.boxes.boxes, self.camera).any(axis=1))
 
 
 def label_recordings(folder: Path) -> Iterator[list[Case]]:
@@ -132,7 +132,7 @@ def _matched(
     truth = whole.truth
     assert truth.dimensions is not None and truth.locations is not None and truth.rotations_y is not None
     truth = replace(truth, boxes=projected_boxes(truth.dimensions, truth.locations, truth.rotations_y, camera))
-    visible = np.isfinite(truth.boxes).all(axis=1)
+    visible = np.asarray(np.isfinite(truth.boxes).all(axis=1))
     truth, ids = truth.select(visible), whole.ids[visible]
     found = replace(found, class_ids=_classes(found, found_names))
     pairs = np.array(match_by_overlap(truth, found), np.int64).reshape(-1, 2)
