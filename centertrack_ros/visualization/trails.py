@@ -21,7 +21,7 @@ _SMOOTHING_S = 0.4  # of the moving average: about a step of a walking person
 _LONGEST_GAP_S, _LONGEST_GAP_FRAMES = 0.35, 2.1
 _LEAST_STEP = 2.0  # line widths; shorter pieces of a trail are not seen
 _PIECES = 4  # of growing width
-_BORDER = 1.5  # px; a box that is so near to the image's border is cut by it
+_BORDER = 0.01  # of the image's longer side; a box that is so near to the border is cut by it
 
 
 @dataclass
@@ -75,8 +75,9 @@ class Trails:
 def _are_whole(line: NDArray[np.float64], canvas: Image) -> NDArray[np.bool_]:
     """(N,) points of boxes that no border cuts but the upper one: of the others nobody knows the feet."""
     _, x, y, half = line.T
-    right, bottom = canvas.shape[1] - _BORDER, canvas.shape[0] - _BORDER
-    return np.asarray(~((x - half <= _BORDER) | (x + half >= right) | (y >= bottom)))
+    near = _BORDER * max(canvas.shape[:2])
+    right, bottom = canvas.shape[1] - near, canvas.shape[0] - near
+    return np.asarray(~((x - half <= near) | (x + half >= right) | (y >= bottom)))
 
 
 def smooth_way(
