@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """3D boxes of tracks over time: memory of size, heading and speed, with covariances that stay honest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,18 @@ def test_people_face_where_they_walk_and_cars_are_turned_round_by_their_motion()
     assert turned[0] == pytest.approx(0.0) and variances[0] < 0.2
     assert turned[1] == pytest.approx(AXIS + 0.1 + np.pi) and variances[1] < 0.1
     assert (turned[2:] == headings[2:]).all() and (variances[2:] == 3.0).all()
+
+
+def test_velocities_over_ground_turn_the_boxes_of_tracks_and_leave_those_of_heads_alone():
+    lifter = SizePriorLifter(["car", "person"])
+    tracks = tracks_of(np.array([1, 2]), np.array([0, 1]), np.ones(2), np.array([view(3.0, 20.0), view(-3.0, 20.0)]))
+    lifted = lifter.lift_tracks(tracks, CAMERA, 0.0, BoxMemory())[0]
+    moving = replace(lifted, detections=replace(lifted.detections, velocities=np.array([[0, 0, -9.0], [1.5, 0, 0]])))
+    turned = lifter.turn_by_motion(moving).detections
+    assert turned.rotations_y[0] == pytest.approx(-AXIS, abs=0.1) and turned.rotations_y[1] == pytest.approx(0.0)
+    assert (turned.heading_variances < 0.3).all()
+    measured = replace(moving, detections=replace(moving.detections, heading_variances=None))
+    assert lifter.turn_by_motion(measured) is measured
 
 
 @pytest.mark.parametrize("height", [0.0, 1.5])
