@@ -74,7 +74,9 @@ def test_a_lost_track_keeps_its_votes() -> None:
     lost = replace(tracks, ages=tracks.ages + 1, hits=tracks.hits * 0)
     later = vote(lost, voted, 1.0, np.ones(3))
     np.testing.assert_array_equal(later.class_votes, voted.class_votes)
-    assert vote(tracks, voted, 1.0, np.ones(3)).class_votes[0, 0] == pytest.approx((1 + np.exp(-1 / MEMORY_S)) * np.log(20))
+    assert vote(tracks, voted, 1.0, np.ones(3)).class_votes[0, 0] == pytest.approx(
+        (1 + np.exp(-1 / MEMORY_S)) * np.log(20)
+    )
 
 
 def test_a_detection_that_turns_out_to_be_of_a_requested_class_is_reported() -> None:
