@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.affine import place
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.tracking.appearance import appearances, covered_parts
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.detections import decode
+from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
@@ -57,6 +61,14 @@ def next_frame(detections: Detections, rng: np.random.Generator) -> Detections:
     return seen
 
 
+def _with_appearances(image: NDArray[np.uint8], detections: Detections) -> Detections:
+    return replace(
+        detections,
+        appearances=appearances(image, detections.boxes),
+        visible_parts=1.0 - covered_parts(detections.boxes),
+    )
+
+
 def measure(call: Callable[[], object], rounds: int) -> tuple[float, float]:
     """Median and minimum time of a call, ms."""
     for _ in range(10):
@@ -82,11 +94,18 @@ def stages(count: int) -> dict[str, Callable[[], object]]:
     later = next_frame(detections, rng)
     points = prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1)
     configs = {name: TrackerConfig.official(association=name, rebirth=1.0) for name in ("greedy", "hungarian")}
+    image = rng.integers(0, 255, (*IMAGE, 3), dtype=np.uint8)
+    fused = TrackerConfig(motion="fused", appearance="color", birth="evidence")
+    noise, start = DisplacementNoise(6.0, 0.3), start_tracks(detections.select(np.zeros(0, np.int64)), 1, 0.0)
+    known, _ = update(start, 1, _with_appearances(image, detections), 0.0, 0.1, 0.3, fused, noise=noise)
+    seen = _with_appearances(image, later)
     return {
         "decode + lift by heads": lambda: lift_heads(decode(peaks, PLACEMENT.from_grid, 0.1), CAMERA),
         "lift by size prior": lambda: lifter.lift(flat, CAMERA),
         "association, greedy": lambda: update(tracks, count + 1, later, 0.1, 0.1, 0.3, configs["greedy"]),
         "association, hungarian": lambda: update(tracks, count + 1, later, 0.1, 0.1, 0.3, configs["hungarian"]),
+        "association, default": lambda: update(known, count + 1, seen, 0.1, 0.1, 0.3, fused, noise=noise),
+        "appearances": lambda: appearances(image, later.boxes),
         "prior points": lambda: prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1),
         "prior heatmap drawn": lambda: gaussian.render(points, PLACEMENT.input_size),
     }

@@ -131,7 +131,7 @@ class TrackerConfig:
     duplicate_iou: float = 0.7
     class_groups: bool = True
     birth: str = "evidence"
-    low_threshold: float = 0.2
+    low_threshold: float = 0.25
     min_hits: int = 1
     class_limits: Mapping[str, ClassLimits] = field(default_factory=dict)
     max_range: float = 0.0

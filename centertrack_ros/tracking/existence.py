@@ -22,7 +22,7 @@ BIRTHS = ("evidence", "threshold")
 
 # Scores that speak neither for nor against an object. Things that are none are often seen for long, always weakly; an
 # object that was well seen is often weakly seen later.
-NEUTRAL_NEW, NEUTRAL_KNOWN = 0.35, 0.25
+NEUTRAL_NEW, NEUTRAL_KNOWN = 0.35, 0.27
 START = 0.3  # a weaker detection starts no track
 STRONG = 0.03  # a detection so far above `new_threshold` is an object at once
 MOST = 4.0  # log-odds; more are not remembered, so that an object can end
@@ -34,6 +34,7 @@ MISS = 0.8  # log-odds that a frame without a detection takes away
 # errs in the next.
 CORRELATION_S = 0.08
 MEMORY_S = 1.0  # of a tentative track: what is weakly seen for minutes never becomes an object by chance
+SHADOW_OVERLAP = 0.5  # of the smaller box
 SAME_OBJECT_IOU = 0.4  # with a box that already has a track; a weak detection so close is no second object
 
 
@@ -59,6 +60,24 @@ def log_odds(scores: Array, neutral: Array | float = NEUTRAL_KNOWN) -> Floats:
     """(N,) what detections with scores (N,) say: above 0 for an object."""
     clipped = np.clip(np.asarray(scores, np.float64), 1e-3, 1 - 1e-3)
     return np.asarray(np.log(clipped / (1 - clipped)) - np.log(neutral / (1 - neutral)))
+
+
+def shadows(detections: Detections, other_class: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Finds weak detections that are mostly parts of stronger ones: they say nothing of a second object.
+
+    Args:
+        detections: N, strongest first.
+        other_class: (N, N) mask of pairs whose classes cannot be one object.
+
+    Returns:
+        (N,) mask.
+    """
+    boxes = np.asarray(detections.boxes, np.float64)
+    sides = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    sizes = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-6)
+    shared = np.maximum(sides, 0).prod(axis=2) / np.minimum(sizes[:, None], sizes[None, :])
+    stronger = np.tri(len(boxes), k=-1, dtype=bool) & ~other_class  # [i, k]: k is stronger than i
+    return np.asarray((detections.scores <= START) & ((shared > SHADOW_OVERLAP) & stronger).any(axis=1))
 
 
 def weight(step: float) -> float:

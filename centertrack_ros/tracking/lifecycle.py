@@ -145,7 +145,7 @@ def _costs(
     old = tracks.detections
     if config.motion == "fused":
         terms = fused_motion.pair_terms(filters_of(tracks), sizes_of(old.boxes), step, detections, noise)
-        likeness = _likeness(tracks, detections, stamp) + _credibility(tracks, detections, config)
+        likeness = _likeness(tracks, detections, stamp) + _credibility(tracks, detections, gate, config)
         return fused_costs(terms, detections.boxes, detections.class_ids, old.boxes, old.class_ids, gate, likeness)
     centers = old.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
@@ -166,11 +166,14 @@ def _likeness(tracks: Tracks, detections: Detections, stamp: float) -> NDArray[n
     return appearance.evidence(distances, elapsed[None, :], detections.visible_parts[:, None])
 
 
-def _credibility(tracks: Tracks, detections: Detections, config: TrackerConfig) -> NDArray[np.float64] | float:
+def _credibility(
+    tracks: Tracks, detections: Detections, gate: Gate, config: TrackerConfig
+) -> NDArray[np.float64] | float:
     """(N, M) log-odds of weak detections to be objects at all, 0 of others; nothing weak holds what may have ended."""
     if config.birth != "evidence":
         return 0.0
     odds = np.minimum(existence.log_odds(existence.strengths(detections)), 0.0)[:, None]
+    odds[existence.shadows(detections, gate.other_class(detections.class_ids, detections.class_ids))] = -np.inf
     return np.where((odds < 0) & (_evidence(tracks) <= 0)[None, :], -np.inf, odds)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from centertrack_ros.network.profile import Thresholds
-from centertrack_ros.tracking import Tracker, TrackerConfig
+from centertrack_ros.tracking import Detections, Tracker, TrackerConfig, existence
 from support.rectangles import RectangleEngine, Thing, paint, profile
 
 STEP = 1 / 30
@@ -51,12 +51,12 @@ def test_what_is_weak_and_does_not_change_is_one_observation():
 
 @pytest.mark.parametrize(("birth", "seen"), [("evidence", 9), ("threshold", 4)])
 def test_a_weak_detection_continues_an_object_that_was_well_seen(birth, seen):
-    found = reported([0.7] * 4 + [0.25] * 5, birth=birth)
+    found = reported([0.7] * 4 + [0.27] * 5, birth=birth)
     assert sum(bool(ids) for ids in found) == seen and {one for ids in found for one in ids} == {1}
 
 
 def test_weak_detections_do_not_hold_an_object_for_ever():
-    found = reported([0.7] * 4 + [0.22] * 200, shift=0.3)
+    found = reported([0.7] * 4 + [0.26] * 200, shift=0.3)
     assert found[10] == [1] and found[-1] == []
 
 
@@ -77,3 +77,10 @@ def test_tentative_tracks_are_not_shown_to_the_network():
         result = tracker.step(paint([Thing(1, (50 + index, 40, 74 + index, 72), 0.4, 0)]), stamp=index * STEP)
     assert len(tracker.state.tracks) == 1 and len(result.prior) == 0 and len(result.tracks) == 0
     np.testing.assert_array_equal(result.detections.scores > 0.3, [True])
+
+
+def test_a_weak_part_of_a_stronger_detection_is_no_second_object():
+    boxes = np.array([[0, 0, 40, 100], [10, 20, 38, 80], [100, 0, 140, 100], [0, 0, 40, 95]], np.float32)
+    found = Detections.from_boxes(boxes, np.array([0.8, 0.28, 0.27, 0.26]), np.array([0, 0, 0, 1]))
+    other = found.class_ids[:, None] != found.class_ids[None, :]
+    assert existence.shadows(found, other).tolist() == [False, True, False, False]
