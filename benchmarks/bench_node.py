@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Frames per second of the node with the embedded model, through DDS, for a 4:3 camera: 512x384 in the network; JSON.
+"""Frames per second of the node with the embedded model, through DDS, for a camera of 640x480; JSON.
 
     python -m benchmarks.bench_node [--frames 150] [--cameras 1]
 

@@ -68,10 +68,14 @@ class Variant:
     error: str = ""
 
     @classmethod
-    def start(cls, name: str, weights: Path, size: tuple[int, int] = INPUT_SIZE, batch: int = 1) -> Variant:
-        """Starts the worker and waits until it has run the network once."""
+    def start(
+        cls, name: str, weights: Path, size: tuple[int, int] = INPUT_SIZE, batch: int = 1, one_core: bool = False
+    ) -> Variant:
+        """Starts the worker and waits until it has run the network once; `one_core`: one thread, by processor time."""
         command = [sys.executable, "-m", "benchmarks.bench_worker", name, str(weights)]
-        command += ["--threads", str(thread_count()), "--size", f"{size[0]}x{size[1]}", "--batch", str(batch)]
+        threads = 1 if one_core else thread_count()
+        command += ["--threads", str(threads), "--size", f"{size[0]}x{size[1]}", "--batch", str(batch)]
+        command += ["--processor-time"] if one_core else []
         pipe = subprocess.PIPE
         variant = cls(name, subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
         reply = variant._read()

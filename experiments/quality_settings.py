@@ -86,9 +86,9 @@ def settings() -> dict[str, Setting]:
 
 def with_old_profile(engine: Engine) -> Engine:
     """The engine with the profile of before: the image fits into 512x512, and nothing is known that came later."""
-    known = {name: getattr(engine.profile, name) for name in _OLD_FIELDS}
+    known: dict[str, Any] = {name: getattr(engine.profile, name) for name in _OLD_FIELDS}
     thresholds = Thresholds(track=BEFORE["track_threshold"], new=BEFORE["new_threshold"])
-    size = {"input_height": 512, "input_width": 512, "resize": "keep_aspect"}
+    size: dict[str, Any] = {"input_height": 512, "input_width": 512, "resize": "keep_aspect"}
     return _WithProfile(engine, ModelProfile(**known, **size, thresholds=thresholds))
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what follows from the declarations of parameters: config/default.yaml and the table in docs/parameters.md.
+"""Writes what follows from the declarations of parameters: presets in config/, and the tables in docs/parameters.md.
 
     tools/run python tools/parameter_docs.py
 
@@ -11,14 +11,17 @@ when the declarations have changed and this was not run again.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from centertrack_ros.ros.class_parameters import CLASS_PARAMETERS, default_of
 from centertrack_ros.ros.parameters import LIVE, READ_ONLY, SPECS, UNCONFIGURED, Spec
+from centertrack_ros.tracking.config import OFFICIAL
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS = ROOT / "config" / "default.yaml"
+OFFICIAL_PRESET = ROOT / "config" / "official.yaml"
 PAGE = ROOT / "docs" / "parameters.md"
 _TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- /parameters -->)", re.S)
 _CLASS_TABLE = re.compile(r"(<!-- class parameters -->\n).*?(<!-- /class parameters -->)", re.S)
@@ -60,6 +63,25 @@ def default_yaml() -> str:
     return "\n".join(lines) + "\n"
 
 
+def official_yaml() -> str:
+    """The text of config/official.yaml."""
+    lines = [
+        "# SPDX-License-Identifier: Apache-2.0",
+        "# The settings of the official code: what differs from default.yaml. For the weights give model.weights.",
+        "# Written by tools/parameter_docs.py from OFFICIAL in centertrack_ros/tracking/config.py.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    chosen = [spec for spec in SPECS if spec.field in OFFICIAL]
+    for group, specs in groupby(chosen, lambda spec: spec.name.partition(".")[0]):
+        lines.append(f"    {group}:")
+        for spec in specs:
+            value = OFFICIAL[spec.field]
+            value = (list(value) or [""]) if isinstance(value, tuple) else value
+            lines.append(f"      {spec.name.partition('.')[2]}: {value_text(replace(spec, default=value))}")
+    return "\n".join(lines) + "\n"
+
+
 def table() -> str:
     """The table in Markdown, one row for each parameter."""
     when = {LIVE: "live", UNCONFIGURED: "unconfigured", READ_ONLY: "at start"}
@@ -86,8 +108,9 @@ def with_table(page: str) -> str:
 
 
 def main() -> None:
-    """Writes both files."""
+    """Writes the files."""
     DEFAULTS.write_text(default_yaml())
+    OFFICIAL_PRESET.write_text(official_yaml())
     PAGE.write_text(with_table(PAGE.read_text()))
 
 

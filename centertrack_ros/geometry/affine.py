@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 STRIDE = 32  # the network's coarsest level: input sizes are multiples of it
 FIX_SHORT_STRIDE = 64  # the official code rounds the long side of 'fix_short' up to this
 LARGEST_INPUT = 8192  # px of a side; beyond, memory would end before an error
-MOST_ENLARGED = 2.0  # input px per image px for 'budget'
+# Input px per image px for 'budget'. COCO's images reduced to a third of their size have an AP of 0.18, 0.25, 0.29 and
+# 0.30 when they are enlarged by at most 1, 1.4, 2 and 3 times; reduced to half their size, 0.25, 0.33, 0.32 and 0.31.
+MOST_ENLARGED = 2.0
 
 
 @dataclass(frozen=True)

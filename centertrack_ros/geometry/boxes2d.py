@@ -32,6 +32,7 @@ def find_duplicates(
     class_ids: NDArray[np.integer],
     max_iou: float,
     can_be_same: NDArray[np.bool_] | None = None,
+    max_iou_across: float | None = None,
 ) -> NDArray[np.int64]:
     """Finds the boxes that show what a stronger box shows.
 
@@ -40,15 +41,17 @@ def find_duplicates(
         class_ids: (N,).
         max_iou: Boxes that overlap by more are duplicates.
         can_be_same: (C, C) mask of the classes that can be the same object; None: each class only with itself.
+        max_iou_across: The same for boxes of different classes; None: `max_iou`.
 
     Returns:
         (N,) row of the box that stays in place of each box: the strongest box that stays and overlaps it by more than
         `max_iou`; its own row if it stays itself.
     """
-    same = (
-        class_ids[:, None] == class_ids[None, :] if can_be_same is None else can_be_same[np.ix_(class_ids, class_ids)]
-    )
-    overlapping = (iou(boxes, boxes) > max_iou) & same
+    same = class_ids[:, None] == class_ids[None, :]
+    limits = np.where(same, max_iou, max_iou if max_iou_across is None else max_iou_across)
+    if can_be_same is not None:
+        same = can_be_same[np.ix_(class_ids, class_ids)]
+    overlapping = (iou(boxes, boxes) > limits) & same
     owners = np.arange(len(boxes))
     free = np.ones(len(boxes), bool)
     for row in range(len(boxes)):

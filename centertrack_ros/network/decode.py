@@ -68,7 +68,8 @@ def top_k(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Scores, channels and flat cells, each (B, K).
     """
-    if torch.compiler.is_exporting() and heat.shape[1] * _FEWEST_ROWS >= count:
+    height = heat.shape[2] if isinstance(heat.shape[2], int) else _FEWEST_ROWS
+    if torch.compiler.is_exporting() and heat.shape[1] * height >= count:
         return _top_k_by_rows(heat, count)
     scores, cells = top_k_per_channel(heat, count)
     per_channel = scores.shape[2]
@@ -77,7 +78,7 @@ def top_k(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return best, torch.div(index, per_channel, rounding_mode="floor"), cells.flatten(1).gather(1, index)
 
 
-_FEWEST_ROWS = 16  # of the output grid, in exported files: two cells of stride 32
+_FEWEST_ROWS = 16  # of the output grid, in exported files of any size: two cells of stride 32
 
 
 def _top_k_by_rows(heat: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

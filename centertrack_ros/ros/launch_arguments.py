@@ -15,7 +15,7 @@ from typing import Any
 from centertrack_ros.ros.camera_names import check_camera_names
 
 PACKAGE = "centertrack_ros"
-PRESETS = ("default", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")
+PRESETS = ("default", "official", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")
 NUSCENES_CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 # Fast DDS reads the path of its XML profile from one of these: the first up to Jazzy, the second from Kilted on.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -60,6 +60,8 @@ NODE = (
              parameter="model.device"),
     Argument("classes", "", "Classes and sets of classes to report, separated by commas: person,car or road, people, "
              "all, …; empty: as in the preset", parameter="detector.classes", kind=list),
+    Argument("input_pixels", "", "px of the network's input, in the images' own aspect, for instance 262144; empty: as "
+             "in the preset", parameter="model.input_pixels", kind=int),
     Argument("transport", "", "Image topic to subscribe to; empty: as in the preset, auto: the one that is published",
              ("", "auto", "raw", "compressed"), "camera.transport"),
     Argument("reliability", "", "QoS of the image subscriptions; empty: as in the preset, best_effort",

@@ -24,13 +24,15 @@ Mask = NDArray[np.bool_]
 
 # px, standard deviation of an edge of a 2D box.
 EDGE_SIGMA_PX = 2.0
-# px from the border of the image within which an edge counts as cut off.
-BORDER_PX = 2.0
+# px from the border of the image, and part of the box's side, within which an edge counts as cut off.
+BORDER_PX, BORDER_PART = 2.0, 0.03
 # What is left of a box with neither a whole width nor a whole height is between a third of the object and all of it:
 # mean and standard deviation of the logarithm.
 CUT_SHIFT, CUT_SIGMA = 0.4, 0.4
+# The same for the cut side of a box whose other side is whole: mostly a smaller part is missing.
+WEAK_SHIFT, WEAK_SIGMA = 0.2, 0.3
 _FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
-_NEAREST = 0.2  # m
+NEAREST = 0.2  # m
 SMALLEST = 0.3  # of the mean size
 CUT_STEPS = 2  # corrections for the part of an object that is outside of the image
 # Signs of the halves of length and width for the corners of the footprint, going round.
@@ -97,6 +99,7 @@ class BoxFits:
         covariances: (N, H, 4, 4) m².
         log_likelihoods: (N, H) of the 2D box, up to a constant of each object.
         positions: (N, H, 3) m, of the middles in the camera's own axes.
+        seen: (N, H) how much of the footprints' reach towards the camera is in the image, 1 for whole ones.
         supports: Of the parts that are in the image.
     """
 
@@ -104,17 +107,18 @@ class BoxFits:
     covariances: Array
     log_likelihoods: Array
     positions: Array
+    seen: Array
     supports: Supports
 
     @property
     def arrays(self) -> tuple[Array, ...]:
         """All but the supports."""
-        return self.states, self.covariances, self.log_likelihoods, self.positions
+        return self.states, self.covariances, self.log_likelihoods, self.positions, self.seen
 
     def select(self, rows: NDArray[np.int64]) -> BoxFits:
         """The fits of some of the objects."""
-        states, covariances, likelihoods, positions = (one[rows] for one in self.arrays)
-        return BoxFits(states, covariances, likelihoods, positions, self.supports.select(rows))
+        states, covariances, likelihoods, positions, seen = (one[rows] for one in self.arrays)
+        return BoxFits(states, covariances, likelihoods, positions, seen, self.supports.select(rows))
 
 
 def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array) -> Edges:
@@ -140,8 +144,9 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
 
 def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:
     """(N, 4) whether the left, top, right, bottom edge of a box (as seen, not undistorted) is at the image's border."""
-    low = boxes[:, :2] <= BORDER_PX
-    high = boxes[:, 2:] >= np.array([camera.width, camera.height]) - 1 - BORDER_PX
+    border = np.maximum(BORDER_PX, BORDER_PART * (boxes[:, 2:] - boxes[:, :2]))
+    low = boxes[:, :2] <= border
+    high = boxes[:, 2:] >= np.array([camera.width, camera.height]) - 1 - border
     return np.concatenate([low, high], axis=1)
 
 
@@ -153,18 +158,21 @@ def _scaled(boxes: Array, cut: Mask, scale: Array) -> Array:
     return np.concatenate([boxes[:, :2] - growth * low / both, boxes[:, 2:] + growth * high / both], axis=1)
 
 
-def fit_boxes(edges: Edges, sizes: Sizes, headings: Array) -> BoxFits:
+def fit_boxes(edges: Edges, sizes: Sizes, headings: Array, seen: Array | None = None) -> BoxFits:
     """Fits 3D boxes to 2D boxes.
 
     Args:
         edges: Of N objects.
         sizes: Theirs.
         headings: (N, H) rot_y, rad.
+        seen: (N, H) how much of the reach towards the camera is in the image, if it is known, see `BoxFits.seen`.
 
     Returns:
         The fits.
     """
     supports = _supports(edges, sizes, headings)
+    if seen is not None:
+        return _fit(edges, sizes, replace(supports, near=supports.near * seen[..., None]), seen)
     fits = _fit(edges, sizes, supports)
     rows = np.flatnonzero(edges.cut[:, 0] | edges.cut[:, 2])
     if not len(rows):
@@ -174,7 +182,9 @@ def fit_boxes(edges: Edges, sizes: Sizes, headings: Array) -> BoxFits:
     cut_supports, cut_fits = supports.select(rows), fits.select(rows)
     for _ in range(CUT_STEPS):
         reach = _visible_reach(cut_edges_only, cut_fits, headings[rows])
-        cut_fits = _fit(cut_edges_only, cut_sizes, replace(cut_supports, near=cut_supports.near * reach))
+        cut_fits = _fit(
+            cut_edges_only, cut_sizes, replace(cut_supports, near=cut_supports.near * reach[..., None]), reach
+        )
     fits.supports.near[rows] = cut_fits.supports.near
     for whole, cut in zip(fits.arrays, cut_fits.arrays, strict=True):
         whole[rows] = cut
@@ -182,7 +192,7 @@ def fit_boxes(edges: Edges, sizes: Sizes, headings: Array) -> BoxFits:
 
 
 def _visible_reach(edges: Edges, fits: BoxFits, headings: Array) -> Array:
-    """(N, H, 1) how far the visible part of the footprint reaches towards the camera, over that of the whole one."""
+    """(N, H) how far the visible part of the footprint reaches towards the camera, over that of the whole one."""
     cos, sin = np.cos(headings)[..., None], np.sin(headings)[..., None]
     along, across = fits.states[..., 3, None] * _ALONG, fits.states[..., 2, None] * _ACROSS
     x, z = cos * along + sin * across, cos * across - sin * along
@@ -198,10 +208,10 @@ def _visible_reach(edges: Edges, fits: BoxFits, headings: Array) -> Array:
         np.where(inside >= 0, z, np.inf).min(axis=-1), np.where(crosses, z + part * (z_after - z), np.inf).min(axis=-1)
     )
     whole = z.min(axis=-1)
-    return np.where(np.isfinite(nearest), nearest / whole, 0.0)[..., None]
+    return np.where(np.isfinite(nearest), nearest / whole, 0.0)
 
 
-def _fit(edges: Edges, sizes: Sizes, supports: Supports) -> BoxFits:
+def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = None) -> BoxFits:
     """The linear estimation, with the supports of the footprint given."""
     left, top, right, bottom = (edges.slopes[:, i, None] for i in range(4))
     cut_left, cut_top, cut_right, cut_bottom = (edges.cut[:, i, None] for i in range(4))
@@ -212,10 +222,10 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports) -> BoxFits:
     has_width, has_height = ~(cut_left | cut_right), ~(cut_top | cut_bottom)
     means = np.broadcast_to(sizes.means[:, None], (*shape, 3))
     reach = (abs(top) + abs(bottom))[..., None] * supports.near
-    width_bound = (width_row * means[..., 1:]).sum(-1) / across
-    height_bound = np.maximum(means[..., 0] + (reach * means[..., 1:]).sum(-1), _NEAREST) / tall
+    width_bound = _dot(width_row, means[..., 1:]) / across
+    height_bound = np.maximum(means[..., 0] + _dot(reach, means[..., 1:]), NEAREST) / tall
     guess = np.where(has_height, height_bound, np.where(has_width, width_bound, np.minimum(width_bound, height_bound)))
-    guess = np.maximum(guess, _NEAREST)
+    guess = np.maximum(guess, NEAREST)
     states = np.concatenate([guess[..., None], means], axis=-1)
     covariances = np.zeros((*shape, 4, 4))
     covariances[..., 0, 0] = (_FLAT * guess) ** 2
@@ -230,12 +240,20 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports) -> BoxFits:
     for has, row, target, variance in equations:
         states, covariances, likelihood = correct(states, covariances, row * has[..., None], target * has, variance)
         total += likelihood
-    states, covariances = _bounded(states, covariances, np.minimum(width_bound, height_bound), known)
+    # People swing arms and legs: the part of their width that is seen bounds little.
+    bound = np.where(sizes.is_round[:, None], height_bound, np.minimum(width_bound, height_bound))
+    states, covariances = _bounded(states, covariances, bound, known)
+    if (partly := has_width != has_height).any():
+        expected = np.exp(-WEAK_SHIFT) * np.where(has_width, height_bound, width_bound)
+        row = np.broadcast_to(np.eye(4)[0] * partly[..., None], (*shape, 4))
+        weak = (WEAK_SIGMA * expected) ** 2
+        states, covariances, _ = correct(states, covariances, row, expected * partly, weak)
     total += _within(states, covariances, width_bound, ~has_width)
     total += _within(states, covariances, height_bound, ~has_height)
-    states[..., 0] = np.maximum(states[..., 0], _NEAREST)
+    states[..., 0] = np.maximum(states[..., 0], NEAREST)
     states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * means)
-    return BoxFits(states, covariances, total, positions_of(edges, states, supports), supports)
+    seen = zeros + 1 if seen is None else seen
+    return BoxFits(states, covariances, total, positions_of(edges, states, supports), seen, supports)
 
 
 def _supports(edges: Edges, sizes: Sizes, headings: Array) -> Supports:
@@ -253,6 +271,11 @@ def _supports(edges: Edges, sizes: Sizes, headings: Array) -> Supports:
     return Supports(*found)
 
 
+def _dot(first: Array, second: Array) -> Array:
+    """Products of the vectors in the last axis; a sum over so short an axis is slower."""
+    return np.einsum("...i,...i->...", first, second)
+
+
 def equation(depth: Array, height: Array, footprint: Array) -> Array:
     """(N, H, 4) coefficients of depth, height, width and length."""
     return np.concatenate([np.broadcast_to(depth, height.shape)[..., None], height[..., None], footprint], axis=-1)
@@ -262,11 +285,12 @@ def correct(
     states: Array, covariances: Array, row: Array, target: Array | float, variance: Array
 ) -> tuple[Array, Array, Array]:
     """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood."""
-    gain = (covariances @ row[..., None])[..., 0]
-    innovation = (row * gain).sum(axis=-1) + variance
-    residual = target - (row * states).sum(axis=-1)
+    gain = np.einsum("...ij,...j->...i", covariances, row)
+    innovation = _dot(row, gain) + variance
+    residual = target - _dot(row, states)
     gain_scaled = gain / innovation[..., None]
-    likelihood = np.where(row.any(axis=-1), -0.5 * (residual**2 / innovation + np.log(innovation)), 0.0)
+    measures = row[..., 0] != 0  # each equation holds the depth
+    likelihood = np.where(measures, -0.5 * (residual**2 / innovation + np.log(innovation)), 0.0)
     return (
         states + gain_scaled * residual[..., None],
         covariances - gain_scaled[..., :, None] * gain[..., None, :],
@@ -301,9 +325,9 @@ def positions_of(edges: Edges, states: Array, supports: Supports) -> Array:
     depth, height = states[..., 0], states[..., 1]
     footprint = states[..., 2:]
     left, top, right, bottom = (edges.slopes[:, i, None] for i in range(4))
-    from_left = left * depth + (supports.left * footprint).sum(axis=-1)
-    from_right = right * depth - (supports.right * footprint).sum(axis=-1)
-    reach = (supports.near * footprint).sum(axis=-1)
+    from_left = left * depth + _dot(supports.left, footprint)
+    from_right = right * depth - _dot(supports.right, footprint)
+    reach = _dot(supports.near, footprint)
     from_top = top * depth + abs(top) * reach + height / 2
     from_bottom = bottom * depth - abs(bottom) * reach - height / 2
     x = _mean_of_seen(from_left, edges.cut[:, 0, None], from_right, edges.cut[:, 2, None])

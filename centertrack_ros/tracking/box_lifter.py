@@ -165,6 +165,20 @@ class SizePriorLifter:
         joined = BoxFilters.concatenate([unseen, filters]) if len(unseen) else filters
         return replace(tracks, detections=lifted), BoxMemory(joined, horizon, road)
 
+    def turn_by_motion(self, tracks: Tracks) -> Tracks:
+        """Turns the boxes of tracks to where they go, see `heading.turned_by_motion`. Velocities are over ground."""
+        detections = tracks.detections
+        if detections.velocities is None or detections.rotations_y is None or detections.heading_variances is None:
+            return tracks
+        headings, variances = heading.turned_by_motion(
+            detections.rotations_y,
+            detections.heading_variances,
+            detections.velocities,
+            self._classes.is_round[detections.class_ids],
+        )
+        turned = replace(detections, rotations_y=headings.astype(np.float32), heading_variances=variances)
+        return replace(tracks, detections=turned)
+
     def _sizes(self, class_ids: Array, before: BoxFilters, remembered: Array) -> Sizes:
         """Those of the classes; as seen before where the object is cut now."""
         means, covariances = self._classes.means[class_ids], self._classes.covariances[class_ids]
@@ -178,7 +192,9 @@ class SizePriorLifter:
         weights = heading.normalized(prior + np.tile(seen, 2))
         headings, variances = heading.modes(weights)
         headings = np.where(sizes.is_round, heading.AXIS + _bearings(edges), headings)
-        return Estimate(fits, weights, fit_boxes(edges, sizes, headings[:, None]), headings, variances)
+        nearest = np.round((headings - heading.HEADINGS[0]) / heading.STEP).astype(np.int64) % heading.HALF
+        seen_part = np.take_along_axis(fits.seen, nearest[:, None], axis=1)
+        return Estimate(fits, weights, fit_boxes(edges, sizes, headings[:, None], seen_part), headings, variances)
 
 
 def _tracks_of(detections: Detections) -> Tracks:

@@ -28,6 +28,10 @@ from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.existence import strengths
 from centertrack_ros.types import Detections
 
+# Boxes of different classes that overlap by more show one object. Of 31549 vehicles in KITTI's tracking labels 41
+# overlap another one of a different class so much, and 485 one of their own.
+IOU_ACROSS_CLASSES = 0.5
+
 
 @dataclass(frozen=True)
 class ClassRules:
@@ -135,7 +139,8 @@ class ClassRules:
             detections: N, strongest first. Those with lower scores count as scores of other classes.
             max_iou: Boxes that overlap by more show one object.
         """
-        owners = find_duplicates(detections.boxes, detections.class_ids, max_iou, self.exclusive)
+        across = min(max_iou, IOU_ACROSS_CLASSES)
+        owners = find_duplicates(detections.boxes, detections.class_ids, max_iou, self.exclusive, across)
         scores = class_scores(detections, owners, len(self.same)) * self.same[detections.class_ids]
         found = replace(detections, class_scores=scores)
         return found.select((owners == np.arange(len(owners))) & self._is_useful(found))

@@ -39,8 +39,9 @@ def class_scores(detections: Detections, owners: NDArray[np.int64], count: int) 
 def vote(tracks: Tracks, before: Tracks | None, stamp: float, odds: NDArray[np.float32]) -> Tracks:
     """Adds what this frame's detections say about the classes, and gives each matched track the class that leads.
 
-    A detection with score s adds log(s * odds / `FLOOR`) to its class, so that the sums compare the classes' log-likelihoods.
-    The class of a track changes only if another one leads by more than `MARGIN`, or in its first matches.
+    A detection with score s adds log(s * odds / `FLOOR`) to its class, so that the sums compare the classes'
+    log-likelihoods. The class of a track changes only if another one leads by more than `MARGIN`, or in its first
+    matches.
 
     Args:
         tracks: The tracks of this frame; those that were matched have the class of their detection.

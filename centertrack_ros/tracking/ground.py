@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.tracking.box_fit import BoxFits, Edges, correct, equation, positions_of
+from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, equation, positions_of
 from centertrack_ros.types import Horizon
 
 Array = NDArray[Any]
@@ -77,6 +77,8 @@ def with_ground(fits: BoxFits, edges: Edges, height: float, horizon: Horizon) ->
     states, covariances, likelihoods = correct(
         fits.states, fits.covariances, row * touches[..., None], height * touches, variances
     )
+    states[..., 0] = np.maximum(states[..., 0], NEAREST)
+    states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * fits.states[..., 1:])
     return replace(
         fits,
         states=states,

@@ -17,12 +17,15 @@ Array = NDArray[Any]
 HALF = 24  # headings of half a turn
 HEADINGS = -np.pi + 2 * np.pi / (2 * HALF) * np.arange(2 * HALF)  # rot_y, rad, of the whole turn
 AXIS = -np.pi / 2  # rot_y of an object that faces away from the camera, along its optical axis
-_STEP = 2 * np.pi / (2 * HALF)
+STEP = 2 * np.pi / (2 * HALF)
 # Prior of vehicles: the part that stands anywhere, the standard deviation of the others about the road, and the part of
 # those that face away from the camera. Measured on the labels of KITTI's tracking training set.
 _ANYWHERE, _ROAD_SIGMA, _AWAY = 0.4, np.radians(12.0), 0.6
 _ROAD_S = 5.0  # s within which the vehicles seen before fade
 _PRIOR_COUNT = 2.0  # vehicles that the prior without any counts as
+_SPEED_SIGMA = 0.6  # m/s, of a velocity over ground: mostly the error of the distance of an object passed by
+_DRIVING = 2.5  # m/s from which a vehicle drives
+_AGREEMENT = np.radians(40.0)  # between a vehicle's axis and its way
 _MODE_WIDTH = np.radians(16.0)  # of the part of a distribution that belongs to its highest point
 
 
@@ -86,6 +89,36 @@ def normalized(log_weights: Array) -> Array:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
+def turned_by_motion(
+    headings: Array, variances: Array, velocities: Array, is_round: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Turns objects to where they go, if they go fast enough for it to be known.
+
+    A vehicle faces the way it goes, and its box tells its axis better than its velocity does: it is turned round, or
+    not. People face where they go.
+
+    Args:
+        headings: (N,) rot_y, rad.
+        variances: (N,) rad² of those.
+        velocities: (N, 3) m/s over ground, optical frame; NaN: unknown.
+        is_round: (N,) objects whose boxes do not tell their headings.
+
+    Returns:
+        Headings and variances.
+    """
+    speeds = np.hypot(velocities[:, 0], velocities[:, 2])
+    ways = np.arctan2(-velocities[:, 2], velocities[:, 0])
+    direct = np.minimum((_SPEED_SIGMA / np.maximum(speeds, 1e-6)) ** 2, variances)
+    walks = is_round & (speeds > 2 * _SPEED_SIGMA)
+    behind = np.abs(wrapped(headings - ways)) > np.pi / 2
+    axes = np.where(behind, wrapped(headings + np.pi), headings)
+    drives = ~is_round & (speeds > _DRIVING) & (np.abs(wrapped(axes - ways)) < _AGREEMENT)
+    return (
+        np.where(walks, ways, np.where(drives, axes, headings)),
+        np.where(walks | drives, direct, variances),
+    )
+
+
 def modes(weights: Array) -> tuple[Array, Array]:
     """Finds the most plausible headings.
 
@@ -100,5 +133,5 @@ def modes(weights: Array) -> tuple[Array, Array]:
     differences = wrapped(HEADINGS - best[:, None])
     near = weights * (abs(differences) < _MODE_WIDTH)
     headings = wrapped(best + (near * differences).sum(axis=1) / np.maximum(near.sum(axis=1), 1e-12))
-    variances = (weights * wrapped(HEADINGS - headings[:, None]) ** 2).sum(axis=1) + _STEP**2 / 12
+    variances = (weights * wrapped(HEADINGS - headings[:, None]) ** 2).sum(axis=1) + STEP**2 / 12
     return headings, variances

@@ -38,6 +38,9 @@ class TrackLifter(Protocol):
     def lift_tracks(self, tracks: Tracks, camera: Camera, stamp: float, memory: BoxMemory) -> tuple[Tracks, BoxMemory]:
         """Adds 3D boxes to the tracks of a frame at `stamp`, s; gives the memory for the next one too."""
 
+    def turn_by_motion(self, tracks: Tracks) -> Tracks:
+        """Turns the boxes of tracks by their velocities over ground."""
+
 
 LifterFactory = Callable[[ModelProfile, LiftOptions], Lifter]
 """Makes a lifter for a model."""

@@ -301,6 +301,10 @@ class Pipeline:
         lifted = self._lift(voted.detections.select(rows), camera)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
+    def turned_by_motion(self, tracks: Tracks) -> Tracks:
+        """The tracks with headings by their velocities over ground, where the network measures none."""
+        return tracks if self._track_lifter is None else self._track_lifter.turn_by_motion(tracks)
+
     def _reported(self, tracks: Tracks, exist: NDArray[np.bool_]) -> Tracks:
         """Copies of the tracks of requested classes that exist and have been matched often enough to be shown."""
         shown = exist & self.rules.requested[tracks.detections.class_ids] & self.rules.in_range(tracks.detections)

@@ -232,6 +232,7 @@ class TrackingSession:
                 if frames.fixed:
                     try:
                         result = self._with_filtered_velocities(camera, result, found, frames.fixed, frame.stamp)
+                        result = replace(result, tracks=self.pipeline.turned_by_motion(result.tracks))
                     except Exception as error:  # poses beyond all measure
                         rejected.append(_failed(name, frame, error))
                         continue

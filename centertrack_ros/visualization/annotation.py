@@ -34,11 +34,6 @@ class Annotation:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def feet(self) -> NDArray[np.floating]:
-        """The middle of the box's lower edge, where the object stands: (N, 2) px."""
-        return np.stack([(self.boxes[:, 0] + self.boxes[:, 2]) / 2, self.boxes[:, 3]], axis=1)
-
 
 def annotation_of(tracks: Tracks, classes: Sequence[str]) -> Annotation:
     """Makes the annotation of the tracks that were matched in this frame; lost ones (hits == 0) are left out.

@@ -21,11 +21,12 @@ _SMOOTHING_S = 0.4  # of the moving average: about a step of a walking person
 _LONGEST_GAP_S, _LONGEST_GAP_FRAMES = 0.35, 2.1
 _LEAST_STEP = 2.0  # line widths; shorter pieces of a trail are not seen
 _PIECES = 4  # of growing width
+_BORDER = 0.01  # of the image's longer side; a box that is so near to the border is cut by it
 
 
 @dataclass
 class Trails:
-    """The recent positions of each id: points (stamp s, x px, y px), kept for `seconds`.
+    """The recent positions of each id: points (stamp s, x px, y px, half the box's width px), kept for `seconds`.
 
     Attributes:
         seconds: How long points are kept.
@@ -34,7 +35,7 @@ class Trails:
     """
 
     seconds: float = 4.0
-    points: dict[int, deque[tuple[float, float, float]]] = field(default_factory=dict)
+    points: dict[int, deque[tuple[float, float, float, float]]] = field(default_factory=dict)
     boxes: dict[int, list[float]] = field(default_factory=dict)
     _now: float = -np.inf
 
@@ -50,24 +51,33 @@ class Trails:
                 line.popleft()
             if not line or stamp - line[-1][0] > gap:
                 del self.points[identity]
-        for identity, (x, y) in zip(annotation.ids.tolist(), annotation.feet.tolist(), strict=True):
-            self.points.setdefault(identity, deque()).append((stamp, x, y))
+        for identity, (left, _, right, bottom) in zip(annotation.ids.tolist(), annotation.boxes.tolist(), strict=True):
+            point = stamp, (left + right) / 2, bottom, (right - left) / 2
+            self.points.setdefault(identity, deque()).append(point)
         self.boxes = dict(zip(annotation.ids.tolist(), annotation.boxes.tolist(), strict=True))
 
     def draw(self, canvas: Image) -> None:
         """Draws the trails of the objects that are seen now and have moved."""
-        unit, bottom = line_width(canvas), canvas.shape[0] - 1.5
+        unit, longer = line_width(canvas), max(canvas.shape[:2])
         for identity, box in self.boxes.items():
             line = np.array(self.points[identity])
-            # Where the image's border cuts a box, nobody knows the feet.
-            known = line[~(line[:, 2] >= bottom)]
-            way = smooth_way(known, np.array(box), _LEAST_STEP * unit, _LEAST_SHARE * max(canvas.shape[:2]))
+            way = smooth_way(
+                line[_are_whole(line, canvas), :3], np.array(box), _LEAST_STEP * unit, _LEAST_SHARE * longer
+            )
             pieces = np.array_split(np.arange(len(way)), min(_PIECES, max(len(way) - 1, 1))) if len(way) else []
             for number, piece in enumerate(pieces):
                 points = way[piece[0] : piece[-1] + 2]
                 if len(points) > 1:
                     width = max(1, round(unit * (0.5 + 1.5 * (number + 1) / len(pieces))))
                     polyline(canvas, points, color_of(identity), width)
+
+
+def _are_whole(line: NDArray[np.float64], canvas: Image) -> NDArray[np.bool_]:
+    """(N,) points of boxes that no border cuts but the upper one: of the others nobody knows the feet."""
+    _, x, y, half = line.T
+    near = _BORDER * max(canvas.shape[:2])
+    right, bottom = canvas.shape[1] - near, canvas.shape[0] - near
+    return np.asarray(~((x - half <= near) | (x + half >= right) | (y >= bottom)))
 
 
 def smooth_way(

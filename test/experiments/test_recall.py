@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from centertrack_ros.engine import load_engine
 from centertrack_ros.types import Detections
-from experiments.recall import Counts, Row, Seen, count, equal_threshold, hidden
+from experiments.recall import OVERLAPS, Counts, Row, Seen, count, equal_threshold, hidden, measure, ways_of
 
 NONE = np.zeros((0, 4))
 
@@ -48,6 +49,20 @@ def test_a_box_is_hidden_by_the_nearer_ones_only() -> None:
     distances = np.array([[0.0, 0, 20], [0.0, 0, 10], [0.0, 0, 30]])
     np.testing.assert_allclose(hidden(corners, distances), [0.5, 0.0, 1.0])
     np.testing.assert_allclose(hidden(corners, None), 0.0)
+
+
+@pytest.mark.slow
+def test_a_budget_finds_more_at_no_more_false_boxes(shared_data) -> None:
+    if not all((shared_data / name).is_dir() for name in OVERLAPS):
+        pytest.skip("needs KITTI, nuScenes, DGP and MOT17")
+    engine = load_engine(engine="torch", threads=1)
+    before, after = measure(shared_data, ways_of(engine, [512 * 512], before=True)).values()
+    threshold = engine.profile.thresholds.new
+    found = [sum(one.found for one in row.counts(threshold).values()) for row in (before, after)]
+    assert found[1] > 1.4 * found[0]
+    assert after.false(threshold) <= before.false(threshold) + 1
+    equal = after.counts(equal_threshold(after, before.false(threshold)))
+    assert sum(one.found for one in equal.values()) > 1.25 * found[0]
 
 
 def test_the_threshold_at_equal_false_boxes_is_the_lowest_that_allows_no_more() -> None:

@@ -77,9 +77,7 @@ def test_every_set_holds_classes_of_coco() -> None:
 
 
 def test_unknown_names_and_empty_sets_are_told_in_one_sentence() -> None:
-    with pytest.raises(
-        ValueError, match=r"no class 'trcuk'; did you mean 'truck'.*sets of classes: auto, all, road"
-    ):
+    with pytest.raises(ValueError, match=r"no class 'trcuk'; did you mean 'truck'.*sets of classes: auto, all, road"):
         select_classes(("car", "trcuk"), COCO_CLASSES)
     with pytest.raises(ValueError, match="no class of the set 'indoor'"):
         select_classes(("indoor",), ("car", "truck"))

@@ -66,7 +66,7 @@ def test_a_real_frame_gives_the_output_of_the_published_graph(embedded, name, fu
 def test_the_engine_gives_the_peaks_of_the_graph(name):
     expected = np.load(REFERENCE / f"{name}.npz")
     image = cv2.imread(str(REFERENCE / f"{name}.png"))
-    engine = load_engine(threads=1)
+    engine = load_engine(engine="openvino", threads=1)  # in float32, as the graph
     tensor = engine.prepare(image, np.eye(2, 3), image.shape[:2])
     (peaks,) = engine.infer([tensor], [tensor], [np.array([[50, 60, 8]])])
     np.testing.assert_allclose(peaks.scores, expected["scores"][: len(peaks.scores)], atol=1e-5)

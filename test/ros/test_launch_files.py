@@ -73,11 +73,14 @@ def test_without_arguments_preset_and_topics_stay(name: str) -> None:
 
 
 def test_arguments_have_the_parameters_types() -> None:
-    values = values_of("surround", device="0", rectified="true", tf_timeout_s="0.25", cross_camera_ids="false")
+    values = values_of(
+        "surround", device="0", rectified="true", tf_timeout_s="0.25", cross_camera_ids="false", input_pixels="393216"
+    )
     assert launch_arguments.parameters(values, ARGUMENTS["surround"]) == {
         "model.device": "0",
         "camera.rectified": True,
         "output.tf_timeout_s": 0.25,
+        "model.input_pixels": 393216,
         "surround.cross_camera_ids": False,
     }
     with pytest.raises(ValueError, match="tf_timeout_s:=soon should be a float"):

@@ -15,6 +15,7 @@ import yaml
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
 from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.ros import parameters
 from centertrack_ros.ros.class_parameters import CLASS_PARAMETERS
 from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config
 from centertrack_ros.tracking.class_limits import ClassLimits
@@ -54,7 +55,7 @@ def test_every_field_of_the_tracker_has_a_parameter_of_its_name() -> None:
     apart = {"class_limits"}  # classes.<name>.<limit>
     assert {s.field for s in SPECS if s.field} == {f.name for f in fields(TrackerConfig)} - apart
     assert set(CLASS_PARAMETERS) == {f.name for f in fields(ClassLimits)}
-    assert all(s.name.endswith("." + s.field) for s in SPECS if s.field)
+    assert all(f".{s.name}".replace(".", "_").endswith("_" + s.field) for s in SPECS if s.field)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
@@ -91,10 +92,33 @@ def test_the_default_preset_is_generated_from_the_declarations() -> None:
     assert values_in(ROOT / "config" / "default.yaml") == {s.name: s.default for s in SPECS}
 
 
+def test_the_official_preset_is_the_official_configuration() -> None:
+    path = ROOT / "config" / "official.yaml"
+    assert path.read_text() == parameter_docs().official_yaml(), "run tools/parameter_docs.py"
+    assert tracker_config({**{s.name: s.default for s in SPECS}, **values_in(path)}) == TrackerConfig.official()
+
+
 def test_the_documented_table_is_the_declarations() -> None:
     text = (ROOT / "docs" / "parameters.md").read_text()
     assert text == parameter_docs().with_table(text), "run tools/parameter_docs.py"
     assert all(f"`{s.name}`" in text for s in SPECS)
+
+
+def test_the_input_has_a_size_or_a_number_of_px(monkeypatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(parameters, "load_engine", lambda *args, **options: asked.append(options))
+    values = {s.name: s.default for s in SPECS}
+
+    def load(**model: int) -> dict[str, Any]:
+        changed = {**values, **{f"model.{name}": value for name, value in model.items()}}
+        parameters.engine_of(parameters.node_parameters(changed).model)
+        return {name: asked[-1][name] for name in ("input_size", "input_pixels")}
+
+    assert load() == {"input_size": None, "input_pixels": 0}
+    assert load(input_pixels=300000) == {"input_size": None, "input_pixels": 300000}
+    assert load(input_width=800, input_height=448) == {"input_size": (800, 448), "input_pixels": 0}
+    with pytest.raises(ValueError, match="exclude each other"):
+        load(input_pixels=300000, input_width=800, input_height=448)
 
 
 def test_motion_auto_fuses_what_there_is() -> None:

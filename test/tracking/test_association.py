@@ -185,15 +185,15 @@ def test_of_duplicates_only_the_strongest_stays(scene, limit):
         assert keep[row] == all(overlaps[row, other] <= limit for other in stronger)
 
 
-@given(scenes(), st.floats(0.1, 0.9))
-def test_duplicates_belong_to_the_strongest_box_that_stays_of_a_class_that_can_be_the_same(scene, limit):
+@given(scenes(), st.floats(0.1, 0.9), st.floats(0.1, 0.9))
+def test_duplicates_belong_to_the_strongest_box_that_stays_of_a_class_that_can_be_the_same(scene, limit, across):
     seen, classes, _, _ = scene
     same = np.eye(int(classes.max(initial=0)) + 1, dtype=bool)
     same[:2, :2] = True
-    owners = find_duplicates(seen, classes, limit, same)
-    overlaps = iou(seen, seen)
+    owners = find_duplicates(seen, classes, limit, same, across)
+    overlaps = iou(seen, seen) - np.where(np.equal.outer(classes, classes), limit, across)
     for row, owner in enumerate(owners):
-        stay = [o for o in range(row) if owners[o] == o and same[classes[o], classes[row]] and overlaps[row, o] > limit]
+        stay = [o for o in range(row) if owners[o] == o and same[classes[o], classes[row]] and overlaps[row, o] > 0]
         assert owner == (stay[0] if stay else row)
 
 

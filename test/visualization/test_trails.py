@@ -76,3 +76,16 @@ def test_unknown_feet_at_the_lower_border_are_not_drawn():
     for k in range(60):
         trails.update(at(40 + 3 * k, 239.5), k / 30)
     assert not len(drawn(trails))
+
+
+def test_a_box_that_the_side_border_cuts_does_not_bend_the_trail():
+    """The middle of what is left of a box moves slower than its object, and in the end backwards."""
+    trails = walked()
+    before = drawn(trails)
+    for k in range(60, 75):
+        left = 40 + 3 * k - 10 + 12 * (k - 59)
+        box = np.array([(min(left, 316), 95.0, 319.0, 150.0 + k - 59)])
+        trails.update(Annotation(box, np.ones(1, int), ["person"], np.ones(1)), k / 30)
+    after = drawn(trails)
+    assert abs(after[:, 0].max() - (40 + 3 * 59)) < 14 and np.abs(after[:, 1] - 150).max() <= 3
+    assert len(after) >= 0.9 * len(before)
