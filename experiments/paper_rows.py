@@ -121,8 +121,8 @@ class _TrueMotionPipeline(Pipeline):
         """Sets the ground truth of the next image."""
         self._displacements, self._frame = true_displacements(frame, self._frame), frame
 
-    def detect(self, *args: Any, **kwargs: Any) -> Detections:
-        detections = super().detect(*args, **kwargs)
+    def _decode(self, *args: Any, **kwargs: Any) -> Detections:
+        detections = super()._decode(*args, **kwargs)
         assert self._frame is not None
         return replace(detections, displacements=matched_displacements(detections, self._frame, self._displacements))
 
