@@ -24,7 +24,7 @@ BIRTHS = ("evidence", "threshold")
 # object that was well seen is often weakly seen later.
 NEUTRAL_NEW, NEUTRAL_KNOWN = 0.35, 0.27
 START = 0.3  # a weaker detection starts no track
-STRONG = 0.03  # a detection so far above `new_threshold` is an object at once
+STRONG = 0.02  # a detection so far above `new_threshold` is an object at once
 MOST = 4.0  # log-odds; more are not remembered, so that an object can end
 CLUTTER = 0.05  # a class with a lower score was not seen
 STILL = 0.01  # sizes (root of the area) by which a still thing's box moves
@@ -91,7 +91,10 @@ def needed(new_thresholds: Array) -> Floats:
 
 
 def first(scores: Array) -> Floats:
-    """(N,) evidence of tracks that start with detections of scores (N,)."""
+    """(N,) evidence of tracks that start with detections of scores (N,), those of their own class alone.
+
+    In one image, several classes at one place are often all wrong; together they count when they stay.
+    """
     return np.clip(log_odds(scores, NEUTRAL_NEW), 0.0, MOST)
 
 

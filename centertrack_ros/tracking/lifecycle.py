@@ -213,7 +213,7 @@ def _continue_and_start(
         evidence = np.concatenate(
             [
                 existence.continued(_evidence(old), scores[:matched], old.ids > 0, views, step),
-                existence.first(scores[matched:]),
+                existence.first(detections.scores[matched:]),
             ]
         )
     return Tracks(
