@@ -157,8 +157,8 @@ def main() -> None:
         }
         for gap in (1, 3, 7, 15, 30):
             same, other = appearance_distances(recordings["PETS"][0], gap)
-            cells = [f"{np.nanmedian(part):.3f} (log spread {np.nanstd(np.log(part)):.2f})" for part in (same, other)]
-            print(f"appearance after {gap / 7:.2f} s: same person {cells[0]}, others {cells[1]}")
+            texts = [f"{np.nanmedian(part):.3f} (log spread {np.nanstd(np.log(part)):.2f})" for part in (same, other)]
+            print(f"appearance after {gap / 7:.2f} s: same person {texts[0]}, others {texts[1]}")
         everything = []
         for name, sequences in recordings.items():
             for every in (1, 2, 3):

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.io.yaml_files import load_yaml
+from centertrack_ros.io.class_limit_files import read_class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
-from centertrack_ros.typed_records import construct, shown
 
 _DEFAULTS = TrackerConfig()
 
@@ -91,10 +90,7 @@ def class_limits(text: str) -> dict[str, ClassLimits]:
         argparse.ArgumentTypeError: The file cannot be read, or has something else in it.
     """
     try:
-        document = load_yaml(Path(text))
-        if not isinstance(document, dict):
-            raise ValueError(f"{text}: expected the names of classes with their limits, got {shown(document)}")
-        return {str(name): construct(ClassLimits, limits, f"{text}: {name}") for name, limits in document.items()}
+        return read_class_limits(Path(text))
     except (OSError, ValueError) as error:
         message = str(error)
         raise argparse.ArgumentTypeError(message if text in message else f"{text}: {message}") from None

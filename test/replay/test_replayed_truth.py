@@ -25,7 +25,9 @@ from support.environment import unmeasured_environment
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 OPTIONS = ["model.input_width:=160", "model.input_height:=128", "model.threads:=1"]
-OPTIONS += ["tracker.track_threshold:=0.02", "tracker.new_threshold:=0.02"]  # something is found in noise
+# Something is found in noise.
+OPTIONS += ["tracker.track_threshold:=0.02", "tracker.new_threshold:=0.02", "tracker.birth:=threshold"]
+OPTIONS += ["detector.classes:=[all]"]
 
 
 def write(path: Path, stamps: list[int], broken: Mapping[int, str] = {}, topic: str = "/camera/image_raw") -> Path:

@@ -69,7 +69,7 @@ def test_lost_images_are_a_warning_with_the_remedy(node, probe, frames) -> None:
     status, _ = probe.status("monitored: camera")
     assert "get lost on their way" in status.message and "fastdds.xml" in status.message
     # The embedded model's input follows the shape of the images.
-    assert len(node.logged("images of 768x576 px need a network input of 576x448 px")) == 1
+    assert len(node.logged("images of 768x576 px need a network input of 544x416 px")) == 1
 
 
 def test_lazy_it_processes_nothing_without_a_subscriber(node, probe, frames) -> None:

@@ -175,6 +175,12 @@ def _parameters(folder: Path) -> Any:
     return load_parameters([folder / "parameters.yaml"])
 
 
+def _class_limits(folder: Path) -> Any:
+    from centertrack_ros.io.class_limit_files import read_class_limits
+
+    return read_class_limits(folder / "limits.yaml")
+
+
 def _weights(folder: Path) -> Any:
     from centertrack_ros.network import checkpoints
 
@@ -368,6 +374,7 @@ READERS: dict[str, Reader] = {
     "parameters": Reader(
         partial(seeds.copied, "config/default.yaml", "parameters.yaml"), _parameters, share=2, needs=("rcl_interfaces",)
     ),
+    "class limits": Reader(seeds.class_limits, _class_limits),
     "weights": Reader(seeds.small_weights, _weights, share=3, longest=LISTING),
     "loaded weights": Reader(seeds.embedded_weights, _loaded_weights, share=0.2, longest=LISTING),
     "checkpoint": Reader(seeds.checkpoint, _weights, share=2, longest=LISTING),

@@ -301,6 +301,12 @@ def copied(source: str, name: str, folder: Path) -> None:
     shutil.copy(ROOT / source, folder / name)
 
 
+def class_limits(folder: Path) -> None:
+    """limits.yaml: limits of two classes."""
+    text = "person: {new_threshold: 0.5, min_size: 12, max_range: 40}\ncar:\n  track_threshold: 0.2\n  rebirth: 3.5\n"
+    (folder / "limits.yaml").write_text(text)
+
+
 def tfjs_model(folder: Path) -> None:
     """model.json with a shard: a TensorFlow.js graph of two nodes."""
     nodes = [
