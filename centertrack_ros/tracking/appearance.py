@@ -54,6 +54,11 @@ _COLOR_LOOKUP = np.clip(
 )
 
 
+def prepare_appearances() -> None:
+    """Lets OpenCV make its tables of CIELAB, so that the first image need not wait for them (a tenth of a second)."""
+    cv2.cvtColor(np.zeros((1, 1, 3), np.uint8), cv2.COLOR_BGR2LAB)
+
+
 def appearances(image: NDArray[np.uint8], boxes: Array) -> Floats:
     """Describes what is in the boxes.
 

@@ -18,7 +18,7 @@ from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.tracking.appearance import appearances, covered_parts
+from centertrack_ros.tracking.appearance import appearances, covered_parts, prepare_appearances
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
@@ -91,6 +91,8 @@ class Pipeline:
         if self.config.filter_boxes3d and isinstance(self._lift, TrackLifter):
             self._track_lifter = self._lift
         self.rules = ClassRules.of(profile, self.config)
+        if self.config.appearance == "color":
+            prepare_appearances()
         self._point = self.config.association_point
         if self._point == "auto":
             self._point = profile.association_point
