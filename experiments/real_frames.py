@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import coco_ap
-from centertrack_ros.cli import _arguments, _tracking_options
+from centertrack_ros.cli import _arguments
 from centertrack_ros.datasets.records import VideoSequence
+from centertrack_ros.engine import load_engine
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.network.registry import weights_path
 from centertrack_ros.tracking.config import TrackerConfig
@@ -87,7 +88,7 @@ def detection_ap(data: Path, weights: Path, classes: int) -> dict[str, float] | 
 
 def evaluate(data: Path, weights: Path, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Evaluates one set of weights: prints the figures and returns them."""
-    engine = _tracking_options.load(argparse.Namespace(**{**vars(args), "weights": str(weights), "device": "auto"}))
+    engine = load_engine(weights, engine=args.engine, threads=args.threads, input_size=args.input_size)
     print(f"\n{weights.name}: {engine.profile.name}, {engine.name}")
     rows = real_tracks.compare(recordings(data, folder), CachingEngine(engine), settings())
     show_tracks(rows)

@@ -105,7 +105,7 @@ def test_the_command_on_the_embedded_model(shared_data) -> None:
     rows = {
         tuple(row[k] for k in ("data", "every", "settings", "detections", "motion")): row for row in model["tracks"]
     }
-    assert len(rows) == 2 * 2 * 2 * 2 * 3
+    assert len(rows) == 2 * 2 * 2 * 2 * 4
     for (*group, motion), row in rows.items():
         if motion == "displacement":
             assert row["figures"] == rows[(*group, "zero")]["figures"]
