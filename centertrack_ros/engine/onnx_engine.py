@@ -55,7 +55,10 @@ class OnnxEngine(ArrayEngine):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
         self.device = options.device
         self._outputs = [output.name for output in self._session.get_outputs()]
-        height, width = self._session.get_inputs()[0].shape[2:]  # names instead of numbers where any will do
+        shape = self._session.get_inputs()[0].shape  # names instead of numbers where any will do
+        if len(shape) != 4:
+            raise ValueError(f"{path}: its first input is no batch of images, which has 4 dimensions")
+        height, width = shape[2:]
         only = (width, height) if isinstance(height, int) and isinstance(width, int) else None
         profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY], f"{path}: model profile"), only, str(path))
         super().__init__(profile, [node.name for node in self._session.get_inputs()])

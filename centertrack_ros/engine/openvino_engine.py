@@ -75,7 +75,10 @@ class OpenVinoEngine(ArrayEngine):
             stored = model.get_rt_info(PROFILE_KEYS).astype(str)
         except UnicodeDecodeError:
             raise ValueError(f"{path}: its metadata are damaged: expected text") from None
-        height, width = list(model.inputs[0].partial_shape)[2:]
+        shape = model.inputs[0].partial_shape if model.inputs else None
+        if shape is None or shape.rank.is_dynamic or len(shape) != 4:
+            raise ValueError(f"{path}: its first input is no batch of images, which has 4 dimensions")
+        height, width = list(shape)[2:]
         only = (width.get_length(), height.get_length()) if height.is_static and width.is_static else None
         profile = options.apply(ModelProfile.from_json(stored, f"{path}: model profile"), only, str(path))
         self._model = model
