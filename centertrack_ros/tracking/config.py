@@ -98,8 +98,8 @@ class TrackerConfig:
     report_occupants  people who are seen in the windows of a vehicle are reported, too
     zero_prior_heatmap  give the network an empty prior heatmap (official `--zero_pre_hm`)
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
-    camera_height  m, of the camera over the ground that objects stand on: distances without a depth head are then
-                  measured by where objects touch the ground, too; 0: unknown
+    camera_height  m, of the camera over the ground that objects stand on, at most 100: distances without a depth head
+                  are then measured by where objects touch the ground, too; 0: unknown
     filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
     """
@@ -182,8 +182,7 @@ class TrackerConfig:
             "max_range",
         ):
             self._check_range(name, 0.0, math.inf)
-        for name in ("camera_height",):
-            self._check_range(name, 0.0, math.inf)
+        self._check_range("camera_height", 0.0, 100.0)
         for name in ("gate_scale", "depth_scale"):
             self._check_range(name, 1e-9, math.inf)
         if self.min_hits < 1:

@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 VELOCITY_NOISE = 1.2  # sizes/s per root of s, how much the velocity changes
 FIRST_VELOCITY = 2.0  # sizes/s, standard deviation of the velocity of an object that was seen once
 CENTER_NOISE = 0.07  # sizes, standard deviation of a detection's centre
+LONGEST_STEP = 60.0  # s; after more an object may be anywhere, and covariances would lose all their digits
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def sizes_of(boxes: Array) -> Floats:
 
 def _moved(filters: Filters, sizes: Floats, step: float) -> _Moved:
     means, covariances = filters
+    step = min(step, LONGEST_STEP)
     a, b, c = covariances[:, 0, 0], covariances[:, 0, 2], covariances[:, 2, 2]
     strength = (VELOCITY_NOISE * sizes) ** 2
     position, mixed, velocity = strength * step**3 / 3, strength * step**2 / 2, strength * step
@@ -141,7 +143,8 @@ def pair_terms(
     motion_variances = moved.u_u[None, :] + u_noise
     gains = moved.x1_u[None, :] / motion_variances  # what the displacement tells about the centre
     differences = from_center - gains[:, :, None] * from_motion
-    variances = moved.x1_x1[None, :] - gains * moved.x1_u[None, :] + _center_variances(detections)[:, None]
+    left = np.maximum(moved.x1_x1[None, :] - gains * moved.x1_u[None, :], 0.0)  # rounding, after very long steps
+    variances = left + _center_variances(detections)[:, None]
     distances = np.square(differences).sum(axis=2)
     return PairTerms(
         squares=distances / variances,
@@ -188,7 +191,7 @@ def correct(filters: Filters, sizes: Floats, step: float, detections: Detections
     s_xx, s_xu, s_uu = moved.x1_x1 + x_noise, moved.x1_u, moved.u_u + u_noise
     # With a displacement that says nothing, S has an infinite entry: scale its row by u_noise's inverse.
     scale = 1 / s_uu
-    determinant = s_xx - s_xu**2 * scale
+    determinant = np.maximum(s_xx - s_xu**2 * scale, x_noise)
     x_gain_z = (moved.x1_x1 - moved.x1_u * s_xu * scale) / determinant
     x_gain_d = (moved.x1_u * s_xx - moved.x1_x1 * s_xu) * scale / determinant
     v_gain_z = (moved.v_x1 - moved.v_u * s_xu * scale) / determinant

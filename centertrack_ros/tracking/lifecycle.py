@@ -85,6 +85,7 @@ def update(
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
         then lost ones that can still be found again.
     """
+    tracks = _as_configured(tracks, detections, config)
     if config.motion == "kalman":
         tracks = predict_filters(tracks, step)
     noise = noise or DisplacementNoise()
@@ -104,13 +105,34 @@ def update(
         new = new[detections.scores[new] > thresholds[new]]
     old = _without_details(tracks).select(assignment.tracks)
     seen = detections.select(np.concatenate([assignment.detections, new]))
-    parts = [_continue_and_start(old, seen, next_id, stamp, step, config, noise)]
+    first_id = next_id
+    if config.birth == "evidence":  # tentative tracks get an id when they are confirmed; until then none has it twice
+        first_id = min(int(tracks.ids.min(initial=0)), 0) - len(new)
+    parts = [_continue_and_start(old, seen, first_id, stamp, step, config, noise)]
     if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth)):
         parts.append(_coast(tracks.select(lost), step, config))
     joined = _join([part for part in parts if len(part)] or parts[:1])
     if config.birth == "evidence":
         return joined, next_id
     return joined, next_id + len(new)
+
+
+def _as_configured(tracks: Tracks, detections: Detections, config: TrackerConfig) -> Tracks:
+    """The tracks with what this configuration uses alone: the frame before may have been tracked with another one."""
+    if config.birth != "evidence" and tracks.evidence is not None:
+        tracks = replace(tracks.select(tracks.ids > 0), evidence=None)
+    if not config.class_groups and tracks.class_votes is not None:
+        tracks = replace(tracks, class_votes=None)
+    if config.report_occupants and tracks.occupant_votes is not None:
+        tracks = replace(tracks, occupant_votes=None)
+    if detections.class_scores is None and tracks.detections.class_scores is not None:
+        tracks = replace(tracks, detections=replace(tracks.detections, class_scores=None))
+    if detections.appearances is None or detections.visible_parts is None:
+        return tracks if tracks.appearances is None else replace(tracks, appearances=None, appearance_stamps=None)
+    if tracks.appearances is None:  # what was never looked at has zeros
+        looks = np.zeros((len(tracks), detections.appearances.shape[1]), np.float32)
+        tracks = replace(tracks, appearances=looks, appearance_stamps=np.full(len(tracks), np.nan))
+    return tracks
 
 
 def _without_details(tracks: Tracks) -> Tracks:
@@ -206,8 +228,7 @@ def _continue_and_start(
         velocities[:matched] = _velocities(old, detections.centers[:matched], stamp, step, config)
     looks, look_stamps = _appearances(old, detections, stamp)
     evidence = None
-    if config.birth == "evidence":  # tentative tracks get an id when they are confirmed
-        next_id = min(int(old.ids.min(initial=0)), 0) - new
+    if config.birth == "evidence":
         scores = existence.strengths(detections)
         views = existence.novelty(old.detections.boxes, detections.boxes[:matched])
         evidence = np.concatenate(

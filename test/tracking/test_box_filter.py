@@ -9,6 +9,7 @@ import pytest
 from centertrack_ros.datasets.records import tracks_of
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
+from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.heading import AXIS, turned_by_motion
 from centertrack_ros.tracking.size_prior import SIZE_PRIORS
 from centertrack_ros.types import BoxMemory, Detections
@@ -93,6 +94,12 @@ def test_the_ground_helps_though_nobody_knows_where_the_horizon_is(pitch):
         assert memory.horizon.slope == pytest.approx(np.tan(pitch), abs=0.012)
         by_both += list(np.abs(lifted.detections.depths / depths - 1))
     assert np.median(by_both) < 0.9 * np.median(by_size)
+
+
+@pytest.mark.parametrize("height", [-1.0, np.inf, np.nan])
+def test_the_height_of_a_camera_is_a_usual_one(height):
+    with pytest.raises(ValueError, match="camera_height must be between 0 and 100"):
+        TrackerConfig(camera_height=height)
 
 
 def test_an_object_that_does_not_stand_on_the_ground_does_not_move_the_horizon():

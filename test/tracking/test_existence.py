@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.profile import Thresholds
 from centertrack_ros.tracking import Detections, Tracker, TrackerConfig, existence
 from support.rectangles import RectangleEngine, Thing, paint, profile
@@ -68,6 +69,18 @@ def test_ids_count_reported_objects_only():
     assert tracks.ids.tolist() == [1]
     tracks = tracker.step(paint([Thing(3, (120, 50, 150, 90), 0.8, 0)]), stamp=10 * STEP).tracks
     assert tracks.ids[tracks.hits > 0].tolist() == [2]
+
+
+def test_no_two_tentative_tracks_are_one():
+    """One that is not seen in the frame in which another one begins: each has its own box and votes."""
+    tracker = Tracker(RectangleEngine(profile(thresholds=THRESHOLDS)), TrackerConfig())
+    camera = Camera.from_focal(192, 128, 150.0)
+    weak = [Thing(1 + n, (10 + 50 * n, 40, 34 + 50 * n, 72), 0.42, 0) for n in range(3)]
+    for index, seen in enumerate([weak[:1], weak[1:2], weak, weak[2:], weak]):
+        tracker.step(paint(seen), camera, stamp=index * STEP)
+        ids = tracker.state.tracks.ids.tolist()
+        assert len(set(ids)) == len(ids) and max(ids) < 0
+    assert len(ids) == 3
 
 
 def test_tentative_tracks_are_not_shown_to_the_network():

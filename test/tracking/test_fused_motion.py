@@ -42,6 +42,19 @@ def random_filters(count: int) -> fused_motion.Filters:
     return rng.normal(size=(count, 4)) * 100, covariances
 
 
+@pytest.mark.parametrize("seconds", [1e-9, 60.0, 3600.0, 1e7])
+@pytest.mark.parametrize("size", [2.0, 1e5])
+def test_filters_stay_sound_over_steps_of_any_length(seconds, size):
+    found = Detections.from_boxes(np.array([[0, 0, size, size]]))
+    filters = fused_motion.initialize(found, 0.1, SURE)
+    for _ in range(10):
+        filters = fused_motion.correct(filters, sizes_of(found.boxes), seconds, found, SURE)
+        terms = fused_motion.pair_terms(filters, sizes_of(found.boxes), seconds, found, SURE)
+        position, velocity = filters[1][0, 0, 0], filters[1][0, 2, 2]
+        assert 0 <= position < size**2 and 0 <= velocity < 1e6 * size**2
+        assert np.isfinite(filters[0]).all() and np.isfinite(terms.log_determinants).all() and terms.squares >= 0
+
+
 @pytest.mark.parametrize("seconds", [1 / 30, 0.5])
 def test_corrections_are_those_of_a_filter_over_both_images(seconds):
     """One axis at a time: the state (x0, x1, v), measured as z = x1 and d = x0 - x1."""
