@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.demo_clip import demo_frames
 from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.base import EngineAround
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.tracking.pipeline import Tracker
-from experiments.recall import Resized
 
 IMAGES = ((640, 480), (1280, 720), (1242, 375), (1600, 900), (720, 1280))  # width, height
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     lines = []
     for width, height in IMAGES:
         image = np.asarray(cv2.resize(photo, (width, height)), np.uint8)
-        times = measure({n: Tracker(Resized(engine, p)) for n, p in ways.items()}, image, args.rounds)
+        times = measure({n: Tracker(EngineAround(engine, p)) for n, p in ways.items()}, image, args.rounds)
         base = times["square of 512"]
         cells = [f"{width}x{height}"]
         for name, own in times.items():

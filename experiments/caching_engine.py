@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.base import Engine, EngineAround
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.network.profile import ModelProfile
 
 _NO_POINTS = np.zeros((0, 3), np.int64)
 
@@ -26,7 +25,7 @@ class _Input:
     value: Any
 
 
-class CachingEngine:
+class CachingEngine(EngineAround):
     """Runs `engine` once for each combination of image, previous image and prior heatmap: exact, for comparisons.
 
     Trackers with the same inputs get the same peaks without running the network again. Everything is kept until
@@ -44,26 +43,12 @@ class CachingEngine:
     """
 
     def __init__(self, engine: Engine, detection_only: bool = False, repeating: bool = False) -> None:
-        self.engine, self.detection_only, self.repeating = engine, detection_only, repeating
+        super().__init__(engine)
+        self.detection_only, self.repeating = detection_only, repeating
         self.requests = self.runs = 0
         self._inputs: dict[bytes, _Input] = {}
         self._peaks: dict[tuple[bytes, bytes, bytes], Peaks] = {}
         self._last: dict[bytes, Peaks] = {}  # by image alone
-
-    @property
-    def profile(self) -> ModelProfile:
-        """The model's profile."""
-        return self.engine.profile
-
-    @property
-    def device(self) -> str:
-        """The device of the engine."""
-        return self.engine.device
-
-    @property
-    def name(self) -> str:
-        """The engine's name."""
-        return self.engine.name
 
     def for_single_images(self) -> CachingEngine:
         """A detector of single images with the same cache."""

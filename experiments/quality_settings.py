@@ -7,11 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from centertrack_ros.engine.base import Engine
-from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.engine.base import Engine, EngineAround
 from centertrack_ros.network.profile import ModelProfile, Thresholds
 from centertrack_ros.tracking.config import TrackerConfig
 
@@ -89,29 +85,4 @@ def with_old_profile(engine: Engine) -> Engine:
     known: dict[str, Any] = {name: getattr(engine.profile, name) for name in _OLD_FIELDS}
     thresholds = Thresholds(track=BEFORE["track_threshold"], new=BEFORE["new_threshold"])
     size: dict[str, Any] = {"input_height": 512, "input_width": 512, "resize": "keep_aspect"}
-    return _WithProfile(engine, ModelProfile(**known, **size, thresholds=thresholds))
-
-
-class _WithProfile:
-    """An engine whose profile is another one."""
-
-    def __init__(self, engine: Engine, profile: ModelProfile) -> None:
-        self._engine, self._profile = engine, profile
-
-    @property
-    def profile(self) -> ModelProfile:
-        return self._profile
-
-    @property
-    def name(self) -> str:
-        return self._engine.name
-
-    @property
-    def device(self) -> str:
-        return self._engine.device
-
-    def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Any:
-        return self._engine.prepare(image, affine, size)
-
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
-        return self._engine.infer(images, previous, priors)
+    return EngineAround(engine, ModelProfile(**known, **size, thresholds=thresholds))

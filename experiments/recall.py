@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame
 from centertrack_ros.engine import load_engine
-from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.base import Engine, EngineAround
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.geometry.boxes2d import areas, iou
-from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.types import Detections
 from experiments.image_boxes import CLASSES, detect_in, detector, read_images
 
@@ -39,19 +38,6 @@ OVERLAPS = {"kitti_tracking_mini": 0.5, "mot17": 0.5, "nuscenes_sample_6cam": 0.
 MIN_HEIGHT = 40.0  # px of the image
 MOST_HIDDEN = 0.5  # share of a box; more: neither missed nor false
 STEPS = np.arange(0.2, 0.95, 0.01)  # thresholds to choose from
-
-
-class Resized:
-    """An engine whose images are fitted otherwise into the network's input.
-
-    Args:
-        engine: Of a network that takes inputs of any size.
-        profile: Its profile with another input.
-    """
-
-    def __init__(self, engine: Engine, profile: ModelProfile) -> None:
-        self.profile, self.name, self.device = profile, engine.name, engine.device
-        self.prepare, self.infer = engine.prepare, engine.infer
 
 
 @dataclass(frozen=True)
@@ -142,7 +128,7 @@ def count(seen: Seen, kind: int, threshold: float) -> Counts:
     return Counts(len(objects), len(matched), int((~excused.any(axis=1)).sum()))
 
 
-def measure(data: Path, ways: dict[str, Resized]) -> dict[str, Row]:
+def measure(data: Path, ways: dict[str, EngineAround]) -> dict[str, Row]:
     """Way -> its detections and times; the ways take turns image by image."""
     import cv2
 
@@ -188,12 +174,12 @@ def line_of(name: str, row: Row, first: Row, threshold: float) -> list[str]:
     return cells
 
 
-def ways_of(engine: Engine, budgets: Sequence[int], before: bool) -> dict[str, Resized]:
+def ways_of(engine: Engine, budgets: Sequence[int], before: bool) -> dict[str, EngineAround]:
     """Name -> the engine with each input."""
     profile = engine.profile
     ways = {"keep_aspect 512": replace(profile, resize="keep_aspect")} if before else {}
     ways |= {f"budget {pixels}": profile.with_input_pixels(pixels) for pixels in budgets}
-    return {name: Resized(engine, one) for name, one in ways.items()}
+    return {name: EngineAround(engine, one) for name, one in ways.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

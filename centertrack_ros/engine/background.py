@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.engine.base import Engine
-from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.network.profile import ModelProfile
+from centertrack_ros.engine.base import Engine, EngineAround
 
 _LOG = logging.getLogger(__name__)
 
 
-class BackgroundEngine:
+class BackgroundEngine(EngineAround):
     """Implements `engine.base.Engine` by an available engine until a better one is ready.
 
     The better engine runs once for every input size that has occurred before it takes over. If it fails before that,
@@ -31,36 +29,17 @@ class BackgroundEngine:
     """
 
     def __init__(self, first: Engine, make: Callable[[], Engine | None]) -> None:
-        self._engine = first
+        super().__init__(first)
         self._make: Callable[[], Engine | None] | None = make
         self._sizes: list[tuple[int, int]] = []
         self._thread = threading.Thread(target=self._replace, name="centertrack_export", daemon=True)
         self._thread.start()
 
-    @property
-    def profile(self) -> ModelProfile:
-        """See `Engine.profile`."""
-        return self._engine.profile
-
-    @property
-    def name(self) -> str:
-        """Of the engine that runs now."""
-        return self._engine.name
-
-    @property
-    def device(self) -> str:
-        """Of the engine that runs now."""
-        return self._engine.device
-
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Any:
         """See `Engine.prepare`."""
         if size not in self._sizes:
             self._sizes.append(size)
-        return self._engine.prepare(image, affine, size)
-
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
-        """See `Engine.infer`."""
-        return self._engine.infer(images, previous, priors)
+        return super().prepare(image, affine, size)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is decided which engine stays.
@@ -87,7 +66,7 @@ class BackgroundEngine:
             return
         finally:
             self._make = None  # frees the objects that it holds
-        self._engine = better
+        self.engine = better
         _LOG.info("%s runs from now on instead of %s", better.name, before)
 
     def _warm_up(self, engine: Engine) -> None:

@@ -64,6 +64,46 @@ class Engine(Protocol):
         """
 
 
+class EngineAround:
+    """Implements `Engine` by another one; the base of engines that change a part of what it does.
+
+    Attributes:
+        engine: The other one.
+    """
+
+    def __init__(self, engine: Engine, profile: ModelProfile | None = None) -> None:
+        """Passes everything on.
+
+        Args:
+            engine: The other one.
+            profile: What is told of the model instead of its own profile, for instance another input; None: its own.
+        """
+        self.engine, self._profile = engine, profile
+
+    @property
+    def profile(self) -> ModelProfile:
+        """See `Engine.profile`."""
+        return self.engine.profile if self._profile is None else self._profile
+
+    @property
+    def name(self) -> str:
+        """Of the engine that runs."""
+        return self.engine.name
+
+    @property
+    def device(self) -> str:
+        """Of the engine that runs."""
+        return self.engine.device
+
+    def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Any:
+        """See `Engine.prepare`."""
+        return self.engine.prepare(image, affine, size)
+
+    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+        """See `Engine.infer`."""
+        return self.engine.infer(images, previous, priors)
+
+
 def check_batch(
     images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]
 ) -> tuple[int, int] | None:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.base import Engine, EngineAround
 from centertrack_ros.network.class_groups import CYCLES, are_among
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.network.profile import ModelProfile
 
 CYCLIST = "cyclist"
 # A bicycle is 1.0 to 1.1 m high, its rider 1.2 to 1.6 m from the feet on the pedals up.
@@ -23,7 +22,7 @@ _HALF_SEEN = 0.5
 _HEAD = 0.25  # least part of the rider above the cycle
 
 
-class CyclistEngine:
+class CyclistEngine(EngineAround):
     """Implements `engine.base.Engine` by another one, and joins each rider with the cycle below.
 
     The profile has the class 'cyclist' behind those of the model. A joined object has the box around both, the higher
@@ -46,33 +45,14 @@ class CyclistEngine:
             )
         if "ltrb" not in engine.profile.heads or "ltrb_amodal" in engine.profile.heads:
             raise ValueError(f"cyclists cannot be joined for '{engine.profile.name}': it has no head 'ltrb' alone")
-        self._engine, self._people, self._cycles = engine, people, cycles
-
-    @property
-    def profile(self) -> ModelProfile:
-        """The model's profile with one more class."""
-        profile = self._engine.profile
-        heads = {**profile.heads, "hm": len(profile.classes) + 1}
-        return replace(profile, classes=(*profile.classes, CYCLIST), heads=heads)
-
-    @property
-    def name(self) -> str:
-        """Of the engine that runs."""
-        return self._engine.name
-
-    @property
-    def device(self) -> str:
-        """Of the engine that runs."""
-        return self._engine.device
-
-    def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> Any:
-        """See `Engine.prepare`."""
-        return self._engine.prepare(image, affine, size)
+        heads = {**engine.profile.heads, "hm": len(names) + 1}
+        super().__init__(engine, replace(engine.profile, classes=(*names, CYCLIST), heads=heads))
+        self._people, self._cycles = people, cycles
 
     def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
         """See `Engine.infer`."""
-        threshold = self._engine.profile.thresholds.track
-        return [self._joined(peaks, threshold) for peaks in self._engine.infer(images, previous, priors)]
+        threshold = self.profile.thresholds.track
+        return [self._joined(peaks, threshold) for peaks in super().infer(images, previous, priors)]
 
     def _joined(self, peaks: Peaks, threshold: float) -> Peaks:
         """The peaks with each rider above the threshold and the cycle below as one; strongest first."""
