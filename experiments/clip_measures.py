@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
-from centertrack_ros.geometry.boxes2d import iou
+from centertrack_ros.geometry.boxes2d import iou, sizes_of
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import load_json
 from centertrack_ros.io.sources import open_source
@@ -106,8 +106,7 @@ def leaps(frames: Sequence[Tracks]) -> list[tuple[int, int]]:
     for index, tracks in enumerate(frames):
         boxes = tracks.detections.boxes.astype(np.float64)
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        sizes = np.sqrt(np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1.0))
-        for identity, center, size in zip(tracks.ids.tolist(), centers, sizes.tolist(), strict=True):
+        for identity, center, size in zip(tracks.ids.tolist(), centers, sizes_of(boxes).tolist(), strict=True):
             if identity in last:
                 before, place, extent = last[identity]
                 if index - before <= LEAP_FRAMES and np.linalg.norm(center - place) > LEAP * extent:

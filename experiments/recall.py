@@ -29,7 +29,7 @@ from centertrack_ros.datasets.records import AnnotatedFrame
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine, EngineAround
 from centertrack_ros.evaluation.tables import table
-from centertrack_ros.geometry.boxes2d import areas, iou
+from centertrack_ros.geometry.boxes2d import areas, intersections, iou
 from centertrack_ros.types import Detections
 from experiments.image_boxes import CLASSES, detect_in, detector, read_images
 
@@ -121,9 +121,7 @@ def count(seen: Seen, kind: int, threshold: float) -> Counts:
     matched = columns[allowed[rows, columns]]
     others = np.delete(found, matched, axis=0)
     others = others[others[:, 3] - others[:, 1] >= MIN_HEIGHT]
-    low = np.maximum(others[:, None, :2], seen.ignored[None, :, :2])
-    high = np.minimum(others[:, None, 2:], seen.ignored[None, :, 2:])
-    inside = np.prod(np.maximum(high - low, 0), axis=2) > 0.5 * areas(others)[:, None]
+    inside = intersections(others, seen.ignored) > 0.5 * areas(others)[:, None]
     excused = inside | (np.asarray(iou(others, seen.ignored)).reshape(inside.shape) >= seen.overlap)
     return Counts(len(objects), len(matched), int((~excused.any(axis=1)).sum()))
 

@@ -12,6 +12,11 @@ def areas(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
+def sizes_of(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N,) px: the square root of the area of boxes (N, 4), at least 1."""
+    return np.asarray(np.sqrt(np.maximum(areas(boxes).astype(np.float64), 1.0)))
+
+
 def intersections(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
     """(N, M) areas of overlap, px², between boxes (N, 4) and (M, 4)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])

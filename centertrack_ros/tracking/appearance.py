@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.boxes2d import areas, intersections
 from centertrack_ros.types import Array
 
 Floats = NDArray[np.float32]
@@ -113,11 +114,8 @@ def covered_parts(boxes: Array) -> NDArray[np.float64]:
         (N,) in 0..1, by the one that hides most.
     """
     boxes = np.asarray(boxes, np.float64)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    common = np.maximum(high - low, 0).prod(axis=2) * (boxes[None, :, 3] > boxes[:, None, 3])
-    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-6)
-    return np.asarray(common.max(axis=1, initial=0.0) / areas)
+    common = intersections(boxes, boxes) * (boxes[None, :, 3] > boxes[:, None, 3])
+    return np.asarray(common.max(axis=1, initial=0.0) / np.maximum(areas(boxes), 1e-6))
 
 
 def is_known(looks: Floats) -> NDArray[np.bool_]:

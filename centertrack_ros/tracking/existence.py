@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.boxes2d import iou
+from centertrack_ros.geometry.boxes2d import areas, intersections, iou, sizes_of
 from centertrack_ros.types import Array, Detections, Tracks
 
 Floats = NDArray[np.float64]
@@ -51,8 +51,7 @@ def novelty(before: Array, after: Array) -> Floats:
 
     A thing that a fixed camera sees again without any change tells nothing new.
     """
-    sizes = np.sqrt(np.maximum((after[:, 2:] - after[:, :2]).prod(axis=1), 1.0))
-    moved = np.hypot(*((after - before)[:, :2] + (after - before)[:, 2:]).T) / 2 / sizes
+    moved = np.hypot(*((after - before)[:, :2] + (after - before)[:, 2:]).T) / 2 / sizes_of(after)
     return np.asarray(1.0 - np.exp(-0.5 * np.square(moved / STILL, dtype=np.float64)))
 
 
@@ -73,9 +72,8 @@ def shadows(detections: Detections, other_class: NDArray[np.bool_]) -> NDArray[n
         (N,) mask.
     """
     boxes = np.asarray(detections.boxes, np.float64)
-    sides = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    sizes = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-6)
-    shared = np.maximum(sides, 0).prod(axis=2) / np.minimum(sizes[:, None], sizes[None, :])
+    sizes = np.maximum(areas(boxes), 1e-6)
+    shared = intersections(boxes, boxes) / np.minimum(sizes[:, None], sizes[None, :])
     stronger = np.tri(len(boxes), k=-1, dtype=bool) & ~other_class  # [i, k]: k is stronger than i
     return np.asarray((detections.scores <= START) & ((shared > SHADOW_OVERLAP) & stronger).any(axis=1))
 

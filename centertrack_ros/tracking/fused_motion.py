@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.boxes2d import areas
+from centertrack_ros.geometry.boxes2d import sizes_of
 from centertrack_ros.tracking.kalman import Filters
 from centertrack_ros.types import Array, Detections
 
@@ -87,11 +87,6 @@ class _Moved:
     v_x1: Floats
     v_u: Floats
     v_v: Floats
-
-
-def sizes_of(boxes: Array) -> Floats:
-    """(N,) px: the square root of the area of boxes (N, 4), at least 1."""
-    return np.sqrt(np.maximum(areas(boxes).astype(np.float64), 1.0))
 
 
 def _moved(filters: Filters, sizes: Floats, step: float) -> _Moved:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.boxes2d import sizes_of
 from centertrack_ros.tracking import appearance, existence, fused_motion, kalman
 from centertrack_ros.tracking.association import (
     COSTS,
@@ -20,7 +21,7 @@ from centertrack_ros.tracking.association import (
     in_stages,
 )
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.fused_motion import DisplacementNoise, sizes_of
+from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.motion import correct_filters, filters_of, initialize_filters, predict_filters
 from centertrack_ros.types import Array, Detections, Tracks
 

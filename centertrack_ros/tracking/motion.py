@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.boxes2d import areas
+from centertrack_ros.geometry.boxes2d import sizes_of
 from centertrack_ros.tracking import kalman
 from centertrack_ros.types import Array, Detections, Tracks
 
@@ -33,7 +33,7 @@ def initialize_filters(detections: Detections) -> kalman.Filters:
         Means (N, 4) and covariances (N, 4, 4).
     """
     centers = np.asarray(detections.centers, np.float64)
-    sizes = _sizes(detections.boxes)
+    sizes = sizes_of(detections.boxes)
     return kalman.initialize(
         centers, _measurement_covariances(sizes), np.zeros_like(centers), _FIRST_VELOCITY_SIGMA * sizes
     )
@@ -51,7 +51,7 @@ def predict_filters(tracks: Tracks, step: float) -> Tracks:
     means, covariances = kalman.predict(
         *filters_of(tracks),
         step,
-        _ACCELERATION_SIGMA * _sizes(tracks.detections.boxes),
+        _ACCELERATION_SIGMA * sizes_of(tracks.detections.boxes),
         kalman.unknown_acceleration,
     )
     return replace(tracks, kalman_means=means, kalman_covariances=covariances)
@@ -64,17 +64,12 @@ def correct_filters(predicted: Tracks, detections: Detections) -> kalman.Filters
         Means (N, 4) and covariances (N, 4, 4).
     """
     centers = np.asarray(detections.centers, np.float64)
-    return kalman.correct(*filters_of(predicted), centers, _measurement_covariances(_sizes(detections.boxes)))
+    return kalman.correct(*filters_of(predicted), centers, _measurement_covariances(sizes_of(detections.boxes)))
 
 
 def _measurement_covariances(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, 2, 2) px² of centres of objects with sizes (N,) px."""
     return ((_MEASUREMENT_SIGMA * sizes) ** 2)[:, None, None] * np.eye(2)
-
-
-def _sizes(boxes: Array) -> NDArray[np.float64]:
-    """(N,) px: the square root of the area of boxes (N, 4), at least 1."""
-    return np.sqrt(np.maximum(areas(boxes).astype(np.float64), 1.0))
 
 
 def flow_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

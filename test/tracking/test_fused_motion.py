@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from centertrack_ros.geometry.boxes2d import sizes_of
 from centertrack_ros.tracking import fused_motion
 from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.fused_motion import DisplacementNoise, sizes_of
+from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.types import Detections, Tracks
 
