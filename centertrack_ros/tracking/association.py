@@ -57,6 +57,16 @@ class Gate:
             return np.asarray(detection_classes[:, None] != track_classes[None, :])
         return np.asarray(~self.class_matches[detection_classes[:, None], track_classes[None, :]])
 
+    def other_kind(
+        self, detection_classes: Array, sizes: Array, track_classes: Array, track_sizes: Array
+    ) -> NDArray[np.bool_]:
+        """(N, M) mask of pairs that cannot be one object by class or by their areas (N,) and (M,), px²."""
+        other = self.other_class(detection_classes, track_classes)
+        if self.max_size_ratio > 0:
+            ratios = sizes[:, None] / np.maximum(track_sizes[None, :], 1e-6)
+            other |= (ratios > self.max_size_ratio) | (ratios * self.max_size_ratio < 1)
+        return other
+
 
 class Cost(Protocol):
     """A function that computes the costs of all pairs of N detections and M tracks, see `distance_costs`."""
@@ -136,9 +146,7 @@ def distance_costs(
     squares = dx * dx + dy * dy
     sizes, track_sizes = areas(detection_boxes), areas(track_boxes)
     forbidden = squares > gate.gate_scale * np.minimum(sizes[:, None], track_sizes[None, :])
-    forbidden |= gate.other_class(detection_classes, track_classes)
-    if gate.max_size_ratio > 0:
-        forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
+    forbidden |= gate.other_kind(detection_classes, sizes, track_classes, track_sizes)
     if gate.min_iou > 0:
         moved = _moved_to(detection_boxes, predicted)
         forbidden |= iou(moved, _moved_to(track_boxes, centers)) < gate.min_iou
@@ -171,9 +179,8 @@ def overlap_costs(
     """
     gate = gate or Gate()
     overlaps = iou(_moved_to(detection_boxes, predicted), _moved_to(track_boxes, centers)).astype(np.float64)
-    forbidden = (overlaps <= gate.min_iou) | gate.other_class(detection_classes, track_classes)
-    if gate.max_size_ratio > 0:
-        forbidden |= _of_other_size(areas(detection_boxes), areas(track_boxes), gate.max_size_ratio)
+    forbidden = overlaps <= gate.min_iou
+    forbidden |= gate.other_kind(detection_classes, areas(detection_boxes), track_classes, areas(track_boxes))
     return 1.0 - overlaps + forbidden * FORBIDDEN
 
 
@@ -206,21 +213,14 @@ def fused_costs(
     """
     gate = gate or Gate()
     sizes, track_sizes = areas(detection_boxes), areas(track_boxes)
-    forbidden = terms.distances > gate.gate_scale * np.minimum(sizes[:, None], track_sizes[None, :])
+    smaller = np.minimum(sizes[:, None], track_sizes[None, :])
+    forbidden = terms.distances > gate.gate_scale * smaller
     forbidden |= terms.squares > GATE_SIGMAS**2
-    forbidden |= gate.other_class(detection_classes, track_classes)
-    if gate.max_size_ratio > 0:
-        forbidden |= _of_other_size(sizes, track_sizes, gate.max_size_ratio)
+    forbidden |= gate.other_kind(detection_classes, sizes, track_classes, track_sizes)
     # The density of the detection by the track, over that of a detection of something new nearby.
-    by_size = 2 * np.log(np.maximum(np.minimum(sizes[:, None], track_sizes[None, :]), 1.0))
+    by_size = 2 * np.log(np.maximum(smaller, 1.0))
     costs = terms.squares + terms.log_determinants - by_size + _NEW_OBJECT - 2 * likeness
     return np.where(forbidden | (costs > 0), FORBIDDEN, costs)
-
-
-def _of_other_size(sizes: Array, track_sizes: Array, max_ratio: float) -> NDArray[np.bool_]:
-    """(N, M) mask of pairs whose areas (N,) and (M,), px², differ by more than the factor, either way."""
-    ratios = sizes[:, None] / np.maximum(track_sizes[None, :], 1e-6)
-    return (ratios > max_ratio) | (ratios * max_ratio < 1)
 
 
 def _moved_to(boxes: Array, centers: Array) -> Array:
