@@ -91,10 +91,14 @@ def wrap_once(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return angles + 2 * np.pi * ((angles < -np.pi).astype(np.float64) - (angles > np.pi))
 
 
+def wrapped(angles: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Angles, rad, in [-pi, pi), from however many turns."""
+    return np.asarray((angles + np.pi) % (2 * np.pi) - np.pi, np.float64)
+
+
 def yaw_in_body(rotations_y: NDArray[np.floating]) -> NDArray[np.float64]:
     """rot_y (N,) in the optical frame -> yaw about the upward axis of the body frame (x forward), in [-pi, pi]."""
-    yaw = -np.asarray(rotations_y, np.float64) - np.pi / 2
-    return (yaw + np.pi) % (2 * np.pi) - np.pi
+    return wrapped(-np.asarray(rotations_y, np.float64) - np.pi / 2)
 
 
 MIN_EXTENT = 0.01  # m; a box of size 0 is invisible, and divides by 0 in its consumers

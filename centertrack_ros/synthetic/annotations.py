@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.boxes3d import wrapped
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.synthetic.actors import Model
 from centertrack_ros.types import Detections, Tracks
@@ -208,11 +209,6 @@ def label_actors(
         amodal.astype(np.float32),
         visibility.astype(np.float32), (1 - inside / np.maximum(whole, 1e-6)).clip(0, 1).astype(np.float32),
     )  # fmt: skip
-
-
-def wrapped(angle: Array) -> Array:
-    """Angles (N,) in [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def detections(shown: ActorLabels, camera: Camera, pose: Array, displacements: NDArray[np.float32]) -> Detections:

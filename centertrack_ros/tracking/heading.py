@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.boxes3d import wrapped
+
 Array = NDArray[Any]
 
 HALF = 24  # headings of half a turn
-HEADINGS = -np.pi + 2 * np.pi / (2 * HALF) * np.arange(2 * HALF)  # rot_y, rad, of the whole turn
-AXIS = -np.pi / 2  # rot_y of an object that faces away from the camera, along its optical axis
 STEP = 2 * np.pi / (2 * HALF)
+HEADINGS = -np.pi + STEP * np.arange(2 * HALF)  # rot_y, rad, of the whole turn
+AXIS = -np.pi / 2  # rot_y of an object that faces away from the camera, along its optical axis
 # Prior of vehicles: the part that stands anywhere, the standard deviation of the others about the road, and the part of
 # those that face away from the camera. Measured on the labels of KITTI's tracking training set.
 _ANYWHERE, _ROAD_SIGMA, _AWAY = 0.4, np.radians(12.0), 0.6
@@ -27,11 +29,6 @@ _SPEED_SIGMA = 0.6  # m/s, of a velocity over ground: mostly the error of the di
 _DRIVING = 2.5  # m/s from which a vehicle drives
 _AGREEMENT = np.radians(40.0)  # between a vehicle's axis and its way
 _MODE_WIDTH = np.radians(16.0)  # of the part of a distribution that belongs to its highest point
-
-
-def wrapped(angles: Array) -> Array:
-    """Angles, rad, in [-pi, pi)."""
-    return (angles + np.pi) % (2 * np.pi) - np.pi
 
 
 def _along(axis: float) -> tuple[Array, Array]:
