@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes2d import sizes_of
+from centertrack_ros.tracking import kalman
 from centertrack_ros.tracking.kalman import Filters
 from centertrack_ros.types import Array, Detections
 
@@ -111,8 +112,7 @@ def _moved(filters: Filters, sizes: Floats, step: float) -> _Moved:
 
 def predict(filters: Filters, sizes: Floats, step: float) -> Filters:
     """Predicts the filters of N objects of these sizes (N,) px to `step` s later."""
-    moved = _moved(filters, sizes, step)
-    return np.concatenate([moved.x1, moved.v], axis=1), _covariances(moved.x1_x1, moved.v_x1, moved.v_v)
+    return kalman.predict(*filters, min(step, LONGEST_STEP), VELOCITY_NOISE * sizes)
 
 
 def pair_terms(
