@@ -47,6 +47,7 @@ class PreparedFrame:
         frame: The image, with its stamp and camera.
         state: The state that the step continues, after a reset if there was one.
         placement: How the image lies in the network's input.
+        camera: In px of the image, or the one to assume; None: there is none.
         reset: Why the tracks were reset before this frame; '' if they were not.
         network_input: What `Engine.prepare` made of the image.
         prior: (M, 3) int: x, y, radius in input px of the peaks in the prior heatmap.
@@ -56,6 +57,7 @@ class PreparedFrame:
     frame: Frame
     state: TrackState
     placement: Placement
+    camera: Camera | None
     reset: str
     network_input: Any = None
     prior: NDArray[np.int64] = field(default_factory=lambda: EMPTY)
@@ -133,7 +135,8 @@ class Pipeline:
             known = frame.initial.select(frame.initial.scores > np.float32(self.thresholds.new))
             tracks = start_tracks(known, state.next_id, frame.stamp)
             state = replace(state, tracks=tracks, next_id=state.next_id + len(tracks))
-        prepared = PreparedFrame(frame, state, placement, reset)
+        camera = self._camera(frame.camera, placement)
+        prepared = PreparedFrame(frame, state, placement, camera, reset)
         with prepared.timed("preprocess"):
             prepared.network_input = self.engine.prepare(frame.image, placement.to_input, placement.input_size)
             if profile.prior_heatmap and not self.config.zero_prior_heatmap:
@@ -167,12 +170,12 @@ class Pipeline:
 
     def associate(self, prepared: PreparedFrame, peaks: Peaks) -> tuple[FrameResult, TrackState]:
         """Turns the network's peaks into detections, and those into tracks."""
-        state, frame = prepared.state, prepared.frame
+        state, frame, camera = prepared.state, prepared.frame, prepared.camera
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
         with prepared.timed("postprocess"):
-            detections = self._decode(peaks, prepared.placement, frame.camera, step)
-            if self._track_lifter is None:
-                detections = self._lifted(detections, prepared)
+            detections = self._decode(peaks, prepared.placement, camera, step)
+            if self._track_lifter is None and camera is not None:
+                detections = self._lift(detections, camera)
         with prepared.timed("association"):
             flow = flow_image(frame.image) if self.config.motion == "flow" else None
             if flow is not None and state.flow_image is not None:
@@ -213,7 +216,6 @@ class Pipeline:
                 )
             shown, tracks, next_id = confirm(tracks, next_id, needed(self.rules.new[tracks.detections.class_ids]))
             memory = state.box_memory
-            camera = self._camera(frame.camera, prepared.placement)
             if self._track_lifter is not None and camera is not None:
                 tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory)
             reported = self._reported(tracks, shown)
@@ -249,14 +251,13 @@ class Pipeline:
         Returns:
             The detections, strongest first.
         """
-        detections = self.rules.reportable(self._decode(peaks, placement, camera, step))
         camera = self._camera(camera, placement)
+        detections = self.rules.reportable(self._decode(peaks, placement, camera, step))
         return detections if camera is None else self._lift(detections, camera)
 
     def _decode(self, peaks: Peaks, placement: Placement, camera: Camera | None, step: float) -> Detections:
         """What may start or continue a track, in 2D, and with what the network's heads tell of 3D."""
         config, profile = self.config, self.engine.profile
-        camera = self._camera(camera, placement)
         removes_duplicates = config.duplicate_iou < 1
         lowest = float(self.rules.low.min())
         if removes_duplicates:  # the score of every class that an object may be counts
@@ -279,11 +280,6 @@ class Pipeline:
             detections = self.rules.without_duplicates(detections, config.duplicate_iou)
         return self.rules.accepted(detections)
 
-    def _lifted(self, detections: Detections, prepared: PreparedFrame) -> Detections:
-        """The detections with 3D boxes, where the camera is known."""
-        camera = self._camera(prepared.frame.camera, prepared.placement)
-        return detections if camera is None else self._lift(detections, camera)
-
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
         """The camera in px of the image, or the one to assume; None: there is none."""
         height, width = placement.image_size
@@ -297,10 +293,9 @@ class Pipeline:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
         voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
-        camera = self._camera(prepared.frame.camera, prepared.placement)
-        if camera is None or not len(rows) or self._track_lifter is not None:
+        if prepared.camera is None or not len(rows) or self._track_lifter is not None:
             return voted
-        lifted = self._lift(voted.detections.select(rows), camera)
+        lifted = self._lift(voted.detections.select(rows), prepared.camera)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
     def turned_by_motion(self, tracks: Tracks) -> Tracks:
