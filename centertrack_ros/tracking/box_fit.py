@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.array_table import ArrayTable
 from centertrack_ros.geometry.camera import Camera
 
 Array = NDArray[Any]
@@ -40,7 +41,7 @@ _ALONG, _ACROSS = np.array([1, 1, -1, -1]) / 2, np.array([1, -1, -1, 1]) / 2
 
 
 @dataclass(frozen=True)
-class Edges:
+class Edges(ArrayTable):
     """The edges of N 2D boxes, as slopes of their viewing rays.
 
     Attributes:
@@ -53,13 +54,9 @@ class Edges:
     sigmas: Array
     cut: Mask
 
-    def select(self, rows: NDArray[np.int64]) -> Edges:
-        """The edges of some of the objects."""
-        return Edges(self.slopes[rows], self.sigmas[rows], self.cut[rows])
-
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(ArrayTable):
     """What is known of the sizes of N objects.
 
     Attributes:
@@ -72,26 +69,18 @@ class Sizes:
     covariances: Array
     is_round: Mask
 
-    def select(self, rows: NDArray[np.int64]) -> Sizes:
-        """The sizes of some of the objects."""
-        return Sizes(self.means[rows], self.covariances[rows], self.is_round[rows])
-
 
 @dataclass(frozen=True)
-class Supports:
+class Supports(ArrayTable):
     """Supports (N, H, 2) of footprints, per m of width and of length: across the left ray, the right ray, the axis."""
 
     left: Array
     right: Array
     near: Array
 
-    def select(self, rows: NDArray[np.int64]) -> Supports:
-        """Those of some of the objects."""
-        return Supports(self.left[rows], self.right[rows], self.near[rows])
-
 
 @dataclass(frozen=True)
-class BoxFits:
+class BoxFits(ArrayTable):
     """The fits of N objects under H headings. Depths are along the optical axis, m.
 
     Attributes:
@@ -110,16 +99,6 @@ class BoxFits:
     seen: Array
     supports: Supports
 
-    @property
-    def arrays(self) -> tuple[Array, ...]:
-        """All but the supports."""
-        return self.states, self.covariances, self.log_likelihoods, self.positions, self.seen
-
-    def select(self, rows: NDArray[np.int64]) -> BoxFits:
-        """The fits of some of the objects."""
-        states, covariances, likelihoods, positions, seen = (one[rows] for one in self.arrays)
-        return BoxFits(states, covariances, likelihoods, positions, seen, self.supports.select(rows))
-
 
 def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array) -> Edges:
     """Finds the edges of boxes.
@@ -135,7 +114,7 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
     """
     cut = cut_edges(boxes, camera)
     boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
-    pixels = camera.undistort(np.asarray(boxes, np.float64).reshape(-1, 2)).reshape(-1, 4)
+    pixels = camera.undistort(boxes.reshape(-1, 2)).reshape(-1, 4)
     pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + 1e-3)
     focal, center = np.tile(camera.focal, 2), np.tile(camera.projection[:2, 2], 2)
     side = np.tile(pixels[:, 2:] - pixels[:, :2], 2)
@@ -185,10 +164,7 @@ def fit_boxes(edges: Edges, sizes: Sizes, headings: Array, seen: Array | None = 
         cut_fits = _fit(
             cut_edges_only, cut_sizes, replace(cut_supports, near=cut_supports.near * reach[..., None]), reach
         )
-    fits.supports.near[rows] = cut_fits.supports.near
-    for whole, cut in zip(fits.arrays, cut_fits.arrays, strict=True):
-        whole[rows] = cut
-    return fits
+    return fits.with_rows(rows, cut_fits)
 
 
 def _visible_reach(edges: Edges, fits: BoxFits, headings: Array) -> Array:

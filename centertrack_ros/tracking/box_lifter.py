@@ -110,16 +110,12 @@ class SizePriorLifter:
         detections = tracks.detections
         rows = np.flatnonzero((tracks.hits > 0) & self._classes.known[detections.class_ids])
         kept = memory.filters.select(np.isin(memory.filters.ids, tracks.ids))
-        before, known = aligned(kept, tracks.ids[rows], detections.class_ids[rows], heading.HALF)
-        elapsed = np.where(known, np.maximum(stamp - before.stamps, 0.0), 0.0)
         classes = detections.class_ids[rows]
+        before, known = aligned(kept, tracks.ids[rows], classes, heading.HALF)
+        elapsed = np.where(known, np.maximum(stamp - before.stamps, 0.0), 0.0)
         edges = edges_of(detections.boxes[rows], camera, self._scales[classes], self._box_sigmas[classes])
         cut = edges.cut.any(axis=1)
-        sizes = self._sizes(
-            detections.class_ids[rows],
-            before,
-            cut & (before.views > 0) & ~self._classes.is_round[detections.class_ids[rows]],
-        )
+        sizes = self._sizes(classes, before, cut & (before.views > 0) & ~self._classes.is_round[classes])
         fits = fit_boxes(edges, sizes, np.broadcast_to(heading.HEADINGS[: heading.HALF], (len(rows), heading.HALF)))
         likelihoods = fits.log_likelihoods - fits.log_likelihoods.max(axis=1, keepdims=True)
         seen = average(before.headings, before.views, likelihoods, elapsed)
@@ -146,7 +142,7 @@ class SizePriorLifter:
         update = ~cut | (before.views == 0)
         filters = BoxFilters(
             tracks.ids[rows],
-            detections.class_ids[rows],
+            classes,
             np.full(len(rows), stamp),
             before.views + ~cut,
             np.where(update[:, None], average(before.sizes, before.views, measured[:, 1:], elapsed), before.sizes),
