@@ -57,7 +57,11 @@ def construct(record: type[Record], values: Mapping[str, Any], where: str) -> Re
     ]
     if missing := [name for name in needed if name not in given]:
         raise ValueError(f"{where}: '{missing[0]}' is missing")
-    return record(**given)
+    try:
+        return record(**given)
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if message.startswith(where) else f"{where}: {message}") from None
 
 
 def converted(record: Any, values: Mapping[str, Any], where: str) -> dict[str, Any]:

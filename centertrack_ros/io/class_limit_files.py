@@ -26,11 +26,4 @@ def read_class_limits(path: Path) -> dict[str, ClassLimits]:
     document = load_yaml(path)
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected the names of classes with their limits, got {shown(document)}")
-    limits = {}
-    for name, values in document.items():
-        try:
-            limits[str(name)] = construct(ClassLimits, values, f"{path}: {str(name)[:60]}")
-        except ValueError as error:
-            message = str(error)
-            raise ValueError(message if str(path) in message else f"{path}: {message}") from None
-    return limits
+    return {str(name): construct(ClassLimits, values, f"{path}: {str(name)[:60]}") for name, values in document.items()}

@@ -249,11 +249,7 @@ class ModelProfile:
             raise ValueError(f"{where} must be a JSON object, got {shown(raw)}")
         if unknown := sorted(set(raw) - set(cls.__dataclass_fields__)):
             raise ValueError(f"{where} has unknown fields: {', '.join(name[:60] for name in unknown[:5])}")
-        try:
-            return construct(cls, raw, where)
-        except ValueError as error:
-            text = str(error)
-            raise ValueError(text if text.startswith(where) else f"{where}: {text}") from None
+        return construct(cls, raw, where)
 
     def with_input_size(self, width: int, height: int) -> ModelProfile:
         """The same profile for exactly this network input, with resize 'fixed'.
