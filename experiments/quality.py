@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.registry import engine_names
 from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.tables import table
-from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
-from experiments import clip_measures, real_tracks
-from experiments.paper_rows import track
+from experiments import clip_measures, real_frames, real_tracks
 from experiments.quality_settings import Setting, settings
 
 TRUCK = Path(__file__).with_name("rainy_truck.json")
+PETS = "PETS 1-69"
+GOALS = {PETS: "switches <= 3, IDF1 >= 80", "MOT17": "MOTA +8, IDF1 +10"}
 MOT_FIGURES = {"switches": "IDSW", "IDF1": "IDF1", "MOTA": "MOTA"}
 
 
@@ -65,13 +65,10 @@ CLIPS = (
 def recordings(data: Path, folder: Path) -> dict[str, tuple[str, list[VideoSequence]]]:
     """Name -> (goal, recordings) with ground truth, of those that are in `data`; images are written into `folder`."""
     found: dict[str, tuple[str, list[VideoSequence]]] = {}
-    if (data / "pets09_s2l1").is_dir():
-        pets = real_tracks.read_pets(data / "pets09_s2l1", folder)
-        goal = "switches <= 3, IDF1 >= 80"
-        found["PETS 1-69"] = goal, [pets]
-        found["PETS 1-69, every third frame"] = goal, [every_nth(pets, 3)]
-    if (data / "mot17" / "images").is_dir():
-        found["MOT17"] = "MOTA +8, IDF1 +10", real_tracks.read_mot17(data / "mot17" / "images")
+    for name, sequences in real_frames.recordings(data, folder).items():
+        found[name] = GOALS[name], sequences
+        if name == PETS:
+            found[f"{name}, every third frame"] = GOALS[name], [every_nth(one, 3) for one in sequences]
     return found
 
 
@@ -79,11 +76,7 @@ def score_people(recordings: Sequence[VideoSequence], engine: Engine, setting: S
     """Switches, IDF1 and MOTA of people over all recordings."""
     values = {field.name: getattr(setting.config, field.name) for field in fields(setting.config)}
     values.pop("classes")
-    pairs = []
-    for truth in recordings:
-        people = replace(truth, classes=("pedestrian",))
-        pairs.append(SequencePair(truth, track(people, setting.engine(engine), values)))
-    found = summary(score_mot(pairs).combined["pedestrian"])
+    found = real_tracks.people_figures(recordings, setting.engine(engine), values)
     return {name: found[field] for name, field in MOT_FIGURES.items()}
 
 

@@ -9,7 +9,7 @@ truth's displacement; only for models with a trained displacement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 
 from centertrack_ros.datasets import mot
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
+from centertrack_ros.engine.base import Engine
 from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
 from centertrack_ros.io.errors import DataError
@@ -93,6 +94,25 @@ def read_mot17(folder: Path) -> list[VideoSequence]:
     return found
 
 
+def people_figures(recordings: Sequence[VideoSequence], engine: Engine, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """TrackEval's summary of people over all recordings.
+
+    Args:
+        recordings: The ground truth, with images.
+        engine: The model.
+        settings: Of the tracker, as `paper_rows.track` takes them.
+    """
+    return _people_summary([SequencePair(truth, track(_of_people(truth), engine, settings)) for truth in recordings])
+
+
+def _of_people(truth: VideoSequence) -> VideoSequence:
+    return replace(truth, classes=("pedestrian",))
+
+
+def _people_summary(pairs: Sequence[SequencePair]) -> dict[str, Any]:
+    return summary(score_mot(pairs).combined["pedestrian"])
+
+
 def compare(
     data: Mapping[str, list[VideoSequence]], engine: CachingEngine, settings: Mapping[str, Mapping[str, Any]],
     every: Iterable[int] = (1, 3),
@@ -104,7 +124,7 @@ def compare(
             reduced = [every_nth(one, step) for one in recordings]
             for title, values in settings.items():
                 for (detections, motion), pairs in _results(reduced, engine, values).items():
-                    figures = summary(score_mot(pairs).combined["pedestrian"])
+                    figures = _people_summary(pairs)
                     chosen = {short: figures[field] for short, field in FIGURES.items()}
                     rows.append(MotionRow(name, step, title, detections, motion, chosen))
     return rows
@@ -117,7 +137,7 @@ def _results(
     found: dict[tuple[str, str], list[SequencePair]] = {}
     motions = {name: value for name, value in MOTIONS.items() if name != TRUE or engine.profile.trained_tracking}
     for truth in recordings:
-        people = replace(truth, classes=("pedestrian",))
+        people = _of_people(truth)
         for motion, value in motions.items():
             results = track(people, engine, {**settings, "motion": value}, motion == TRUE)
             found.setdefault(("own", motion), []).append(SequencePair(truth, results))

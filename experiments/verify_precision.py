@@ -30,11 +30,9 @@ from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.tables import table
-from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
 from centertrack_ros.network.profile import PRECISIONS, PrecisionCheck
 from centertrack_ros.tracking.config import TrackerConfig
-from experiments import real_frames
-from experiments.paper_rows import track
+from experiments import real_frames, real_tracks
 
 TRACKING = ("MOTA", "IDF1")  # percent
 LOSSES = {"AP": 0.003, **dict.fromkeys(TRACKING, 1.0)}  # the most that a precision may lose, see above
@@ -58,8 +56,7 @@ def tracking_figures(recordings: Mapping[str, list[VideoSequence]], engine: Engi
     for name, sequences in recordings.items():
         for step in (1, 3):
             people = [replace(every_nth(one, step), classes=("pedestrian",)) for one in sequences]
-            pairs = [SequencePair(one, track(one, engine, settings)) for one in people]
-            figures = summary(score_mot(pairs).combined["pedestrian"])
+            figures = real_tracks.people_figures(people, engine, settings)
             found.update({f"{key} of {name}, 1/{step}, {budget} px": float(figures[key]) for key in TRACKING})
     return found
 
