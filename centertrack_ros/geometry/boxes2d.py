@@ -66,13 +66,3 @@ def find_duplicates(
             owners[taken] = row
             free &= ~taken
     return owners
-
-
-def suppress_duplicates(
-    boxes: NDArray[np.floating],
-    class_ids: NDArray[np.integer],
-    max_iou: float,
-    can_be_same: NDArray[np.bool_] | None = None,
-) -> NDArray[np.bool_]:
-    """(N,) mask of the boxes that are no duplicate of a stronger one; arguments as in `find_duplicates`."""
-    return find_duplicates(boxes, class_ids, max_iou, can_be_same) == np.arange(len(boxes))

@@ -78,7 +78,7 @@ def test_before_sees_an_image_fitted_into_512_whatever_the_profile_says() -> Non
 def test_before_stays_what_it_was(shared_data: Path, tmp_path: Path) -> None:
     """Whatever the defaults become: the figures of the video of PETS."""
     if not (shared_data / "pets09_s2l1").is_dir():
-        pytest.skip("needs pets09_s2l1")
+        pytest.skip("needs pets09_s2l1")  # a data folder may hold only some of the sets
     pets = real_tracks.read_pets(shared_data / "pets09_s2l1", tmp_path)
     figures = score_people([pets], load_engine(engine="torch"), settings()["before"])
     assert figures["switches"] == 6

@@ -54,7 +54,7 @@ def test_a_box_is_hidden_by_the_nearer_ones_only() -> None:
 @pytest.mark.slow
 def test_a_budget_finds_more_at_no_more_false_boxes(shared_data) -> None:
     if not all((shared_data / name).is_dir() for name in OVERLAPS):
-        pytest.skip("needs KITTI, nuScenes, DGP and MOT17")
+        pytest.skip("needs KITTI, nuScenes, DGP and MOT17")  # the figures are sums over all four
     engine = load_engine(engine="torch", threads=1)
     before, after = measure(shared_data, ways_of(engine, [512 * 512], before=True)).values()
     threshold = engine.profile.thresholds.new

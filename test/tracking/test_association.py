@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from centertrack_ros.geometry.boxes2d import find_duplicates, iou, suppress_duplicates
+from centertrack_ros.geometry.boxes2d import find_duplicates, iou
 from centertrack_ros.tracking.association import (
     COSTS,
     FORBIDDEN,
@@ -178,7 +178,7 @@ def test_a_public_detection_confirms_the_nearest_free_one_within_its_size(scene,
 @given(scenes(), st.floats(0.1, 0.9))
 def test_of_duplicates_only_the_strongest_stays(scene, limit):
     seen, classes, _, _ = scene
-    keep = suppress_duplicates(seen, classes, limit)
+    keep = find_duplicates(seen, classes, limit) == np.arange(len(seen))
     overlaps = iou(seen, seen)
     for row in range(len(seen)):
         stronger = [other for other in range(row) if keep[other] and classes[other] == classes[row]]
