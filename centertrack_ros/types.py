@@ -225,6 +225,20 @@ class FrameHeader:
 
 
 @dataclass(frozen=True)
+class ForeignDetections(ArrayTable):
+    """N objects that another detector than the network has found in one image.
+
+    boxes        (N, 4) float32 px of the image: x1, y1, x2, y2
+    scores       (N,) float32 in 0..1
+    class_names  (N,) str: as that detector calls them
+    """
+
+    boxes: Array = field(metadata=column(4, dtype=np.float32))
+    scores: Array = field(metadata=column(dtype=np.float32))
+    class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
+
+
+@dataclass(frozen=True)
 class Frame:
     """One camera image to track in.
 
@@ -236,6 +250,7 @@ class Frame:
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
+    foreign  what another detector has found in the image; None: nobody told, empty: it found nothing
     """
 
     image: NDArray[np.uint8]
@@ -246,6 +261,7 @@ class Frame:
     header: FrameHeader | None = None
     index: int = 0
     region: Region | None = None
+    foreign: ForeignDetections | None = None
 
 
 @dataclass(frozen=True)
