@@ -90,10 +90,10 @@ def test_a_frame_that_nobody_looked_at_speaks_against_no_object() -> None:
 
     def found_again(gap: ForeignDetections | None) -> bool:
         tracker, things = Tracker(CellEngine(), EXTERNAL), [Thing(1, (20, 30, 60, 70), score=0.6)]
-        for frame in range(12):
+        for frame in range(8):
             tracker.step(paint(things), stamp=frame * STEP, foreign=given(things) if frame < 2 else gap)
         weak = [Thing(1, (20, 30, 60, 70), score=0.26)]
-        tracks = tracker.step(paint(weak), stamp=12 * STEP, foreign=given(weak)).tracks
+        tracks = tracker.step(paint(weak), stamp=8 * STEP, foreign=given(weak)).tracks
         return tracks.ids[tracks.hits > 0].tolist() == [1]
 
     assert found_again(None) and not found_again(ForeignDetections.empty())
