@@ -274,7 +274,8 @@ class FrameResult:
     affine      (2, 3) image px -> input px
     timing_ms   stage name -> ms: 'preprocess', 'network', 'postprocess', 'association'
     reset       why the tracks were reset before this frame ('', 'stamp went back by 3.2 s', …)
-    detections  what the network saw in this frame, before association; strongest first
+    detections  what the network (or the other detector) saw in this frame, before association; strongest first
+    notes       sentences on what of the frame could not be used
     """
 
     tracks: Tracks
@@ -284,3 +285,4 @@ class FrameResult:
     timing_ms: dict[str, float] = field(default_factory=dict)
     reset: str = ""
     detections: Detections | None = None
+    notes: tuple[str, ...] = ()

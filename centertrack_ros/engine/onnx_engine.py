@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine import asked_cells
 from centertrack_ros.engine.array_engine import ArrayEngine
 from centertrack_ros.engine.registry import DEFAULT_OPTIONS, EngineOptions
 from centertrack_ros.network.profile import ModelProfile
@@ -17,12 +18,13 @@ from centertrack_ros.network.profile import ModelProfile
 PROFILE_KEY = "profile"  # in the metadata of the ONNX file
 
 
-def open_session(path: str | Path, options: EngineOptions) -> Any:
+def open_session(path: str | Path, options: EngineOptions, graph: bytes | None = None) -> Any:
     """Opens an .onnx file, of whatever network.
 
     Args:
         path: The file.
         options: Device and threads.
+        graph: What to run instead of the file's content.
 
     Returns:
         The `onnxruntime.InferenceSession`.
@@ -43,7 +45,7 @@ def open_session(path: str | Path, options: EngineOptions) -> Any:
             raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
         providers.insert(0, "CUDAExecutionProvider")
     try:
-        return onnxruntime.InferenceSession(str(path), session_options, providers=providers)
+        return onnxruntime.InferenceSession(graph or str(path), session_options, providers=providers)
     except Exception as error:  # onnxruntime has one type per status
         raise ValueError(f"onnxruntime cannot run {path}: {first_line(error)}") from None
 
@@ -71,7 +73,9 @@ class OnnxEngine(ArrayEngine):
     name = "onnxruntime"
 
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS) -> None:
+        self._path, self._options = Path(path), options
         self._session = open_session(path, options)
+        self._asked_session: Any = None  # with one more input: made when it is needed
         stored = metadata(self._session, path)
         if PROFILE_KEY not in stored:
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
@@ -86,8 +90,18 @@ class OnnxEngine(ArrayEngine):
         super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+        return self._outputs_of(self._session, feeds)
+
+    def _run_at(
+        self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[Any]]:
+        if self._asked_session is None:
+            self._asked_session = open_session(self._path, self._options, asked_cells.onnx_graph(self._path))
+        return self._outputs_of(self._asked_session, {**feeds, asked_cells.INPUT: places})
+
+    def _outputs_of(self, session: Any, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         try:
-            outputs = self._session.run(self._outputs, dict(feeds))
+            outputs = session.run(self._outputs, dict(feeds))
         except Exception as error:
             raise ValueError(f"onnxruntime: {first_line(error)}") from None
         return dict(zip(self._outputs, outputs, strict=True))
