@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from centertrack_ros.engine.detector_decoding import Candidates
 from centertrack_ros.engine.detector_graph import Graph, Port, open_graph
 from centertrack_ros.engine.detector_input import Placement
 from centertrack_ros.engine.detector_layouts import LAYOUTS, Layout, Outputs, find_layout
+from centertrack_ros.engine.detector_limits import DetectorLimits
+from centertrack_ros.engine.preprocess import check_image
 from centertrack_ros.engine.registry import AUTO, EngineOptions
 from centertrack_ros.network.classes import COCO_CATEGORIES, COCO_CLASSES
 from centertrack_ros.types import ForeignDetections
@@ -23,23 +24,6 @@ from centertrack_ros.types import ForeignDetections
 _MOST = 2000  # boxes of one image that are compared with each other, strongest first: bounds the time
 _TASKS = ("", "detect", "segment", "pose")
 _PROBE_GREY = 114
-
-
-@dataclass(frozen=True)
-class DetectorLimits:
-    """Which of a detector's boxes count.
-
-    min_score  weaker ones are left out; low ones help to follow a track, they start none by themselves
-    iou        of two boxes of one class that overlap more the weaker one is left out; for layouts that give double ones
-    """
-
-    min_score: float = 0.1
-    iou: float = 0.65
-
-    def __post_init__(self) -> None:
-        for name in ("min_score", "iou"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} of a detector must be between 0 and 1, got {getattr(self, name)}")
 
 
 class Detector:
@@ -91,6 +75,7 @@ class Detector:
         Raises:
             ValueError: The image cannot be used, or the detector gives values that are none; one sentence.
         """
+        check_image(image)
         limits, form = limits or DetectorLimits(), self.layout.form
         where = form.placement(image.shape[:2], self._fixed_size(), self._side)
         outputs = self._run(form.render(image, where, self._table), where)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.engine.preprocess import check_image, to_planes, value_table
+from centertrack_ros.engine.preprocess import to_planes, value_table
 
 # Where the image lies in the input: stretched over it, in its middle, or in its upper left corner.
 STRETCH, MIDDLE, CORNER = "stretch", "middle", "corner"
@@ -101,13 +101,9 @@ class InputForm:
 
         Returns:
             (3, h, w) float32.
-
-        Raises:
-            ValueError: `image` is not such an image.
         """
         import cv2
 
-        check_image(image)
         shown: NDArray[Any] = image
         if where.shown != image.shape[:2]:
             # The bilinear filter sees two px a side only: much reduced images need the mean of all.

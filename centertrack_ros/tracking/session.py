@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.detector_limits import DetectorLimits
 from centertrack_ros.geometry.regions import Region
-from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.config import NETWORK, TrackerConfig
 from centertrack_ros.tracking.multi_camera.merged_view import MergedView
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.pipeline import Pipeline
@@ -31,6 +33,9 @@ from centertrack_ros.tracking.stamp_rules import StampRules
 from centertrack_ros.tracking.velocity_filter import filter_velocities
 from centertrack_ros.types import Frame, FrameHeader, FrameResult, TrackState, VelocityFilters
 
+if TYPE_CHECKING:
+    from centertrack_ros.engine.detector import Detector
+
 
 @dataclass(frozen=True)
 class SessionConfig:
@@ -42,6 +47,7 @@ class SessionConfig:
         multi_camera: How the tracks of several cameras become one view.
         frames: The frames of the 3D outputs.
         regions: Where tracks may start in the images of each camera, None: everywhere. Empty: everywhere in all.
+        detector: Which boxes of a detector of the user's own count.
     """
 
     cameras: tuple[str, ...] = ("",)
@@ -49,6 +55,7 @@ class SessionConfig:
     multi_camera: MultiCameraConfig = field(default_factory=MultiCameraConfig)
     frames: OutputFrames = field(default_factory=OutputFrames)
     regions: tuple[Region | None, ...] = ()
+    detector: DetectorLimits = field(default_factory=DetectorLimits)
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
@@ -88,18 +95,20 @@ class TrackingSession:
     with the next step.
     """
 
-    def __init__(self, engine: Engine, config: SessionConfig | None = None) -> None:
+    def __init__(self, engine: Engine, config: SessionConfig | None = None, detector: Detector | None = None) -> None:
         """Starts with nothing remembered.
 
         Args:
             engine: Runs the network; batches of as many images as there are cameras.
             config: What a user may choose; None: the defaults, for one camera.
+            detector: Of the user's own, for frames without detections of another one; None: there is none.
 
         Raises:
             ValueError: The configuration asks for what the engine's model cannot give.
         """
         config = config or SessionConfig()
         self._setup = (config, Pipeline(engine, config.tracker))
+        self._detector = detector
         self._cameras = {name: _CameraState() for name in config.cameras}
         self._view = MergedView(config.cameras, engine.profile.classes, config.multi_camera)
         self._requested_view_reset = ""
@@ -163,7 +172,7 @@ class TrackingSession:
             raise ValueError(f"camera '{unknown[0]}' is not one of {', '.join(self._cameras)}")
         rejected: list[Rejection] = []
         accepted = self._accept(_with_regions(frames, config), rejected)
-        tracked = self._track(pipeline, accepted, rejected)
+        tracked = self._track(pipeline, self._with_detections(accepted, config, rejected), rejected)
         located = self._locate(tracked, config.frames, poses, rejected)
         results, merged = self._merge(located, config, rejected)
         return SessionResult(tuple(results), tuple(rejected), merged)
@@ -179,6 +188,20 @@ class TrackingSession:
             else:
                 accepted[name] = frame
         return accepted
+
+    def _with_detections(
+        self, frames: dict[str, Frame], config: SessionConfig, rejected: list[Rejection]
+    ) -> dict[str, Frame]:
+        """The frames with what the user's own detector finds in them."""
+        if self._detector is None or config.tracker.detection_source == NETWORK:
+            return frames
+        seen = {}
+        for name, frame in frames.items():
+            try:
+                seen[name] = with_own_detections(frame, self._detector, config.detector)
+            except Exception as error:  # an image or an output that cannot be used costs its frame only
+                rejected.append(_failed(name, frame, error))
+        return seen
 
     @staticmethod
     def _apply_requested_reset(camera: _CameraState) -> None:
@@ -272,6 +295,11 @@ def _with_regions(frames: Mapping[str, Frame], config: SessionConfig) -> Mapping
         return frames
     regions = dict(zip(config.cameras, config.regions, strict=True))
     return {name: replace(frame, region=regions[name]) for name, frame in frames.items()}
+
+
+def with_own_detections(frame: Frame, detector: Detector, limits: DetectorLimits) -> Frame:
+    """A frame with what the user's own detector finds in it, unless it has detections of another one."""
+    return frame if frame.foreign is not None else replace(frame, foreign=detector.detect(frame.image, limits))
 
 
 def _poses_of(name: str, frame: Frame, poses: PoseLookup | Mapping[str, CameraPoses] | None) -> CameraPoses:

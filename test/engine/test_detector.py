@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from centertrack_ros.engine.detector import Detector, DetectorLimits, load_detector
+from centertrack_ros.engine.detector import Detector, load_detector
 from centertrack_ros.engine.detector_input import CORNER, MIDDLE, STRETCH
 from centertrack_ros.engine.detector_layouts import LAYOUTS
+from centertrack_ros.engine.detector_limits import DetectorLimits
 from support.detector_graphs import GraphBuilder, fixed_outputs
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
@@ -275,5 +276,5 @@ def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
 
 
 def test_limits_are_probabilities() -> None:
-    with pytest.raises(ValueError, match="min_score of a detector must be between 0 and 1, got 2"):
+    with pytest.raises(ValueError, match=r"detector\.min_score must be between 0 and 1, got 2"):
         DetectorLimits(min_score=2)

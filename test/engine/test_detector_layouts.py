@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from centertrack_ros.engine.detector import DetectorLimits, load_detector
+from centertrack_ros.engine.detector import load_detector
 from centertrack_ros.engine.detector_layouts import LAYOUTS
+from centertrack_ros.engine.detector_limits import DetectorLimits
 from support.detector_graphs import fixed_outputs
 
 SIZE = (64, 96)
