@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(engine_of(parameters.model), parameters)
+    replay = Replay(engine_of(parameters), parameters)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():

@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.no_network import NONE, NoNetworkEngine, with_classes
 from centertrack_ros.geometry.affine import Placement, transform
 from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.network.peaks import JointPeaks, Peaks
-from centertrack_ros.tracking.class_names import UNKNOWN, ClassNames
+from centertrack_ros.tracking.class_names import COMMON_CLASSES, UNKNOWN, ClassNames, classes_with
 from centertrack_ros.tracking.class_rules import IOU_ACROSS_CLASSES
+from centertrack_ros.tracking.config import BOTH, EXTERNAL, NETWORK
 from centertrack_ros.types import Array, Detections, ForeignDetections
 
 _BOX_HEADS = ("ltrb_amodal", "ltrb", "wh", "reg")
@@ -99,6 +102,31 @@ def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, 
     return UsableDetections(taken, clipped, class_ids, cells, notes)
 
 
+def engine_for(source: str, names: Sequence[str], weights: str | None, load: Callable[[], Engine]) -> Engine:
+    """The engine for detections of a source.
+
+    Args:
+        source: One of `config.DETECTION_SOURCES`.
+        names: Of the classes of the other detector, as far as they are told.
+        weights: As a user names them; 'none': no network runs.
+        load: Loads the weights.
+
+    Raises:
+        ValueError: Neither a network nor another detector finds anything.
+    """
+    if weights == NONE:
+        if source not in (EXTERNAL, BOTH):
+            raise ValueError(
+                f"without a network (weights '{NONE}') another detector must find the objects, got detection source "
+                f"'{source}', expected '{EXTERNAL}'"
+            )
+        return NoNetworkEngine(classes_with((), names) if names else COMMON_CLASSES)
+    engine = load()
+    if source == NETWORK:
+        return engine
+    return with_classes(engine, classes_with(engine.profile.classes, names))
+
+
 def _kept(good: NDArray[np.bool_], reason: str, keep: NDArray[np.bool_], lost: dict[str, int]) -> NDArray[np.bool_]:
     if number := int((keep & ~good).sum()):
         lost[reason] = number
@@ -121,9 +149,10 @@ def _unknown_names(called: Sequence[str], names: ClassNames) -> tuple[str, ...]:
     found = sorted({name for name in called if names.id_of(name) == unknown >= 0} - {UNKNOWN})
     if not found:
         return ()
+    hint = ": numbers get names by detector.class_names or a LabelInfo" if found[0].isdecimal() else ""
     listed = ", ".join(f"'{name[:40]}'" for name in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return (f"{listed}{more} of the other detector are no classes here and are tracked as '{UNKNOWN}'",)
+    return (f"{listed}{more} of the other detector are no classes here and are tracked as '{UNKNOWN}'{hint}",)
 
 
 def none_usable(notes: tuple[str, ...] = ()) -> UsableDetections:
