@@ -7,14 +7,18 @@ import argparse
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import intrinsics, region
+from centertrack_ros.cli._detector_options import add_detector_arguments, detector_limits, load_detector
 from centertrack_ros.cli._tracking_options import add_engine_arguments, add_tracker_arguments, load, tracker_config
+from centertrack_ros.engine.detector_limits import DetectorLimits
 
 if TYPE_CHECKING:
     from centertrack_ros.engine.base import Engine
+    from centertrack_ros.engine.detector import Detector
     from centertrack_ros.geometry.regions import Region
     from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a rider and the bicycle or motorcycle below are one object, of the class cyclist",
     )
     add_engine_arguments(parser)
+    add_detector_arguments(parser)
     add_tracker_arguments(parser)
 
 
@@ -59,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.engine.cyclists import CyclistEngine
     from centertrack_ros.io.source_base import DEFAULT_RATE
     from centertrack_ros.io.sources import open_source
+    from centertrack_ros.tracking.config import EXTERNAL, NETWORK
+    from centertrack_ros.tracking.foreign import engine_for
 
     logging.basicConfig(format="%(message)s")
     if args.frames is not None and args.frames < 1:
@@ -66,10 +73,17 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
-    engine = load(args)
-    if args.cyclists:
-        engine = CyclistEngine(engine)
-    config = tracker_config(args)
+    config, limits, detector = tracker_config(args), detector_limits(args), load_detector(args)
+    if detector is not None and config.detection_source == NETWORK:
+        config = replace(config, detection_source=EXTERNAL)
+
+    def load_network() -> Engine:
+        return CyclistEngine(load(args)) if args.cyclists else load(args)
+
+    names = () if detector is None else detector.class_names
+    engine = engine_for(config.detection_source, names, args.weights, load_network)
+    if detector is not None:
+        logging.getLogger(__name__).info("detector %s", detector.name)
     outputs = TrackOutputs(
         source.name,
         engine.profile.classes,
@@ -82,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         with outputs:
-            for frame, result in track(source, engine, config, args.frames, args.region):
+            for frame, result in track(source, engine, config, args.frames, args.region, detector, limits):
                 outputs.add(frame, result)
     except KeyboardInterrupt:  # the usual end of a camera
         outputs.report(engine.name)
@@ -103,6 +117,8 @@ def track(
     config: TrackerConfig,
     most: int | None = None,
     region: Region | None = None,
+    detector: Detector | None = None,
+    limits: DetectorLimits | None = None,
 ) -> Iterator[tuple[Frame, FrameResult]]:
     """Tracks frame by frame and shows a progress bar.
 
@@ -112,6 +128,8 @@ def track(
         config: How detections become tracks.
         most: Number of frames after which it stops; None: at the end of the source.
         region: Where tracks may start; None: everywhere.
+        detector: Of the user's own; None: there is none.
+        limits: Which of its boxes count.
 
     Yields:
         Each frame with its result. A frame that cannot be used is left out, and a warning is logged.
@@ -119,13 +137,16 @@ def track(
     from tqdm import tqdm
 
     from centertrack_ros.tracking.pipeline import Tracker
+    from centertrack_ros.tracking.session import with_own_detections
 
     tracker = Tracker(engine, config, region)
     total = min(filter(None, (source.length, most)), default=None)
     with tqdm(total=total, unit="frame", desc=source.name, disable=None) as bar:
         for count, frame in enumerate(source, start=1):
             try:
-                yield frame, tracker.step(frame.image, frame.camera, frame.stamp)
+                if detector is not None:
+                    frame = with_own_detections(frame, detector, limits or DetectorLimits())
+                yield frame, tracker.step(frame.image, frame.camera, frame.stamp, foreign=frame.foreign)
             except ValueError as error:
                 logging.getLogger(__name__).warning("%s: frame %d: %s", source.name, frame.index, error)
             bar.update()

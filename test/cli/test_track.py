@@ -94,3 +94,23 @@ def test_malformed_options_say_what_was_expected(option, capsys):
     with pytest.raises(SystemExit) as stop:
         track(CLIP, *option)
     assert stop.value.code == 2 and option[1] in capsys.readouterr().err
+
+
+def test_a_detector_of_ones_own_finds_the_objects(tmp_path):
+    pytest.importorskip("onnx")
+    from support.detector_graphs import red_detector
+
+    (tmp_path / "frames").mkdir()
+    for step in range(5):
+        image = np.full((120, 180, 3), 60, np.uint8)
+        image[30:80, 20 + 5 * step : 70 + 5 * step] = (0, 0, 255)
+        cv2.imwrite(str(tmp_path / "frames" / f"{step}.png"), image)
+    (tmp_path / "names.txt").write_text("gnome\nforklift\n")
+    detector = red_detector(tmp_path / "red.onnx", (64, 96))
+    options = ("--detector", detector, "--detector-class-names", tmp_path / "names.txt", "--output", tmp_path / "out")
+    assert track(tmp_path / "frames", "--rate", 10, "--weights", "none", "--save-txt", *options) == 0
+    found = read_results(tmp_path / "out" / "frames.txt")
+    assert [one.tracks.ids.tolist() for one in found] == [[1]] * 5
+    for step, one in enumerate(found):
+        expected = (20 + 5 * step, 30, 70 + 5 * step, 80)
+        np.testing.assert_allclose(one.tracks.detections.boxes[0], expected, atol=4)

@@ -12,7 +12,7 @@ from centertrack_ros.engine.detector import Detector, load_detector
 from centertrack_ros.engine.detector_input import CORNER, MIDDLE, STRETCH
 from centertrack_ros.engine.detector_layouts import LAYOUTS
 from centertrack_ros.engine.detector_limits import DetectorLimits
-from support.detector_graphs import GraphBuilder, fixed_outputs
+from support.detector_graphs import GraphBuilder, fixed_outputs, red_detector
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 RED_BOX = (60, 24, 132, 90)  # px, in an image that is wider than the inputs of 64x96
@@ -26,12 +26,6 @@ def picture(height: int = 120, width: int = 220) -> np.ndarray:
     x1, y1, x2, y2 = RED_BOX
     image[y1:y2, x1:x2] = (0, 0, 255)  # BGR
     return image
-
-
-def end_to_end(path: Path, size: tuple[int | str, int | str] = (64, 96), dtype: str = "float32") -> Path:
-    graph = GraphBuilder(size, dtype)
-    row = graph.op("Concat", graph.red_box(0, *UNIT), graph.constant([0.9, 1.0]), axis=0)
-    return graph.save(path, {"output0": (graph.op("Reshape", row, graph.constant(np.array([1, 1, 6]))), FLOAT)})
 
 
 def yolox(path: Path, raw: bool) -> Path:
@@ -75,7 +69,7 @@ def torchvision(path: Path) -> Path:
 
 
 FILES: dict[str, Callable[[Path], Path]] = {
-    "yolo-end-to-end": end_to_end,
+    "yolo-end-to-end": lambda path: red_detector(path, (64, 96)),
     "yolox": lambda path: yolox(path, raw=True),
     "yolox-decoded": lambda path: yolox(path, raw=False),
     "rtdetr": rtdetr,
@@ -101,7 +95,7 @@ def test_the_box_lies_where_the_thing_is(tmp_path: Path, layout: str, engine: st
 
 
 def test_a_file_of_half_precision_takes_its_images_so(tmp_path: Path) -> None:
-    found = load(end_to_end(tmp_path / "half.onnx", dtype="float16")).detect(picture())
+    found = load(red_detector(tmp_path / "half.onnx", (64, 96), "float16")).detect(picture())
     np.testing.assert_allclose(found.boxes[0], RED_BOX, atol=2.5)
 
 

@@ -114,3 +114,13 @@ def fixed_outputs(
     if asks_size:
         graph.add_input("orig_target_sizes", (1, 2))
     return graph.save(path, outputs, metadata)
+
+
+def red_detector(path: Path, size: tuple[int | str, int | str], dtype: str = "float32") -> Path:
+    """A file that gives the red part of an image end to end: score 0.9, class 1. Without a red part: score 0."""
+    graph = GraphBuilder(size, dtype)
+    score = graph.op("ReduceMax", graph.red(0, 0.98, 0.02), keepdims=0)
+    score = graph.op("Mul", graph.op("Reshape", score, graph.constant(np.array([1]))), graph.constant([0.9]))
+    row = graph.op("Concat", graph.red_box(0, 0.98, 0.02), score, graph.constant([1.0]), axis=0)
+    table = graph.op("Reshape", row, graph.constant(np.array([1, 1, 6])))
+    return graph.save(path, {"output0": (table, TensorProto.FLOAT)})
