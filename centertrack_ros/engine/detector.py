@@ -78,7 +78,7 @@ class Detector:
         check_image(image)
         limits, form = limits or DetectorLimits(), self.layout.form
         where = form.placement(image.shape[:2], self._fixed_size(), self._side)
-        outputs = self._run(form.render(image, where, self._table), where)
+        outputs = self._run(form.render(image, where, self._table), where, limits.min_score)
         if self.layout.classes(outputs) is None:
             raise ValueError(f"the detector gave outputs of other shapes than before: {outputs.shapes}")
         return self._detections(self.layout.decode(outputs), where, limits)
@@ -120,14 +120,14 @@ class Detector:
     def _fixed_size(self) -> tuple[int | None, int | None]:
         return self._image.shape[-2], self._image.shape[-1]
 
-    def _run(self, planes: NDArray[np.float32], where: Placement) -> Outputs:
+    def _run(self, planes: NDArray[np.float32], where: Placement, least: float = 0.0) -> Outputs:
         array = planes if len(self._image.shape) == 3 else planes[None]
         feeds: dict[str, NDArray[Any]] = {self._image.name: array.astype(self._image.dtype, copy=False)}
         if self._size_port is not None:  # (width, height); of the input, so that its boxes are px of the input
             sizes = np.array([where.size[::-1]], self._size_port.dtype)
             feeds[self._size_port.name] = sizes.reshape(sizes.shape[-len(self._size_port.shape) :])
         arrays = {name: _as_float(values) for name, values in self._graph.run(feeds).items()}
-        return Outputs(arrays, where.size, self._size_port is not None, self._count, self._task)
+        return Outputs(arrays, where.size, self._size_port is not None, self._count, self._task, least)
 
     def _usual_names(self, count: int) -> tuple[str, ...]:
         """COCO's, by category or in sequence, if the layout has as many classes."""

@@ -6,8 +6,8 @@ Each one takes the arrays of one image without the batch's dimension, and the in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Candidates:
     class_ids: Array
 
 
-def grid(size: tuple[int, int], strides: Sequence[int] = STRIDES) -> tuple[Array, Array]:
+@lru_cache(maxsize=8)
+def grid(size: tuple[int, int], strides: tuple[int, ...] = STRIDES) -> tuple[Array, Array]:
     """Where the cells of all levels lie, as the outputs order them: by level, row, column.
 
     Args:
@@ -59,46 +60,61 @@ def _corners(centered: Array) -> Array:
     return np.concatenate([centered[:, :2] - half, centered[:, :2] + half], axis=1)
 
 
-def _strongest(class_scores: Array) -> tuple[Array, Array]:
-    """Score and number of each row's best class."""
-    ids = class_scores.argmax(axis=1) if class_scores.size else np.zeros(len(class_scores), np.int64)
-    return class_scores[np.arange(len(ids)), ids], ids
+def _strong(scores: Array, least: float) -> Array:
+    """Places of those that are not below `least`; what is no number stays, to be refused later."""
+    return np.flatnonzero(~(scores < least))
 
 
-def with_objectness(rows: Array, size: tuple[int, int]) -> Candidates:
-    """YOLOv5, v7, YOLOX as decoded: (N, 5 + C) of centre, width, height in px, objectness, classes."""
-    scores, ids = _strongest(rows[:, 5:])
-    return Candidates(_corners(rows), scores * rows[:, 4], ids)
+def _best(class_scores: Array, least: float, axis: int = 1) -> tuple[Array, Array, Array]:
+    """Places, scores and classes of the objects whose best class is not below `least`; classes lie along the axis."""
+    if not class_scores.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    scores = class_scores.max(axis=axis)
+    places = _strong(scores, least)
+    return places, scores[places], class_scores.take(places, axis=1 - axis).argmax(axis=axis)
 
 
-def yolox_offsets(rows: Array, size: tuple[int, int]) -> Candidates:
+def with_objectness(rows: Array, least: float) -> Candidates:
+    """YOLOv5, v7, YOLOX as decoded: (N, 5 + C) of centre, width, height in px, objectness, classes.
+
+    Here and below `least` is a score: objects below it may be left out.
+    """
+    rows = rows[_strong(rows[:, 4], least)]
+    places, scores, ids = _best(rows[:, 5:], least)
+    return Candidates(_corners(rows[places]), scores * rows[places, 4], ids)
+
+
+def yolox_offsets(rows: Array, size: tuple[int, int], least: float) -> Candidates:
     """YOLOX as exported: as `with_objectness`, but centres from their cells and logarithms of sizes, in strides."""
     cells, strides = grid(size)
-    decoded = np.array(rows, np.float32)
-    decoded[:, :2] = (rows[:, :2] + cells) * strides
+    places = _strong(rows[:, 4], least)
+    decoded = np.array(rows[places], np.float32)
+    decoded[:, :2] = (decoded[:, :2] + cells[places]) * strides[places]
     with np.errstate(over="ignore"):  # infinite ones are refused later
-        decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * strides
-    return with_objectness(decoded, size)
+        decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * strides[places]
+    return with_objectness(decoded, least)
 
 
-def without_objectness(columns: Array, size: tuple[int, int], count: int) -> Candidates:
+def without_objectness(columns: Array, count: int, least: float) -> Candidates:
     """YOLOv8, v9, 11, 12: (4 + count + others, N) of centre, width, height in px, classes."""
-    scores, ids = _strongest(columns[4 : 4 + count].T)
-    return Candidates(_corners(columns[:4].T), scores, ids)
+    places, scores, ids = _best(columns[4 : 4 + count], least, axis=0)
+    return Candidates(_corners(columns[:4, places].T), scores, ids)
 
 
-def end_to_end(rows: Array, size: tuple[int, int]) -> Candidates:
+def end_to_end(rows: Array) -> Candidates:
     """YOLOv10, YOLO26, and exports with NMS inside: (N, 6 + others) of corners in px, score, class."""
     return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
 
-def set_prediction(boxes: Array, class_scores: Array, size: tuple[int, int]) -> Candidates:
+def set_prediction(boxes: Array, class_scores: Array, size: tuple[int, int], least: float) -> Candidates:
     """RT-DETR and DETR without their last step: (N, 4) centre, width, height in parts of the input, scores (N, C)."""
-    scores, ids = _strongest(class_scores)
-    return Candidates(_corners(boxes) * np.tile(np.array(size[::-1], np.float32), 2), scores, ids)
+    places, scores, ids = _best(class_scores, least)
+    return Candidates(_corners(boxes[places]) * np.tile(np.array(size[::-1], np.float32), 2), scores, ids)
 
 
-def distributions(rows: Array, size: tuple[int, int], strides: Sequence[int], cell_offset: float) -> Candidates:
+def distributions(
+    rows: Array, size: tuple[int, int], strides: tuple[int, ...], cell_offset: float, least: float
+) -> Candidates:
     """NanoDet: (N, C + 4 * bins) of class scores, and for each side the logits of its distance, in strides.
 
     Args:
@@ -106,11 +122,12 @@ def distributions(rows: Array, size: tuple[int, int], strides: Sequence[int], ce
         size: (height, width) of the input, px.
         strides: px, of each level.
         cell_offset: Where in a cell the distances begin: 0 at its upper left corner, 0.5 in its middle.
+        least: Score.
     """
     cells, steps = grid(size, strides)
     sides = 4 * DISTANCE_BINS
-    scores, ids = _strongest(rows[:, :-sides])
-    shares = softmax(rows[:, -sides:].reshape(-1, 4, DISTANCE_BINS), axis=-1)
-    distances = shares @ np.arange(DISTANCE_BINS, dtype=np.float32) * steps
-    points = (cells + cell_offset) * steps
+    places, scores, ids = _best(rows[:, :-sides], least)
+    shares = softmax(rows[places, -sides:].reshape(-1, 4, DISTANCE_BINS), axis=-1)
+    distances = shares @ np.arange(DISTANCE_BINS, dtype=np.float32) * steps[places]
+    points = (cells[places] + cell_offset) * steps[places]
     return Candidates(np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1), scores, ids)

@@ -37,6 +37,7 @@ class Outputs:
         asks_size: The graph has an input for the size of the image.
         count: Number of classes as the file or the user tells; None: nobody does.
         task: As Ultralytics writes it: 'detect', 'segment', 'pose'; '': not told.
+        least: Score: objects below it need not be decoded.
     """
 
     arrays: Mapping[str, Array]
@@ -44,6 +45,7 @@ class Outputs:
     asks_size: bool = False
     count: int | None = None
     task: str = ""
+    least: float = 0.0
 
     @property
     def shapes(self) -> str:
@@ -165,7 +167,7 @@ def _yolov8_classes(outputs: Outputs) -> int | None:
 def _yolov8(outputs: Outputs) -> Candidates:
     count = _yolov8_classes(outputs)
     assert count is not None  # asked before
-    return decoding.without_objectness(_rows(outputs), outputs.size, count)
+    return decoding.without_objectness(_rows(outputs), count, outputs.least)
 
 
 def _yolov8_plausible(outputs: Outputs) -> bool:
@@ -190,7 +192,7 @@ def _end_to_end_plausible(outputs: Outputs) -> bool:
 # NanoDet: one table.
 
 
-def _nanodet_grid(outputs: Outputs) -> Sequence[int] | None:
+def _nanodet_grid(outputs: Outputs) -> tuple[int, ...] | None:
     rows = outputs.table()
     return None if rows is None else next((g for g in _NANODET_GRIDS if len(rows) == _cells(outputs.size, g)), None)
 
@@ -210,7 +212,7 @@ def _nanodet_plausible(outputs: Outputs) -> bool:
 def _nanodet(outputs: Outputs) -> Candidates:
     strides = _nanodet_grid(outputs)
     assert strides is not None
-    return decoding.distributions(_rows(outputs), outputs.size, strides, _NANODET_GRIDS[tuple(strides)])
+    return decoding.distributions(_rows(outputs), outputs.size, strides, _NANODET_GRIDS[strides], outputs.least)
 
 
 # RT-DETR, D-FINE, DETR: a set of boxes.
@@ -226,7 +228,7 @@ def _rtdetr_table_classes(outputs: Outputs) -> int | None:
 
 def _rtdetr_table(outputs: Outputs) -> Candidates:
     rows = _rows(outputs)
-    return decoding.set_prediction(rows[:, :4], rows[:, 4:], outputs.size)
+    return decoding.set_prediction(rows[:, :4], rows[:, 4:], outputs.size, outputs.least)
 
 
 def _logit_classes(outputs: Outputs, background: int = 0) -> int | None:
@@ -247,7 +249,7 @@ def _logits(outputs: Outputs, probabilities: Callable[[Array], Array]) -> Candid
     found = outputs.pair()
     assert found is not None
     boxes, logits = found
-    return decoding.set_prediction(boxes, probabilities(logits.astype(np.float32)), outputs.size)
+    return decoding.set_prediction(boxes, probabilities(logits.astype(np.float32)), outputs.size, outputs.least)
 
 
 def _width(outputs: Outputs) -> int:
@@ -287,31 +289,31 @@ LAYOUTS: dict[str, Layout] = {
             "yolox", _YOLOX, "one output 1 x cells x (5 + classes)",
             lambda o: _objectness_classes(o, 1, (STRIDES,)),
             lambda o: _has_scores(o) and not _is_decoded(o),
-            lambda o: decoding.yolox_offsets(_rows(o), o.size),
+            lambda o: decoding.yolox_offsets(_rows(o), o.size, o.least),
         ),
         Layout(
             "yolox-decoded", _YOLOX, "one output 1 x cells x (5 + classes), with centres in px",
             lambda o: _objectness_classes(o, 1),
             lambda o: _has_scores(o) and not _all_objects(o) and _is_decoded(o),
-            lambda o: decoding.with_objectness(_rows(o), o.size),
+            lambda o: decoding.with_objectness(_rows(o), o.least),
         ),
         Layout(
             "yolov6", _YOLO, "one output 1 x cells x (5 + classes), with an objectness of 1",
             lambda o: _objectness_classes(o, 1),
             lambda o: _has_scores(o) and _all_objects(o) and _is_decoded(o),
-            lambda o: decoding.with_objectness(_rows(o), o.size),
+            lambda o: decoding.with_objectness(_rows(o), o.least),
         ),
         Layout(
             "yolov5", _YOLO, "one output 1 x (3 * cells) x (5 + classes)",
             lambda o: _objectness_classes(o, 3),
             _has_scores,
-            lambda o: decoding.with_objectness(_rows(o), o.size),
+            lambda o: decoding.with_objectness(_rows(o), o.least),
         ),
         Layout("yolov8", _YOLO, "one output 1 x (4 + classes) x cells", _yolov8_classes, _yolov8_plausible, _yolov8),
         Layout(
             "yolo-end-to-end", _YOLO, "one output 1 x boxes x 6 (corners, score, class)",
             _end_to_end_classes, _end_to_end_plausible,
-            lambda o: decoding.end_to_end(_rows(o), o.size),
+            lambda o: decoding.end_to_end(_rows(o)),
             nms=False,
         ),
         Layout(
