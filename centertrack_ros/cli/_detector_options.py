@@ -12,12 +12,13 @@ from centertrack_ros.io.class_name_files import class_names
 
 if TYPE_CHECKING:
     from centertrack_ros.engine.detector import Detector
+    from centertrack_ros.types import ForeignDetections, Frame
 
 _DEFAULTS = DetectorLimits()
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `load_detector` and `detector_limits` read."""
+    """Adds the options that `own_detections` reads."""
     group = parser.add_argument_group("detector of your own")
     group.add_argument(
         "--detector", type=Path, metavar="FILE", help="ONNX file of a detector that finds the objects, run by --engine"
@@ -51,19 +52,32 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_detector(args: argparse.Namespace) -> Detector | None:
+class OwnDetections:
+    """Detections that are made of each image when they are asked for."""
+
+    def __init__(self, detector: Detector, limits: DetectorLimits) -> None:
+        """Of a detector, as far as they count."""
+        self._detector, self._limits, self.classes = detector, limits, detector.class_names
+
+    def of(self, frame: Frame) -> ForeignDetections:
+        """Those of a frame. Raises ValueError when the detector cannot use it."""
+        return self._detector.detect(frame.image, self._limits)
+
+
+def own_detections(args: argparse.Namespace) -> OwnDetections | None:
     """Loads the detector that the options ask for; None: there is none.
 
     Raises:
-        ValueError: The file cannot be used; the text is one sentence.
+        ValueError: The file or an option cannot be used; the text is one sentence.
         ImportError: What runs it is not installed.
         OSError: A file cannot be read.
     """
-    if args.detector is None:
+    if getattr(args, "detector", None) is None:
         return None
-    from centertrack_ros.engine.detector import load_detector as load
+    from centertrack_ros.engine.detector import load_detector
 
-    return load(
+    limits = DetectorLimits(args.detector_min_score, args.detector_iou)
+    detector = load_detector(
         args.detector,
         args.detector_layout,
         class_names(args.detector_class_names),
@@ -71,8 +85,4 @@ def load_detector(args: argparse.Namespace) -> Detector | None:
         device=args.device,
         threads=args.threads,
     )
-
-
-def detector_limits(args: argparse.Namespace) -> DetectorLimits:
-    """Which boxes of the detector count. Raises ValueError when a value is out of range."""
-    return DetectorLimits(args.detector_min_score, args.detector_iou)
+    return OwnDetections(detector, limits)

@@ -36,6 +36,7 @@ class UsableDetections:
         scores: (N,) float32 in 0..1.
         class_ids: (N,) int64 of the model.
         cells: (N, 2) int64: x, y of the boxes' middles on the output grid.
+        rows: (N,) int64: their rows in the detector's own order.
         notes: Sentences on what could not be used.
     """
 
@@ -43,16 +44,13 @@ class UsableDetections:
     scores: Array
     class_ids: Array
     cells: Array
+    rows: Array
     notes: tuple[str, ...] = ()
 
-    @property
-    def centers(self) -> Array:
-        """(N, 2) px of the image."""
-        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
-
     def as_detections(self) -> Detections:
-        """The same without anything of a network."""
-        return Detections.from_boxes(self.boxes, self.scores, self.class_ids)
+        """The same in the detector's own order, and without anything of a network."""
+        order = np.argsort(self.rows)
+        return Detections.from_boxes(self.boxes[order], self.scores[order], self.class_ids[order])
 
 
 def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, most: int) -> UsableDetections:
@@ -99,7 +97,7 @@ def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, 
     cells = np.clip(np.floor(middles).astype(np.int64), 0, (grid_width - 1, grid_height - 1))
     clipped = np.clip(scores[rows], 0, 1).astype(np.float32)
     notes = (*_notes(count, lost, wrong), *_unknown_names(called, names))
-    return UsableDetections(taken, clipped, class_ids, cells, notes)
+    return UsableDetections(taken, clipped, class_ids, cells, rows, notes)
 
 
 def engine_for(source: str, names: Sequence[str], weights: str | None, load: Callable[[], Engine]) -> Engine:
@@ -155,12 +153,10 @@ def _unknown_names(called: Sequence[str], names: ClassNames) -> tuple[str, ...]:
     return (f"{listed}{more} of the other detector are no classes here and are tracked as '{UNKNOWN}'{hint}",)
 
 
-def none_usable(notes: tuple[str, ...] = ()) -> UsableDetections:
+def none_usable() -> UsableDetections:
     """No detection."""
-    ids = np.zeros(0, np.int64)
-    return UsableDetections(
-        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ids, np.zeros((0, 2), np.int64), notes
-    )
+    boxes, scores, ids = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return UsableDetections(boxes, scores, ids, np.zeros((0, 2), np.int64), ids)
 
 
 def read_off(

@@ -370,8 +370,8 @@ def _with_public(frame: Frame, foreign: UsableDetections) -> Frame:
     """The frame with the other detector's word on which tracks may begin, where the frame has none of its own."""
     if frame.public_centers is not None:
         return frame
-    initial = foreign.as_detections() if frame.initial is None else frame.initial
-    return replace(frame, public_centers=foreign.centers, initial=initial)
+    known = foreign.as_detections()
+    return replace(frame, public_centers=known.centers, initial=known if frame.initial is None else frame.initial)
 
 
 def _in_region(detections: Detections, prepared: PreparedFrame) -> NDArray[np.bool_] | None:

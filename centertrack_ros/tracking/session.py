@@ -197,8 +197,11 @@ class TrackingSession:
             return frames
         seen = {}
         for name, frame in frames.items():
+            if frame.foreign is not None:
+                seen[name] = frame
+                continue
             try:
-                seen[name] = with_own_detections(frame, self._detector, config.detector)
+                seen[name] = replace(frame, foreign=self._detector.detect(frame.image, config.detector))
             except Exception as error:  # an image or an output that cannot be used costs its frame only
                 rejected.append(_failed(name, frame, error))
         return seen
@@ -295,11 +298,6 @@ def _with_regions(frames: Mapping[str, Frame], config: SessionConfig) -> Mapping
         return frames
     regions = dict(zip(config.cameras, config.regions, strict=True))
     return {name: replace(frame, region=regions[name]) for name, frame in frames.items()}
-
-
-def with_own_detections(frame: Frame, detector: Detector, limits: DetectorLimits) -> Frame:
-    """A frame with what the user's own detector finds in it, unless it has detections of another one."""
-    return frame if frame.foreign is not None else replace(frame, foreign=detector.detect(frame.image, limits))
 
 
 def _poses_of(name: str, frame: Frame, poses: PoseLookup | Mapping[str, CameraPoses] | None) -> CameraPoses:
