@@ -182,7 +182,7 @@ class Replay:
 
     def _read_detections(self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str]) -> None:
         """The cameras get the detections of another detector, if the parameters ask for them."""
-        if self._parameters.tracker.detection_source == NETWORK:
+        if self._parameters.tracker.detection_source == NETWORK or (self._detector is not None and not named):
             return
         names = list(named) or [topic.name for topic in reader.of_type(DETECTIONS_TYPE)]
         if len(names) != len(cameras):
