@@ -155,7 +155,7 @@ class Replay:
             summary = Summary(notes=[f"{name} concerns a live node only" for name in live_only(self._parameters)])
             cameras = self._cameras(reader, topics, summary)
             kept = self._kept(reader, keep, cameras.values(), summary)
-            self._read_detections(reader, list(cameras.values()), detections)
+            self._read_detections(reader, list(cameras.values()), detections, summary)
             run = _Run(self._engine, self._parameters, self._types, reader, cameras, self._detector)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
             writer = BagWriter(target)
@@ -180,7 +180,9 @@ class Replay:
             if not summary.images:
                 yield summary
 
-    def _read_detections(self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str]) -> None:
+    def _read_detections(
+        self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str], summary: Summary
+    ) -> None:
         """The cameras get the detections of another detector, if the parameters ask for them."""
         if self._parameters.tracker.detection_source == NETWORK or (self._detector is not None and not named):
             return
@@ -193,6 +195,7 @@ class Replay:
             )
         detector = self._parameters.detector
         for camera, name in zip(cameras, names, strict=True):
+            summary.note(f"detections for {camera.image_topic}: {name}")
             camera.detections = open_detections(
                 name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s
             )
