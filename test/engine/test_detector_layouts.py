@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("onnx", reason="the detectors are written as ONNX files")
+pytest.importorskip("onnxruntime", reason="the detectors run by onnxruntime")
+
 from centertrack_ros.engine.detector import load_detector
 from centertrack_ros.engine.detector_layouts import LAYOUTS
 from centertrack_ros.engine.detector_limits import DetectorLimits
@@ -232,6 +235,8 @@ def overlap(one: Box, other: Box) -> float:
 
 @pytest.mark.parametrize("engine", ["auto", "onnxruntime", "openvino"])
 def test_every_engine_gives_the_same_boxes(tmp_path: Path, engine: str) -> None:
+    if engine != "auto":
+        pytest.importorskip(engine)
     path, expected = make("yolov5", tmp_path)
     detector = load_detector(path, class_names=NAMES, engine=engine, threads=1)
     found = detector.detect(IMAGE, ALL)
