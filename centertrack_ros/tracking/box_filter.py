@@ -7,14 +7,14 @@ than usual. It does not shrink however many frames there are: only the rest is f
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.tracking import kalman
-from centertrack_ros.types import BoxFilters
+from centertrack_ros.types import BoxFilters, BoxMemory
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -46,6 +46,17 @@ def aligned(
     known = np.zeros(count, bool)
     known[rows] = True
     return BoxFilters(**{**values, "ids": ids, "class_ids": class_ids}), known
+
+
+def renamed(memory: BoxMemory, before: NDArray[np.int64], after: NDArray[np.int64]) -> BoxMemory:
+    """The memory of tracks whose ids change from `before` (N,) to `after` (N,): the objects stay the same."""
+    changed = before != after
+    if not changed.any() or not len(memory.filters):
+        return memory
+    _, old, rows = np.intersect1d(memory.filters.ids, before[changed], assume_unique=True, return_indices=True)
+    ids = memory.filters.ids.copy()
+    ids[old] = after[changed][rows]
+    return replace(memory, filters=replace(memory.filters, ids=ids))
 
 
 def average(before: Array, count: Array, now: Array, elapsed: Array) -> Array:

@@ -19,6 +19,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.appearance import appearances, covered_parts, prepare_appearances
+from centertrack_ros.tracking.box_filter import renamed
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
@@ -214,8 +215,9 @@ class Pipeline:
                     self.rules.vehicles,
                     prepared.placement.image_size[0],
                 )
+            ids = tracks.ids
             shown, tracks, next_id = confirm(tracks, next_id, needed(self.rules.new[tracks.detections.class_ids]))
-            memory = state.box_memory
+            memory = renamed(state.box_memory, ids, tracks.ids)
             if self._track_lifter is not None and camera is not None:
                 tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory)
             reported = self._reported(tracks, shown)
