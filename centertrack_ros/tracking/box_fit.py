@@ -202,8 +202,9 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = No
     height_bound = np.maximum(means[..., 0] + _dot(reach, means[..., 1:]), NEAREST) / tall
     guess = np.where(has_height, height_bound, np.where(has_width, width_bound, np.minimum(width_bound, height_bound)))
     guess = np.maximum(guess, NEAREST)
-    states = np.concatenate([guess[..., None], means], axis=-1)
-    covariances = np.zeros((*shape, 4, 4))
+    # Those of all objects and headings lie side by side, see `correct`.
+    states, covariances = np.empty((4, *shape)).transpose(1, 2, 0), np.zeros((4, 4, *shape)).transpose(2, 3, 0, 1)
+    states[..., 0], states[..., 1:] = guess, means
     covariances[..., 0, 0] = (_FLAT * guess) ** 2
     covariances[..., 1:, 1:] = sizes.covariances[:, None]
     noise = (edges.sigmas[:, None] * guess[..., None]) ** 2
@@ -233,45 +234,50 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = No
 
 
 def _supports(edges: Edges, sizes: Sizes, headings: Array) -> Supports:
+    # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
     cos, sin = np.cos(headings), np.sin(headings)
-    found = []
-    for slope in (edges.slopes[:, 0, None], edges.slopes[:, 2, None], None):
-        # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
-        along = -sin if slope is None else slope * -sin - cos
-        across = cos if slope is None else slope * cos - sin
-        support = np.abs(np.stack([across, along], axis=-1)) / 2
-        if sizes.is_round.any():
-            reach = np.ones_like(cos) if slope is None else np.hypot(1.0, slope) * np.ones_like(cos)
-            support[sizes.is_round] = np.stack([reach, reach], axis=-1)[sizes.is_round] / 4
-        found.append(support)
-    return Supports(*found)
+    supports = np.empty((3, 2, *cos.shape))  # along the left ray, the right ray and the axis; per m of width and length
+    for i, slope in enumerate((edges.slopes[:, 0, None], edges.slopes[:, 2, None])):
+        supports[i, 0], supports[i, 1] = slope * cos - sin, slope * sin + cos
+    supports[2, 0], supports[2, 1] = cos, sin
+    supports = np.abs(supports, out=supports)
+    supports *= 0.5
+    if sizes.is_round.any():
+        reach = np.ones((3, 1, len(edges), 1))
+        reach[:2, 0, :, 0] = np.hypot(1.0, edges.slopes[:, ::2].T)
+        supports = np.where(sizes.is_round[:, None], reach / 4, supports)
+    return Supports(*supports.transpose(0, 2, 3, 1))
 
 
 def _dot(first: Array, second: Array) -> Array:
-    """Products of the vectors in the last axis; a sum over so short an axis is slower."""
-    return np.einsum("...i,...i->...", first, second)
+    """Products of the vectors of two values in the last axis."""
+    return np.asarray(first[..., 0] * second[..., 0] + first[..., 1] * second[..., 1])
 
 
-def equation(depth: Array, height: Array, footprint: Array) -> Array:
-    """(N, H, 4) coefficients of depth, height, width and length."""
-    return np.concatenate([np.broadcast_to(depth, height.shape)[..., None], height[..., None], footprint], axis=-1)
+def equation(depth: Array, height: Array | float, footprint: Array) -> Array:
+    """(N, H, 4) coefficients of depth, height, width and length, from (N, H), (N, H) and (N, H, 2)."""
+    row = np.empty((4, *footprint.shape[:-1]))
+    row[0], row[1], row[2], row[3] = depth, height, footprint[..., 0], footprint[..., 1]
+    return row.transpose(1, 2, 0)
 
 
 def correct(
     states: Array, covariances: Array, row: Array, target: Array | float, variance: Array
 ) -> tuple[Array, Array, Array]:
-    """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood."""
-    gain = np.einsum("...ij,...j->...i", covariances, row)
-    innovation = _dot(row, gain) + variance
-    residual = target - _dot(row, states)
-    gain_scaled = gain / innovation[..., None]
-    measures = row[..., 0] != 0  # each equation holds the depth
+    """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood.
+
+    The axes of the four values come first while it computes: loops over all objects and headings are the fast ones.
+    """
+    means, spreads, row = states.transpose(2, 0, 1), covariances.transpose(2, 3, 0, 1), row.transpose(2, 0, 1)
+    gain = (spreads * row).sum(axis=1)
+    innovation = (row * gain).sum(axis=0) + variance
+    residual = target - (row * means).sum(axis=0)
+    gain_scaled = gain / innovation
+    measures = row[0] != 0  # each equation holds the depth
     likelihood = np.where(measures, -0.5 * (residual**2 / innovation + np.log(innovation)), 0.0)
-    return (
-        states + gain_scaled * residual[..., None],
-        covariances - gain_scaled[..., :, None] * gain[..., None, :],
-        likelihood,
-    )
+    means = means + gain_scaled * residual
+    spreads = spreads - gain_scaled[:, None] * gain
+    return means.transpose(1, 2, 0), spreads.transpose(2, 3, 0, 1), likelihood
 
 
 def _bounded(states: Array, covariances: Array, bounds: Array, known: Mask) -> tuple[Array, Array]:
