@@ -35,6 +35,8 @@ WEAK_SHIFT, WEAK_SIGMA = 0.2, 0.3
 _FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
 NEAREST = 0.2  # m
 SMALLEST = 0.3  # of the mean size
+# Part of a ray's length that lies along the ground, and slope between opposite edges: what is less cannot be fitted.
+_LEAST_AHEAD, _LEAST_SIDE = 0.1, 1e-6
 CUT_STEPS = 2  # corrections for the part of an object that is outside of the image
 # Signs of the halves of length and width for the corners of the footprint, going round.
 _ALONG, _ACROSS = np.array([1, 1, -1, -1]) / 2, np.array([1, -1, -1, 1]) / 2
@@ -100,7 +102,9 @@ class BoxFits(ArrayTable):
     supports: Supports
 
 
-def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array) -> Edges:
+def edges_of(
+    boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array, axes: Array | None = None
+) -> Edges:
     """Finds the edges of boxes.
 
     Args:
@@ -108,9 +112,10 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
         camera: Of this image.
         scale: (N, 2) factors on width and height of the boxes. Cut edges stay where they are.
         sigmas: (N,) standard deviations of widths and heights, relative.
+        axes: (3, 3) rotation from the optical frame to level axes; None: the camera is level.
 
     Returns:
-        The edges, undistorted.
+        The edges, undistorted, in level axes.
     """
     cut = cut_edges(boxes, camera)
     boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
@@ -118,7 +123,24 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
     pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + 1e-3)
     focal, center = np.tile(camera.focal, 2), np.tile(camera.projection[:2, 2], 2)
     side = np.tile(pixels[:, 2:] - pixels[:, :2], 2)
-    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, np.sqrt(0.5) * sigmas[:, None] * side) / focal, cut)
+    sigmas_px = np.hypot(EDGE_SIGMA_PX, np.sqrt(0.5) * sigmas[:, None] * side)
+    edges = Edges((pixels - center) / focal, sigmas_px / focal, cut)
+    return edges if axes is None else _levelled(edges, axes)
+
+
+def _levelled(edges: Edges, axes: Array) -> Edges:
+    """The edges as a camera with these axes (3, 3) would see the middles of them."""
+    left, top, right, bottom = edges.slopes.T
+    column, row, ones = (left + right) / 2, (top + bottom) / 2, np.ones_like(left)
+    middles = np.array([[left, row, ones], [column, top, ones], [right, row, ones], [column, bottom, ones]])
+    x, y, ahead = np.einsum("ij,ejn->ine", axes, middles)  # each (N, 4)
+    ahead = np.maximum(ahead, _LEAST_AHEAD)
+    seen, turned = np.stack([x[:, 0], y[:, 1], x[:, 2], y[:, 3]], axis=1), np.array([0, 1, 0, 1])
+    # How fast the slope of a levelled ray changes with that of the ray.
+    growth = np.abs(axes[turned, turned] * ahead - seen * axes[2, turned]) / ahead**2
+    slopes = seen / ahead
+    slopes[:, 2:] = np.maximum(slopes[:, 2:], slopes[:, :2] + _LEAST_SIDE)
+    return Edges(slopes, edges.sigmas * growth, edges.cut)
 
 
 def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:
