@@ -395,6 +395,8 @@ _SURROUND = (
          0.0, 60.0),
     Spec("surround.hold_s", 0.5, "How long the merged view keeps what a camera saw last when it sends nothing more.",
          0.0, 60.0),
+    Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "
+         "first; needs tracker.appearance."),
 )  # fmt: skip
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
@@ -463,6 +465,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
             cross_camera=bool(values["surround.cross_camera_ids"]),
             window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]
             hold_s=float(values["surround.hold_s"]),  # type: ignore[arg-type]
+            appearance=bool(values["surround.appearance"]),
             depth_sigma=tracker.depth_sigma,
             measured_velocities=bool(output.frames.fixed),  # relative to a moving frame they would mislead
         ),
