@@ -248,6 +248,20 @@ class CameraMount:
 
 
 @dataclass(frozen=True)
+class ForeignDetections(ArrayTable):
+    """N objects that another detector than the network has found in one image.
+
+    boxes        (N, 4) float32 px of the image: x1, y1, x2, y2
+    scores       (N,) float32 in 0..1
+    class_names  (N,) str: as that detector calls them
+    """
+
+    boxes: Array = field(metadata=column(4, dtype=np.float32))
+    scores: Array = field(metadata=column(dtype=np.float32))
+    class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
+
+
+@dataclass(frozen=True)
 class Frame:
     """One camera image to track in.
 
@@ -261,6 +275,7 @@ class Frame:
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
+    foreign  what another detector has found in the image; None: nobody told, empty: it found nothing
     """
 
     image: NDArray[np.uint8]
@@ -272,6 +287,7 @@ class Frame:
     index: int = 0
     region: Region | None = None
     mount: CameraMount | Callable[[], CameraMount | None] | None = None
+    foreign: ForeignDetections | None = None
 
 
 @dataclass(frozen=True)
@@ -284,7 +300,8 @@ class FrameResult:
     affine      (2, 3) image px -> input px
     timing_ms   stage name -> ms: 'preprocess', 'network', 'postprocess', 'association'
     reset       why the tracks were reset before this frame ('', 'stamp went back by 3.2 s', …)
-    detections  what the network saw in this frame, before association; strongest first
+    detections  what the network (or the other detector) saw in this frame, before association; strongest first
+    notes       sentences on what of the frame could not be used
     """
 
     tracks: Tracks
@@ -294,3 +311,4 @@ class FrameResult:
     timing_ms: dict[str, float] = field(default_factory=dict)
     reset: str = ""
     detections: Detections | None = None
+    notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine import asked_cells
 from centertrack_ros.engine.array_engine import ArrayEngine
 from centertrack_ros.engine.registry import DEFAULT_OPTIONS, EngineOptions
 from centertrack_ros.network.profile import ModelProfile
@@ -34,11 +35,13 @@ class OnnxEngine(ArrayEngine):
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS) -> None:
         import onnxruntime
 
-        session_options = onnxruntime.SessionOptions()
+        self._path, self._runtime = Path(path), onnxruntime
+        self._asked_session: Any = None  # with one more input: made when it is needed
+        self._session_options = session_options = onnxruntime.SessionOptions()
         session_options.log_severity_level = 3
         session_options.intra_op_num_threads = options.threads or 0
         session_options.inter_op_num_threads = 1
-        providers = ["CPUExecutionProvider"]
+        self._providers = providers = ["CPUExecutionProvider"]
         if options.device.startswith("cuda"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
@@ -64,8 +67,21 @@ class OnnxEngine(ArrayEngine):
         super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+        return self._outputs_of(self._session, feeds)
+
+    def _run_at(
+        self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[Any]]:
+        if self._asked_session is None:
+            graph = asked_cells.onnx_graph(self._path)
+            self._asked_session = self._runtime.InferenceSession(
+                graph, self._session_options, providers=self._providers
+            )
+        return self._outputs_of(self._asked_session, {**feeds, asked_cells.INPUT: places})
+
+    def _outputs_of(self, session: Any, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         try:
-            outputs = self._session.run(self._outputs, dict(feeds))
+            outputs = session.run(self._outputs, dict(feeds))
         except Exception as error:
             raise ValueError(f"onnxruntime: {_first_line(error)}") from None
         return dict(zip(self._outputs, outputs, strict=True))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine import asked_cells
 from centertrack_ros.engine.array_engine import ArrayEngine
 from centertrack_ros.engine.registry import DEFAULT_OPTIONS, EngineOptions
 from centertrack_ros.network.profile import ModelProfile
@@ -85,17 +86,23 @@ class OpenVinoEngine(ArrayEngine):
         # A result that several operations share has several names in random order.
         self._outputs = model.get_rt_info(OUTPUT_KEYS).astype(str).split(",")
         self._names = [node.get_any_name() for node in model.inputs]
-        self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by shape and number of streams
+        self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by shape, number of streams and of cells
         self._lock = threading.Lock()  # a request runs one call at a time
         super().__init__(profile, self._names)
 
-    def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+    def _run_at(
+        self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[Any]]:
+        return self._run({**feeds, asked_cells.INPUT: places})
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         # One image per inference: larger batches gain nothing on a CPU, and cameras that send two, then five images at
         # once would need a compiled network for each number.
         count = len(feeds["image"])
         images = [{name: array[i : i + 1] for name, array in feeds.items()} for i in range(count)]
         with self._lock:
-            requests = self._requests_for(feeds["image"].shape[1:], min(self._streams, count))
+            asked = feeds[asked_cells.INPUT].shape[1] if asked_cells.INPUT in feeds else 0
+            requests = self._requests_for(feeds["image"].shape[1:], min(self._streams, count), asked)
             results: list[list[NDArray[Any]]] = []
             for first in range(0, count, len(requests)):
                 part = list(zip(requests, images[first : first + len(requests)], strict=False))
@@ -106,22 +113,24 @@ class OpenVinoEngine(ArrayEngine):
                     results.append([np.array(tensor.data) for tensor in request.output_tensors])
         return {name: np.concatenate([result[i] for result in results]) for i, name in enumerate(self._outputs)}
 
-    def _requests_for(self, shape: tuple[int, ...], streams: int) -> list[Any]:
-        key = (shape, streams)
+    def _requests_for(self, shape: tuple[int, ...], streams: int, asked: int = 0) -> list[Any]:
+        key = (shape, streams, asked)
         if key not in self._requests:
             while len(self._requests) >= _CACHED_NETWORKS:
                 self._requests.pop(next(iter(self._requests)))
-            compiled = self._compile((1, *shape), streams)
+            compiled = self._compile((1, *shape), streams, asked)
             self._requests[key] = [compiled.create_infer_request() for _ in range(streams)]
         return self._requests[key]
 
-    def _compile(self, shape: tuple[int, ...], streams: int) -> Any:
+    def _compile(self, shape: tuple[int, ...], streams: int, asked: int) -> Any:
+        """The network for one shape; with `asked` cells, if any, at which its heads are read."""
         batch, _, height, width = shape
         hints = {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": streams}
         channels = {"image": 3, "previous_image": 3, "prior_heatmap": 1}
         try:
-            model = self._model.clone()
-            model.reshape({name: [batch, channels[name], height, width] for name in self._names})
+            model = asked_cells.openvino_graph(self._model) if asked else self._model.clone()
+            shapes = {name: [batch, channels[name], height, width] for name in self._names}
+            model.reshape({**shapes, asked_cells.INPUT: [batch, asked]} if asked else shapes)
             try:
                 return self._core.compile_model(model, "CPU", {**self._config, **hints})
             except RuntimeError:

@@ -22,8 +22,9 @@ from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
-from centertrack_ros.tracking.config import MOST_PITCH, MOTIONS, TrackerConfig
+from centertrack_ros.tracking.config import DETECTION_SOURCES, MOST_PITCH, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
+from centertrack_ros.tracking.foreign import engine_for
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
@@ -80,6 +81,20 @@ class CameraParameters:
 
 
 @dataclass(frozen=True)
+class DetectorParameters:
+    """`detector.*` about another detector; `detector.source` and the others are settings of the tracker. Times in s."""
+
+    tolerance_s: float
+    timeout_s: float
+    class_names: list[str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the other detector's classes in the order of its numbers; empty: not told."""
+        return names(self.class_names)
+
+
+@dataclass(frozen=True)
 class OutputParameters:
     """`output.*` without `output.lift`, which is a setting of the tracker. Times in s."""
 
@@ -122,6 +137,7 @@ class NodeParameters:
         cameras: Names of the cameras; empty: one without a name.
         model: Which network, and what runs it.
         tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
+        detector: About another detector.
         regions: `detector.regions`: where tracks may start, of each camera, as `io.regions.read_region` takes them.
         camera: How images are received.
         multi_camera: `surround.*`, with what it takes from other parameters.
@@ -133,6 +149,7 @@ class NodeParameters:
     cameras: tuple[str, ...]
     model: ModelParameters
     tracker: TrackerConfig
+    detector: DetectorParameters
     regions: tuple[str, ...]
     camera: CameraParameters
     multi_camera: MultiCameraConfig
@@ -238,7 +255,8 @@ _MODEL = (
     Spec(
         "model.weights",
         "",
-        "Path of a checkpoint or name of an embedded model; empty: the default one.",
+        "Path of a checkpoint or name of an embedded model; empty: the default one; none: no network, with "
+        "detector.source external.",
         change=UNCONFIGURED,
     ),
     Spec(
@@ -301,6 +319,26 @@ _DETECTOR = (
     ),
     _tracking("detector.report_occupants", "Report people who are seen in the windows of a vehicle, too."),
     _tracking("detector.default_focal_length", "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
+)
+_FOREIGN = (
+    Spec(
+        "detector.source",
+        _TRACKER_DEFAULTS.detection_source,
+        "Who finds the objects: the network, another detector on ~/input/detections (external), both, or the network, "
+        "of which only what the other one confirms starts tracks (public).",
+        choices=DETECTION_SOURCES,
+        change=UNCONFIGURED,
+        field="detection_source",
+    ),
+    Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
+    Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
+    Spec(
+        "detector.class_names",
+        [""],
+        "Names of the other detector's classes in the order of its numbers, where its messages have numbers or names "
+        "that the model does not know.",
+        change=UNCONFIGURED,
+    ),
 )
 _TRACKER = (
     _score("tracker.track_threshold", "A track continues with a detection above this score."),
@@ -433,6 +471,7 @@ SPECS: tuple[Spec, ...] = (
          change=UNCONFIGURED),
     *_MODEL,
     *_DETECTOR,
+    *_FOREIGN,
     *_TRACKER,
     *_CAMERA,
     *_SURROUND,
@@ -459,6 +498,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
         model=_group(ModelParameters, "model", values),
         tracker=tracker,
+        detector=_group(DetectorParameters, "detector", values),
         regions=tuple(values["detector.regions"]) if any(values["detector.regions"]) else (),  # type: ignore[arg-type]
         camera=_group(CameraParameters, "camera", values),
         multi_camera=MultiCameraConfig(
@@ -498,11 +538,11 @@ def names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in value if name)
 
 
-def engine_of(model: ModelParameters, background: bool = False) -> Engine:
-    """Loads the network that `model.*` asks for.
+def engine_of(parameters: NodeParameters, background: bool = False) -> Engine:
+    """Loads the network that `model.*` asks for, for the detections that `detector.*` asks for.
 
     Args:
-        model: The parameters.
+        parameters: Of the node.
         background: As in `load_engine`.
 
     Raises:
@@ -510,13 +550,18 @@ def engine_of(model: ModelParameters, background: bool = False) -> Engine:
         OSError: The weights cannot be read.
         RuntimeError: The device cannot be used.
     """
-    engine = load_engine(
-        model.weights,
-        engine=model.engine,
-        device=model.device,
-        threads=model.threads or None,
-        background=background,
-        input_size=model.input_size,
-        input_pixels=model.input_pixels,
-    )
-    return CyclistEngine(engine) if model.cyclists else engine
+    model = parameters.model
+
+    def load() -> Engine:
+        engine = load_engine(
+            model.weights,
+            engine=model.engine,
+            device=model.device,
+            threads=model.threads or None,
+            background=background,
+            input_size=model.input_size,
+            input_pixels=model.input_pixels,
+        )
+        return CyclistEngine(engine) if model.cyclists else engine
+
+    return engine_for(parameters.tracker.detection_source, parameters.detector.names, model.weights, load)
