@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import intrinsics, region
+from centertrack_ros.cli._detector_options import add_detector_arguments
 from centertrack_ros.cli._tracking_options import (
     add_detection_arguments,
     add_engine_arguments,
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a rider and the bicycle or motorcycle below are one object, of the class cyclist",
     )
     add_detection_arguments(parser)
+    add_detector_arguments(parser)
     add_engine_arguments(parser)
     add_tracker_arguments(parser)
 

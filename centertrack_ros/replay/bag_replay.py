@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 
 from centertrack_ros.datasets.detection_files import MadeDetections, open_detections
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.detector import Detector
 from centertrack_ros.io.bag_transforms import read_transforms
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
@@ -105,12 +106,13 @@ class _Camera:
 class Replay:
     """Replays bags through one engine, each in a session of its own."""
 
-    def __init__(self, engine: Engine, parameters: NodeParameters) -> None:
+    def __init__(self, engine: Engine, parameters: NodeParameters, detector: Detector | None = None) -> None:
         """Checks that a replay can do what the parameters ask for.
 
         Args:
             engine: Runs the network.
             parameters: The node's, as `load_parameters` gives them.
+            detector: Of the user's own, as `detector_of` gives it.
 
         Raises:
             ValueError: The parameters do not fit the engine's model, or only a live node can honour them.
@@ -118,6 +120,7 @@ class Replay:
         require_replayable(parameters)
         Pipeline(engine, parameters.tracker)  # refuses what the model cannot give
         self._engine, self._parameters, self._types = engine, parameters, generated_messages()
+        self._detector = detector
         self.classes = engine.profile.classes
 
     def run(
@@ -152,8 +155,8 @@ class Replay:
             summary = Summary(notes=[f"{name} concerns a live node only" for name in live_only(self._parameters)])
             cameras = self._cameras(reader, topics, summary)
             kept = self._kept(reader, keep, cameras.values(), summary)
-            self._read_detections(reader, list(cameras.values()), detections)
-            run = _Run(self._engine, self._parameters, self._types, reader, cameras)
+            self._read_detections(reader, list(cameras.values()), detections, summary)
+            run = _Run(self._engine, self._parameters, self._types, reader, cameras, self._detector)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
             writer = BagWriter(target)
             try:
@@ -177,9 +180,11 @@ class Replay:
             if not summary.images:
                 yield summary
 
-    def _read_detections(self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str]) -> None:
+    def _read_detections(
+        self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str], summary: Summary
+    ) -> None:
         """The cameras get the detections of another detector, if the parameters ask for them."""
-        if self._parameters.tracker.detection_source == NETWORK:
+        if self._parameters.tracker.detection_source == NETWORK or (self._detector is not None and not named):
             return
         names = list(named) or [topic.name for topic in reader.of_type(DETECTIONS_TYPE)]
         if len(names) != len(cameras):
@@ -190,6 +195,7 @@ class Replay:
             )
         detector = self._parameters.detector
         for camera, name in zip(cameras, names, strict=True):
+            summary.note(f"detections for {camera.image_topic}: {name}")
             camera.detections = open_detections(
                 name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s
             )
@@ -273,10 +279,11 @@ class _Run:
         types: Any,
         reader: BagReader,
         cameras: dict[str, _Camera],
+        detector: Detector | None,
     ) -> None:
         self._parameters, self._reader, self._cameras = parameters, reader, cameras
         names = tuple(camera.name for camera in cameras.values())
-        self._session = TrackingSession(engine, replace(parameters.session, cameras=names))
+        self._session = TrackingSession(engine, replace(parameters.session, cameras=names), detector)
         self._merged = ResultMessages(engine.profile.classes, types)
         self._transforms = self._read_transforms()
 

@@ -28,7 +28,7 @@ from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.messages import generated_messages
 from centertrack_ros.ros.multi_camera import MergedViewPublishers
-from centertrack_ros.ros.parameters import NodeParameters, engine_of
+from centertrack_ros.ros.parameters import NodeParameters, detector_of, engine_of
 from centertrack_ros.ros.publishers import CameraPublishers, Timing
 from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.pipeline import Pipeline
@@ -135,8 +135,11 @@ class CenterTrackNode(LifecycleNode):
 
     def _load(self) -> TrackingSession:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = engine_of(self.parameters, background=True)
-        session = TrackingSession(engine, self.parameters.session)
+        detector = detector_of(self.parameters)
+        engine = engine_of(self.parameters, background=True, detector=detector)
+        session = TrackingSession(engine, self.parameters.session, detector)
+        if detector is not None:
+            self.get_logger().info(f"detector {detector.name}")
         _warm_up(session.pipeline, len(session.config.cameras))
         profile = engine.profile
         self._sizes = {(profile.input_height, profile.input_width)}
@@ -148,7 +151,7 @@ class CenterTrackNode(LifecycleNode):
         for name in session.config.cameras:
             camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
             foreign = None
-            if session.config.tracker.detection_source != NETWORK:
+            if session.config.tracker.detection_source != NETWORK and not self.parameters.detector.model:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
             self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types), foreign)
         if len(self._cameras) > 1:
