@@ -283,8 +283,9 @@ def _labelled(outputs: Outputs) -> Candidates:
 
 _YOLO = InputForm(MIDDLE)
 _YOLOX = InputForm(CORNER, color="bgr", pixel_scale=1.0)
-_RTDETR = InputForm(STRETCH)
-_DETR = InputForm(STRETCH, **_IMAGENET)  # type: ignore[arg-type]
+_RTDETR = InputForm(STRETCH, smooth=True)
+_ULTRALYTICS_RTDETR = InputForm(STRETCH)
+_DETR = InputForm(STRETCH, smooth=True, **_IMAGENET)  # type: ignore[arg-type]
 _NANODET = InputForm(STRETCH, color="bgr", pixel_scale=1.0, mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395))
 # The border is the mean colour, which the model's own normalization makes 0, as in its batches.
 _TORCHVISION = InputForm(CORNER, border=(104, 116, 124), own_size=True)
@@ -339,13 +340,14 @@ LAYOUTS: dict[str, Layout] = {
             lambda o: _logits(o, expit), nms=False,
         ),
         Layout(
-            "rtdetr-ultralytics", _RTDETR, "one output 1 x boxes x (4 + classes), in parts of the input",
+            "rtdetr-ultralytics", _ULTRALYTICS_RTDETR, "one output 1 x boxes x (4 + classes), in parts of the input",
             _rtdetr_table_classes,
             lambda o: _probabilities(_rows(o)[:, 4:]) and _in_parts(_rows(o)[:, :4]),
             _rtdetr_table, nms=False,
         ),
         Layout(
-            "rtdetr-end-to-end", _RTDETR, "one output 1 x boxes x 6 (centre, size, score, class), in parts of 1",
+            "rtdetr-end-to-end", _ULTRALYTICS_RTDETR,
+            "one output 1 x boxes x 6 (centre, size, score, class), in parts of the input",
             _end_to_end_classes,
             lambda o: _end_to_end_plausible(o, in_parts=True),
             lambda o: decoding.centred_end_to_end(_rows(o), o.size), nms=False,

@@ -161,6 +161,16 @@ def test_each_family_gets_the_colours_that_it_was_trained_with(name: str) -> Non
     assert form.place in (STRETCH, MIDDLE, CORNER)
 
 
+@pytest.mark.parametrize(("name", "grey"), [("yolov8", 0.0), ("rtdetr", 64 / 255)])
+def test_images_are_reduced_as_each_family_does_it(name: str, grey: float) -> None:
+    """Every fourth column is white: PIL's filter gives their mean, OpenCV's looks at the two columns in the middle."""
+    image = np.zeros((256, 384, 3), np.uint8)
+    image[:, ::4] = 255
+    form = LAYOUTS[name].form
+    planes = form.render(image, form.placement((256, 384), (64, 96)), form.table())
+    np.testing.assert_allclose(planes, grey, atol=0.003)
+
+
 def test_class_names_come_from_the_file(tmp_path: Path) -> None:
     rows = np.array([[[1, 2, 30, 40, 0.9, 1]]], np.float32)
     stored = {"names": "{0: 'tram', 1: 'ferry'}", "task": "detect"}
