@@ -28,6 +28,7 @@ OFFICIAL: dict[str, Any] = {
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
     "filter_boxes3d": False,
+    "depth_sensors": False,
     "classes": (),
     "class_groups": False,
     "report_occupants": True,
@@ -50,7 +51,7 @@ class TrackerConfig:
                   'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others);
                   empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
-                  'size_prior', 'none'
+                  'size_prior', 'none'; all but 'none' together with what sensors measure
     zero_tracking  ignore the network's displacement
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
@@ -102,6 +103,7 @@ class TrackerConfig:
                   are then measured by where objects touch the ground, too; 0: unknown
     filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
+    depth_sensors  depth images and points that come with a frame tell the distances of objects, too
     """
 
     track_threshold: float | None = None
@@ -141,6 +143,7 @@ class TrackerConfig:
     depth_sigma: float = 0.1
     camera_height: float = 0.0
     filter_boxes3d: bool = True
+    depth_sensors: bool = True
 
     @classmethod
     def official(cls, **changes: Any) -> TrackerConfig:

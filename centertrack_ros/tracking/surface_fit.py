@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corrects fits of 3D boxes by the surfaces that a sensor sees: distance, size and heading together.
+
+A sensor sees the sides of a box that face it. With the heading given, the ray of a strip enters the footprint through
+the end of its length or the side of its width, at a depth that is linear in the depth of the box's middle and in its
+width or length: of both, the later one. The mean over the strips is one more equation for the fit; what is left in
+single strips tells how plausible the heading is, as two sides of a vehicle that are seen make an L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, positions_of
+from centertrack_ros.tracking.sensor_depth import Surfaces
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+# How far the surface that is seen of an object reaches from its middle to the sides of its box, and the standard
+# deviation of that. Chests are half as deep as swinging arms and legs reach; of two-wheelers mostly the rider is seen.
+_FILLS = {
+    "person": (0.4, 0.2),
+    "pedestrian": (0.4, 0.2),
+    "cyclist": (0.5, 0.25),
+    "rider": (0.5, 0.25),
+    "bicycle": (0.5, 0.25),
+    "motorcycle": (0.6, 0.25),
+    "traffic_cone": (0.5, 0.2),
+    "fire hydrant": (0.7, 0.2),
+}
+_FULL = (0.97, 0.04)  # vehicles, and all other classes
+_SURFACE_SIGMA, _SURFACE_PART = 0.12, 0.01  # m, and part of the depth: of a strip, about the side of a box
+_SENSOR_PART = 0.003  # of the depth: of all strips together, since a sensor and its pose are calibrated so well
+_ALIKE = 3.0  # neighbouring strips whose errors are one
+
+
+@dataclass(frozen=True)
+class Fills:
+    """How much of their boxes N objects fill.
+
+    Attributes:
+        parts: (N,) of the half sides.
+        sigmas: (N,) their standard deviations.
+    """
+
+    parts: Array
+    sigmas: Array
+
+
+def fills_of(class_names: Sequence[str]) -> Fills:
+    """Those of classes, in their order."""
+    values = np.array([_FILLS.get(name.strip().lower().replace("_", " "), _FULL) for name in class_names])
+    return Fills(*values.reshape(-1, 2).T)
+
+
+def with_surface(
+    fits: BoxFits, edges: Edges, headings: Array, is_round: Mask, fills: Fills, surfaces: Surfaces
+) -> tuple[BoxFits, Array]:
+    """Corrects fits by the surfaces of one sensor.
+
+    Args:
+        fits: (N, H).
+        edges: Of the 2D boxes.
+        headings: (N, H) rot_y, rad.
+        is_round: (N,) objects that look as wide from everywhere.
+        fills: Of the objects.
+        surfaces: Theirs; objects without one keep their fits.
+
+    Returns:
+        The fits, and (N,) m², the part of the variances of the measured depths that another frame would not repeat;
+        inf without a surface.
+    """
+    rows, entries = _entry_rows(fits, headings, is_round, fills.parts, surfaces.slopes)
+    measured = surfaces.depths[:, None, :]
+    reach = 0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
+    usable = np.isfinite(measured) & (entries <= fits.states[..., :1] + reach)
+    residuals = np.where(usable, measured - entries, 0.0)
+    sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * np.where(usable, measured, 0.0))
+    weights = usable.astype(np.float64)
+    for _ in range(2):  # of a Student distribution: strips of something else do not count
+        total = np.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
+        mean = (weights * residuals).sum(axis=-1, keepdims=True) / total
+        deviations = (residuals - mean) / sigma
+        weights = usable / (1 + deviations**2 / 3)
+    total = weights.sum(axis=-1)
+    shares = weights / np.maximum(total, 1e-9)[..., None]
+    row = np.einsum("nhk,nhkj->nhj", shares, rows)
+    target = (shares * np.where(usable, measured, 0.0)).sum(axis=-1)
+    spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + sigma[..., 0] ** 2 / 4
+    noise = spread * _ALIKE / np.maximum(total, 1.0) + (_SENSOR_PART * target) ** 2
+    ends = -np.einsum("nhj,nhj->nh", row[..., 2:], fits.states[..., 2:])
+    fill = (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2
+    seen = total > 0.5
+    states, covariances, likelihoods = correct(
+        fits.states, fits.covariances, row * seen[..., None], target * seen, noise + fill
+    )
+    shape = -2.0 * np.where(usable, np.log1p(deviations**2 / 3), 0.0).sum(axis=-1) / _ALIKE
+    states[..., 0] = np.maximum(states[..., 0], NEAREST)
+    states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * fits.states[..., 1:])
+    corrected = replace(
+        fits,
+        states=states,
+        covariances=covariances,
+        log_likelihoods=fits.log_likelihoods + likelihoods + np.where(seen, shape, 0.0),
+        positions=positions_of(edges, states, fits.supports),
+    )
+    return corrected, np.where(seen, noise, np.inf).min(axis=1)
+
+
+def _entry_rows(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> tuple[Array, Array]:
+    """(N, H, K, 4) coefficients of depth, height, width and length, and (N, H, K) m where rays enter the footprints."""
+    cos, sin = np.cos(headings)[..., None], np.sin(headings)[..., None]
+    middle = (fits.positions[..., 0] / fits.states[..., 0])[..., None]
+    slopes = slopes[:, None, :]
+    half = parts[:, None, None] / 2
+    width, length = fits.states[..., 2, None], fits.states[..., 3, None]
+    # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
+    along, across = _apart(cos * slopes - sin), _apart(sin * slopes + cos)
+    by_length, by_width = (cos * middle - sin) / along, (sin * middle + cos) / across
+    depth = fits.states[..., :1]
+    ends = by_length * depth - half * length / np.abs(along)
+    sides = by_width * depth - half * width / np.abs(across)
+    through_end = ends > sides
+    rows = np.zeros((*ends.shape, 4))
+    rows[..., 0] = np.where(through_end, by_length, by_width)
+    rows[..., 2] = np.where(through_end, 0.0, -half / np.abs(across))
+    rows[..., 3] = np.where(through_end, -half / np.abs(along), 0.0)
+    if is_round.any():
+        rows[is_round] = np.stack([np.ones(len(parts)), np.zeros(len(parts)), -parts / 4, -parts / 4], axis=1)[
+            is_round, None, None, :
+        ]
+    return rows, np.einsum("nhkj,nhj->nhk", rows, fits.states)
+
+
+def _apart(values: Array) -> Array:
+    """The values, away from 0."""
+    return np.where(np.abs(values) < 1e-3, np.where(values < 0, -1e-3, 1e-3), values)
