@@ -144,7 +144,7 @@ class CenterTrackNode(LifecycleNode):
         """The topics of every camera, and of all together."""
         types, classes = self._message_types, session.pipeline.engine.profile.classes
         for name in session.config.cameras:
-            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
+            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received, self._transforms)
             self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types))
         if len(self._cameras) > 1:
             self._merged = MergedViewPublishers(self, classes, types)

@@ -17,6 +17,7 @@ from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.cyclists import CyclistEngine
 from centertrack_ros.io.regions import read_region
+from centertrack_ros.io.sensor_messages import SensorConfig
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
@@ -121,6 +122,7 @@ class NodeParameters:
         tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
         regions: `detector.regions`: where tracks may start, of each camera, as `io.regions.read_region` takes them.
         camera: How images are received.
+        depth: `depth.*` without `depth.sensors`, which is a setting of the tracker.
         multi_camera: `surround.*`, with what it takes from other parameters.
         output: What is published, and in which frames.
         diagnostics: Limits for /diagnostics.
@@ -132,6 +134,7 @@ class NodeParameters:
     tracker: TrackerConfig
     regions: tuple[str, ...]
     camera: CameraParameters
+    depth: SensorConfig
     multi_camera: MultiCameraConfig
     output: OutputParameters
     diagnostics: DiagnosticsParameters
@@ -358,6 +361,14 @@ _CAMERA = (
          "whose contact with it then tells distances, too; 0: unknown. With output.lift size_prior.", 0.0, 100.0,
          field="camera_height"),
 )  # fmt: skip
+_DEPTH = (
+    Spec("depth.sensors", True, "Depth images and points tell the distances of objects where they come.",
+         field="depth_sensors"),
+    Spec("depth.tolerance_s", SensorConfig.tolerance_s, "How far the stamp of a depth image or of points may be from "
+         "the image's.", 0.0, 1.0),
+    Spec("depth.timeout_s", SensorConfig.timeout_s, "How long an image waits for the depth image or the points of its "
+         "time, while such are coming.", 0.0, 1.0),
+)  # fmt: skip
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
          "camera to camera; false: ids belong to one camera each."),
@@ -403,6 +414,7 @@ SPECS: tuple[Spec, ...] = (
     *_DETECTOR,
     *_TRACKER,
     *_CAMERA,
+    *_DEPTH,
     *_SURROUND,
     *_OUTPUT,
     *_DIAGNOSTICS,
@@ -429,6 +441,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         tracker=tracker,
         regions=tuple(values["detector.regions"]) if any(values["detector.regions"]) else (),  # type: ignore[arg-type]
         camera=_group(CameraParameters, "camera", values),
+        depth=_group(SensorConfig, "depth", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
             window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]

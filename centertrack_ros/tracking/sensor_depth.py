@@ -33,7 +33,9 @@ _BINS = int(np.ceil(np.log(FARTHEST / NEAREST) / _BIN)) + 1
 _THICKNESS = 0.3  # of an object's span: what of it a mode holds
 _NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
 _UNEXPECTED = 0.03  # weight of a mode at a depth that the object's size excludes
-_QUANTILE = 0.25  # of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther
+# Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in a
+# column are at different places across it.
+_QUANTILES = {LIFT_DEPTH: 0.25, LIFT_POINTS: 0.4}
 _FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
 _MOST_PAIRS = 2000  # of boxes that cover each other
 
@@ -70,7 +72,7 @@ class Surfaces(ArrayTable):
     @property
     def found(self) -> Mask:
         """(N,) whether a foreground was found."""
-        return np.isfinite(self.depths).any(axis=1)
+        return np.asarray(np.isfinite(self.depths).any(axis=1), bool)
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def _foreground(samples: _Samples, inner: Array, expected: Expected, source: int
     own = np.abs(depths - modes[:, None]) <= 0.6 * expected.spans[:, None] + 0.02 * modes[:, None]
     count, all_of_them = own.sum(axis=1), np.isfinite(samples.depths).sum(axis=1)
     own &= ((count >= _FEWEST[source]) & (count >= _LEAST_SHARE * all_of_them))[:, None]
-    return _by_column(depths, samples.columns, own)
+    return _by_column(depths, samples.columns, own, _QUANTILES[source])
 
 
 def _nearest_mode(depths: Array, expected: Expected) -> Array:
@@ -286,14 +288,14 @@ def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -
     return hidden
 
 
-def _by_column(depths: Array, columns: Array, own: Mask) -> Array:
-    """(N, COLUMNS) a low quantile of the own samples of each column; NaN where a column has next to none."""
+def _by_column(depths: Array, columns: Array, own: Mask, quantile: float) -> Array:
+    """(N, COLUMNS) a quantile of the own samples of each column; NaN where a column has next to none."""
     count = len(depths)
     rows, places = np.nonzero(own)
     keys = rows * COLUMNS + columns[rows, places]
     values = np.sort(keys * (2 * FARTHEST) + depths[rows, places])
     numbers = np.bincount(keys, minlength=count * COLUMNS)
-    at = np.cumsum(numbers) - numbers + (_QUANTILE * numbers).astype(np.intp)
+    at = np.cumsum(numbers) - numbers + (quantile * numbers).astype(np.intp)
     found = np.full(count * COLUMNS, np.nan)
     filled = np.flatnonzero(numbers)
     found[filled] = values[at[filled]] - filled * (2 * FARTHEST)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, positions_of
-from centertrack_ros.tracking.sensor_depth import Surfaces
+from centertrack_ros.tracking.sensor_depth import COLUMNS, Surfaces
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -36,6 +36,7 @@ _FILLS = {
 }
 _FULL = (0.97, 0.04)  # vehicles, and all other classes
 _SURFACE_SIGMA, _SURFACE_PART = 0.12, 0.01  # m, and part of the depth: of a strip, about the side of a box
+_LEAST_SIGMA = 0.06  # m, of a strip, however smooth the surface is
 _SENSOR_PART = 0.003  # of the depth: of all strips together, since a sensor and its pose are calibrated so well
 _ALIKE = 3.0  # neighbouring strips whose errors are one
 
@@ -88,18 +89,24 @@ def with_surface(
         mean = (weights * residuals).sum(axis=-1, keepdims=True) / total
         deviations = (residuals - mean) / sigma
         weights = usable / (1 + deviations**2 / 3)
-    total = weights.sum(axis=-1)
-    shares = weights / np.maximum(total, 1e-9)[..., None]
-    row = np.einsum("nhk,nhkj->nhj", shares, rows)
-    target = (shares * np.where(usable, measured, 0.0)).sum(axis=-1)
-    spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + sigma[..., 0] ** 2 / 4
-    noise = spread * _ALIKE / np.maximum(total, 1.0) + (_SENSOR_PART * target) ** 2
-    ends = -np.einsum("nhj,nhj->nh", row[..., 2:], fits.states[..., 2:])
-    fill = (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2
-    seen = total > 0.5
-    states, covariances, likelihoods = correct(
-        fits.states, fits.covariances, row * seen[..., None], target * seen, noise + fill
-    )
+    states, covariances, likelihoods = fits.states, fits.covariances, fits.log_likelihoods
+    noises = np.zeros(states.shape[:2])
+    for half in np.arange(COLUMNS) // (COLUMNS // 2) == np.arange(2)[:, None]:  # they may see an end and a side
+        total = (weights * half).sum(axis=-1)
+        shares = weights * half / np.maximum(total, 1e-9)[..., None]
+        row = np.einsum("nhk,nhkj->nhj", shares, rows)
+        target = (shares * np.where(usable, measured, 0.0)).sum(axis=-1)
+        spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + _LEAST_SIGMA**2
+        noise = spread * _ALIKE / np.maximum(total, 1.0) + 2 * (_SENSOR_PART * target) ** 2
+        ends = -np.einsum("nhj,nhj->nh", row[..., 2:], fits.states[..., 2:])
+        fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
+        seen = total > 0.5
+        states, covariances, likelihood = correct(
+            states, covariances, row * seen[..., None], target * seen, noise + fill
+        )
+        likelihoods = likelihoods + likelihood
+        noises += seen / noise
+    seen = noises > 0
     shape = -2.0 * np.where(usable, np.log1p(deviations**2 / 3), 0.0).sum(axis=-1) / _ALIKE
     states[..., 0] = np.maximum(states[..., 0], NEAREST)
     states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * fits.states[..., 1:])
@@ -107,10 +114,10 @@ def with_surface(
         fits,
         states=states,
         covariances=covariances,
-        log_likelihoods=fits.log_likelihoods + likelihoods + np.where(seen, shape, 0.0),
+        log_likelihoods=likelihoods + np.where(seen, shape, 0.0),
         positions=positions_of(edges, states, fits.supports),
     )
-    return corrected, np.where(seen, noise, np.inf).min(axis=1)
+    return corrected, (1 / np.maximum(noises, 1e-12)).min(axis=1, where=seen, initial=np.inf)
 
 
 def _entry_rows(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> tuple[Array, Array]:
