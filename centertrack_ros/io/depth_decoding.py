@@ -64,7 +64,7 @@ def _raw(message: Any) -> tuple[Depths, str]:
     row = width * int(kind[1])
     if step < row or not step * (height - 1) + row <= size <= step * height:
         raise DepthError(
-            f"{what} has step {step} and {size} bytes of data; expected a step of at least {row} and step x height bytes"
+            f"{what} has step {step} and {size} bytes of data; expected a step of at least {row}, and step x height"
         )
     order = ">" if message.is_bigendian else "<"
     samples = np.ndarray((height, width), order + kind, np.frombuffer(message.data, np.uint8), 0, (step, int(kind[1])))
@@ -98,7 +98,7 @@ def _compressed(message: Any) -> tuple[Depths, str]:
     _, scale, offset = _HEADER.unpack_from(raw)
     if not (np.isfinite(scale) and np.isfinite(offset) and scale > 0):
         raise DepthError(
-            f"{what} has the quantisation {scale:g}, {offset:g}; expected finite numbers, the first above 0"
+            f"{what} has the quantisation {scale:g}, {offset:g}; expected finite ones, the first above 0"
         )
     with np.errstate(divide="ignore", over="ignore"):
         depths = np.float32(scale) / (samples.astype(np.float32) - np.float32(offset))
@@ -145,7 +145,7 @@ def _check_unit(depths: Depths, encoding: str) -> None:
         raise DepthError(f"depths in {encoding} are {median:g} m in the middle: they look like mm; 32FC1 holds m")
     if median < _NEAREST_MEDIAN and encoding != "32FC1":
         raise DepthError(
-            f"depths in {encoding} are {median * 1e3:g} mm in the middle: they look like m; 16UC1 holds mm"
+            f"depths in {encoding} are {median * 1e3:g} mm in the middle: they look like m; it holds mm"
         )
 
 

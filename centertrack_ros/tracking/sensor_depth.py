@@ -33,8 +33,8 @@ _BINS = int(np.ceil(np.log(FARTHEST / NEAREST) / _BIN)) + 1
 _THICKNESS = 0.3  # of an object's span: what of it a mode holds
 _NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
 _UNEXPECTED = 0.03  # weight of a mode at a depth that the object's size excludes
-# Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in a
-# column are at different places across it.
+# Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in
+# a column are at different places across it.
 _QUANTILES = {LIFT_DEPTH: 0.25, LIFT_POINTS: 0.4}
 _FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
 _MOST_PAIRS = 2000  # of boxes that cover each other

@@ -51,7 +51,7 @@ def test_compressed_depth_is_what_was_compressed() -> None:
         (image(TRUE, "32FC1", step=3), "expected a step of at least 12"),
         (image(TRUE, "32FC1", height=9), "bytes of data"),
         (image(TRUE * 1000, "32FC1"), "look like mm; 32FC1 holds m"),
-        (image(TRUE.astype(np.uint16), "16UC1"), "look like m; 16UC1 holds mm"),
+        (image(TRUE.astype(np.uint16), "16UC1"), "look like m; it holds mm"),
         (image(TRUE, "32FC1", width=0, step=0), "impossible size"),
         (compressed(np.zeros((3, 3), np.uint8), "16UC1"), "one channel of 16 bits"),
         (compressed(np.ones((3, 3), np.uint16), "32FC1"), "quantisation 0"),
