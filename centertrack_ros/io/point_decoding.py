@@ -59,8 +59,8 @@ def points_of(message: Any) -> Points:
     points = np.empty((*shape, 3), np.float32)
     strides = (row_step * down, point_step * across)
     with np.errstate(over="ignore", invalid="ignore"):
-        for axis, (offset, kind) in enumerate(zip(offsets, kinds, strict=True)):
-            points[..., axis] = np.ndarray(shape, order + kind, buffer, offset, strides)
+        for column, (offset, kind) in enumerate(zip(offsets, kinds, strict=True)):
+            points[..., column] = np.ndarray(shape, order + kind, buffer, offset, strides)
     flat = points.reshape(-1, 3)
     return Points(flat[np.isfinite(flat).all(axis=1)])
 

@@ -12,7 +12,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.io.sensor_messages import SensorConfig, SensorMessages
 from centertrack_ros.types import Frame, FrameHeader
-from support.sensor_messages import cloud, image
+from support.sensor_messages import cloud, image, stamped
 
 CAMERA = Camera.from_focal(64, 48, 50.0)
 QUICK = SensorConfig(tolerance_s=0.05, timeout_s=0.0)
@@ -20,12 +20,6 @@ QUICK = SensorConfig(tolerance_s=0.05, timeout_s=0.0)
 
 def frame(stamp_ns: int) -> Frame:
     return Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns * 1e-9, CAMERA, header=FrameHeader(stamp_ns, "camera"))
-
-
-def stamped(message: Any, stamp_ns: int, frame_id: str) -> Any:
-    sec, nanosec = divmod(stamp_ns, 1_000_000_000)
-    message.header = SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=sec, nanosec=nanosec))
-    return message
 
 
 def depth(value: float, stamp_ns: int, frame_id: str = "camera", shape: tuple[int, int] = (48, 64)) -> Any:

@@ -49,3 +49,31 @@ def cloud(points: np.ndarray, order: str = "xyz", kind: str = "<f4", height: int
         height=height, width=width, fields=fields, is_bigendian=kind[0] == ">", point_step=layout.itemsize,
         row_step=width * layout.itemsize + padding, data=data, is_dense=False,
     )  # fmt: skip
+
+
+def stamped(message: Any, stamp_ns: int, frame_id: str) -> Any:
+    """The message with a header."""
+    sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+    message.header = SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=sec, nanosec=nanosec))
+    return message
+
+
+def mutated(message: Any, random: np.random.Generator) -> Any:
+    """The message with some of its numbers, names and bytes changed."""
+    fields = dict(vars(message))
+    for name in random.choice([name for name in fields if name != "header"], size=int(random.integers(1, 4))):
+        value = fields[name]
+        if isinstance(value, bytes):
+            data = bytearray(value[: int(random.integers(0, len(value) + 1))] if random.random() < 0.5 else value)
+            for at in random.integers(0, max(len(data), 1), int(random.integers(0, 50)) if data else 0):
+                data[at] = int(random.integers(0, 256))
+            fields[name] = bytes(data)
+        elif isinstance(value, str):
+            fields[name] = str(random.choice(["", "16UC1", "32FC1", "rgb8", value + "x", "16UC1; compressedDepth rvl"]))
+        elif isinstance(value, list):
+            fields[name] = [SimpleNamespace(**vars(one)) for one in value]
+            for one in fields[name][: int(random.integers(0, len(value) + 1))]:
+                one.offset, one.datatype = int(random.choice([0, 4, 2**31, 13])), int(random.integers(0, 10))
+        else:
+            fields[name] = int(random.choice([0, 1, 2, 3, 255, 65535, 2**31, 2**32 - 1, int(value) + 1]))
+    return SimpleNamespace(**fields)
