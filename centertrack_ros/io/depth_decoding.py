@@ -97,9 +97,7 @@ def _compressed(message: Any) -> tuple[Depths, str]:
         return _in_meters(samples, known[1]), encoding
     _, scale, offset = _HEADER.unpack_from(raw)
     if not (np.isfinite(scale) and np.isfinite(offset) and scale > 0):
-        raise DepthError(
-            f"{what} has the quantisation {scale:g}, {offset:g}; expected finite ones, the first above 0"
-        )
+        raise DepthError(f"{what} has the quantisation {scale:g}, {offset:g}; expected finite ones, the first above 0")
     with np.errstate(divide="ignore", over="ignore"):
         depths = np.float32(scale) / (samples.astype(np.float32) - np.float32(offset))
     depths[samples == 0] = np.nan
@@ -144,9 +142,7 @@ def _check_unit(depths: Depths, encoding: str) -> None:
     if median > _FARTHEST_MEDIAN:
         raise DepthError(f"depths in {encoding} are {median:g} m in the middle: they look like mm; 32FC1 holds m")
     if median < _NEAREST_MEDIAN and encoding != "32FC1":
-        raise DepthError(
-            f"depths in {encoding} are {median * 1e3:g} mm in the middle: they look like m; it holds mm"
-        )
+        raise DepthError(f"depths in {encoding} are {median * 1e3:g} mm in the middle: they look like m; it holds mm")
 
 
 def check_aligned(depth: DepthImage, image_size: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from centertrack_ros.types import Points
 
@@ -56,13 +57,25 @@ def points_of(message: Any) -> Points:
     every = -(-width * height // MOST_POINTS)
     across, down = (every, 1) if height == 1 else (-(-every // 2) if every > 1 else 1, 2 if every > 1 else 1)
     shape = (-(-height // down), -(-width // across))
-    points = np.empty((*shape, 3), np.float32)
     strides = (row_step * down, point_step * across)
+    if kinds == ["f4"] * 3 and offsets[1] - offsets[0] == offsets[2] - offsets[1] == 4:  # as nearly all have it
+        flat = (
+            np.ndarray((*shape, 3), order + "f4", buffer, offsets[0], (*strides, 4)).astype(np.float32).reshape(-1, 3)
+        )
+        return _finite(flat)
+    points = np.empty((*shape, 3), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for column, (offset, kind) in enumerate(zip(offsets, kinds, strict=True)):
             points[..., column] = np.ndarray(shape, order + kind, buffer, offset, strides)
-    flat = points.reshape(-1, 3)
-    return Points(flat[np.isfinite(flat).all(axis=1)])
+    return _finite(points.reshape(-1, 3))
+
+
+def _finite(points: NDArray[np.float32]) -> Points:
+    """The points that are finite; mostly all are, which their sum tells at once."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(points.sum()):
+            return Points(points)
+    return Points(points[np.isfinite(points).all(axis=1)])
 
 
 def _axes(message: Any, what: str) -> tuple[list[int], list[str]]:

@@ -167,25 +167,26 @@ def _image_samples(depths: Array, inner: Array, camera: Camera) -> _Samples:
 
 
 def _projected(points: Array, camera: Camera) -> Array:
-    """(P, 3) x and y, px, and depth, m, of the points that are in the image, from left to right."""
-    x, y, z = points.T
-    fx, fy = camera.focal
+    """(P, 3) float32: x and y, px, and depth, m, of the points that are in the image, from left to right."""
+    near = points.take(np.flatnonzero((points[:, 2] > NEAREST) & (points[:, 2] < FARTHEST)), axis=0)
+    slopes = near[:, :2] / near[:, 2:]
+    focal, center = np.array(camera.focal, np.float32), camera.projection[:2, 2].astype(np.float32)
+    size = np.array([camera.width, camera.height], np.float32)
     # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
-    left, right = (
-        (camera.projection[0, 2] / fx + 0.1) * 1.2,
-        ((camera.width - camera.projection[0, 2]) / fx + 0.1) * 1.2,
+    bent = camera.is_distorted
+    low, high = (-center / focal - 0.1) * 1.2 if bent else -center / focal, (size - center) / focal
+    high = (high + 0.1) * 1.2 if bent else high
+    ahead = np.flatnonzero(
+        (slopes[:, 0] > low[0]) & (slopes[:, 0] < high[0]) & (slopes[:, 1] > low[1]) & (slopes[:, 1] < high[1])
     )
-    top, bottom = (
-        (camera.projection[1, 2] / fy + 0.1) * 1.2,
-        ((camera.height - camera.projection[1, 2]) / fy + 0.1) * 1.2,
-    )
-    ahead = (z > NEAREST) & (z < FARTHEST) & (x > -left * z) & (x < right * z) & (y > -top * z) & (y < bottom * z)
-    near = points[ahead]
-    if len(near) > MOST_POINTS:
-        near = near[:: -(-len(near) // MOST_POINTS)]
-    pixels = camera.distort(camera.project(near))
-    inside = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=1)
-    found = np.column_stack([pixels[inside], near[inside, 2]])
+    if len(ahead) > MOST_POINTS:
+        ahead = ahead[:: -(-len(ahead) // MOST_POINTS)]
+    pixels = slopes[ahead] * focal + center
+    if bent:
+        pixels = camera.distort(pixels).astype(np.float32)
+    found = np.column_stack([pixels, near[ahead, 2]])
+    if bent:
+        found = found[((pixels >= 0) & (pixels < size)).all(axis=1)]
     return found[np.argsort(found[:, 0], kind="stable")]
 
 
