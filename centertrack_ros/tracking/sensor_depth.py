@@ -167,32 +167,32 @@ def _image_samples(depths: Array, inner: Array, camera: Camera) -> _Samples:
 
 
 def _projected(points: Array, camera: Camera) -> Array:
-    """(P, 3) float32: x and y, px, and depth, m, of the points that are in the image, from left to right."""
-    near = points.take(np.flatnonzero((points[:, 2] > NEAREST) & (points[:, 2] < FARTHEST)), axis=0)
-    slopes = near[:, :2] / near[:, 2:]
+    """(P, 3) float32: x and y, px, and depth, m, of the points that are in the image, from its left column on."""
     focal, center = np.array(camera.focal, np.float32), camera.projection[:2, 2].astype(np.float32)
     size = np.array([camera.width, camera.height], np.float32)
-    # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
     bent = camera.is_distorted
-    low, high = (-center / focal - 0.1) * 1.2 if bent else -center / focal, (size - center) / focal
-    high = (high + 0.1) * 1.2 if bent else high
-    ahead = np.flatnonzero(
-        (slopes[:, 0] > low[0]) & (slopes[:, 0] < high[0]) & (slopes[:, 1] > low[1]) & (slopes[:, 1] < high[1])
-    )
-    if len(ahead) > MOST_POINTS:
-        ahead = ahead[:: -(-len(ahead) // MOST_POINTS)]
-    pixels = slopes[ahead] * focal + center
+    # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
+    room, margin = (1.2, 0.1) if bent else (1.0, 0.0)
+    low, high = (-center / focal - margin) * room, ((size - center) / focal + margin) * room
+    x, y, z = points.T
+    with np.errstate(invalid="ignore", over="ignore"):
+        ahead = (z > NEAREST) & (z < FARTHEST) & (x > low[0] * z) & (x < high[0] * z)
+        chosen = np.flatnonzero(ahead & (y > low[1] * z) & (y < high[1] * z))
+    if len(chosen) > MOST_POINTS:
+        chosen = chosen[:: -(-len(chosen) // MOST_POINTS)]
+    near = points.take(chosen, axis=0)
+    pixels = near[:, :2] / near[:, 2:] * focal + center
+    found = np.column_stack([camera.distort(pixels).astype(np.float32) if bent else pixels, near[:, 2]])
     if bent:
-        pixels = camera.distort(pixels).astype(np.float32)
-    found = np.column_stack([pixels, near[ahead, 2]])
-    if bent:
-        found = found[((pixels >= 0) & (pixels < size)).all(axis=1)]
-    return found[np.argsort(found[:, 0], kind="stable")]
+        found = found[((found[:, :2] >= 0) & (found[:, :2] < size)).all(axis=1)]
+    return found.take(np.argsort(found[:, 0].astype(np.uint16), kind="stable"), axis=0)  # a radix sort
 
 
 def _point_samples(points: Array, inner: Array) -> _Samples:
     """The points in each box; of more than `_POINTS_PER_BOX`, a part."""
-    starts, ends = np.searchsorted(points[:, 0], inner[:, 0]), np.searchsorted(points[:, 0], inner[:, 2])
+    columns_of_points = points[:, 0].astype(np.uint16)
+    starts = np.searchsorted(columns_of_points, np.floor(inner[:, 0]).astype(np.uint16))
+    ends = np.searchsorted(columns_of_points, np.ceil(inner[:, 2]).astype(np.uint16))
     most = int(np.clip(_MOST_SAMPLES // len(inner), _FEWEST_ROWS * COLUMNS, _POINTS_PER_BOX))
     chosen = []
     for start, end, (_, top, _, bottom) in zip(starts.tolist(), ends.tolist(), inner.tolist(), strict=True):
