@@ -77,12 +77,13 @@ def with_surface(
         The fits, and (N,) m², the part of the variances of the measured depths that another frame would not repeat;
         inf without a surface.
     """
-    rows, entries = _entry_rows(fits, headings, is_round, fills.parts, surfaces.slopes)
+    entries, *coefficients = _entries(fits, headings, is_round, fills.parts, surfaces.slopes)
     measured = surfaces.depths[:, None, :]
+    depths = np.broadcast_to(np.nan_to_num(measured), entries.shape)
     reach = 0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
     usable = np.isfinite(measured) & (entries <= fits.states[..., :1] + reach)
-    residuals = np.where(usable, measured - entries, 0.0)
-    sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * np.where(usable, measured, 0.0))
+    residuals = np.where(usable, depths - entries, 0.0)
+    sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * depths[:, :1])
     weights = usable.astype(np.float64)
     for _ in range(2):  # of a Student distribution: strips of something else do not count
         total = np.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
@@ -94,11 +95,12 @@ def with_surface(
     for half in np.arange(COLUMNS) // (COLUMNS // 2) == np.arange(2)[:, None]:  # they may see an end and a side
         total = (weights * half).sum(axis=-1)
         shares = weights * half / np.maximum(total, 1e-9)[..., None]
-        row = np.einsum("nhk,nhkj->nhj", shares, rows)
-        target = (shares * np.where(usable, measured, 0.0)).sum(axis=-1)
+        by_depth, per_width, per_length = (np.einsum("nhk,nhk->nh", shares, values) for values in coefficients)
+        row = np.stack([by_depth, np.zeros_like(by_depth), per_width, per_length], axis=-1)
+        target = np.einsum("nhk,nhk->nh", shares, depths)
         spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + _LEAST_SIGMA**2
         noise = spread * _ALIKE / np.maximum(total, 1.0) + 2 * (_SENSOR_PART * target) ** 2
-        ends = -np.einsum("nhj,nhj->nh", row[..., 2:], fits.states[..., 2:])
+        ends = -(per_width * fits.states[..., 2] + per_length * fits.states[..., 3])
         fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
         seen = total > 0.5
         states, covariances, likelihood = correct(
@@ -120,29 +122,28 @@ def with_surface(
     return corrected, (1 / np.maximum(noises, 1e-12)).min(axis=1, where=seen, initial=np.inf)
 
 
-def _entry_rows(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> tuple[Array, Array]:
-    """(N, H, K, 4) coefficients of depth, height, width and length, and (N, H, K) m where rays enter the footprints."""
+def _entries(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> list[Array]:
+    """Four of (N, H, K): m where rays enter the footprints, and the coefficients of depth, width and length in that."""
     cos, sin = np.cos(headings)[..., None], np.sin(headings)[..., None]
     middle = (fits.positions[..., 0] / fits.states[..., 0])[..., None]
     slopes = slopes[:, None, :]
     half = parts[:, None, None] / 2
-    width, length = fits.states[..., 2, None], fits.states[..., 3, None]
+    depth, width, length = fits.states[..., :1], fits.states[..., 2, None], fits.states[..., 3, None]
     # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
     along, across = _apart(cos * slopes - sin), _apart(sin * slopes + cos)
     by_length, by_width = (cos * middle - sin) / along, (sin * middle + cos) / across
-    depth = fits.states[..., :1]
-    ends = by_length * depth - half * length / np.abs(along)
-    sides = by_width * depth - half * width / np.abs(across)
+    per_length, per_width = -half / np.abs(along), -half / np.abs(across)
+    ends, sides = by_length * depth + per_length * length, by_width * depth + per_width * width
     through_end = ends > sides
-    rows = np.zeros((*ends.shape, 4))
-    rows[..., 0] = np.where(through_end, by_length, by_width)
-    rows[..., 2] = np.where(through_end, 0.0, -half / np.abs(across))
-    rows[..., 3] = np.where(through_end, -half / np.abs(along), 0.0)
+    per_width[through_end] = 0.0
+    per_length[~through_end] = 0.0
+    found = [np.maximum(ends, sides), np.where(through_end, by_length, by_width), per_width, per_length]
     if is_round.any():
-        rows[is_round] = np.stack([np.ones(len(parts)), np.zeros(len(parts)), -parts / 4, -parts / 4], axis=1)[
-            is_round, None, None, :
-        ]
-    return rows, np.einsum("nhkj,nhj->nhk", rows, fits.states)
+        share = (-parts / 4)[is_round, None, None]
+        whole = (depth + (width + length) * (-parts / 4)[:, None, None])[is_round]
+        for values, of_round in zip(found, (whole, 1.0, share, share), strict=True):
+            values[is_round] = of_round
+    return found
 
 
 def _apart(values: Array) -> Array:
