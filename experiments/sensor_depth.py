@@ -141,7 +141,7 @@ def errors(streets: int, frames: int, size: tuple[int, int]) -> dict[str, Array]
             scored = frame.clear(0.5, 12.0) & (frame.truncation < 0.05)
             for name, view in measured.views.items():
                 lifted, memories[name] = lifter.lift_tracks(
-                    tracks, frame.camera, frame.stamp, memories.get(name, BoxMemory()), view
+                    tracks, frame.camera, frame.stamp, memories.get(name, BoxMemory()), view=view
                 )
                 assert true.depths is not None and lifted.detections.depths is not None
                 rows = np.stack([true.class_ids, true.depths, lifted.detections.depths], axis=1)

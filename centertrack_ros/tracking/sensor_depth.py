@@ -8,7 +8,7 @@ is the object. What a nearer object's box covers is left out where its depth is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,15 +106,16 @@ class SensorView:
         self._camera, self._depth = camera, depth
         self._points = None if points is None else _projected(points.points, camera)
 
-    def surfaces(self, boxes: NDArray[np.floating], expected: Expected) -> list[Surfaces]:
+    def surfaces(self, boxes: NDArray[np.floating], expected: Expected, axes: Array | None = None) -> list[Surfaces]:
         """Finds the surfaces of the objects in boxes.
 
         Args:
             boxes: (N, 4) px of the image as it arrives.
-            expected: What is known of the objects.
+            expected: What is known of the objects, in level axes.
+            axes: (3, 3) rotation from the optical frame to level axes; None: the camera is level.
 
         Returns:
-            The surfaces, for each sensor.
+            The surfaces, for each sensor, in level axes.
         """
         inner = self._inner(np.asarray(boxes, np.float64))
         samples = {}
@@ -122,7 +123,9 @@ class SensorView:
             samples[LIFT_DEPTH] = _image_samples(self._depth.depths, inner, self._camera)
         if len(boxes) and self._points is not None:
             samples[LIFT_POINTS] = _point_samples(self._points, inner)
-        slopes = self._slopes(inner)
+        slopes = self._slopes(inner, axes)
+        if axes is not None:
+            samples = {source: self._levelled(found, axes) for source, found in samples.items()}
         return [
             Surfaces(_foreground(found, inner, expected, source), slopes, source) for source, found in samples.items()
         ]
@@ -135,12 +138,22 @@ class SensorView:
         inner[:, 2:] = np.maximum(inner[:, 2:], inner[:, :2] + 1.0)
         return inner
 
-    def _slopes(self, inner: Array) -> Array:
+    def _levelled(self, samples: _Samples, axes: Array) -> _Samples:
+        """The samples with their depths along the ground. Distortion changes next to nothing in that."""
+        (fx, fy), (cx, cy) = self._camera.focal, self._camera.projection[:2, 2]
+        rows = axes[2, 0] * (samples.across - cx) / fx + axes[2, 1] * (samples.down - cy) / fy + axes[2, 2]
+        return replace(samples, depths=samples.depths * np.maximum(rows, 0.05))
+
+    def _slopes(self, inner: Array, axes: Array | None) -> Array:
         """(N, COLUMNS) x / z of the rays of the strips, half-way down the boxes."""
         across = inner[:, :1] + (inner[:, 2:3] - inner[:, :1]) * _middles(COLUMNS)
         down = np.broadcast_to((inner[:, 1:2] + inner[:, 3:]) / 2, across.shape)
         pixels = self._camera.undistort(np.stack([across, down], axis=-1).reshape(-1, 2))
-        return ((pixels[:, 0] - self._camera.projection[0, 2]) / self._camera.focal[0]).reshape(across.shape)
+        rays = (pixels - self._camera.projection[:2, 2]) / self._camera.focal
+        if axes is not None:
+            x, _, ahead = axes[:, :2] @ rays.T + axes[:, 2:]
+            return (x / np.maximum(ahead, 0.05)).reshape(across.shape)
+        return np.asarray(rays[:, 0]).reshape(across.shape)
 
 
 def _middles(count: int) -> Array:

@@ -110,7 +110,7 @@ def test_fuzzed_depth_and_points_cost_a_sentence_and_their_own_frame_only(image)
         served = frame.depth is not None or frame.points is not None
         assert served or len(said) == told + 1, kind
         assert fuzzed or served, said[-1]
-        lifted = lifter.lift(boxes, camera, SensorView(camera, frame.depth, frame.points))
+        lifted = lifter.lift(boxes, camera, view=SensorView(camera, frame.depth, frame.points))
         assert np.isfinite(lifted.locations).all()
         outcomes["served" if served else "rejected"] += 1
     assert min(outcomes.values()) > 200, outcomes
