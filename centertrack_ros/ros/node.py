@@ -149,7 +149,7 @@ class CenterTrackNode(LifecycleNode):
         """The topics of every camera, and of all together."""
         types, classes = self._message_types, session.pipeline.engine.profile.classes
         for name in session.config.cameras:
-            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
+            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received, self._transforms)
             foreign = None
             if session.config.tracker.detection_source != NETWORK and not self.parameters.detector.model:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
