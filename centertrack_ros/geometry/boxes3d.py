@@ -117,7 +117,7 @@ class OrientedBoxes(ArrayTable):
     sizes        (M, 3) float64 m: length, width, height; never 0
     covariances  (M, 6, 6) float64 of centre and rotation about the frame's fixed axes, m² and rad²; all 0: unknown
     velocities   (M, 3) float64 m/s; NaN where unknown
-    velocity_covariances  (M, 3, 3) float64 (m/s)²; NaN where unknown, None: all are
+    velocity_covariances  (M, 3, 3) float64 (m/s)²; NaN where unknown
     """
 
     centers: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
@@ -125,7 +125,7 @@ class OrientedBoxes(ArrayTable):
     sizes: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
     covariances: NDArray[np.float64] = field(metadata=column(6, 6, blank=np.nan))
     velocities: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
-    velocity_covariances: NDArray[np.float64] | None = None
+    velocity_covariances: NDArray[np.float64] = field(metadata=column(3, 3, blank=np.nan))
 
     def transformed(self, quaternion: NDArray[np.floating], translation: NDArray[np.floating]) -> OrientedBoxes:
         """The same boxes in another frame: rotated by `quaternion` (4,) x, y, z, w, then moved by `translation` (3,) m.
@@ -133,14 +133,13 @@ class OrientedBoxes(ArrayTable):
         Covariances turn block by block, R C Rᵀ; velocities turn but are not moved: the frames are taken at one instant.
         """
         matrix = quaternion_to_matrix(quaternion)
-        spread = self.velocity_covariances
         return replace(
             self,
             centers=self.centers @ matrix.T + np.asarray(translation, np.float64),
             quaternions=multiply_quaternions(quaternion, self.quaternions),
             covariances=rotate_covariances(matrix, self.covariances),
             velocities=self.velocities @ matrix.T,
-            velocity_covariances=None if spread is None else rotate_covariances(matrix, spread),
+            velocity_covariances=rotate_covariances(matrix, self.velocity_covariances),
         )
 
 
@@ -176,5 +175,5 @@ def oriented_boxes(
         sizes=np.maximum(sizes, MIN_EXTENT),
         covariances=covariances,
         velocities=np.full((count, 3), np.nan) if velocities is None else np.asarray(velocities, np.float64),
-        velocity_covariances=velocity_covariances,
+        velocity_covariances=np.full((count, 3, 3), np.nan) if velocity_covariances is None else velocity_covariances,
     )

@@ -168,9 +168,8 @@ def _knows_heading(detections: Detections, track: int) -> bool:
 
 def _velocity_covariance(boxes: OrientedBoxes, row: int) -> NDArray[np.float64] | None:
     """(3, 3) (m/s)² in the frame of the boxes; None if unknown."""
-    if boxes.velocity_covariances is None or not np.isfinite(boxes.velocity_covariances[row]).all():
-        return None
-    return boxes.velocity_covariances[row]
+    covariance = boxes.velocity_covariances[row]
+    return covariance if np.isfinite(covariance).all() else None
 
 
 def _set_twist(twist: Any, boxes: OrientedBoxes, row: int) -> None:

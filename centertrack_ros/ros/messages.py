@@ -161,9 +161,8 @@ class MessageWriter:
     @staticmethod
     def _set_motion(track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int) -> None:
         track.motion_state = 0 if tracks.motion_states is None else int(tracks.motion_states[i])
-        known = row >= 0 and boxes.velocity_covariances is not None
-        if known and np.isfinite(boxes.velocity_covariances[row]).all():  # type: ignore[index]
-            track.velocity_covariance = boxes.velocity_covariances[row].reshape(9)  # type: ignore[index]
+        if row >= 0 and np.isfinite(boxes.velocity_covariances[row]).all():
+            track.velocity_covariance = boxes.velocity_covariances[row].reshape(9)
         elif track.velocity_covariance.any():
             track.velocity_covariance = np.zeros(9)
 

@@ -35,7 +35,8 @@ def motion_states(velocities: Array, covariances: Array, previous: NDArray[np.ui
     """
     horizontal, spread = velocities[:, :2], covariances[:, :2, :2]
     known = np.isfinite(horizontal).all(axis=1) & np.isfinite(spread).all(axis=(1, 2))
-    horizontal, spread = np.where(known[:, None], horizontal, 0.0), np.where(known[:, None, None], spread, np.eye(2))
+    horizontal = np.where(np.reshape(known, (-1, 1)), horizontal, 0.0)
+    spread = np.where(np.reshape(known, (-1, 1, 1)), spread, np.eye(2))
     speeds = np.linalg.norm(horizontal, axis=1)
     along = horizontal / np.maximum(speeds, 1e-9)[:, None]
     sigmas = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", along, spread, along), 0.0))

@@ -117,5 +117,7 @@ def _combine(filtered: Array, filter_covariances: Array, predicted: Array, rays:
     weighted = filtered + (gains @ (predicted - filtered)[:, :, None])[:, :, 0]
     useful = np.trace(filter_covariances, axis1=1, axis2=2)[:, None] <= _USEFUL_SIGMA**2
     both = np.isfinite(predicted).all(axis=1, keepdims=True)
-    covariances = np.where(both[:, :, None], filter_covariances - gains @ filter_covariances, filter_covariances)
+    covariances = np.where(
+        np.reshape(both, (-1, 1, 1)), filter_covariances - gains @ filter_covariances, filter_covariances
+    )
     return np.where(both, weighted, np.where(useful, filtered, np.nan)), covariances

@@ -9,11 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-types = pytest.importorskip(
-    "autoware_perception_msgs.msg", reason="autoware_perception_msgs is not installed (make builds it from compat/)"
-)
+pytest.importorskip("autoware_perception_msgs.msg", reason="not installed (make builds it from compat/)")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed (make builds it from compat/vision_msgs)")
 
+import autoware_perception_msgs.msg as types
 from std_msgs.msg import Header
 
 from centertrack_ros.geometry.boxes3d import UNKNOWN_HEADING_VARIANCE

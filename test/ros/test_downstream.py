@@ -100,7 +100,7 @@ def test_a_click_chooses_an_object_whose_pose_is_followed_until_it_is_lost(probe
     frame = wait_until(lambda: chosen_frames(probe)[2:], 5.0, "the object's TF frame")[-1]
     assert frame.header.frame_id == "odom"
     assert frame.transform.translation.x == pytest.approx(pose.pose.position.x)
-    status, values = probe.next_status("downstream")
+    _, values = probe.next_status("downstream")
     assert values["selected object"] == f"track {target.id}"
 
     play(probe, [np.zeros_like(frames[0])] * 3, clock)  # darkness: everybody is lost
