@@ -95,9 +95,8 @@ def messages_of(path: Path) -> dict[str, list]:
     decoder = pytest.importorskip("mcap_protobuf.decoder", reason="mcap-protobuf-support is not installed")
     found: dict[str, list] = {}
     with path.open("rb") as file:
-        for _, channel, message, content in reader.make_reader(
-            file, [decoder.DecoderFactory()]
-        ).iter_decoded_messages():
+        messages = reader.make_reader(file, decoder_factories=[decoder.DecoderFactory()]).iter_decoded_messages()
+        for _, channel, message, content in messages:
             found.setdefault(channel.topic, []).append((message.log_time, content))
     return found
 
