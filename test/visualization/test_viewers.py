@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import builtins
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,11 @@ import pytest
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.types import MOTION_MOVING, Detections, Frame, FrameResult, Tracks
-from centertrack_ros.visualization.foxglove_log import ANNOTATIONS, CALIBRATION, IMAGE, SCENE, FoxgloveLog
+from centertrack_ros.visualization.foxglove_log import ANNOTATIONS, CALIBRATION, IMAGE, PRIOR, SCENE, FoxgloveLog
 from centertrack_ros.visualization.rerun_log import RerunLog
 from centertrack_ros.visualization.views import View, ViewMaker
 
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("car", "person")
 CAMERA = Camera.from_focal(320, 240, 300.0)
 START = 1_700_000_000.0
@@ -120,6 +123,24 @@ def test_a_foxglove_recording_read_back_has_annotations_and_a_scene(tmp_path: Pa
     assert cube.pose.position.y == pytest.approx(1.5 - 0.75)
     image = cv2.imdecode(np.frombuffer(found[IMAGE][3][1].data, np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (240, 320, 3) and abs(int(image[10, 10, 0]) - 60) < 4
+
+
+def topics_of(layout: str) -> set[str]:
+    """The topics that a layout of config/foxglove names, without the fields of plots."""
+    text = (ROOT / "config" / "foxglove" / layout).read_text()
+    panels = json.loads(text)["configById"]
+    assert set(re.findall(r'"(?:first|second)": "([^"]+)"', text)) == set(panels), "each panel has its place"
+    return {name.split(".")[0] for name in re.findall(r'"(/[a-z_/]+(?:\.[a-z_]+)?)"', text)}
+
+
+def test_the_layout_for_recordings_names_their_topics() -> None:
+    assert topics_of("track.json") == {IMAGE, ANNOTATIONS, SCENE, CALIBRATION, PRIOR}
+
+
+def test_the_layout_for_the_node_names_topics_that_it_documents() -> None:
+    documented = (ROOT / "docs" / "ros.md").read_text()
+    for topic in topics_of("node.json"):
+        assert f"`{topic.replace('/centertrack/', '~/')}`" in documented, topic
 
 
 @pytest.mark.parametrize(
