@@ -20,6 +20,8 @@ Array = NDArray[Any]
 STATE_NEW, STATE_TRACKED, STATE_LOST = 0, 1, 2
 # What told the distance of a 3D box, as in msg/Track.msg.
 LIFT_NONE, LIFT_HEADS, LIFT_SIZE_PRIOR, LIFT_GROUND, LIFT_DEPTH, LIFT_POINTS = range(6)
+# Whether a track moves over ground, as in msg/Track.msg; see `tracking/motion_state.py`.
+MOTION_UNKNOWN, MOTION_STANDING, MOTION_MOVING = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Detections(ArrayTable):
     attributes    (N, 8) float32 raw logits of nuscenes_att
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
     keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
+    joint_scores  (N, J) float32: of the peak that a keypoint snapped to; 0: it is where it was regressed
     location_covariances (N, 3, 3) float64 m²; None: unknown
+    velocity_covariances (N, 3, 3) float64 (m/s)², camera axes; None: unknown
     appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
     visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
     ups  (N, 3) float64: upwards in the optical frame, against which 3D boxes stand upright; None or NaN: along -y
@@ -71,6 +75,8 @@ class Detections(ArrayTable):
     heading_variances: Array | None = None
     ups: Array | None = None
     lifts: Array | None = None
+    velocity_covariances: Array | None = None
+    joint_scores: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -103,6 +109,7 @@ class Tracks(ArrayTable):
     appearance_stamps  (N,) float64: stamp in s when it last was
     evidence  (N,) float64: log-odds that the track is an object, see `existence.py`; None: not used
     class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
+    motion_states  (N,) uint8 of MOTION_UNKNOWN, MOTION_STANDING, MOTION_MOVING; None: unknown
     occupant_votes  (N,) float32: more than 0 for people who sit in a vehicle, see `occupants.py`; None: not used
     """
 
@@ -121,6 +128,7 @@ class Tracks(ArrayTable):
     appearances: Array | None = None
     appearance_stamps: Array | None = None
     evidence: Array | None = None
+    motion_states: Array | None = None
 
     @property
     def states(self) -> Array:
@@ -133,12 +141,14 @@ class VelocityFilters(ArrayTable):
     """Filters of N tracks of one camera in a frame that stands still; see `velocity_filter.py`.
 
     ids (N,) int64;  stamps (N,) s of the last match;  means (N, 6) m, m/s;  covariances (N, 6, 6)
+    motion_states (N,) uint8, see `motion_state.py`
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     stamps: Array = field(default_factory=lambda: np.zeros(0))
     means: Array = field(default_factory=lambda: np.zeros((0, 6)))
     covariances: Array = field(default_factory=lambda: np.zeros((0, 6, 6)))
+    motion_states: Array = field(default_factory=lambda: np.zeros(0, np.uint8))
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,8 @@ class OutputParameters:
     trail_length: int
     trail_s: float
     lazy: bool
+    publish_autoware: bool
+    selected_frame: str
 
     @property
     def frames(self) -> OutputFrames:
@@ -512,6 +514,9 @@ _OUTPUT = (
     Spec("output.marker_lifetime_s", 0.5, "RViz removes a marker that was not renewed for this long.", 0.0, 3600.0),
     Spec("output.trail_length", 30, "Points in the trail behind a track, in the markers; 0: none.", 0, 1000),
     Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
+    Spec("output.publish_autoware", False, "Publish ~/output/tracked_objects and detected_objects for Autoware; needs "
+         "the package autoware_perception_msgs.", change=UNCONFIGURED),
+    Spec("output.selected_frame", "selected_object", "TF frame of the object that ~/select has chosen; empty: none."),
     Spec("output.lazy", False, "Process no image while nobody subscribes; tracks restart with the first subscriber."),
 )  # fmt: skip
 _DIAGNOSTICS = (
