@@ -5,7 +5,8 @@
 
 Another detector is made of the true boxes: each side is off by some 5 % of the box (standard deviation), 10 % of the
 boxes are missing, and 5 % are false. The figures are of all road users as one class; those that can hardly be seen are
-ignored. The last line is JSON.
+ignored. Switches count when a road user comes back after it was hidden, too; lost ids are switches from one image to
+the next. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.engine import load_engine
@@ -27,6 +29,7 @@ from centertrack_ros.engine.no_network import NoNetworkEngine, with_classes
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
 from centertrack_ros.geometry.affine import transform
+from centertrack_ros.geometry.boxes2d import iou
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.synthetic import Street, StreetConfig
 from centertrack_ros.synthetic.actors import CLASSES
@@ -37,6 +40,7 @@ from centertrack_ros.tracking.pipeline import Tracker
 from centertrack_ros.types import Detections, ForeignDetections
 
 SEED = 7400
+SAME_IOU = 0.5
 FIGURES = {"IDF1": "IDF1", "MOTA": "MOTA", "switches": "IDSW"}
 Detector = Callable[[StreetFrame], ForeignDetections]
 
@@ -51,13 +55,27 @@ class Errors:
 
 
 class TrueMotion(NoNetworkEngine):
-    """Heads that know the true displacement of every road user; `truth` is that of the image that comes next."""
+    """Heads that know the true displacement of every detection of the image that comes next; see `show`."""
 
     def __init__(self) -> None:
         super().__init__(CLASSES)
         heads = {**self.profile.heads, "tracking": 2}
         self.profile = replace(self.profile, heads=heads, trained_tracking=True, displacement_noise=(0.5, 0.0))
-        self.truth = Detections.empty()
+        self._was = np.zeros((0, 2))
+
+    def show(self, foreign: ForeignDetections, truth: Detections) -> None:
+        """Looks up where the detections' objects were in the image before, px; an invented one was where it is."""
+        found = foreign.select(np.argsort(-foreign.scores, kind="stable"))  # as the tracker asks for them
+        self._was = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        if len(truth):
+            overlaps = iou(found.boxes, truth.boxes)
+            nearest, known = overlaps.argmax(axis=1), overlaps.max(axis=1) > SAME_IOU
+            was = truth.centers + truth.displacements
+            self._was = np.where(known[:, None], was[nearest], self._was)
+
+    def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> None:
+        """See `Engine.prepare`."""
+        self._to_grid = affine / self.profile.down_ratio
 
     def infer(
         self,
@@ -66,27 +84,12 @@ class TrueMotion(NoNetworkEngine):
         priors: Sequence[NDArray[np.int64]],
         cells: Sequence[NDArray[np.int64]] | None = None,
     ) -> list[Peaks]:
-        """See `Engine.infer`."""
-        found = super().infer(images, previous, priors, cells)
+        """See `Engine.infer`; for one image."""
+        (found,) = super().infer(images, previous, priors, cells)
         if cells is None:
-            return found
-        return [
-            replace(one, asked={"tracking": self._displacements(asked)})
-            for one, asked in zip(found, cells, strict=True)
-        ]
-
-    def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> None:
-        """See `Engine.prepare`."""
-        self._to_grid = affine / self.profile.down_ratio
-
-    def _displacements(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(N, 2) from the cells to where the nearest road users were, output-grid px."""
-        centers = transform(self._to_grid, self.truth.centers)
-        was = transform(self._to_grid, self.truth.centers + self.truth.displacements)
-        if not len(centers) or not len(cells):
-            return np.zeros((len(cells), 2), np.float32)
-        nearest = np.square(cells[:, None] + 0.5 - centers[None]).sum(axis=2).argmin(axis=1)
-        return np.asarray(was[nearest] - cells, np.float32)
+            return [found]
+        was = transform(self._to_grid, self._was[: len(cells[0])])
+        return [replace(found, asked={"tracking": (was - cells[0]).astype(np.float32)})]
 
 
 def detector(errors: Errors, seed: int) -> Detector:
@@ -130,9 +133,9 @@ def track(
     """Tracks in one street; the truth and the results, all of one class."""
     tracker, truth, results = Tracker(engine, config), [], []
     for frame in street:
-        if isinstance(engine, TrueMotion):
-            engine.truth = frame.tracks.detections
         foreign = None if detect is None else detect(frame)
+        if isinstance(engine, TrueMotion) and foreign is not None:
+            engine.show(foreign, frame.tracks.detections)
         tracks = tracker.step(frame.image, frame.camera, frame.stamp, foreign=foreign).tracks
         tracks = tracks.select(tracks.hits > 0)
         number = frame.index + 1
@@ -151,16 +154,30 @@ def _of_one_class(tracks: Any) -> Any:
     return replace(tracks, detections=bare, class_votes=None)
 
 
+def lost_ids(pair: SequencePair) -> int:
+    """How often a road user that was found in two images in a row has another id in the second."""
+    before: dict[int, int] = {}
+    count = 0
+    for truth, result in zip(pair.truth, pair.results, strict=True):
+        overlaps = iou(truth.tracks.detections.boxes, result.tracks.detections.boxes)
+        rows, columns = linear_sum_assignment(-overlaps)
+        good = (overlaps[rows, columns] > SAME_IOU) & truth.flags["considered"][rows]
+        ids = dict(zip(truth.tracks.ids[rows[good]].tolist(), result.tracks.ids[columns[good]].tolist(), strict=True))
+        count += sum(before.get(one, other) != other for one, other in ids.items())
+        before = ids
+    return count
+
+
 def run(streets: Sequence[Sequence[StreetFrame]], engine: Engine, errors: Errors) -> dict[str, dict[str, float]]:
     """Name of a way -> figures over all streets."""
     known, external = (
         with_classes(engine, classes_with(engine.profile.classes, CLASSES)),
-        TrackerConfig(detection_source=EXTERNAL),
+        TrackerConfig(detector_source=EXTERNAL),
     )
-    by_motion = replace(external, motion="displacement", birth="threshold", appearance="none")
+    official = TrackerConfig.official(detector_source=EXTERNAL)
     exact = Errors(0.0, 0.0, 0.0)
     ways: Mapping[str, tuple[Engine, TrackerConfig, Callable[[int], Detector | None]]] = {
-        "true boxes, true displacement alone": (TrueMotion(), by_motion, lambda n: detector(exact, n)),
+        "true boxes, true displacement, official settings": (TrueMotion(), official, lambda n: detector(exact, n)),
         "true boxes, true displacement": (TrueMotion(), external, lambda n: detector(exact, n)),
         "true boxes, network's displacement": (known, external, lambda n: detector(exact, n)),
         "true boxes, no network": (NoNetworkEngine(CLASSES), external, lambda n: detector(exact, n)),
@@ -176,6 +193,7 @@ def run(streets: Sequence[Sequence[StreetFrame]], engine: Engine, errors: Errors
         pairs = [track(street, used, config, detect(number)) for number, street in enumerate(streets)]
         figures = summary(score_mot(pairs, "MOT15").combined["pedestrian"])
         found[name] = {short: figures[field] for short, field in FIGURES.items()}
+        found[name]["lost ids"] = sum(map(lost_ids, pairs))
         print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     return found
 
@@ -196,8 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for n in range(args.streets)
     ]
     found = run(streets, load_engine(args.weights, engine=args.engine, threads=args.threads), Errors())
-    rows = [[name, f"{one['IDF1']:.1f}", f"{one['MOTA']:.1f}", f"{one['switches']}"] for name, one in found.items()]
-    print(table(["detections", *FIGURES], rows))
+    rows = [
+        [name, f"{one['IDF1']:.1f}", f"{one['MOTA']:.1f}", f"{one['switches']}", f"{one['lost ids']}"]
+        for name, one in found.items()
+    ]
+    print(table(["detections", *FIGURES, "lost ids"], rows))
     print(json.dumps(found))
     return 0
 

@@ -148,7 +148,7 @@ class CenterTrackNode(LifecycleNode):
         for name in session.config.cameras:
             camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
             foreign = None
-            if session.config.tracker.detection_source != NETWORK:
+            if session.config.tracker.detector_source != NETWORK:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
             self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types), foreign)
         if len(self._cameras) > 1:

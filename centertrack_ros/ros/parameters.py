@@ -22,7 +22,7 @@ from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
-from centertrack_ros.tracking.config import DETECTION_SOURCES, MOST_PITCH, MOTIONS, TrackerConfig
+from centertrack_ros.tracking.config import DETECTOR_SOURCES, MOST_PITCH, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.foreign import engine_for
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -323,12 +323,12 @@ _DETECTOR = (
 _FOREIGN = (
     Spec(
         "detector.source",
-        _TRACKER_DEFAULTS.detection_source,
+        _TRACKER_DEFAULTS.detector_source,
         "Who finds the objects: the network, another detector on ~/input/detections (external), both, or the network, "
         "of which only what the other one confirms starts tracks (public).",
-        choices=DETECTION_SOURCES,
+        choices=DETECTOR_SOURCES,
         change=UNCONFIGURED,
-        field="detection_source",
+        field="detector_source",
     ),
     Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
     Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
@@ -564,4 +564,4 @@ def engine_of(parameters: NodeParameters, background: bool = False) -> Engine:
         )
         return CyclistEngine(engine) if model.cyclists else engine
 
-    return engine_for(parameters.tracker.detection_source, parameters.detector.names, model.weights, load)
+    return engine_for(parameters.tracker.detector_source, parameters.detector.names, model.weights, load)
