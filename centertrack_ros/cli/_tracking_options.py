@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
+from centertrack_ros.cli._detector_options import own_detections
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.io.class_limit_files import read_class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
@@ -66,14 +67,20 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetections | None:
-    """Reads what `--detections` names, None if nothing; sets `detector_source` in the arguments.
+    """What `--detections` or `--detector` names, None if nothing; sets `detector_source` in the arguments.
 
     Raises:
         ValueError: Only one of the options is given that go together, or the detections cannot be used.
     """
+    own = own_detections(args)
+    if own is not None and args.detections is not None:
+        raise ValueError("--detections and --detector exclude each other")
+    if own is not None:
+        args.detector_source = args.detector_source or EXTERNAL
+        return own
     if args.detections is None:
         if args.detector_source is not None:
-            raise ValueError(f"--detector-source {args.detector_source} needs --detections")
+            raise ValueError(f"--detector-source {args.detector_source} needs --detections or --detector")
         args.detector_source = NETWORK
         return None
     from centertrack_ros.datasets.detection_files import open_detections

@@ -55,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{existing[0]}: exists already, a bag is not overwritten")
     try:
         from centertrack_ros.replay.bag_replay import Replay
-        from centertrack_ros.ros.parameters import engine_of
+        from centertrack_ros.ros.parameters import detector_of, engine_of
     except ImportError as error:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(engine_of(parameters), parameters)
+    detector = detector_of(parameters)
+    replay = Replay(engine_of(parameters, detector=detector), parameters, detector)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():

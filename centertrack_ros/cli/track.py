@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import intrinsics, region
+from centertrack_ros.cli._detector_options import add_detector_arguments
 from centertrack_ros.cli._tracking_options import (
     add_detection_arguments,
     add_engine_arguments,
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px, of images as shown: for 3D"
     )
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes too, where there are any")
+    parser.add_argument("--rerun", type=Path, metavar="FILE", help="write FILE.rrd for the Rerun viewer")
+    parser.add_argument("--rerun-viewer", action="store_true", help="show the results in a Rerun viewer as they come")
+    parser.add_argument("--foxglove", type=Path, metavar="FILE", help="write FILE.mcap for Foxglove")
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input tells none or wrong ones")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument("--rectified", action="store_true", help="a bag's images are undistorted")
@@ -59,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a rider and the bicycle or motorcycle below are one object, of the class cyclist",
     )
     add_detection_arguments(parser)
+    add_detector_arguments(parser)
     add_engine_arguments(parser)
     add_tracker_arguments(parser)
 
@@ -90,6 +95,9 @@ def run(args: argparse.Namespace) -> int:
         text=args.save_txt,
         video=args.save_video,
         draw_3d=args.draw_3d,
+        rerun=args.rerun,
+        rerun_viewer=args.rerun_viewer,
+        foxglove=args.foxglove,
     )
     try:
         with outputs:

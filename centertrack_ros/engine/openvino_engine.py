@@ -38,6 +38,51 @@ def runtime() -> Any:
     return openvino
 
 
+def settings(options: EngineOptions, precision: str) -> dict[str, Any]:
+    """How OpenVINO runs a network on the CPU: precision ('f32', 'bf16'), threads and the folder of its cache."""
+    # Explicit, because OpenVINO chooses bfloat16 by default if the CPU has it.
+    chosen: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+    if options.threads:
+        chosen["INFERENCE_NUM_THREADS"] = options.threads
+    if options.compiled is not None:
+        chosen["CACHE_DIR"] = str(options.compiled)
+    return chosen
+
+
+def read_model(core: Any, path: Path) -> Any:
+    """Reads an .xml or .onnx file, of whatever network. Raises ValueError, with one sentence, when it cannot."""
+    try:
+        return core.read_model(path)
+    except UnicodeDecodeError:  # of its own message, which quotes the file
+        raise ValueError(f"openvino cannot read {path}: it is not text") from None
+    except Exception as error:  # OpenVINO's own RuntimeError, with many lines
+        raise ValueError(f"openvino cannot read {path}: {last_line(error)}") from None
+
+
+def compile_model(core: Any, model: Any, chosen: dict[str, Any], hints: dict[str, Any]) -> Any:
+    """Compiles a network for the CPU; a cache that does not work is given up, in `chosen` too.
+
+    Args:
+        core: OpenVINO's.
+        model: As read.
+        chosen: Of `settings`.
+        hints: Further properties.
+
+    Returns:
+        The compiled network.
+
+    Raises:
+        RuntimeError: OpenVINO cannot run it.
+    """
+    try:
+        return core.compile_model(model, "CPU", {**chosen, **hints})
+    except RuntimeError:
+        if "CACHE_DIR" not in chosen:
+            raise
+        del chosen["CACHE_DIR"]  # a full disk, or a damaged file in it
+        return core.compile_model(model, "CPU", {**chosen, **hints})
+
+
 class OpenVinoEngine(ArrayEngine):
     """Runs an .xml file (with its .bin) of `centertrack export`; compiles it for each input size when it first occurs.
 
@@ -57,19 +102,9 @@ class OpenVinoEngine(ArrayEngine):
         self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
         self._path = Path(path)
         self._core = openvino.Core()
-        # Explicit, because OpenVINO chooses bfloat16 by default if the CPU has it.
-        self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        self._config = settings(options, precision)
         self._streams = options.streams
-        if options.threads:
-            self._config["INFERENCE_NUM_THREADS"] = options.threads
-        if options.compiled is not None:
-            self._config["CACHE_DIR"] = str(options.compiled)
-        try:
-            model = self._core.read_model(self._path)
-        except UnicodeDecodeError:  # of its own message, which quotes the file
-            raise ValueError(f"openvino cannot read {path}: it is not text") from None
-        except Exception as error:  # OpenVINO's own RuntimeError, with many lines
-            raise ValueError(f"openvino cannot read {path}: {_last_line(error)}") from None
+        model = read_model(self._core, self._path)
         if not model.has_rt_info(PROFILE_KEYS):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
         try:
@@ -131,19 +166,14 @@ class OpenVinoEngine(ArrayEngine):
             model = asked_cells.openvino_graph(self._model) if asked else self._model.clone()
             shapes = {name: [batch, channels[name], height, width] for name in self._names}
             model.reshape({**shapes, asked_cells.INPUT: [batch, asked]} if asked else shapes)
-            try:
-                return self._core.compile_model(model, "CPU", {**self._config, **hints})
-            except RuntimeError:
-                if "CACHE_DIR" not in self._config:
-                    raise
-                del self._config["CACHE_DIR"]  # a full disk, or a damaged file in it
-                return self._core.compile_model(model, "CPU", {**self._config, **hints})
+            return compile_model(self._core, model, self._config, hints)
         except Exception as error:
             raise ValueError(
-                f"openvino cannot run {self._path} on {batch} x {height}x{width}: {_last_line(error)}"
+                f"openvino cannot run {self._path} on {batch} x {height}x{width}: {last_line(error)}"
             ) from None
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """What OpenVINO says of its error, short."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip()[:300] if lines else type(error).__name__

@@ -8,6 +8,7 @@ import gc
 import math
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
+from centertrack_ros.ros.autoware import require_autoware
 from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
 from centertrack_ros.ros.declared_parameters import DeclaredParameters
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
@@ -28,8 +30,9 @@ from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.messages import generated_messages
 from centertrack_ros.ros.multi_camera import MergedViewPublishers
-from centertrack_ros.ros.parameters import NodeParameters, engine_of
+from centertrack_ros.ros.parameters import NodeParameters, detector_of, engine_of
 from centertrack_ros.ros.publishers import CameraPublishers, Timing
+from centertrack_ros.ros.selection import Selection, selection_service
 from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
@@ -81,6 +84,9 @@ class CenterTrackNode(LifecycleNode):
             )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset_tracks", self._on_reset_tracks)
+        self._selection = Selection(self, lambda: self.parameters.output.selected_frame, self._log)
+        if (service := selection_service()) is not None:
+            self.create_service(service, "~/select", self._selection.answer)
         # With use_sim_time and no /clock the node's own time stands still: problems must be reported all the same.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self._steady)
@@ -135,8 +141,11 @@ class CenterTrackNode(LifecycleNode):
 
     def _load(self) -> TrackingSession:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = engine_of(self.parameters, background=True)
-        session = TrackingSession(engine, self.parameters.session)
+        detector = detector_of(self.parameters)
+        engine = engine_of(self.parameters, background=True, detector=detector)
+        session = TrackingSession(engine, self.parameters.session, detector)
+        if detector is not None:
+            self.get_logger().info(f"detector {detector.name}")
         _warm_up(session.pipeline, len(session.config.cameras))
         profile = engine.profile
         self._sizes = {(profile.input_height, profile.input_width)}
@@ -145,16 +154,21 @@ class CenterTrackNode(LifecycleNode):
     def _offer(self, session: TrackingSession) -> None:
         """The topics of every camera, and of all together."""
         types, classes = self._message_types, session.pipeline.engine.profile.classes
+        autoware = require_autoware() if self.parameters.output.publish_autoware else None
+        uuids = uuid.uuid4().hex
         for name in session.config.cameras:
-            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
+            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received, self._transforms)
             foreign = None
-            if session.config.tracker.detector_source != NETWORK:
+            if session.config.tracker.detector_source != NETWORK and not self.parameters.detector.model:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
-            self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types), foreign)
+            self._cameras[name] = CameraPipeline(
+                camera, CameraPublishers(self, name, classes, types, autoware, uuids), foreign
+            )
         if len(self._cameras) > 1:
-            self._merged = MergedViewPublishers(self, classes, types)
+            self._merged = MergedViewPublishers(self, classes, types, autoware, uuids)
             if not session.config.merges:
                 self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
+        self._selection.offer(session.config.cameras)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes, and starts to track."""
@@ -213,6 +227,7 @@ class CenterTrackNode(LifecycleNode):
             camera.publishers.destroy()
         if self._merged is not None:
             self._merged.destroy()
+        self._selection.destroy()
         self._transforms.close()
         self._cameras, self._session, self._merged = {}, None, None
         gc.collect()
@@ -272,8 +287,10 @@ class CenterTrackNode(LifecycleNode):
             self._report(rejection)
         if result.merged is not None and self._merged is not None:
             self._guard(self._merged.publish, result.merged, parameters.output)
+            self._guard(self._selection.take_merged, result.merged)
         for one in result.cameras:
             self._guard(self._publish, one, parameters, start, decoded[one.camera])
+            self._guard(self._selection.take, one, session.config.merges)
 
     def _decode(self, name: str, message: ImageMessage, now_ns: int) -> Frame | None:
         """The frame in a message; None, counted, if there is none or nobody wants one."""
@@ -291,7 +308,9 @@ class CenterTrackNode(LifecycleNode):
             return None
 
     def _has_subscribers(self, camera: CameraPipeline) -> bool:
-        return camera.publishers.has_subscribers() or (self._merged is not None and self._merged.has_subscribers())
+        if self._selection.is_active or camera.publishers.has_subscribers():
+            return True
+        return self._merged is not None and self._merged.has_subscribers()
 
     def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
         """Runs the action; logs what it raises."""
@@ -406,18 +425,22 @@ class CenterTrackNode(LifecycleNode):
             self._diagnostics.publish(Health(ERROR if self._error else WARN, text, {}), ())
             return
         engine = self._session.pipeline.engine
+        selected, lost = self._selection.status(self.parameters.diagnostics.max_age_s)
         values = {
             "model": engine.profile.name,
             "engine": engine.name,
             "device": engine.device,
             **memory_of_device(engine.device),
             "transforms": self._transforms.source,
+            "selected object": selected,
             "last error": self._log.last_error or "none",
             "last trouble": self._log.last_text or "none",
         }
         level, text = (
             (OK, "tracking") if self._worker and self._enabled else (WARN, "disabled" if self._worker else "inactive")
         )
+        if level == OK and lost:
+            level, text = WARN, lost
         cameras = list(self._cameras.values()) if self._worker else []
         self._diagnostics.publish(Health(level, text, values), cameras)
         for camera in cameras:
