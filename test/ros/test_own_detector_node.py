@@ -83,10 +83,10 @@ def test_the_parameters_of_a_detector(tmp_path: Path, source: str) -> None:
     (tmp_path / "names.txt").write_text("gnome\nforklift\n")
     given = ["detector.model:=red.onnx", f"detector.class_names:=['{tmp_path / 'names.txt'}']", "detector.iou:=0.3"]
     parameters = load_parameters([], given)
-    assert parameters.tracker.detection_source == "external" and parameters.detector.names == ("gnome", "forklift")
+    assert parameters.tracker.detector_source == "external" and parameters.detector.names == ("gnome", "forklift")
     assert parameters.session.detector.iou == 0.3
     parameters = load_parameters([], [*given, f"detector.source:={source}"])
-    assert parameters.tracker.detection_source == source
-    assert load_parameters().tracker.detection_source == "network"
+    assert parameters.tracker.detector_source == source
+    assert load_parameters().tracker.detector_source == "network"
     with pytest.raises(ValueError, match=r"nowhere\.txt: no such file"):
         load_parameters([], ["detector.class_names:=[nowhere.txt]"])
