@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ class Detections(ArrayTable):
     depths        (N,) float32 along the optical axis
     dimensions    (N, 3) float32: height, width, length
     locations     (N, 3) float32: BOTTOM centre of the 3D box
-    alphas, rotations_y  (N,) float32 rad
+    alphas, rotations_y  (N,) float32 rad; the latter about the vertical axis, see `ups`
     heading_variances  (N,) float64 rad²: mean square error of rotations_y, up to that of any angle; None: unknown
     velocities    (N, 3) float32 m/s, camera axes
     attributes    (N, 8) float32 raw logits of nuscenes_att
@@ -45,6 +46,7 @@ class Detections(ArrayTable):
     velocity_covariances (N, 3, 3) float64 (m/s)², camera axes; None: unknown
     appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
     visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
+    ups  (N, 3) float64: upwards in the optical frame, against which 3D boxes stand upright; None or NaN: along -y
     class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
     """
 
@@ -70,6 +72,7 @@ class Detections(ArrayTable):
     heading_variances: Array | None = None
     velocity_covariances: Array | None = None
     joint_scores: Array | None = None
+    ups: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -187,11 +190,13 @@ class BoxMemory:
 
     filters   of the tracks;  horizon  where it was in the last frame
     road      (H,) how many vehicles have stood in each heading, fading; empty: none was seen
+    is_level  whether all of this belongs to axes that were levelled by a known direction upwards
     """
 
     filters: BoxFilters = field(default_factory=BoxFilters)
     horizon: Horizon = field(default_factory=Horizon)
     road: Array = field(default_factory=lambda: np.zeros(0))
+    is_level: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,38 @@ class FrameHeader:
 
 
 @dataclass(frozen=True)
+class CameraMount:
+    """How a camera stands over the ground, as far as it is known.
+
+    height  m over the ground that objects stand on; 0: unknown
+    up      (3,) upwards in the optical frame; None: unknown, taken for -y
+    """
+
+    height: float = 0.0
+    up: Array | None = None
+
+    @classmethod
+    def of_pitch(cls, height: float, pitch: float) -> CameraMount:
+        """A camera that looks down by `pitch` deg; 0: unknown."""
+        angle = np.radians(pitch)
+        return cls(height, np.array([0.0, -np.cos(angle), -np.sin(angle)]) if pitch else None)
+
+
+@dataclass(frozen=True)
+class ForeignDetections(ArrayTable):
+    """N objects that another detector than the network has found in one image.
+
+    boxes        (N, 4) float32 px of the image: x1, y1, x2, y2
+    scores       (N,) float32 in 0..1
+    class_names  (N,) str: as that detector calls them
+    """
+
+    boxes: Array = field(metadata=column(4, dtype=np.float32))
+    scores: Array = field(metadata=column(dtype=np.float32))
+    class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
+
+
+@dataclass(frozen=True)
 class Frame:
     """One camera image to track in.
 
@@ -242,10 +279,13 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    mount    how the camera stands over the ground, or a function that knows it after the network; None: as the
+             tracker's configuration says
     region   the part of the image in which tracks may start, by the middle of a box's lower side; None: everywhere
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
+    foreign  what another detector has found in the image; None: nobody told, empty: it found nothing
     """
 
     image: NDArray[np.uint8]
@@ -256,6 +296,8 @@ class Frame:
     header: FrameHeader | None = None
     index: int = 0
     region: Region | None = None
+    mount: CameraMount | Callable[[], CameraMount | None] | None = None
+    foreign: ForeignDetections | None = None
 
 
 @dataclass(frozen=True)
@@ -268,7 +310,8 @@ class FrameResult:
     affine      (2, 3) image px -> input px
     timing_ms   stage name -> ms: 'preprocess', 'network', 'postprocess', 'association'
     reset       why the tracks were reset before this frame ('', 'stamp went back by 3.2 s', …)
-    detections  what the network saw in this frame, before association; strongest first
+    detections  what the network (or the other detector) saw in this frame, before association; strongest first
+    notes       sentences on what of the frame could not be used
     """
 
     tracks: Tracks
@@ -278,3 +321,4 @@ class FrameResult:
     timing_ms: dict[str, float] = field(default_factory=dict)
     reset: str = ""
     detections: Detections | None = None
+    notes: tuple[str, ...] = ()

@@ -24,18 +24,20 @@ from centertrack_ros.ros.autoware import require_autoware
 from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
 from centertrack_ros.ros.declared_parameters import DeclaredParameters
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
+from centertrack_ros.ros.foreign_input import ForeignInput
 from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.messages import generated_messages
 from centertrack_ros.ros.multi_camera import MergedViewPublishers
-from centertrack_ros.ros.parameters import NodeParameters, engine_of
+from centertrack_ros.ros.parameters import NodeParameters, detector_of, engine_of
 from centertrack_ros.ros.publishers import CameraPublishers, Timing
 from centertrack_ros.ros.selection import Selection, selection_service
+from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
 from centertrack_ros.tracking.session import TrackingSession
-from centertrack_ros.types import Frame, TrackState
+from centertrack_ros.types import ForeignDetections, Frame, TrackState
 
 # How long a deactivation waits for the frame in work. SIGTERM must end the process within 2 s.
 _STOP_S = 1.0
@@ -139,8 +141,11 @@ class CenterTrackNode(LifecycleNode):
 
     def _load(self) -> TrackingSession:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = engine_of(self.parameters.model, background=True)
-        session = TrackingSession(engine, self.parameters.session)
+        detector = detector_of(self.parameters)
+        engine = engine_of(self.parameters, background=True, detector=detector)
+        session = TrackingSession(engine, self.parameters.session, detector)
+        if detector is not None:
+            self.get_logger().info(f"detector {detector.name}")
         _warm_up(session.pipeline, len(session.config.cameras))
         profile = engine.profile
         self._sizes = {(profile.input_height, profile.input_width)}
@@ -153,7 +158,11 @@ class CenterTrackNode(LifecycleNode):
         uuids = uuid.uuid4().hex
         for name in session.config.cameras:
             camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
-            self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types, autoware, uuids))
+            foreign = None
+            if session.config.tracker.detection_source != NETWORK and not self.parameters.detector.model:
+                foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
+            publishers = CameraPublishers(self, name, classes, types, autoware, uuids)
+            self._cameras[name] = CameraPipeline(camera, publishers, foreign)
         if len(self._cameras) > 1:
             self._merged = MergedViewPublishers(self, classes, types, autoware, uuids)
             if not session.config.merges:
@@ -170,6 +179,8 @@ class CenterTrackNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.publishers.publish_labels(self._session.pipeline.thresholds.track)
             camera.input.subscribe()
+            if camera.foreign is not None:
+                camera.foreign.subscribe()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -198,6 +209,8 @@ class CenterTrackNode(LifecycleNode):
         """Ends the work on images; safe in every state."""
         for camera in self._cameras.values():
             camera.input.unsubscribe()
+            if camera.foreign is not None:
+                camera.foreign.unsubscribe()
         if self._worker is not None and not self._worker.stop(_STOP_S):
             self.get_logger().warning(f"the frame in work was given up after {_STOP_S:g} s")
         self._worker = None
@@ -228,8 +241,17 @@ class CenterTrackNode(LifecycleNode):
         if camera is None or not self._enabled:
             return
         camera.input.counts.add("received")
+        if camera.foreign is None:
+            self._forward(name, message)
+        else:
+            camera.foreign.hold(message)
+
+    def _forward(self, name: str, message: ImageMessage) -> None:
         if self._mailbox.put(name, message):
-            camera.input.counts.add("dropped")
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._cameras[name].input.counts.add("dropped")
 
     def _process(self, waiting: Mapping[str, ImageMessage]) -> None:
         """On the worker's thread, which must outlive whatever happens to an image."""
@@ -277,7 +299,8 @@ class CenterTrackNode(LifecycleNode):
             camera.input.counts.add("dropped")
             return None
         try:
-            return camera.input.frame(message, now_ns)
+            frame = camera.input.frame(message, now_ns)
+            return frame if frame is None or camera.foreign is None else camera.foreign.attach(frame, message)
         except Exception as error:  # the counts must add up whatever happens
             camera.input.counts.add("rejected")
             self._failed(error)
@@ -329,6 +352,8 @@ class CenterTrackNode(LifecycleNode):
         counts.add("processed")
         if result.result.reset:
             self._log.warning(f"tracks of {camera.input.image_topic} reset: {result.result.reset}")
+        for note in result.result.notes:
+            self._log.warning(f"{camera.input.image_topic}: {note}")
         camera.publishers.publish(result, parameters.output)
         end = time.perf_counter()
         camera.stages = {
@@ -341,6 +366,8 @@ class CenterTrackNode(LifecycleNode):
             "cyclic": (start - camera.last_start) * 1e3 if camera.last_start else 0.0,
         }
         camera.last_start = start
+        shown = result.result
+        camera.publishers.quality.watch(shown.tracks, result.frame.stamp, camera.stages["latency"], shown.reset)
         timing = Timing(camera.stages, counts.received, counts.processed, counts.dropped)
         camera.publishers.publish_timing(result.image_header, timing)
 
@@ -413,7 +440,10 @@ class CenterTrackNode(LifecycleNode):
         )
         if level == OK and lost:
             level, text = WARN, lost
-        self._diagnostics.publish(Health(level, text, values), self._cameras.values() if self._worker else ())
+        cameras = list(self._cameras.values()) if self._worker else []
+        self._diagnostics.publish(Health(level, text, values), cameras)
+        for camera in cameras:
+            camera.publishers.quality.publish()
 
     def _warn_of_time(self) -> None:
         """Warns, once, when simulated time does not begin."""
@@ -447,5 +477,7 @@ def _warm_up(pipeline: Pipeline, images: int) -> None:
     shapes = ((480, 640), (360, 640), (400, 640)) if profile.resize in ("keep_aspect", "budget") else ()
     for shape in shapes or ((profile.input_height, profile.input_width),):
         image = np.zeros((*shape, 3), np.uint8)
+        boxes, scores = np.array([[0, 0, *shape]], np.float32), np.ones(1, np.float32)  # else no other detector is read
+        frame = Frame(image, 0.0, foreign=ForeignDetections(boxes, scores, np.array(profile.classes[:1])))
         for count in sorted({1, images}):
-            pipeline.step([Frame(image, 0.0)] * count, [TrackState()] * count)
+            pipeline.step([frame] * count, [TrackState()] * count)

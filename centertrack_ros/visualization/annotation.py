@@ -48,6 +48,6 @@ def annotation_of(tracks: Tracks, classes: Sequence[str]) -> Annotation:
     detections = seen.detections
     corners = None
     if detections.dimensions is not None and detections.locations is not None and detections.rotations_y is not None:
-        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y)
+        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y, detections.ups)
     labels = [classes[c] for c in detections.class_ids]
     return Annotation(detections.boxes, seen.ids, labels, detections.scores, corners, detections.keypoints)
