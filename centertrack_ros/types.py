@@ -18,6 +18,8 @@ Array = NDArray[Any]
 
 # State of a track, as in msg/Track.msg.
 STATE_NEW, STATE_TRACKED, STATE_LOST = 0, 1, 2
+# What told the distance of a 3D box, as in msg/Track.msg.
+LIFT_NONE, LIFT_HEADS, LIFT_SIZE_PRIOR, LIFT_GROUND, LIFT_DEPTH, LIFT_POINTS = range(6)
 # Whether a track moves over ground, as in msg/Track.msg; see `tracking/motion_state.py`.
 MOTION_UNKNOWN, MOTION_STANDING, MOTION_MOVING = 0, 1, 2
 
@@ -48,6 +50,7 @@ class Detections(ArrayTable):
     visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
     ups  (N, 3) float64: upwards in the optical frame, against which 3D boxes stand upright; None or NaN: along -y
     class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
+    lifts  (N,) float32 of LIFT_*: what told the distance; NaN, None: the heads if there are alphas, else the size prior
     """
 
     scores: Array = field(metadata=column(dtype=np.float32))
@@ -70,9 +73,10 @@ class Detections(ArrayTable):
     visible_parts: Array | None = None
     class_scores: Array | None = None
     heading_variances: Array | None = None
+    ups: Array | None = None
+    lifts: Array | None = None
     velocity_covariances: Array | None = None
     joint_scores: Array | None = None
-    ups: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -157,6 +161,7 @@ class BoxFilters(ArrayTable):
     headings      (N, H) log likelihoods of headings, averaged over time
     depths        (N, 2) depth, m, and its change, m/s;  depth_covariances (N, 2, 2)
     common_variances  (N,) variance of the depth, relative, that more frames do not reduce
+    sensed        (N,) 1: a sensor has told the depth, so that the sizes are the object's own; 0: never
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -169,6 +174,7 @@ class BoxFilters(ArrayTable):
     depths: Array = field(default_factory=lambda: np.zeros((0, 2)))
     depth_covariances: Array = field(default_factory=lambda: np.zeros((0, 2, 2)))
     common_variances: Array = field(default_factory=lambda: np.zeros(0))
+    sensed: Array = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,26 @@ class FrameHeader:
 
 
 @dataclass(frozen=True)
+class DepthImage:
+    """Depths of the pixels of a camera's image, of the same view in any resolution.
+
+    depths  (h, w) float32 m along the optical axis; what is not finite, or not above 0, was not measured
+    """
+
+    depths: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points on surfaces, as of a LiDAR.
+
+    points  (P, 3) float32 m in the camera's optical frame; not finite: nothing
+    """
+
+    points: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class CameraMount:
     """How a camera stands over the ground, as far as it is known.
 
@@ -286,6 +312,7 @@ class Frame:
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
     foreign  what another detector has found in the image; None: nobody told, empty: it found nothing
+    depth, points  what sensors measured of the view at that time; None: nothing
     """
 
     image: NDArray[np.uint8]
@@ -298,6 +325,8 @@ class Frame:
     region: Region | None = None
     mount: CameraMount | Callable[[], CameraMount | None] | None = None
     foreign: ForeignDetections | None = None
+    depth: DepthImage | None = None
+    points: Points | None = None
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,8 @@ def oriented_boxes(
     location_covariances: NDArray[np.floating] | None = None,
     velocities: NDArray[np.floating] | None = None,
     heading_variances: NDArray[np.floating] | None = None,
-    velocity_covariances: NDArray[np.float64] | None = None,
     ups: NDArray[np.floating] | None = None,
+    velocity_covariances: NDArray[np.float64] | None = None,
 ) -> OrientedBoxes:
     """Boxes in the optical frame from (N, 3) h, w, l, (N, 3) bottom centres, m, and (N,) rot_y, rad.
 

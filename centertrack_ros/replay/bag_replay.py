@@ -121,8 +121,8 @@ class Replay:
         require_replayable(parameters)
         Pipeline(engine, parameters.tracker)  # refuses what the model cannot give
         self._engine, self._parameters, self._types = engine, parameters, generated_messages()
-        self._autoware = require_autoware() if parameters.output.publish_autoware else None
         self._detector = detector
+        self._autoware = require_autoware() if parameters.output.publish_autoware else None
         self.classes = engine.profile.classes
 
     def run(

@@ -32,7 +32,7 @@ from vision_msgs.msg import (
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.network.joints import joint_names
 from centertrack_ros.tracking.attributes import attribute
-from centertrack_ros.tracking.track_boxes import headings_measured
+from centertrack_ros.tracking.track_boxes import lifts_of
 from centertrack_ros.types import STATE_LOST, Detections, FrameHeader, Tracks
 
 _MIN_SIDE = 1e-3  # px
@@ -129,15 +129,16 @@ class MessageWriter:
         rows = np.full(len(tracks), -1)
         rows[index] = np.arange(len(index))
         lifetimes, states = np.maximum(stamp - tracks.births, 0.0).tolist(), tracks.states.tolist()
+        lifts = lifts_of(tracks.detections).tolist()
         for i, track in enumerate(message.tracks):
             track.state = states[i]
             _set_duration(track.lifetime, lifetimes[i])
-            self._set_track(track, tracks, i, boxes, int(rows[i]))
+            self._set_track(track, tracks, i, boxes, int(rows[i]), lifts[i])
             self._set_motion(track, tracks, i, boxes, int(rows[i]))
             _set_joints(track, tracks.detections, i)
         return message
 
-    def _set_track(self, track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int) -> None:
+    def _set_track(self, track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int, lift: int) -> None:
         detections = tracks.detections
         track.id, track.age, track.hits = int(tracks.ids[i]), int(tracks.ages[i]), int(tracks.hits[i])
         track.class_name = class_name(self._names, int(detections.class_ids[i]))
@@ -150,7 +151,7 @@ class MessageWriter:
         _set_point_2d(track.amodal_center, amodal)
         _set_xyz(track.velocity, boxes.velocities[row].tolist() if lifted else _UNKNOWN)
         if lifted:
-            track.lift = track.LIFT_HEADS if headings_measured(detections) else track.LIFT_SIZE_PRIOR
+            track.lift = lift
             _set_box_3d(track.bbox_3d, boxes, row)
             track.covariance = boxes.covariances[row].reshape(36)
         elif track.lift != track.LIFT_NONE:

@@ -157,12 +157,13 @@ class CenterTrackNode(LifecycleNode):
         autoware = require_autoware() if self.parameters.output.publish_autoware else None
         uuids = uuid.uuid4().hex
         for name in session.config.cameras:
-            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
+            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received, self._transforms)
             foreign = None
             if session.config.tracker.detection_source != NETWORK and not self.parameters.detector.model:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
-            publishers = CameraPublishers(self, name, classes, types, autoware, uuids)
-            self._cameras[name] = CameraPipeline(camera, publishers, foreign)
+            self._cameras[name] = CameraPipeline(
+                camera, CameraPublishers(self, name, classes, types, autoware, uuids), foreign
+            )
         if len(self._cameras) > 1:
             self._merged = MergedViewPublishers(self, classes, types, autoware, uuids)
             if not session.config.merges:

@@ -19,6 +19,7 @@ from centertrack_ros.engine.cyclists import CyclistEngine
 from centertrack_ros.engine.detector_limits import DetectorLimits
 from centertrack_ros.io.class_name_files import class_names
 from centertrack_ros.io.regions import read_region
+from centertrack_ros.io.sensor_messages import SensorConfig
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
@@ -156,6 +157,7 @@ class NodeParameters:
         detector: About another detector.
         regions: `detector.regions`: where tracks may start, of each camera, as `io.regions.read_region` takes them.
         camera: How images are received.
+        depth: `depth.*` without `depth.sensors`, which is a setting of the tracker.
         multi_camera: `surround.*`, with what it takes from other parameters.
         output: What is published, and in which frames.
         diagnostics: Limits for /diagnostics.
@@ -168,6 +170,7 @@ class NodeParameters:
     detector: DetectorParameters
     regions: tuple[str, ...]
     camera: CameraParameters
+    depth: SensorConfig
     multi_camera: MultiCameraConfig
     output: OutputParameters
     diagnostics: DiagnosticsParameters
@@ -475,6 +478,14 @@ _CAMERA = (
          -MOST_PITCH, MOST_PITCH, field="camera_pitch"),
     Spec("camera.pitches", [""], "The same for each camera, in the order of cameras; empty: as camera.pitch."),
 )  # fmt: skip
+_DEPTH = (
+    Spec("depth.sensors", True, "Depth images and points tell the distances of objects where they come.",
+         field="depth_sensors"),
+    Spec("depth.tolerance_s", SensorConfig.tolerance_s, "How far the stamp of a depth image or of points may be from "
+         "the image's.", 0.0, 1.0),
+    Spec("depth.timeout_s", SensorConfig.timeout_s, "How long an image waits for the depth image or the points of its "
+         "time, while such are coming.", 0.0, 1.0),
+)  # fmt: skip
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
          "camera to camera; false: ids belong to one camera each."),
@@ -527,6 +538,7 @@ SPECS: tuple[Spec, ...] = (
     *_OWN_DETECTOR,
     *_TRACKER,
     *_CAMERA,
+    *_DEPTH,
     *_SURROUND,
     *_OUTPUT,
     *_DIAGNOSTICS,
@@ -554,6 +566,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         detector=detector_parameters(values),
         regions=tuple(values["detector.regions"]) if any(values["detector.regions"]) else (),  # type: ignore[arg-type]
         camera=_group(CameraParameters, "camera", values),
+        depth=_group(SensorConfig, "depth", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
             window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]

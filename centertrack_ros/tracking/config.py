@@ -31,6 +31,7 @@ OFFICIAL: dict[str, Any] = {
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
     "filter_boxes3d": False,
+    "depth_sensors": False,
     "classes": (),
     "class_groups": False,
     "report_occupants": True,
@@ -57,7 +58,7 @@ class TrackerConfig:
                   'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others and
                   for detection_source 'external'); empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
-                  'size_prior', 'none'
+                  'size_prior', 'none'; all but 'none' together with what sensors measure
     zero_tracking  ignore the network's displacement
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
@@ -111,6 +112,7 @@ class TrackerConfig:
                   0: unknown, the boxes stand along the image's columns
     filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
+    depth_sensors  depth images and points that come with a frame tell the distances of objects, too
     """
 
     track_threshold: float | None = None
@@ -152,6 +154,7 @@ class TrackerConfig:
     camera_height: float = 0.0
     camera_pitch: float = 0.0
     filter_boxes3d: bool = True
+    depth_sensors: bool = True
 
     @classmethod
     def official(cls, **changes: Any) -> TrackerConfig:

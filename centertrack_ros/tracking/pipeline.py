@@ -30,11 +30,12 @@ from centertrack_ros.tracking.existence import confirm, needed
 from centertrack_ros.tracking.foreign import UsableDetections, none_usable, read_off, usable, with_own
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
-from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, TrackLifter
+from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, SensorLifter, TrackLifter
 from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
+from centertrack_ros.tracking.sensor_depth import SensorView
 from centertrack_ros.types import CameraMount, Detections, ForeignDetections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
@@ -198,10 +199,11 @@ class Pipeline:
         state, frame, camera = prepared.state, prepared.frame, prepared.camera
         mount = frame.mount() if callable(frame.mount) else frame.mount
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
+        view = self._view(frame, camera)
         with prepared.timed("postprocess"):
             detections = self._decode(peaks, prepared.placement, camera, step, prepared.foreign)
             if self._track_lifter is None and camera is not None:
-                detections = self._lifted(detections, camera, mount)
+                detections = self._lifted(detections, camera, mount, view)
         with prepared.timed("association"):
             flow = flow_image(frame.image) if self.config.motion == "flow" else None
             if flow is not None and state.flow_image is not None:
@@ -231,7 +233,7 @@ class Pipeline:
                 self.config.detection_source != EXTERNAL or prepared.foreign is not None,
             )
             if self.config.class_groups:
-                tracks = self._with_voted_classes(tracks, prepared, mount)
+                tracks = self._with_voted_classes(tracks, prepared, mount, view)
             if not self.config.report_occupants:
                 tracks = vote_on_occupants(
                     tracks,
@@ -245,7 +247,7 @@ class Pipeline:
             shown, tracks, next_id = confirm(tracks, next_id, needed(self.rules.new[tracks.detections.class_ids]))
             memory = renamed(state.box_memory, ids, tracks.ids)
             if self._track_lifter is not None and camera is not None:
-                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory, mount)
+                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory, mount, view)
             reported = self._reported(tracks, shown)
         result = FrameResult(
             tracks=reported,
@@ -332,10 +334,14 @@ class Pipeline:
         """Whether it matters how a camera stands over the ground."""
         return isinstance(self._lift, TrackLifter)
 
-    def _lifted(self, detections: Detections, camera: Camera, mount: CameraMount | None) -> Detections:
-        """The detections with 3D boxes."""
+    def _lifted(
+        self, detections: Detections, camera: Camera, mount: CameraMount | None, view: SensorView | None = None
+    ) -> Detections:
+        """The detections with 3D boxes, by what sensors measured as well."""
         if isinstance(self._lift, TrackLifter):
-            return self._lift.lift(detections, camera, mount)
+            return self._lift.lift(detections, camera, mount, view)
+        if view is not None and isinstance(self._lift, SensorLifter):
+            return self._lift.lift_sensed(detections, camera, view)
         return self._lift(detections, camera)
 
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
@@ -347,13 +353,21 @@ class Pipeline:
             return Camera.from_focal(width, height, self.config.default_focal_length)
         return None
 
-    def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame, mount: CameraMount | None) -> Tracks:
+    def _view(self, frame: Frame, camera: Camera | None) -> SensorView | None:
+        """What sensors measured of the frame's view; None: nothing, or nobody asks for it."""
+        if camera is None or not self.config.depth_sensors or (frame.depth is None and frame.points is None):
+            return None
+        return SensorView(camera, frame.depth, frame.points)
+
+    def _with_voted_classes(
+        self, tracks: Tracks, prepared: PreparedFrame, mount: CameraMount | None, view: SensorView | None
+    ) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
         voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
         if prepared.camera is None or not len(rows) or self._track_lifter is not None:
             return voted
-        lifted = self._lifted(voted.detections.select(rows), prepared.camera, mount)
+        lifted = self._lifted(voted.detections.select(rows), prepared.camera, mount, view)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
     def turned_by_motion(self, tracks: Tracks) -> Tracks:
