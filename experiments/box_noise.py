@@ -118,12 +118,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", help="default: the embedded model")
     parser.add_argument("--engine", default="auto")
     args = parser.parse_args(arguments)
-    engine, lines, everything = load_engine(args.weights, engine=args.engine), [], []
+    engine = load_engine(args.weights, engine=args.engine)
+    lines: list[list[str]] = []
+    everything: list[Array] = []
     with tempfile.TemporaryDirectory() as folder:
-        sets = {}
+        sets: dict[str, Iterator[tuple[Array, Detections]]] = {}
         if (args.data / "coco").is_dir():
-            images = sorted((args.data / "coco" / "images" / "val2017").glob("*.jpg"))
-            sets["coco val"] = labelled_images(images, args.data / "coco" / "labels" / "val2017", _COCO_NUMBERS)
+            paths = sorted((args.data / "coco" / "images" / "val2017").glob("*.jpg"))
+            sets["coco val"] = labelled_images(paths, args.data / "coco" / "labels" / "val2017", _COCO_NUMBERS)
         if (args.data / "openimages_vehicles").is_dir():
             folders = [args.data / "openimages_vehicles" / part for part in ("test", "valid")]
             sets["openimages"] = chain.from_iterable(
