@@ -104,7 +104,8 @@ def detector(errors: Errors, seed: int) -> Detector:
         made = int(rng.binomial(len(boxes), errors.false))
         corners = rng.uniform(0, 0.8, (made, 2)) * (frame.camera.width, frame.camera.height)
         invented = np.concatenate([corners, corners + rng.uniform(10, 80, (made, 2))], axis=1)
-        scores = np.concatenate([rng.uniform(0.5, 0.95, keep.sum()), rng.uniform(0.3, 0.7, made)])
+        seen = 0.45 + 0.5 * frame.visibility[frame.clear()][keep]  # what is half hidden has a lower score
+        scores = np.concatenate([seen, rng.uniform(0.3, 0.7, made)])
         return ForeignDetections(
             np.concatenate([boxes[keep], invented]).astype(np.float32),
             scores.astype(np.float32),
@@ -174,10 +175,10 @@ def run(streets: Sequence[Sequence[StreetFrame]], engine: Engine, errors: Errors
         with_classes(engine, classes_with(engine.profile.classes, CLASSES)),
         TrackerConfig(detector_source=EXTERNAL),
     )
-    official = TrackerConfig.official(detector_source=EXTERNAL)
+    any_size = replace(external, max_size_ratio=0.0)
     exact = Errors(0.0, 0.0, 0.0)
     ways: Mapping[str, tuple[Engine, TrackerConfig, Callable[[int], Detector | None]]] = {
-        "true boxes, true displacement, official settings": (TrueMotion(), official, lambda n: detector(exact, n)),
+        "true boxes, true displacement, any change of size": (TrueMotion(), any_size, lambda n: detector(exact, n)),
         "true boxes, true displacement": (TrueMotion(), external, lambda n: detector(exact, n)),
         "true boxes, network's displacement": (known, external, lambda n: detector(exact, n)),
         "true boxes, no network": (NoNetworkEngine(CLASSES), external, lambda n: detector(exact, n)),
