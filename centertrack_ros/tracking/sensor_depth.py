@@ -32,7 +32,9 @@ _BIN = 0.03  # of the logarithm of a depth
 _BINS = int(np.ceil(np.log(FARTHEST / NEAREST) / _BIN)) + 1
 _THICKNESS = 0.3  # of an object's span: what of it a mode holds
 _NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
-_UNEXPECTED = 0.03  # weight of a mode at a depth that the object's size excludes
+# Weight of a mode that is nearer than the object's size tells: its box may show only a part of it. It cannot be farther by
+# more than some standard deviations: then it would be larger than any of its kind.
+_UNEXPECTED, _MOST_SIGMAS = 0.25, 3.5
 # Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in
 # a column are at different places across it.
 _QUANTILES = {LIFT_DEPTH: 0.25, LIFT_POINTS: 0.4}
@@ -259,7 +261,8 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
     reach = expected.spans[:, None] / 2
     off = np.log(starts + reach) - np.log(np.maximum(expected.depths, NEAREST))[:, None]
     likely = np.exp(-0.5 * (off / (sigma + reach / np.maximum(expected.depths, reach[:, 0])[:, None])) ** 2)
-    scores = scores * np.where(np.isfinite(likely), _UNEXPECTED + likely, 1.0)
+    possible = off < _MOST_SIGMAS * sigma
+    scores = scores * np.where(np.isfinite(likely), (_UNEXPECTED + likely) * possible, 1.0)
     # The window that begins first among the strong ones still ends within its mode: the strongest one there is it.
     strong = scores >= _NEAR_SHARE * scores.max(axis=1, keepdims=True)
     first = np.argmax(strong & (scores > 0), axis=1)
@@ -267,7 +270,7 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
     within = (after >= 0) & (after <= np.take_along_axis(ends, first[:, None], axis=1) - first[:, None])
     best = np.where(within, scores, -1.0).argmax(axis=1)
     low, high = starts[best], starts[np.minimum(ends[np.arange(count), best], _BINS - 1)]
-    inside = (depths >= low[:, None]) & (depths <= high[:, None])
+    inside = (depths >= low[:, None]) & (depths <= high[:, None]) & (scores.max(axis=1, keepdims=True) > 0)
     number = inside.sum(axis=1)
     return np.where(number > 0, np.where(inside, depths, 0.0).sum(axis=1) / np.maximum(number, 1), np.nan)
 
