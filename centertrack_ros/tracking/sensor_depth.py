@@ -8,6 +8,7 @@ is the object. What a nearer object's box covers is left out where its depth is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -319,3 +320,32 @@ def _by_column(depths: Array, columns: Array, own: Mask, quantile: float) -> Arr
     grid = numbers.reshape(count, COLUMNS)
     enough = (grid > 0) & (grid >= 0.15 * grid.max(axis=1, keepdims=True))
     return np.where(enough, found.reshape(count, COLUMNS), np.nan)
+
+
+def covered_edges(boxes: NDArray[np.floating], surfaces: Sequence[Surfaces], spans: Array) -> Mask:
+    """Finds the edges of boxes where a nearer object begins: there the object goes on behind that one.
+
+    Args:
+        boxes: (N, 4) px.
+        surfaces: Of the objects, of each sensor.
+        spans: (N,) m, see `Expected`.
+
+    Returns:
+        (N, 4) whether the left, top, right, bottom edge is covered.
+    """
+    depths = np.full(len(boxes), np.nan)
+    for found in surfaces:
+        rows = np.flatnonzero(found.found & np.isnan(depths))
+        depths[rows] = np.nanmedian(found.depths[rows], axis=1)
+    behind = depths[:, None] - depths[None] > 0.3 * (spans[:, None] + spans[None])  # (of, by)
+    covered = np.zeros((len(boxes), 4), bool)
+    if not behind.any():
+        return covered
+    low, high = boxes[:, None, :2].astype(np.float64), boxes[:, None, 2:].astype(np.float64)
+    other_low, other_high = boxes[None, :, :2], boxes[None, :, 2:]
+    overlap = np.minimum(high, other_high) - np.maximum(low, other_low)
+    beside = (overlap >= 0.5 * (high - low))[..., ::-1] & behind[..., None]  # along the edge, in x for top and bottom
+    margin = 3.0 + 0.03 * (high - low)
+    covered[:, :2] = (beside & (other_low < low - margin) & (other_high > low - margin)).any(axis=1)
+    covered[:, 2:] = (beside & (other_high > high + margin) & (other_low < high + margin)).any(axis=1)
+    return covered
