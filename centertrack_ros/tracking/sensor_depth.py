@@ -38,7 +38,7 @@ _NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
 _UNEXPECTED, _MOST_SIGMAS = 0.25, 3.5
 # Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in
 # a column are at different places across it.
-_QUANTILES = {LIFT_DEPTH: 0.25, LIFT_POINTS: 0.4}
+_QUANTILES = {LIFT_DEPTH: 0.35, LIFT_POINTS: 0.4}
 _FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
 _MOST_PAIRS = 2000  # of boxes that cover each other
 
