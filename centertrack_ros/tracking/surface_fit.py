@@ -77,11 +77,25 @@ def with_surface(
         The fits, and (N,) m², the part of the variances of the measured depths that another frame would not repeat;
         inf without a surface.
     """
-    entries, *coefficients = _entries(fits, headings, is_round, fills.parts, surfaces.slopes)
+    corrected, _ = _corrected(fits, fits, edges, headings, is_round, fills, surfaces)
+    return _corrected(fits, corrected, edges, headings, is_round, fills, surfaces)  # where rays enter is known now
+
+
+def _corrected(
+    fits: BoxFits,
+    guess: BoxFits,
+    edges: Edges,
+    headings: Array,
+    is_round: Mask,
+    fills: Fills,
+    surfaces: Surfaces,
+) -> tuple[BoxFits, Array]:
+    """See `with_surface`; rays enter the boxes as in `guess`."""
+    entries, *coefficients = _entries(guess, headings, is_round, fills.parts, surfaces.slopes)
     measured = surfaces.depths[:, None, :]
     depths = np.broadcast_to(np.nan_to_num(measured), entries.shape)
-    reach = 0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
-    usable = np.isfinite(measured) & (entries <= fits.states[..., :1] + reach)
+    reach = 0.5 * np.hypot(guess.states[..., 2], guess.states[..., 3])[..., None]
+    usable = np.isfinite(measured) & (entries <= guess.states[..., :1] + reach)
     residuals = np.where(usable, depths - entries, 0.0)
     sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * depths[:, :1])
     weights = usable.astype(np.float64)
