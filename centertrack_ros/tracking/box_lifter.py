@@ -153,12 +153,12 @@ class SizePriorLifter:
             covered = covered_edges(detections.boxes[rows], sensed.surfaces, expected.spans) & ~edges.cut
             if covered.any():
                 edges = replace(edges, cut=edges.cut | covered)
-                fits = fits.with_rows(*_refitted(covered.any(axis=1), edges, sizes, headings))
+                fits = fits.with_rows(*_refitted(covered.any(axis=1), fits, edges, sizes, headings))
                 cut = edges.cut.any(axis=1)
         alone = (before.sensed > 0) & ~sensed.found(len(rows))  # a sensor told their sizes before
         if alone.any():
             sizes = self._sizes(classes, before, alone, sizes)
-            fits = fits.with_rows(*_refitted(alone, edges, sizes, headings))
+            fits = fits.with_rows(*_refitted(alone, fits, edges, sizes, headings))
         fits, _, _ = sensed.correct(fits, edges, headings)
         likelihoods = fits.log_likelihoods - fits.log_likelihoods.max(axis=1, keepdims=True)
         seen = average(before.headings, before.views, likelihoods, elapsed)
@@ -286,10 +286,12 @@ class _Sensed:
         return fits, noise, lifts
 
 
-def _refitted(chosen: Array, edges: Edges, sizes: Sizes, headings: Array) -> tuple[NDArray[np.int64], BoxFits]:
-    """The chosen (N,) rows, and their fits."""
+def _refitted(
+    chosen: Array, fits: BoxFits, edges: Edges, sizes: Sizes, headings: Array
+) -> tuple[NDArray[np.int64], BoxFits]:
+    """The chosen (N,) rows, and their fits with other edges or sizes; the same parts of them are seen."""
     rows = np.flatnonzero(chosen)
-    return rows, fit_boxes(edges.select(rows), sizes.select(rows), headings[rows])
+    return rows, fit_boxes(edges.select(rows), sizes.select(rows), headings[rows], fits.seen[rows])
 
 
 def _expected(fits: BoxFits, sizes: Sizes) -> Expected:

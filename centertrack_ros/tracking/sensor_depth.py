@@ -33,8 +33,8 @@ _BIN = 0.03  # of the logarithm of a depth
 _BINS = int(np.ceil(np.log(FARTHEST / NEAREST) / _BIN)) + 1
 _THICKNESS = 0.3  # of an object's span: what of it a mode holds
 _NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
-# Weight of a mode that is nearer than the object's size tells: its box may show only a part of it. It cannot be farther by
-# more than some standard deviations: then it would be larger than any of its kind.
+# Weight of a mode that is nearer than the object's size tells: its box may show only a part of it. It cannot be farther
+# by more than some standard deviations: then it would be larger than any of its kind.
 _UNEXPECTED, _MOST_SIGMAS = 0.25, 3.5
 # Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in
 # a column are at different places across it.
@@ -190,7 +190,7 @@ def _projected(points: Array, camera: Camera) -> Array:
     # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
     room, margin = (1.2, 0.1) if bent else (1.0, 0.0)
     low, high = (-center / focal - margin) * room, ((size - center) / focal + margin) * room
-    x, y, z = points.T
+    x, y, z = np.ascontiguousarray(points.T)
     with np.errstate(invalid="ignore", over="ignore"):
         ahead = (z > NEAREST) & (z < FARTHEST) & (x > low[0] * z) & (x < high[0] * z)
         chosen = np.flatnonzero(ahead & (y > low[1] * z) & (y < high[1] * z))
@@ -336,7 +336,8 @@ def covered_edges(boxes: NDArray[np.floating], surfaces: Sequence[Surfaces], spa
     depths = np.full(len(boxes), np.nan)
     for found in surfaces:
         rows = np.flatnonzero(found.found & np.isnan(depths))
-        depths[rows] = np.nanmedian(found.depths[rows], axis=1)
+        ordered = np.sort(found.depths[rows], axis=1)  # NaN last
+        depths[rows] = ordered[np.arange(len(rows)), np.isfinite(ordered).sum(axis=1) // 2]
     behind = depths[:, None] - depths[None] > 0.3 * (spans[:, None] + spans[None])  # (of, by)
     covered = np.zeros((len(boxes), 4), bool)
     if not behind.any():
