@@ -17,6 +17,7 @@ from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.stamps import Loss, from_nanoseconds, nanoseconds, seconds, stamp_or_arrival
 from centertrack_ros.ros.discovery import describe_publishers, latched_qos, publishers_of
+from centertrack_ros.ros.foreign_input import ForeignInput
 from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.parameters import NodeParameters
@@ -241,6 +242,7 @@ class CameraPipeline:
     Attributes:
         input: What it receives.
         publishers: What it publishes.
+        foreign: Detections of another detector; None: the network alone detects.
         stages: ms, of the last frame, by name of the stage.
         last_start: time.perf_counter() at the start of the last frame; 0: there was none.
         transform_error: Why the last frame could not be published; '' if it was.
@@ -248,6 +250,7 @@ class CameraPipeline:
 
     input: CameraInput
     publishers: CameraPublishers
+    foreign: ForeignInput | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     last_start: float = 0.0
     transform_error: str = ""

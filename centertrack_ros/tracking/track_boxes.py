@@ -30,6 +30,7 @@ def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]
         chosen.velocities,
         heading_variances=_heading_variances(chosen),
         ups=chosen.ups,
+        velocity_covariances=chosen.velocity_covariances,
     )
     return index, boxes
 
