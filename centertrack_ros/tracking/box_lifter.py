@@ -153,7 +153,7 @@ class SizePriorLifter:
             covered = covered_edges(detections.boxes[rows], sensed.surfaces, expected.spans) & ~edges.cut
             if covered.any():
                 edges = replace(edges, cut=edges.cut | covered)
-                fits = fits.with_rows(*_refitted(covered.any(axis=1), fits, edges, sizes, headings))
+                fits = fits.with_rows(*_refitted(np.asarray(covered.any(axis=1)), fits, edges, sizes, headings))
                 cut = edges.cut.any(axis=1)
         alone = (before.sensed > 0) & ~sensed.found(len(rows))  # a sensor told their sizes before
         if alone.any():
