@@ -29,6 +29,7 @@ class CudaEngine(DeviceEngine):
         half: Compute in float16, except coordinates, scores and depths; else in float32 proper, without TF32.
         graphs: Use CUDA graphs where they are possible.
         search: cuDNN times several algorithms at the first pass at a size, and takes the fastest.
+        compiled: By Inductor, where Triton is there.
     """
 
     def __init__(
@@ -40,14 +41,19 @@ class CudaEngine(DeviceEngine):
         half: bool = False,
         graphs: bool = True,
         search: bool = True,
+        compiled: bool = False,
     ) -> None:
-        self.name = "torch-fp16" if half else "torch"
+        self.name = ("torch-compile" if compiled else "torch") + ("-fp16" if half else "")
         kind = torch.float16 if half else torch.float32
         super().__init__(profile, device, kind, torch.channels_last, graphs)
         self._search = search
         peaks: nn.Module = PeakNetwork(network.fused(), profile.max_detections, flip_test).eval()
         peaks = peaks.to(device=self._device, dtype=kind)
         self._peaks = peaks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            from centertrack_ros.engine.compiled_engine import Compiled
+
+            self._peaks = Compiled(self._peaks)
 
     def _network(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Mapping[str, Tensor]:
         with _cudnn(self._search):
@@ -56,7 +62,7 @@ class CudaEngine(DeviceEngine):
 
 @contextlib.contextmanager
 def _cudnn(search: bool) -> Iterator[None]:
-    """cuDNN's settings for one call: torch has one set for the whole process."""
+    """Settings of cuDNN for one call: torch has one set for the whole process."""
     backend = torch.backends.cudnn
     if not backend.is_available():
         yield

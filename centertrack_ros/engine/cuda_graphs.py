@@ -53,9 +53,7 @@ class Graphs:
         graph.replay()
         return outputs
 
-    def _try_to_record(
-        self, key: tuple[Any, ...], inputs: Sequence[Tensor | None], constants: tuple[Any, ...]
-    ) -> None:
+    def _try_to_record(self, key: tuple[Any, ...], inputs: Sequence[Tensor | None], constants: tuple[Any, ...]) -> None:
         while len(self.recordings) >= _MOST:
             self.recordings.pop(next(iter(self.recordings)))
         try:

@@ -74,6 +74,10 @@ class DeviceEngine:
         """The tensors of `network.decode.decode_peaks`; inputs are of the engine's type and layout."""
         raise NotImplementedError
 
+    def _largest_batch(self, size: tuple[int, int]) -> int | None:
+        """The most images of this size that `_network` takes at once; None: any number."""
+        return None
+
     def prepare(self, image: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> DeviceImage:
         """Copies the image to the device; it is warped with the others of its batch. See `Engine.prepare`."""
         with self._running():
@@ -88,7 +92,7 @@ class DeviceEngine:
         size = check_batch(images, previous, priors)
         if size is None:
             return []
-        step = self._batch_limit or len(images)
+        step = min(self._batch_limit or len(images), self._largest_batch(size) or len(images))
         if step < len(images):
             parts = [slice(first, first + step) for first in range(0, len(images), step)]
             return [peaks for part in parts for peaks in self.infer(images[part], previous[part], priors[part])]

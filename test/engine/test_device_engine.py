@@ -93,7 +93,9 @@ def test_the_embedded_model_sees_the_same_in_an_image_of_a_camera() -> None:
     found = []
     for engine in (TorchEngine(*model), CudaEngine(*model, "cpu")):
         placement = model[1].place(image.shape[:2])
-        frames = [engine.prepare(np.roll(image, 8 * i, axis=1), placement.to_input, placement.input_size) for i in (0, 1)]
+        frames = [
+            engine.prepare(np.roll(image, 8 * i, axis=1), placement.to_input, placement.input_size) for i in (0, 1)
+        ]
         none = np.zeros((0, 3), np.int64)
         found.append([engine.infer([frames[0]], [frames[0]], [none]), engine.infer([frames[1]], [frames[0]], [none])])
     for reference, got in zip(*found, strict=True):
