@@ -68,7 +68,7 @@ def load_engine(
         flip_test=flip_test, dense=dense, threads=threads, input_size=input_size, input_pixels=input_pixels
     )
     on_gpu = _prefers_cuda(device)
-    options = replace(options, device=_resolve_device(device) if on_gpu else "cpu")
+    options = replace(options, device=resolve_device(device) if on_gpu else "cpu")
     if engines_for_file(path):
         return _open_exported_file(path, engine, options)
     if engine != AUTO and ENGINES[engine].export is None:
@@ -146,11 +146,19 @@ def _prefers_cuda(device: str) -> bool:
     if device == "auto":
         if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvhost-gpu").exists():
             return False
-        return is_installed("torch") and _resolve_device("auto").startswith("cuda")
+        return is_installed("torch") and resolve_device("auto").startswith("cuda")
     return device != "cpu"
 
 
-def _resolve_device(name: str) -> str:
+def resolve_device(name: str) -> str:
+    """The device that a name stands for on this machine.
+
+    Args:
+        name: 'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', …
+
+    Raises:
+        ValueError: There is no such device.
+    """
     import torch
 
     if name == "auto":

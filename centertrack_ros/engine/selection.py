@@ -107,8 +107,7 @@ def select_on_gpu(weights: Path, options: EngineOptions) -> Engine:
         weights: The file.
         options: How the engine runs; the device is a GPU.
     """
-    profile = stored_profile(weights)
-    checks = {} if profile is None else {k: v for k, v in profile.verified_precisions.items() if k == "fp16"}
+    checks = verified_precisions(weights, on_gpu=True)
     variant = "fp16" if checks else "f32"
     own = own_engine(variant, gpu=True)
     cached, warnings = export_cache.find(weights, options.flip_test, variant, _graphics(options))
@@ -139,23 +138,28 @@ def _usable(cached: export_cache.CachedExport, checks: Mapping[str, PrecisionChe
     return usable
 
 
-def verified_precisions(weights: Path) -> dict[str, PrecisionCheck]:
-    """The precisions below float32 that 'auto' may use for these weights on this CPU, with what was measured.
+def verified_precisions(weights: Path, on_gpu: bool = False) -> dict[str, PrecisionCheck]:
+    """The precisions below float32 that 'auto' may use for these weights here, with what was measured.
 
     Args:
         weights: The file; only a profile in it can state them.
+        on_gpu: On a GPU, which has float16, instead of on this CPU.
     """
     profile = stored_profile(weights)
+    checks = {} if profile is None else profile.verified_precisions
+    if on_gpu:
+        return {precision: check for precision, check in checks.items() if precision == "fp16"}
     flags = set(export_cache.cpu()["flags"].split())
     return {
         precision: check
-        for precision, check in ({} if profile is None else profile.verified_precisions).items()
+        for precision, check in checks.items()
         if flags & _PRECISION_FLAGS.get(precision, set())
-        and any(
-            entry.export and not entry.gpu and entry.export.variant == precision and not entry.unavailable_reason()
-            for entry in ENGINES.values()
-        )
+        and any(not entry.unavailable_reason() for entry in exported_engines(precision) if _variant(entry) == precision)
     }
+
+
+def _variant(entry: EngineEntry) -> str:
+    return "f32" if entry.export is None else entry.export.variant
 
 
 def describe_precision(name: str, checks: Mapping[str, PrecisionCheck]) -> str:

@@ -167,16 +167,3 @@ def test_where_a_recording_fails_the_function_runs_all_the_same(caplog) -> None:
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "CUDA graphs are not possible here, kernels are started one by one"
     ]
-
-
-def test_too_little_memory_halves_the_batch_for_good(caplog) -> None:
-    class Small(CudaEngine):
-        def _forward(self, inputs, size):
-            if len(inputs) > 2 + 2 * 2:
-                raise torch.cuda.OutOfMemoryError("too many")
-            return super()._forward(inputs, size)
-
-    engine, whole = Small(*network(), "cpu"), CudaEngine(*network(), "cpu")
-    expected, got = (verification.run_reference(one, SIZE, 5) for one in (whole, engine))
-    assert verification.compare(expected, got).exact and engine._batch_limit == 2
-    assert len(caplog.records) == 1 and "2 from now on" in caplog.text
