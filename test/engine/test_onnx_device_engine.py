@@ -53,7 +53,7 @@ def test_float16_in_the_graph_finds_the_same_peaks(files) -> None:
     assert onnx.TensorProto.FLOAT16 not in {one.type.tensor_type.elem_type for one in graph.output}
     reference = verification.run_reference(TorchEngine(*network()), SIZE)
     agreement = verification.compare(reference, verification.run_reference(opened(files["fp16"]), SIZE))
-    assert agreement.close and not agreement.exact, agreement
+    assert agreement.close and agreement.value_error > 1e-4, agreement  # it rounds
 
 
 def test_samples_of_deformable_convolutions_are_in_float32(files) -> None:
