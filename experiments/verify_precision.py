@@ -117,7 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     if lost := [kind for kind, (one, other) in figures.items() if one - other > LOSSES[kind.split(",")[0]]]:
         print(f"{args.precision} does not pass: it loses too much of {' and of '.join(lost)}")
         return 1
-    command = f"python -m experiments.verify_precision DATA --precision {args.precision}" + (f" --weights {name}" if args.weights else "")
+    command = "python -m experiments.verify_precision DATA" + (f" --weights {name}" if args.weights else "")
+    command += "" if args.precision == PRECISIONS[0] else f" --precision {args.precision}"
     check = asdict(PrecisionCheck(command, figures))
     print(f"{args.precision} passes; for the profile:\nverified_precisions='{json.dumps({args.precision: check})}'")
     return 0
