@@ -223,7 +223,8 @@ def _kept_for_auto(name: str, weights: Path, options: EngineOptions) -> export_c
 
 def _open(entry: EngineEntry, cached: export_cache.CachedExport, options: EngineOptions) -> Engine:
     assert entry.export is not None
-    compiled = cached.folder / "compiled" if os.access(cached.folder, os.W_OK) else None
+    # What was built for a GPU is there already, and is used even if nothing can be added to it.
+    compiled = cached.folder / "compiled" if entry.gpu or os.access(cached.folder, os.W_OK) else None
     streams = cached.manifest["engines"].get(entry.name, {}).get("streams", 1)
     return entry.open(cached.path(entry.export.file), replace(options, compiled=compiled, streams=streams))
 

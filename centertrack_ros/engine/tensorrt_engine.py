@@ -46,7 +46,9 @@ class TensorRtEngine(DeviceEngine):
         self._logger = self._runtime.Logger(self._runtime.Logger.ERROR)
         self._cache = options.compiled or export_cache.user_folder() / "tensorrt"
         self._batch_size = options.batch
-        self._contexts: dict[tuple[int, int], tuple[Any, int]] = {}  # (h, w) -> execution context, largest batch
+        self._built: dict[tuple[int, int], tuple[Any, int]] = {}  # (h, w) -> what TensorRT runs, largest batch
+        # A CUDA graph is valid as long as its execution context keeps its shapes: each shape has one of its own.
+        self._contexts: dict[tuple[int, ...], Any] = {}
         only, plan = None, None
         if self._path.suffix == ".onnx":
             stored = onnx_profile(self._path)
@@ -70,16 +72,16 @@ class TensorRtEngine(DeviceEngine):
             ValueError: TensorRT cannot build it, or the file holds another size.
         """
         size = check_batch(images, previous, priors)
-        if size is not None and size not in self._contexts:
+        if size is not None and size not in self._built:
             self._build(size, max(len(images), self._batch_size))
         return super().infer(images, previous, priors)
 
     def _largest_batch(self, size: tuple[int, int]) -> int:
-        return self._contexts[size][1]
+        return self._built[size][1]
 
     def _build(self, size: tuple[int, int], batch: int) -> None:
         if self._path.suffix != ".onnx":
-            sizes = " and ".join(f"{width}x{height}" for height, width in self._contexts)
+            sizes = " and ".join(f"{width}x{height}" for height, width in self._built)
             raise ValueError(f"{self._path} takes an input of {sizes} px only, got {size[1]}x{size[0]}")
         facts = {"onnx": self._digest, "size": list(size), "profile": self._stored, "batch": batch, **self._machine}
         plan = tensorrt_plan.find(self._cache, facts)
@@ -97,29 +99,33 @@ class TensorRtEngine(DeviceEngine):
         self._runtime.init_libnvinfer_plugins(self._logger, "")
         with torch.cuda.device(self._device):
             engine = self._runtime.Runtime(self._logger).deserialize_cuda_engine(plan.content)
-            context = None if engine is None else engine.create_execution_context()
-        if context is None:
+        if engine is None:
             raise ValueError(f"TensorRT cannot load what was built of {self._path.name}; its messages are above")
-        self._contexts[size] = (context, int(plan.facts["batch"]))
+        self._built[size] = (engine, int(plan.facts["batch"]))
 
     def _network(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Mapping[str, Tensor]:
         trt = self._runtime
-        context, _ = self._contexts[(image.shape[2], image.shape[3])]
-        engine = context.engine
+        engine, _ = self._built[(image.shape[2], image.shape[3])]
+        shape = tuple(image.shape)
+        if shape not in self._contexts and (made := engine.create_execution_context()) is not None:
+            self._contexts[shape] = made
+        if (context := self._contexts.get(shape)) is None:
+            raise RuntimeError("the GPU's memory does not suffice for TensorRT")
         feeds = dict(zip(INPUTS, (image, previous, prior), strict=True))
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         for name in inputs:
             tensor = feeds[name]
             assert tensor is not None and tensor.is_contiguous() and tensor.dtype == torch.float32
-            context.set_input_shape(name, tuple(tensor.shape))
+            if tuple(context.get_tensor_shape(name)) != tuple(tensor.shape):
+                context.set_input_shape(name, tuple(tensor.shape))
             context.set_tensor_address(name, tensor.data_ptr())
         kinds = {trt.DataType.FLOAT: torch.float32, trt.DataType.INT64: torch.int64, trt.DataType.INT32: torch.int32}
         found = {}
         for name in names:
             if name not in inputs:
-                shape, kind = tuple(context.get_tensor_shape(name)), kinds[engine.get_tensor_dtype(name)]
-                found[name] = torch.empty(shape, dtype=kind, device=self._device)
+                size, kind = tuple(context.get_tensor_shape(name)), kinds[engine.get_tensor_dtype(name)]
+                found[name] = torch.empty(size, dtype=kind, device=self._device)
                 context.set_tensor_address(name, found[name].data_ptr())
         # On torch's current stream, which records a CUDA graph when one is made.
         if not context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
