@@ -87,7 +87,7 @@ class TensorRtEngine(DeviceEngine):
         plan = tensorrt_plan.find(self._cache, facts)
         if plan is None:
             _LOG.warning("building %s for %dx%d px by TensorRT, once; this takes minutes", self._path.name, *size[::-1])
-            with torch.cuda.device(self._device):
+            with self._running():
                 plan = tensorrt_plan.Plan(facts, tensorrt_plan.build(self._path, size, batch))
             try:
                 tensorrt_plan.write(self._cache / tensorrt_plan.file_name(facts), plan)
@@ -97,7 +97,7 @@ class TensorRtEngine(DeviceEngine):
 
     def _use(self, size: tuple[int, int], plan: tensorrt_plan.Plan) -> None:
         self._runtime.init_libnvinfer_plugins(self._logger, "")
-        with torch.cuda.device(self._device):
+        with self._running():
             engine = self._runtime.Runtime(self._logger).deserialize_cuda_engine(plan.content)
         if engine is None:
             raise ValueError(f"TensorRT cannot load what was built of {self._path.name}; its messages are above")
@@ -117,8 +117,9 @@ class TensorRtEngine(DeviceEngine):
         for name in inputs:
             tensor = feeds[name]
             assert tensor is not None and tensor.is_contiguous() and tensor.dtype == torch.float32
-            if tuple(context.get_tensor_shape(name)) != tuple(tensor.shape):
-                context.set_input_shape(name, tuple(tensor.shape))
+            shape = tuple(tensor.shape)
+            if tuple(context.get_tensor_shape(name)) != shape and not context.set_input_shape(name, shape):
+                raise ValueError(f"{self._path} does not take {name} of {shape}: export it again")
             context.set_tensor_address(name, tensor.data_ptr())
         kinds = {trt.DataType.FLOAT: torch.float32, trt.DataType.INT64: torch.int64, trt.DataType.INT32: torch.int32}
         found = {}
@@ -128,7 +129,8 @@ class TensorRtEngine(DeviceEngine):
                 found[name] = torch.empty(size, dtype=kind, device=self._device)
                 context.set_tensor_address(name, found[name].data_ptr())
         # On torch's current stream, which records a CUDA graph when one is made.
-        if not context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
+        stream = torch.cuda.current_stream(self._device).cuda_stream if self._device.type == "cuda" else 0
+        if not context.execute_async_v3(stream):
             raise RuntimeError("TensorRT did not run; its messages are above")
         return found
 

@@ -195,9 +195,10 @@ def build(onnx_path: Path, size: tuple[int, int], batch: int) -> bytes:
     tensorrt = runtime()
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     tensorrt.init_libnvinfer_plugins(logger, "")  # the deformable convolution is one
-    builder = tensorrt.Builder(logger)
-    if builder is None:
-        raise ValueError("TensorRT cannot start here: it sees no NVIDIA GPU, or the driver is too old")
+    try:
+        builder = tensorrt.Builder(logger)
+    except (TypeError, RuntimeError):  # of its bindings, which get nothing
+        raise ValueError("TensorRT cannot start here: it sees no NVIDIA GPU, or the driver is too old") from None
     # Types are those of the graph, as in TensorRT 11 always; before, TensorRT chose them.
     typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
