@@ -55,9 +55,12 @@ class CudaEngine(DeviceEngine):
 
             self._peaks = Compiled(self._peaks)
 
-    def _network(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Mapping[str, Tensor]:
+    def _network(
+        self, image: Tensor, previous: Tensor | None, prior: Tensor | None, asked: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        inputs = (image, previous, prior) if asked is None else (image, previous, prior, asked)
         with _cudnn(self._search):
-            return self._peaks(image, previous, prior)
+            return self._peaks(*inputs)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from centertrack_ros.engine import device_images
 from centertrack_ros.engine.base import check_batch
 from centertrack_ros.engine.cuda_graphs import Graphs
 from centertrack_ros.engine.device_images import DeviceImage
-from centertrack_ros.network.peaks import Peaks, from_arrays
+from centertrack_ros.network.peaks import Peaks, from_arrays, places_of
 from centertrack_ros.network.profile import ModelProfile
 
 _LOG = logging.getLogger(__name__)
@@ -70,8 +70,10 @@ class DeviceEngine:
         """See `Engine.device`."""
         return str(self._device)
 
-    def _network(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Mapping[str, Tensor]:
-        """The tensors of `network.decode.decode_peaks`; inputs are of the engine's type and layout."""
+    def _network(
+        self, image: Tensor, previous: Tensor | None, prior: Tensor | None, asked: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        """The tensors of `network.decode.decode_peaks`, of images of the engine's type and layout; `asked` as there."""
         raise NotImplementedError
 
     def _largest_batch(self, size: tuple[int, int]) -> int | None:
@@ -83,7 +85,13 @@ class DeviceEngine:
         with self._running():
             return device_images.upload(image, affine, size, self._device)
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def infer(
+        self,
+        images: Sequence[Any],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Peaks]:
         """See `Engine.infer`; accepts inputs that another engine has prepared too.
 
         Raises:
@@ -95,11 +103,17 @@ class DeviceEngine:
         step = min(self._batch_limit or len(images), self._largest_batch(size) or len(images))
         if step < len(images):
             parts = [slice(first, first + step) for first in range(0, len(images), step)]
-            return [peaks for part in parts for peaks in self.infer(images[part], previous[part], priors[part])]
+            asked = [None if cells is None else cells[part] for part in parts]
+            return [
+                peaks
+                for part, some in zip(parts, asked, strict=True)
+                for peaks in self.infer(images[part], previous[part], priors[part], some)
+            ]
         try:
             with self._running():
-                packed = self._run(images, previous, priors, size)
-                return from_arrays(self._unpacked(self._to_host(packed), size), self._grid(size))
+                packed = self._run(images, previous, priors, size, self._places(cells, size))
+                counts = None if cells is None else [len(one) for one in cells]
+                return from_arrays(self._unpacked(self._to_host(packed), size), self._grid(size), counts)
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
             if len(images) <= 1:
@@ -108,7 +122,7 @@ class DeviceEngine:
         _LOG.warning(
             "the GPU's memory does not suffice for %d images at once: %d from now on", len(images), self._batch_limit
         )
-        return self.infer(images, previous, priors)
+        return self.infer(images, previous, priors, cells)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
@@ -117,6 +131,14 @@ class DeviceEngine:
             if self._stream is not None:
                 stack.enter_context(torch.cuda.stream(self._stream))
             yield
+
+    def _places(self, cells: Sequence[NDArray[np.int64]] | None, size: tuple[int, int]) -> Tensor | None:
+        """The cells at which the caller wants the heads read, on the device; None: at the peaks only."""
+        if cells is None:
+            return None
+        height, width = self._grid(size)
+        count = min(self._profile.max_detections, len(self._profile.classes) * height * width)
+        return device_images.copied(places_of(cells, width, count), self._device)
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         return (size[0] // self._profile.down_ratio, size[1] // self._profile.down_ratio)
@@ -127,6 +149,7 @@ class DeviceEngine:
         previous: Sequence[Any],
         priors: Sequence[NDArray[np.int64]],
         size: tuple[int, int],
+        asked: Tensor | None,
     ) -> Tensor:
         """The packed outputs. Images keep their network input for the next frame."""
         profile = self._profile
@@ -136,9 +159,9 @@ class DeviceEngine:
             prior = device_images.prior_heatmaps(priors, size, self._device).to(self._kind)
         if not all(isinstance(one, DeviceImage) for one in images):  # of an engine that this one replaces
             pixels = self._batch([self._pixels(one) for one in images])
-            return self._packed(self._network(pixels, before, prior), size)
+            return self._packed(self._network(pixels, before, prior, asked), size)
         raw = [tensor for one in images for tensor in (one.bytes, one.to_image)]
-        packed, pixels = self._graphs([before, prior, *raw], size)
+        packed, pixels = self._graphs([before, prior, asked, *raw], size)
         if profile.previous_image:
             for one, made in zip(images, pixels.clone().split(1), strict=True):
                 one.pixels = made
@@ -146,10 +169,10 @@ class DeviceEngine:
 
     def _forward(self, inputs: Sequence[Tensor | None], size: tuple[int, int]) -> tuple[Tensor, ...]:
         """From bytes to packed outputs and network inputs; this is what a CUDA graph records."""
-        before, prior, *raw = inputs
+        before, prior, asked, *raw = inputs
         pairs = zip(raw[::2], raw[1::2], strict=True)
         pixels = self._batch([self._normalize(image, to_image, size) for image, to_image in pairs])  # type: ignore[arg-type]
-        return self._packed(self._network(pixels, before, prior), size), pixels
+        return self._packed(self._network(pixels, before, prior, asked), size), pixels
 
     def _batch(self, tensors: Sequence[Tensor]) -> Tensor:
         joined = tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

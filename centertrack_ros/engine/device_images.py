@@ -57,11 +57,16 @@ def upload(
         inverse = np.linalg.inv(np.vstack([np.asarray(affine, np.float64), [0.0, 0.0, 1.0]]))[:2]
     except np.linalg.LinAlgError:
         raise ValueError("the map from the image to the network input has no inverse") from None
-    return DeviceImage(_copied(image, device), _copied(inverse.astype(np.float32), device), size)
+    return DeviceImage(copied(image, device), copied(inverse.astype(np.float32), device), size)
 
 
-def _copied(array: NDArray[Any], device: torch.device) -> Tensor:
-    """The array on the device; through pinned memory, from which CUDA copies while this thread goes on."""
+def copied(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to the device; through pinned memory, from which CUDA copies while this thread goes on.
+
+    Args:
+        array: Of any type and shape.
+        device: Where to.
+    """
     on_gpu = device.type == "cuda"
     staged = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype, pin_memory=on_gpu)
     staged.numpy()[...] = array
@@ -149,7 +154,7 @@ def prior_heatmaps(priors: Sequence[NDArray[np.integer]], size: tuple[int, int],
     count = int((sides**2).sum())
     if count:
         starts = np.cumsum(sides**2) - sides**2
-        rows = _copied(np.column_stack([table, sides, starts, sides**2]), device)
+        rows = copied(np.column_stack([table, sides, starts, sides**2]), device)
         owner = torch.repeat_interleave(rows[:, 6], output_size=count)  # one entry for each px of each Gaussian
         image, x, y, radius, side, start = rows[owner, :6].unbind(1)
         place = torch.arange(count, device=device) - start

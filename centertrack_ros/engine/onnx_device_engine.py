@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from centertrack_ros.engine import export_cache
+from centertrack_ros.engine import asked_cells, export_cache
 from centertrack_ros.engine.array_engine import INPUTS
 from centertrack_ros.engine.device_engine import DeviceEngine
 from centertrack_ros.engine.onnx_engine import first_line, open_session, read_profile
@@ -47,7 +47,10 @@ class OnnxDeviceEngine(DeviceEngine):
         if provider == "TensorrtExecutionProvider":  # what it does not take runs by CUDA
             other = "CUDAExecutionProvider"
             chosen.append((other, provider_options(other, self._at[1], stream, cache, False)))
-        self._session = open_session(path, [*chosen, *([] if provider == CPU_PROVIDER else [CPU_PROVIDER])])
+        self._path, self._providers = path, [*chosen, *([] if provider == CPU_PROVIDER else [CPU_PROVIDER])]
+        self._options = options
+        self._session = open_session(path, options, providers=self._providers)
+        self._asked_session: Any = None  # with one more input: made when it is needed
         if provider not in self._session.get_providers():  # it does not start, and ONNX Runtime goes on without it
             raise ValueError(f"onnxruntime cannot start {provider} here: its CUDA libraries or the driver do not fit")
         self._inputs = [node.name for node in self._session.get_inputs()]
@@ -58,8 +61,18 @@ class OnnxDeviceEngine(DeviceEngine):
         super().__init__(read_profile(self._session, path, options), options.device, graphs=False)
         self._stream = stream
 
-    def _network(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Mapping[str, Tensor]:
-        binding = self._session.io_binding()
+    def _network(
+        self, image: Tensor, previous: Tensor | None, prior: Tensor | None, asked: Tensor | None
+    ) -> Mapping[str, Tensor]:
+        session = self._session
+        if asked is not None:
+            if self._asked_session is None:
+                graph = asked_cells.onnx_graph(self._path)
+                self._asked_session = open_session(self._path, self._options, graph, self._providers)
+            session = self._asked_session
+        binding = session.io_binding()
+        if asked is not None:
+            binding.bind_input(asked_cells.INPUT, *self._at, np.int64, tuple(asked.shape), asked.data_ptr())
         feeds = dict(zip(INPUTS, (image, previous, prior), strict=True))
         for name in self._inputs:
             tensor = feeds[name]
@@ -71,7 +84,7 @@ class OnnxDeviceEngine(DeviceEngine):
             found[name] = torch.empty((len(image), *shape), dtype=dtype, device=self._device)
             binding.bind_output(name, *self._at, element, tuple(found[name].shape), found[name].data_ptr())
         try:
-            self._session.run_with_iobinding(binding)
+            session.run_with_iobinding(binding)
         except Exception as error:
             raise ValueError(f"onnxruntime: {first_line(error)}") from None
         return found

@@ -65,12 +65,21 @@ class TensorRtEngine(DeviceEngine):
         if plan is not None:
             self._use((height, width), plan)
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def infer(
+        self,
+        images: Sequence[Any],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Peaks]:
         """See `Engine.infer`. Builds the network for a size that is new: that takes minutes, once on this machine.
 
         Raises:
-            ValueError: TensorRT cannot build it, or the file holds another size.
+            ValueError: TensorRT cannot build it, the file holds another size, or the caller asks for other cells than
+                the peaks'.
         """
+        if cells is not None:
+            raise ValueError(f"engine {self.name} reads the network's heads at its own peaks only: use torch")
         size = check_batch(images, previous, priors)
         if size is not None and size not in self._built:
             self._build(size, max(len(images), self._batch_size))
@@ -103,7 +112,9 @@ class TensorRtEngine(DeviceEngine):
             raise ValueError(f"TensorRT cannot load what was built of {self._path.name}; its messages are above")
         self._built[size] = (engine, int(plan.facts["batch"]))
 
-    def _network(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Mapping[str, Tensor]:
+    def _network(
+        self, image: Tensor, previous: Tensor | None, prior: Tensor | None, asked: Tensor | None
+    ) -> Mapping[str, Tensor]:
         trt = self._runtime
         engine, _ = self._built[(image.shape[2], image.shape[3])]
         shape = tuple(image.shape)

@@ -403,10 +403,10 @@ def test_too_little_memory_on_the_gpu_makes_the_batches_smaller(weights, caplog)
     class Small(CudaEngine):
         most = 2
 
-        def _network(self, image, previous, prior):
+        def _network(self, image, *others):
             if len(image) > self.most:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-            return super()._network(image, previous, prior)
+            return super()._network(image, *others)
 
     engine = Small(*checkpoints.load(weights), "cpu", half=False)
     with caplog.at_level(logging.WARNING, "centertrack_ros"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from centertrack_ros.engine import export, verification
+from centertrack_ros.engine.cuda_engine import CudaEngine
 from centertrack_ros.engine.onnx_device_engine import CPU_PROVIDER, OnnxDeviceEngine, provider_options
 from centertrack_ros.engine.registry import EngineOptions
 from centertrack_ros.engine.torch_engine import TorchEngine
@@ -68,10 +69,10 @@ def test_samples_of_deformable_convolutions_are_in_float32(files) -> None:
 def test_outputs_have_fixed_sizes_so_that_they_are_bound_before_a_run(files) -> None:
     engine = opened(files["f32"])
     image = torch.zeros(2, 3, *SIZE)
-    found = engine._network(image, image, torch.zeros(2, 1, *SIZE))
+    found = engine._network(image, image, torch.zeros(2, 1, *SIZE), None)
     assert found["scores"].shape == (2, 100) and found["cells"].dtype == torch.int64
     first = found["scores"].clone()
-    engine._network(torch.rand(2, 3, *SIZE), image, torch.zeros(2, 1, *SIZE))
+    engine._network(torch.rand(2, 3, *SIZE), image, torch.zeros(2, 1, *SIZE), None)
     assert torch.equal(found["scores"], first)  # each run has outputs of its own
 
 
@@ -108,3 +109,26 @@ def test_providers_are_told_to_compute_in_float32_and_where_to_keep_what_they_bu
         options = provider_options("TensorrtExecutionProvider", 0, None, tmp_path / "made", half)
         assert options["trt_engine_cache_path"] == str(tmp_path / "made") and (tmp_path / "made").is_dir()
         assert options["trt_fp16_enable"] == str(int(half))
+
+
+CELLS = [np.array([[3, 5], [0, 0], [23, 15]]), np.zeros((0, 2), np.int64)]
+
+
+def test_heads_are_read_at_the_cells_that_a_caller_asks_for(files) -> None:
+    """As of another detector's boxes; the peaks themselves stay."""
+    found = []
+    for engine in (TorchEngine(*network()), CudaEngine(*network(), "cpu"), opened(files["f32"])):
+        images = [engine.prepare(verification.make_test_image(SIZE, seed), np.eye(2, 3), SIZE) for seed in (1, 2)]
+        none = [np.zeros((0, 3), np.int64)] * 2
+        alone = engine.infer(images, images, none)
+        asked = engine.infer(images, images, none, CELLS)
+        assert verification.compare(alone, engine.infer(images, images, none)).exact  # nothing of it stays
+        found.append(asked)
+    reference, *others = found
+    for other in others:
+        for one, got in zip(reference, other, strict=True):
+            assert verification.compare([one], [got]).exact and one.asked is not None and got.asked is not None
+            for name, values in one.asked.items():
+                np.testing.assert_allclose(got.asked[name], values, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="can be read at 100 cells, got 101"):
+        engine.infer(images, images, none, [np.zeros((101, 2), np.int64), CELLS[1]])
