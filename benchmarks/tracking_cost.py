@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The cost of tracking beside the network, on one core: ms for each stage at 20 and 100 objects.
+"""The cost of tracking beside the network, on one core: ms for each stage at 10, 30 and 100 objects.
 
-    python -m benchmarks.tracking_cost [--rounds N]
+    python -m benchmarks.tracking_cost [--rounds N] [--stage WORDS]
 
 Objects move by a few px between frames, a tenth of them is missed; classes are mixed. Each number is the median (and
 the minimum) over the rounds; other load on the machine raises both.
@@ -30,11 +30,12 @@ from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
-from centertrack_ros.types import Detections, Tracks
+from centertrack_ros.types import BoxMemory, Detections, Tracks
 
 IMAGE = (900, 1600)
 PLACEMENT = place(IMAGE, (448, 800))
 CAMERA = Camera.from_focal(IMAGE[1], IMAGE[0], 1266.0)
+COUNTS = (10, 30, 100)
 CLASSES = ("car", "truck", "person", "bicycle")
 
 
@@ -99,9 +100,11 @@ def stages(count: int) -> dict[str, Callable[[], object]]:
     noise, start = DisplacementNoise(6.0, 0.3), start_tracks(detections.select(np.zeros(0, np.int64)), 1, 0.0)
     known, _ = update(start, 1, _with_appearances(image, detections), 0.0, 0.1, 0.3, fused, noise=noise)
     seen = _with_appearances(image, later)
+    boxed, memory = lifter.lift_tracks(start_tracks(flat, 1, 0.0), CAMERA, 0.0, BoxMemory())
     return {
         "decode + lift by heads": lambda: lift_heads(decode(peaks, PLACEMENT.from_grid, 0.1), CAMERA),
         "lift by size prior": lambda: lifter.lift(flat, CAMERA),
+        "3D boxes of tracks": lambda: lifter.lift_tracks(boxed, CAMERA, 0.1, memory),
         "association, greedy": lambda: update(tracks, count + 1, later, 0.1, 0.1, 0.3, configs["greedy"]),
         "association, hungarian": lambda: update(tracks, count + 1, later, 0.1, 0.1, 0.3, configs["hungarian"]),
         "association, default": lambda: update(known, count + 1, seen, 0.1, 0.1, 0.3, fused, noise=noise),
@@ -115,10 +118,12 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
-    rounds = parser.parse_args().rounds
-    print(f"{'ms: median (minimum)':<26}{'20 objects':>18}{'100 objects':>18}")
-    rows = {count: stages(count) for count in (20, 100)}
-    for name in rows[20]:
+    parser.add_argument("--stage", default="", help="only stages whose names hold this")
+    args = parser.parse_args()
+    rounds = args.rounds
+    rows = {count: stages(count) for count in COUNTS}
+    print(f"{'ms: median (minimum)':<26}" + "".join(f"{f'{count} objects':>18}" for count in COUNTS))
+    for name in (name for name in rows[COUNTS[0]] if args.stage in name):
         cells = [measure(rows[count][name], rounds) for count in rows]
         print(f"{name:<26}" + "".join(f"{f'{median:.3f} ({minimum:.3f})':>18}" for median, minimum in cells))
 

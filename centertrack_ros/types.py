@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ class Detections(ArrayTable):
     depths        (N,) float32 along the optical axis
     dimensions    (N, 3) float32: height, width, length
     locations     (N, 3) float32: BOTTOM centre of the 3D box
-    alphas, rotations_y  (N,) float32 rad
+    alphas, rotations_y  (N,) float32 rad; the latter about the vertical axis, see `ups`
     heading_variances  (N,) float64 rad²: mean square error of rotations_y, up to that of any angle; None: unknown
     velocities    (N, 3) float32 m/s, camera axes
     attributes    (N, 8) float32 raw logits of nuscenes_att
@@ -41,6 +42,7 @@ class Detections(ArrayTable):
     location_covariances (N, 3, 3) float64 m²; None: unknown
     appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
     visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
+    ups  (N, 3) float64: upwards in the optical frame, against which 3D boxes stand upright; None or NaN: along -y
     class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
     """
 
@@ -64,6 +66,7 @@ class Detections(ArrayTable):
     visible_parts: Array | None = None
     class_scores: Array | None = None
     heading_variances: Array | None = None
+    ups: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -177,11 +180,13 @@ class BoxMemory:
 
     filters   of the tracks;  horizon  where it was in the last frame
     road      (H,) how many vehicles have stood in each heading, fading; empty: none was seen
+    is_level  whether all of this belongs to axes that were levelled by a known direction upwards
     """
 
     filters: BoxFilters = field(default_factory=BoxFilters)
     horizon: Horizon = field(default_factory=Horizon)
     road: Array = field(default_factory=lambda: np.zeros(0))
+    is_level: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,24 @@ class FrameHeader:
 
 
 @dataclass(frozen=True)
+class CameraMount:
+    """How a camera stands over the ground, as far as it is known.
+
+    height  m over the ground that objects stand on; 0: unknown
+    up      (3,) upwards in the optical frame; None: unknown, taken for -y
+    """
+
+    height: float = 0.0
+    up: Array | None = None
+
+    @classmethod
+    def of_pitch(cls, height: float, pitch: float) -> CameraMount:
+        """A camera that looks down by `pitch` deg; 0: unknown."""
+        angle = np.radians(pitch)
+        return cls(height, np.array([0.0, -np.cos(angle), -np.sin(angle)]) if pitch else None)
+
+
+@dataclass(frozen=True)
 class Frame:
     """One camera image to track in.
 
@@ -232,6 +255,8 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    mount    how the camera stands over the ground, or a function that knows it after the network; None: as the
+             tracker's configuration says
     region   the part of the image in which tracks may start, by the middle of a box's lower side; None: everywhere
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
@@ -246,6 +271,7 @@ class Frame:
     header: FrameHeader | None = None
     index: int = 0
     region: Region | None = None
+    mount: CameraMount | Callable[[], CameraMount | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,12 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="METRES",
     )
+    add(
+        "--camera-pitch",
+        "degrees by which the camera looks down: 3D boxes by size stand upright then; 0: unknown",
+        type=float,
+        metavar="DEG",
+    )
 
 
 def class_limits(text: str) -> dict[str, ClassLimits]:

@@ -327,6 +327,8 @@ class CenterTrackNode(LifecycleNode):
             "cyclic": (start - camera.last_start) * 1e3 if camera.last_start else 0.0,
         }
         camera.last_start = start
+        shown = result.result
+        camera.publishers.quality.watch(shown.tracks, result.frame.stamp, camera.stages["latency"], shown.reset)
         timing = Timing(camera.stages, counts.received, counts.processed, counts.dropped)
         camera.publishers.publish_timing(result.image_header, timing)
 
@@ -395,7 +397,10 @@ class CenterTrackNode(LifecycleNode):
         level, text = (
             (OK, "tracking") if self._worker and self._enabled else (WARN, "disabled" if self._worker else "inactive")
         )
-        self._diagnostics.publish(Health(level, text, values), self._cameras.values() if self._worker else ())
+        cameras = list(self._cameras.values()) if self._worker else []
+        self._diagnostics.publish(Health(level, text, values), cameras)
+        for camera in cameras:
+            camera.publishers.quality.publish()
 
     def _warn_of_time(self) -> None:
         """Warns, once, when simulated time does not begin."""

@@ -22,12 +22,12 @@ from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
-from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.config import MOST_PITCH, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
-from centertrack_ros.tracking.session import SessionConfig
+from centertrack_ros.tracking.session import FROM_POSE, SessionConfig
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
@@ -74,6 +74,9 @@ class CameraParameters:
     reliability: str
     queue_depth: int
     rectified: bool
+    height: float
+    heights: tuple[str, ...]
+    pitches: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,35 @@ class NodeParameters:
         """What a tracking session takes of them.
 
         Raises:
-            ValueError: Two cameras have one name, or a region cannot be used.
+            ValueError: Two cameras have one name, or a region, a height or a pitch cannot be used.
             OSError: The image of a region cannot be read.
         """
         cameras = self.cameras or ("",)
         regions = tuple(read_region(text) for text in self.regions)
         if regions and len(regions) != len(cameras):
             raise ValueError(f"detector.regions needs one entry for each of {len(cameras)} cameras, got {len(regions)}")
-        return SessionConfig(cameras, self.tracker, self.multi_camera, self.output.frames, regions)
+        all_heights = FROM_POSE if self.camera.height == FROM_POSE else 0.0
+        heights = _for_each(self.camera.heights, "camera.heights", cameras, all_heights, {"tf": FROM_POSE})
+        if FROM_POSE in heights and not self.output.frames.target:
+            raise ValueError("a camera's height from TF needs output.target_frame, a frame on the ground")
+        pitches = _for_each(self.camera.pitches, "camera.pitches", cameras, 0.0, {})
+        return SessionConfig(cameras, self.tracker, self.multi_camera, self.output.frames, regions, heights, pitches)
+
+
+def _for_each(
+    texts: tuple[str, ...], name: str, cameras: tuple[str, ...], default: float, words: Mapping[str, float]
+) -> tuple[float, ...]:
+    """A number for each camera; an empty text stands for `default`."""
+    if any(texts) and len(texts) != len(cameras):
+        raise ValueError(f"{name} needs one entry for each of {len(cameras)} cameras, got {len(texts)}")
+    numbers = []
+    for text in texts if any(texts) else [""] * len(cameras):
+        try:
+            numbers.append(words[text] if text in words else float(text) if text else default)
+        except ValueError:
+            known = "".join(f" or '{word}'" for word in words)
+            raise ValueError(f"{name}: expected a number{known} for each camera, got '{text[:80]}'") from None
+    return tuple(numbers) if any(numbers) else ()
 
 
 @dataclass(frozen=True)
@@ -355,8 +379,14 @@ _CAMERA = (
          change=UNCONFIGURED),
     Spec("camera.rectified", False, "The images are rectified: P of camera_info holds, else K and D."),
     Spec("camera.height", _TRACKER_DEFAULTS.camera_height, "m, of the cameras over the ground that objects stand on, "
-         "whose contact with it then tells distances, too; 0: unknown. With output.lift size_prior.", 0.0, 100.0,
-         field="camera_height"),
+         "whose contact with it then tells distances, too; 0: unknown; -1: that over output.target_frame by TF, which "
+         "must lie on the ground. With output.lift size_prior.", -1.0, 100.0, field="camera_height"),
+    Spec("camera.heights", [""], "The same for each camera, in the order of cameras: m, 'tf' (as -1), or empty (as "
+         "camera.height)."),
+    Spec("camera.pitch", _TRACKER_DEFAULTS.camera_pitch, "deg by which the cameras look down, so that 3D boxes stand "
+         "upright; 0: by TF to output.target_frame where its z axis is up, else unknown. With output.lift size_prior.",
+         -MOST_PITCH, MOST_PITCH, field="camera_pitch"),
+    Spec("camera.pitches", [""], "The same for each camera, in the order of cameras; empty: as camera.pitch."),
 )  # fmt: skip
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
@@ -456,6 +486,7 @@ def tracker_config(values: Mapping[str, Value]) -> TrackerConfig:
     """
     chosen: dict[str, Any] = {spec.field: values[spec.name] for spec in SPECS if spec.field}
     chosen["classes"] = names(chosen["classes"])
+    chosen["camera_height"] = 0.0 if chosen["camera_height"] == FROM_POSE else chosen["camera_height"]
     chosen["class_limits"] = class_limits(values)
     for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
         chosen[name] = None if chosen[name] < 0.0 else chosen[name]

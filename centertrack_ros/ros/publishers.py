@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -23,6 +24,7 @@ from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter, header_of, label_info
 from centertrack_ros.ros.parameters import OutputParameters
+from centertrack_ros.ros.quality import QualityTopic
 from centertrack_ros.tracking.results import CameraResult, MergedResult
 from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import FrameHeader, Tracks
@@ -166,6 +168,7 @@ class CameraPublishers:
             )
         }
         self._timing = self._publisher(track_types.FrameTiming, f"{debug}/timing") if track_types else None
+        self.quality = QualityTopic(node, self._publisher(DiagnosticArray, f"{debug}/metrics"), name)
 
     def _publisher(self, kind: Any, topic: str, qos: QoSProfile = _QOS) -> Any:
         publisher = self._node.create_lifecycle_publisher(kind, topic, qos)

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.geometry.boxes3d import level_axes
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.geometry.transform import rotate_covariances
 from centertrack_ros.tracking import heading
 from centertrack_ros.tracking.box_filter import MOST_VIEWS, aligned, average, filter_depths
-from centertrack_ros.tracking.box_fit import SMALLEST, BoxFits, Edges, Sizes, edges_of, fit_boxes, positions_of
-from centertrack_ros.tracking.ground import observe_horizon, with_ground
+from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, Sizes, edges_of, fit_boxes, positions_of
+from centertrack_ros.tracking.ground import FIRST_SIGMA, LEVEL_SIGMA, observe_horizon, with_ground
 from centertrack_ros.tracking.lifting import CENTER_SIGMA_PX
 from centertrack_ros.tracking.size_prior import class_sizes
-from centertrack_ros.types import BoxFilters, BoxMemory, Detections, Tracks
+from centertrack_ros.types import BoxFilters, BoxMemory, CameraMount, Detections, Tracks
 
 Array = NDArray[Any]
 _NO_BIAS = (1.0, 1.0, 0.03)  # relative width and height of boxes, and their standard deviation
@@ -62,6 +64,7 @@ class SizePriorLifter:
         class_names: Sequence[str],
         camera_height: float = 0.0,
         box_bias: Mapping[str, tuple[float, float, float]] | None = None,
+        camera_pitch: float = 0.0,
     ) -> None:
         """Looks the sizes of the classes up.
 
@@ -69,23 +72,25 @@ class SizePriorLifter:
             class_names: The model's classes.
             camera_height: m, of the camera over the ground that the objects stand on; 0: unknown.
             box_bias: How large the model's boxes are, see `ModelProfile.box_bias`; None: nothing to correct.
+            camera_pitch: deg by which the camera looks down; 0: unknown.
         """
         known = box_bias or {}
         biases = np.array([known.get(name, _NO_BIAS) for name in class_names]).reshape(-1, 3)
         self._scales, self._box_sigmas = 1 / biases[:, :2], biases[:, 2]
         self._classes = class_sizes(class_names)
-        self._height = camera_height
+        self._mount = CameraMount.of_pitch(camera_height, camera_pitch)
 
     def __call__(self, detections: Detections, camera: Camera) -> Detections:
         """See `lift`."""
         return self.lift(detections, camera)
 
-    def lift(self, detections: Detections, camera: Camera) -> Detections:
+    def lift(self, detections: Detections, camera: Camera, mount: CameraMount | None = None) -> Detections:
         """Lifts the detections of one image by their sizes in it.
 
         Args:
             detections: 2D detections.
             camera: The camera of the image that the detections were made in.
+            mount: How it stands over the ground; what it does not tell is as the lifter was made with.
 
         Returns:
             The detections with depths, dimensions, locations (bottom centres, m, optical frame), rotations_y (rad) and
@@ -93,9 +98,11 @@ class SizePriorLifter:
             without a size prior. Without alphas: they would be the network's.
         """
         everything = replace(_tracks_of(detections), ids=np.arange(len(detections)))
-        return self.lift_tracks(everything, camera, 0.0, BoxMemory())[0].detections
+        return self.lift_tracks(everything, camera, 0.0, BoxMemory(), mount)[0].detections
 
-    def lift_tracks(self, tracks: Tracks, camera: Camera, stamp: float, memory: BoxMemory) -> tuple[Tracks, BoxMemory]:
+    def lift_tracks(
+        self, tracks: Tracks, camera: Camera, stamp: float, memory: BoxMemory, mount: CameraMount | None = None
+    ) -> tuple[Tracks, BoxMemory]:
         """Lifts the tracks that were matched in a frame, with what was seen of them before.
 
         Args:
@@ -103,17 +110,21 @@ class SizePriorLifter:
             camera: The camera of the frame.
             stamp: s, of the frame.
             memory: Of the previous frame.
+            mount: How the camera stands, see `lift`.
 
         Returns:
             The tracks with 3D boxes, see `lift`, and the memory after this frame.
         """
         detections = tracks.detections
+        height, axes = self._mounted(mount)
+        if memory.is_level != (axes is not None):
+            memory = BoxMemory(is_level=axes is not None)
         rows = np.flatnonzero((tracks.hits > 0) & self._classes.known[detections.class_ids])
         kept = memory.filters.select(np.isin(memory.filters.ids, tracks.ids))
         classes = detections.class_ids[rows]
         before, known = aligned(kept, tracks.ids[rows], classes, heading.HALF)
         elapsed = np.where(known, np.maximum(stamp - before.stamps, 0.0), 0.0)
-        edges = edges_of(detections.boxes[rows], camera, self._scales[classes], self._box_sigmas[classes])
+        edges = edges_of(detections.boxes[rows], camera, self._scales[classes], self._box_sigmas[classes], axes)
         cut = edges.cut.any(axis=1)
         sizes = self._sizes(classes, before, cut & (before.views > 0) & ~self._classes.is_round[classes])
         fits = fit_boxes(edges, sizes, np.broadcast_to(heading.HEADINGS[: heading.HALF], (len(rows), heading.HALF)))
@@ -122,12 +133,13 @@ class SizePriorLifter:
         views = np.minimum(1 + before.views / 4, MOST_VIEWS)[:, None]
         estimate = self._estimate(edges, sizes, fits, seen * views, memory.road)
         horizon = memory.horizon
-        if self._height > 0:
-            horizon = observe_horizon(horizon, stamp, self._height, edges, estimate.best, estimate.variances)
+        if height > 0:
+            first = FIRST_SIGMA if axes is None else LEVEL_SIGMA
+            horizon = observe_horizon(horizon, stamp, height, edges, estimate.best, estimate.variances, first)
             estimate = replace(
                 estimate,
-                fits=with_ground(fits, edges, self._height, horizon),
-                best=with_ground(estimate.best, edges, self._height, horizon),
+                fits=with_ground(fits, edges, height, horizon),
+                best=with_ground(estimate.best, edges, height, horizon),
             )
         measured = estimate.best.states[:, 0]
         variances = estimate.variances
@@ -138,7 +150,7 @@ class SizePriorLifter:
         best = _at_depths(estimate.best, edges, filtered)
         spread = depth_covariances[:, 0, 0] + common * filtered**2
         covariances = _position_covariances(estimate, camera, np.sqrt(spread / variances))
-        lifted = _with_boxes(detections, rows, camera, best, estimate, covariances)
+        lifted = _with_boxes(detections, rows, camera, best, estimate, covariances, axes)
         update = ~cut | (before.views == 0)
         filters = BoxFilters(
             tracks.ids[rows],
@@ -159,21 +171,30 @@ class SizePriorLifter:
         unseen = kept.select(~np.isin(kept.ids, filters.ids))
         road = heading.observed_road(memory.road, estimate.half_weights[~sizes.is_round & ~cut], elapsed)
         joined = BoxFilters.concatenate([unseen, filters]) if len(unseen) else filters
-        return replace(tracks, detections=lifted), BoxMemory(joined, horizon, road)
+        return replace(tracks, detections=lifted), BoxMemory(joined, horizon, road, memory.is_level)
 
     def turn_by_motion(self, tracks: Tracks) -> Tracks:
         """Turns the boxes of tracks to where they go, see `heading.turned_by_motion`. Velocities are over ground."""
         detections = tracks.detections
         if detections.velocities is None or detections.rotations_y is None or detections.heading_variances is None:
             return tracks
+        velocities = detections.velocities
+        if detections.ups is not None:
+            velocities = np.einsum("nij,nj->ni", level_axes(detections.ups), velocities)
         headings, variances = heading.turned_by_motion(
             detections.rotations_y,
             detections.heading_variances,
-            detections.velocities,
+            velocities,
             self._classes.is_round[detections.class_ids],
         )
         turned = replace(detections, rotations_y=headings.astype(np.float32), heading_variances=variances)
         return replace(tracks, detections=turned)
+
+    def _mounted(self, mount: CameraMount | None) -> tuple[float, Array | None]:
+        """Height over the ground, m, and the rotation (3, 3) to level axes, as far as they are known."""
+        known = mount or self._mount
+        up = self._mount.up if known.up is None else known.up
+        return known.height or self._mount.height, None if up is None else level_axes(up)
 
     def _sizes(self, class_ids: Array, before: BoxFilters, remembered: Array) -> Sizes:
         """Those of the classes; as seen before where the object is cut now."""
@@ -242,9 +263,13 @@ def _with_boxes(
     best: BoxFits,
     estimate: Estimate,
     covariances: Array,
+    axes: Array | None,
 ) -> Detections:
-    """The detections with the boxes `best` of `rows`; the others keep what they have."""
+    """The detections with the boxes `best` of `rows`, which are in level `axes`; the others keep what they have."""
     positions, states = best.positions[:, 0], best.states[:, 0]
+    if axes is not None:
+        positions, covariances = positions @ axes, rotate_covariances(axes.T, covariances)
+        positions[:, 2] = np.maximum(positions[:, 2], NEAREST)
     pixels = positions[:, :2] / positions[:, 2:] * camera.focal + camera.projection[:2, 2]
     middles = camera.unproject(pixels, positions[:, 2])
     columns = {
@@ -256,9 +281,11 @@ def _with_boxes(
         "location_covariances": covariances,
         "amodal_centers": camera.distort(pixels),
     }
+    if axes is not None or detections.ups is not None:
+        columns["ups"] = np.tile([0.0, -1.0, 0.0] if axes is None else -axes[1], (len(rows), 1))
     changed: dict[str, Any] = {"alphas": None}
     for name, values in columns.items():
-        dtype = np.float64 if name in ("heading_variances", "location_covariances") else np.float32
+        dtype = np.float64 if name in ("heading_variances", "location_covariances", "ups") else np.float32
         old = getattr(detections, name)
         whole = np.full((len(detections), *values.shape[1:]), np.nan, dtype) if old is None else old.astype(dtype)
         whole[rows] = values

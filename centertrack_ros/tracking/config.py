@@ -16,6 +16,7 @@ from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
+MOST_PITCH = 75.0  # deg; of a camera that looks straight down, boxes of images tell no distances
 # The settings of the official code where they differ from the defaults, which suit a small detector.
 OFFICIAL: dict[str, Any] = {
     "association": "greedy",
@@ -100,6 +101,8 @@ class TrackerConfig:
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
     camera_height  m, of the camera over the ground that objects stand on, at most 100: distances without a depth head
                   are then measured by where objects touch the ground, too; 0: unknown
+    camera_pitch  deg by which the camera looks down: 3D boxes without a depth head then stand upright over the ground;
+                  0: unknown, the boxes stand along the image's columns
     filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
     """
@@ -140,6 +143,7 @@ class TrackerConfig:
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1
     camera_height: float = 0.0
+    camera_pitch: float = 0.0
     filter_boxes3d: bool = True
 
     @classmethod
@@ -183,6 +187,7 @@ class TrackerConfig:
         ):
             self._check_range(name, 0.0, math.inf)
         self._check_range("camera_height", 0.0, 100.0)
+        self._check_range("camera_pitch", -MOST_PITCH, MOST_PITCH)
         for name in ("gate_scale", "depth_scale"):
             self._check_range(name, 1e-9, math.inf)
         if self.min_hits < 1:

@@ -19,6 +19,7 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.appearance import appearances, covered_parts, prepare_appearances
+from centertrack_ros.tracking.box_filter import renamed
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import TrackerConfig
@@ -31,7 +32,7 @@ from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
-from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
+from centertrack_ros.types import CameraMount, Detections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
@@ -88,7 +89,8 @@ class Pipeline:
         profile = engine.profile
         self.config = (config or TrackerConfig()).resolved(profile)
         self.thresholds = self.config.thresholds(profile.thresholds)
-        self._lift = LIFTERS[self.config.lift](profile, LiftOptions(self.config.depth_sigma, self.config.camera_height))
+        options = LiftOptions(self.config.depth_sigma, self.config.camera_height, self.config.camera_pitch)
+        self._lift = LIFTERS[self.config.lift](profile, options)
         self._track_lifter: TrackLifter | None = None
         if self.config.filter_boxes3d and isinstance(self._lift, TrackLifter):
             self._track_lifter = self._lift
@@ -171,11 +173,12 @@ class Pipeline:
     def associate(self, prepared: PreparedFrame, peaks: Peaks) -> tuple[FrameResult, TrackState]:
         """Turns the network's peaks into detections, and those into tracks."""
         state, frame, camera = prepared.state, prepared.frame, prepared.camera
+        mount = frame.mount() if callable(frame.mount) else frame.mount
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
         with prepared.timed("postprocess"):
             detections = self._decode(peaks, prepared.placement, camera, step)
             if self._track_lifter is None and camera is not None:
-                detections = self._lift(detections, camera)
+                detections = self._lifted(detections, camera, mount)
         with prepared.timed("association"):
             flow = flow_image(frame.image) if self.config.motion == "flow" else None
             if flow is not None and state.flow_image is not None:
@@ -204,7 +207,7 @@ class Pipeline:
                 _in_region(detections, prepared),
             )
             if self.config.class_groups:
-                tracks = self._with_voted_classes(tracks, prepared)
+                tracks = self._with_voted_classes(tracks, prepared, mount)
             if not self.config.report_occupants:
                 tracks = vote_on_occupants(
                     tracks,
@@ -214,10 +217,11 @@ class Pipeline:
                     self.rules.vehicles,
                     prepared.placement.image_size[0],
                 )
+            ids = tracks.ids
             shown, tracks, next_id = confirm(tracks, next_id, needed(self.rules.new[tracks.detections.class_ids]))
-            memory = state.box_memory
+            memory = renamed(state.box_memory, ids, tracks.ids)
             if self._track_lifter is not None and camera is not None:
-                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory)
+                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory, mount)
             reported = self._reported(tracks, shown)
         result = FrameResult(
             tracks=reported,
@@ -280,6 +284,17 @@ class Pipeline:
             detections = self.rules.without_duplicates(detections, config.duplicate_iou)
         return self.rules.accepted(detections)
 
+    @property
+    def uses_mount(self) -> bool:
+        """Whether it matters how a camera stands over the ground."""
+        return isinstance(self._lift, TrackLifter)
+
+    def _lifted(self, detections: Detections, camera: Camera, mount: CameraMount | None) -> Detections:
+        """The detections with 3D boxes."""
+        if isinstance(self._lift, TrackLifter):
+            return self._lift.lift(detections, camera, mount)
+        return self._lift(detections, camera)
+
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
         """The camera in px of the image, or the one to assume; None: there is none."""
         height, width = placement.image_size
@@ -289,13 +304,13 @@ class Pipeline:
             return Camera.from_focal(width, height, self.config.default_focal_length)
         return None
 
-    def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
+    def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame, mount: CameraMount | None) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
         voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
         if prepared.camera is None or not len(rows) or self._track_lifter is not None:
             return voted
-        lifted = self._lift(voted.detections.select(rows), prepared.camera)
+        lifted = self._lifted(voted.detections.select(rows), prepared.camera, mount)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
     def turned_by_motion(self, tracks: Tracks) -> Tracks:

@@ -29,6 +29,7 @@ def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]
         chosen.location_covariances,
         chosen.velocities,
         heading_variances=_heading_variances(chosen),
+        ups=chosen.ups,
     )
     return index, boxes
 

@@ -94,7 +94,7 @@ def _combine(filtered: Array, filter_covariances: Array, predicted: Array, rays:
         rays: (N, 3) from the camera to the objects, of length 1.
     """
     network_covariances = covariances_along(rays, *(np.full(len(rays), sigma) for sigma in _NETWORK_SIGMAS))
-    gains = filter_covariances @ np.linalg.inv(filter_covariances + network_covariances)
+    gains = filter_covariances @ np.linalg.inv(kalman.regular(filter_covariances + network_covariances))
     weighted = filtered + (gains @ (predicted - filtered)[:, :, None])[:, :, 0]
     useful = np.trace(filter_covariances, axis1=1, axis2=2)[:, None] <= _USEFUL_SIGMA**2
     return np.where(np.isfinite(predicted).all(axis=1, keepdims=True), weighted, np.where(useful, filtered, np.nan))

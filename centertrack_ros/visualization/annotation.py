@@ -46,7 +46,7 @@ def annotation_of(tracks: Tracks, classes: Sequence[str]) -> Annotation:
     detections = seen.detections
     corners = None
     if detections.dimensions is not None and detections.locations is not None and detections.rotations_y is not None:
-        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y)
+        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y, detections.ups)
     return Annotation(
         detections.boxes, seen.ids, [classes[c] for c in detections.class_ids], detections.scores, corners
     )

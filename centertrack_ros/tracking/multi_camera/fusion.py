@@ -252,7 +252,7 @@ def associate(
     covariances = local_tracks.position_covariances[rows] + (objects.position_covariances + drift)[columns]
     squares = kalman.squared_distances(local_tracks.boxes.centers[rows] - expected[columns], covariances)
     # What has not been seen for long may be anywhere: among equals the well-known place comes first.
-    costs = squares + np.linalg.slogdet(covariances)[1]
+    costs = squares + np.linalg.slogdet(kalman.regular(covariances))[1]
     near = squares <= config.gate_sigma**2
     rows, columns, costs = rows[near], columns[near], costs[near]
     # What this camera saw last and still looks for is its own tracker's matter: whoever comes nearest to it is new.
