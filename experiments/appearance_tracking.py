@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.tracking import appearance, pipeline
 from experiments import quality
-from experiments.caching_engine import CachingEngine
 from experiments.quality_settings import settings
 
 Floats = NDArray[np.float64]
