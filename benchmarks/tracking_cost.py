@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.affine import place
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.io.depth_decoding import depth_of
+from centertrack_ros.io.point_decoding import points_of
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.appearance import appearances, covered_parts
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
@@ -30,7 +33,8 @@ from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.prior_heatmap import prior_points
-from centertrack_ros.types import BoxMemory, Detections, Tracks
+from centertrack_ros.tracking.sensor_depth import SensorView
+from centertrack_ros.types import BoxMemory, DepthImage, Detections, Points, Tracks
 
 IMAGE = (900, 1600)
 PLACEMENT = place(IMAGE, (448, 800))
@@ -68,6 +72,37 @@ def _with_appearances(image: NDArray[np.uint8], detections: Detections) -> Detec
         appearances=appearances(image, detections.boxes),
         visible_parts=1.0 - covered_parts(detections.boxes),
     )
+
+
+def sensors(flat: Detections, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
+    """What a depth image of 1280x720 px in mm and a LiDAR's cloud of 120000 points add, from the messages on."""
+    height, width = 720, 1280
+    view = CAMERA.scaled_to(width, height)
+    boxes = flat.boxes * np.tile([width / IMAGE[1], height / IMAGE[0]], 2).astype(np.float32)
+    seen, lifter = replace(flat, boxes=boxes), SizePriorLifter(CLASSES)
+    depths = rng.integers(3000, 60000, (height, width)).astype("<u2")
+    image = SimpleNamespace(
+        encoding="16UC1", height=height, width=width, step=2 * width, is_bigendian=0, data=depths.tobytes()
+    )
+    turn, tilt = rng.uniform(-np.pi, np.pi, 120_000), rng.uniform(-0.4, 0.05, 120_000)
+    cloud = np.stack([np.sin(turn), -tilt, np.cos(turn), turn], axis=1).astype("<f4") * rng.uniform(3, 80, (120_000, 1))
+    fields = [SimpleNamespace(name=name, offset=4 * i, datatype=7, count=1) for i, name in enumerate("xyzi")]
+    points = SimpleNamespace(
+        height=1, width=len(cloud), fields=fields, point_step=16, row_step=16 * len(cloud), is_bigendian=0,
+        data=cloud.astype("<f4").tobytes(),
+    )  # fmt: skip
+    decoded_depth, decoded_points = depth_of(image), points_of(points)
+
+    def lift(depth: DepthImage | None = None, points: Points | None = None) -> None:
+        lifter.lift(seen, view, view=SensorView(view, depth, points) if depth or points else None)
+
+    return {
+        "depth image decoded": lambda: depth_of(image),
+        "points decoded": lambda: points_of(points),
+        "lift by size, 1280x720": lift,
+        "lift by depth image": lambda: lift(decoded_depth),
+        "lift by points": lambda: lift(points=decoded_points),
+    }
 
 
 def measure(call: Callable[[], object], rounds: int) -> tuple[float, float]:
@@ -111,6 +146,7 @@ def stages(count: int) -> dict[str, Callable[[], object]]:
         "appearances": lambda: appearances(image, later.boxes),
         "prior points": lambda: prior_points(tracks, PLACEMENT.to_input, PLACEMENT.input_size, 0.1),
         "prior heatmap drawn": lambda: gaussian.render(points, PLACEMENT.input_size),
+        **sensors(flat, rng),
     }
 
 

@@ -36,8 +36,8 @@ SYSTEM_MODULES = {
     "scipy": "scipy",
     "pytest": "pytest",
 }
-COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs"]  # not on PyPI
-INTERFACE_SOURCES = ["msg", "compat", "cmake", "CMakeLists.txt", "package.xml"]
+COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs", "autoware_perception_msgs"]  # not on PyPI
+INTERFACE_SOURCES = ["msg", "srv", "compat", "cmake", "CMakeLists.txt", "package.xml"]
 PROBE = """
 import json, os, sys, sysconfig
 def has(name):

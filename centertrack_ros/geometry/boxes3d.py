@@ -144,6 +144,7 @@ class OrientedBoxes(ArrayTable):
     sizes        (M, 3) float64 m: length, width, height; never 0
     covariances  (M, 6, 6) float64 of centre and rotation about the frame's fixed axes, m² and rad²; all 0: unknown
     velocities   (M, 3) float64 m/s; NaN where unknown
+    velocity_covariances  (M, 3, 3) float64 (m/s)²; NaN where unknown
     """
 
     centers: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
@@ -151,6 +152,7 @@ class OrientedBoxes(ArrayTable):
     sizes: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
     covariances: NDArray[np.float64] = field(metadata=column(6, 6, blank=np.nan))
     velocities: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
+    velocity_covariances: NDArray[np.float64] = field(metadata=column(3, 3, blank=np.nan))
 
     def transformed(self, quaternion: NDArray[np.floating], translation: NDArray[np.floating]) -> OrientedBoxes:
         """The same boxes in another frame: rotated by `quaternion` (4,) x, y, z, w, then moved by `translation` (3,) m.
@@ -164,6 +166,7 @@ class OrientedBoxes(ArrayTable):
             quaternions=multiply_quaternions(quaternion, self.quaternions),
             covariances=rotate_covariances(matrix, self.covariances),
             velocities=self.velocities @ matrix.T,
+            velocity_covariances=rotate_covariances(matrix, self.velocity_covariances),
         )
 
 
@@ -175,6 +178,7 @@ def oriented_boxes(
     velocities: NDArray[np.floating] | None = None,
     heading_variances: NDArray[np.floating] | None = None,
     ups: NDArray[np.floating] | None = None,
+    velocity_covariances: NDArray[np.float64] | None = None,
 ) -> OrientedBoxes:
     """Boxes in the optical frame from (N, 3) h, w, l, (N, 3) bottom centres, m, and (N,) rot_y, rad.
 
@@ -205,4 +209,5 @@ def oriented_boxes(
         sizes=np.maximum(sizes, MIN_EXTENT),
         covariances=covariances,
         velocities=np.full((count, 3), np.nan) if velocities is None else np.asarray(velocities, np.float64),
+        velocity_covariances=np.full((count, 3, 3), np.nan) if velocity_covariances is None else velocity_covariances,
     )

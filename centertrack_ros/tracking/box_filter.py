@@ -67,7 +67,13 @@ def average(before: Array, count: Array, now: Array, elapsed: Array) -> Array:
 
 
 def filter_depths(
-    before: BoxFilters, known: Mask, elapsed: Array, depths: Array, variances: Array, own_variances: Array
+    before: BoxFilters,
+    known: Mask,
+    elapsed: Array,
+    depths: Array,
+    variances: Array,
+    own_variances: Array,
+    direct: Mask | None = None,
 ) -> tuple[Array, Array, Array]:
     """Filters depths.
 
@@ -78,6 +84,7 @@ def filter_depths(
         depths: (N,) m, measured.
         variances: (N,) of them, relative.
         own_variances: (N,) the part of those that another frame would not repeat.
+        direct: (N,) depths that a sensor has measured: what was common to those by size is no error of theirs.
 
     Returns:
         (N, 2) depths and speeds, m and m/s, (N, 2, 2) their covariances without the common part, (N,) that one,
@@ -85,7 +92,8 @@ def filter_depths(
     """
     shared = np.maximum(np.minimum(variances, _MOST_VARIANCE) - own_variances, 1e-4)
     # A view that tells less than the others adds to their common error what changes from frame to frame.
-    common = np.where(known, average(before.common_variances, before.views, shared, elapsed), shared)
+    averaged = known if direct is None else known & ~direct
+    common = np.where(averaged, average(before.common_variances, before.views, shared, elapsed), shared)
     noise = (own_variances + np.maximum(shared - common, 0.0)) * depths**2
     first = _started(depths, noise)
     if not known.any():

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.detector_limits import DetectorLimits
 from centertrack_ros.geometry.regions import Region
-from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.config import NETWORK, TrackerConfig
 from centertrack_ros.tracking.multi_camera.merged_view import MergedView
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.pipeline import Pipeline
@@ -35,6 +37,9 @@ from centertrack_ros.types import CameraMount, Frame, FrameHeader, FrameResult, 
 
 FROM_POSE = -1.0  # as the height of a camera: that over the target frame
 
+if TYPE_CHECKING:
+    from centertrack_ros.engine.detector import Detector
+
 
 @dataclass(frozen=True)
 class SessionConfig:
@@ -50,6 +55,7 @@ class SessionConfig:
             over the target frame, which must lie on the ground. Empty: 0 for all.
         camera_pitches: deg by which each camera looks down; 0: as `tracker` says, else as the pose of the camera in the
             target frame tells, whose z axis must point up. Empty: 0 for all.
+        detector: Which boxes of a detector of the user's own count.
     """
 
     cameras: tuple[str, ...] = ("",)
@@ -59,6 +65,7 @@ class SessionConfig:
     regions: tuple[Region | None, ...] = ()
     camera_heights: tuple[float, ...] = ()
     camera_pitches: tuple[float, ...] = ()
+    detector: DetectorLimits = field(default_factory=DetectorLimits)
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
@@ -108,18 +115,20 @@ class TrackingSession:
     with the next step.
     """
 
-    def __init__(self, engine: Engine, config: SessionConfig | None = None) -> None:
+    def __init__(self, engine: Engine, config: SessionConfig | None = None, detector: Detector | None = None) -> None:
         """Starts with nothing remembered.
 
         Args:
             engine: Runs the network; batches of as many images as there are cameras.
             config: What a user may choose; None: the defaults, for one camera.
+            detector: Of the user's own, for frames without detections of another one; None: there is none.
 
         Raises:
             ValueError: The configuration asks for what the engine's model cannot give.
         """
         config = config or SessionConfig()
         self._setup = (config, Pipeline(engine, config.tracker))
+        self._detector = detector
         self._cameras = {name: _CameraState() for name in config.cameras}
         self._view = MergedView(config.cameras, engine.profile.classes, config.multi_camera)
         self._requested_view_reset = ""
@@ -189,7 +198,7 @@ class TrackingSession:
                 name: replace(frame, mount=frame.mount or partial(self._mount, name, frame, config, known_poses))
                 for name, frame in accepted.items()
             }
-        tracked = self._track(pipeline, accepted, rejected)
+        tracked = self._track(pipeline, self._with_detections(accepted, config, rejected), rejected)
         located = self._locate(tracked, config.frames, known_poses, rejected)
         results, merged = self._merge(located, config, rejected)
         return SessionResult(tuple(results), tuple(rejected), merged)
@@ -205,6 +214,23 @@ class TrackingSession:
             else:
                 accepted[name] = frame
         return accepted
+
+    def _with_detections(
+        self, frames: dict[str, Frame], config: SessionConfig, rejected: list[Rejection]
+    ) -> dict[str, Frame]:
+        """The frames with what the user's own detector finds in them."""
+        if self._detector is None or config.tracker.detection_source == NETWORK:
+            return frames
+        seen = {}
+        for name, frame in frames.items():
+            if frame.foreign is not None:
+                seen[name] = frame
+                continue
+            try:
+                seen[name] = replace(frame, foreign=self._detector.detect(frame.image, config.detector))
+            except Exception as error:  # an image or an output that cannot be used costs its frame only
+                rejected.append(_failed(name, frame, error))
+        return seen
 
     @staticmethod
     def _apply_requested_reset(camera: _CameraState) -> None:
