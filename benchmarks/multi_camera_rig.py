@@ -330,10 +330,12 @@ def run(
     config: MultiCameraConfig | None = None,
     on_result: Callable[[MultiCameraResult, dict[str, CameraSimulation]], None] | None = None,
     motion_known: bool = True,
+    looks: Callable[[CameraTracks, dict[int, int]], CameraTracks] | None = None,
 ) -> Counts:
     """Drives through the scene and counts what the merged view gets wrong.
 
     motion_known  False: the common frame is the vehicle, since nobody tells how it moves
+    looks         adds what the tracks look like, by the objects' numbers behind the local ids
     """
     random = np.random.default_rng(seed)
     simulations = {name: CameraSimulation(name, scene, noise, random) for name in MOUNTS}
@@ -342,6 +344,8 @@ def run(
     counts = Counts(tracker.setup.config.window_s)
     for batch in events(seconds, random):
         observations = [simulations[name].look(stamp) for stamp, name in batch]
+        if looks is not None:
+            observations = [looks(o, simulations[o.camera].truth) for o in observations]
         if not motion_known:
             observations = [replace(o, to_fixed=mounted(o.camera)[1]) for o in observations]
         for observation in observations:

@@ -163,7 +163,7 @@ def distances(first: Floats, second: Floats) -> NDArray[np.float64]:
 
 
 def evidence(
-    distance: NDArray[np.float64], elapsed: Array, reliability: Array | float = 1.0, noise: float = BOX_NOISE
+    distance: NDArray[np.float64], elapsed: Array, reliability: Array | float = 1.0, noise: float | None = None
 ) -> NDArray[np.float64]:
     """The log likelihood ratio of "one object" over "two objects".
 
@@ -172,13 +172,14 @@ def evidence(
         elapsed: s between the two looks, (N, M) or what broadcasts to it.
         reliability: In 0..1, of the looks, (N, M) or what broadcasts to it; an object that is half hidden looks like
             the one in front.
-        noise: Distance that one object has from itself at any time.
+        noise: Distance that one object has from itself at any time; None: `BOX_NOISE`.
 
     Returns:
         (N, M), in nats; 0 where an appearance is unknown.
     """
     seen = np.log(np.maximum(distance, 1e-4))
-    median = np.log(np.hypot(SAME_MEDIAN * np.sqrt(np.maximum(elapsed, 0.0)), noise))
+    floor = BOX_NOISE if noise is None else noise
+    median = np.log(np.hypot(SAME_MEDIAN * np.sqrt(np.maximum(elapsed, 0.0)), floor))
     same = -0.5 * (np.maximum(seen - median, 0) / SAME_SIGMA) ** 2 - math.log(SAME_SIGMA)
     other = -0.5 * (np.minimum(seen - math.log(OTHER_MEDIAN), 0) / OTHER_SIGMA) ** 2 - math.log(OTHER_SIGMA)
     ordinary = (1.0 - SURPRISE) * reliability

@@ -127,6 +127,23 @@ def test_two_cameras_of_one_object_are_one_view():
     assert result.merged.header == FrameHeader(round(10.21 * 1e9), "base_link")
 
 
+@pytest.mark.parametrize("appearance", ["color", "none"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_colors_tell_which_of_two_cars_comes_into_the_next_camera(which, appearance):
+    """One camera loses two cars; another one sees a car between them, by 2 px nearer to the one of another colour."""
+    cars = [Thing(5, (40, 40, 60, 80)), Thing(250, (80, 40, 100, 80))]
+    session = TrackingSession(RectangleEngine(), replace(MERGED, tracker=TrackerConfig(appearance=appearance)))
+    for step in range(4):
+        before = session.step({"left": Frame(paint(cars), 10 + 0.1 * step, CAMERA)}, {"left": HERE})
+    column = (62, 58)[which]
+    between = Thing(cars[which].number, (column, 40, column + 20, 80))
+    after = session.step({"right": Frame(paint([between]), 10.35, CAMERA)}, {"right": HERE})
+    order = [ids(before, "left").index(one) for one in ids(after, "right")]
+    assert [int(before.cameras[0].result.tracks.detections.boxes[row, 0] > 60) for row in order] == [
+        which if appearance == "color" else 1 - which
+    ]
+
+
 def test_without_a_target_frame_nothing_is_merged():
     session = TrackingSession(RectangleEngine(), SessionConfig(("left", "right")))
     assert session.step({"left": frame(0, 20)}).merged is None

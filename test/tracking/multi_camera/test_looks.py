@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import multi_camera_looks, multi_camera_rig
+from benchmarks.multi_camera_looks import painted, with_looks
 from centertrack_ros.datasets import nuscenes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking import appearance
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.multi_camera import looks
 from centertrack_ros.tracking.multi_camera.fusion import MultiCameraTracker
-from centertrack_ros.tracking.multi_camera.records import GAINS, CameraTracks, LooksMemory, ObjectLooks
+from centertrack_ros.tracking.multi_camera.records import GAINS, LooksMemory, ObjectLooks
 from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from support.sightings import OVERLAP, sighting, tracker
 
@@ -27,30 +29,11 @@ RED, BLUE, WHITE, GREY = (40, 40, 200), (180, 90, 30), (225, 225, 225), (110, 11
 seeds = st.integers(0, 2**32 - 1)
 
 
-def painted(*colors: tuple[int, int, int], stops: float = 0.0, seed: int = 0) -> np.ndarray:
-    """(N, SIZE) appearances of cars in these colours (BGR), by a camera that exposes longer by `stops`."""
-    rng = np.random.default_rng(seed)
-    image = np.full((60, 100 * len(colors), 3), 128.0)
-    for index, color in enumerate(colors):
-        image[:, 100 * index : 100 * index + 80] = color
-        image[:18, 100 * index : 100 * index + 80] = 45  # windows
-    image = np.clip(image + rng.normal(0, 6, image.shape), 0, 255) / 255
-    exposed = 255 * np.clip(image**2.2 * 2**stops, 0, 1) ** (1 / 2.2)
-    lefts = 100 * np.arange(len(colors))[:, None]
-    return appearance.appearances(exposed.astype(np.uint8), np.hstack([lefts, 0 * lefts, lefts + 80, 0 * lefts + 60]))
-
-
-def looking(observation: CameraTracks, found: np.ndarray) -> CameraTracks:
-    """The observation with what its tracks look like."""
-    stamps = np.full(len(found), observation.stamp)
-    return replace(observation, tracks=replace(observation.tracks, appearances=found, appearance_stamps=stamps))
-
-
 def continued(around: MultiCameraTracker, first: np.ndarray, seen: np.ndarray, middle: float = 0.0) -> int:
     """Which of two cars, seen 1 m to either side by one camera, goes on as the car that the next one sees."""
     where = [OVERLAP - ASIDE, OVERLAP + ASIDE]
-    before = around.step([looking(sighting("front", 1.0, where, [1, 2]), first)]).ids["front"].tolist()
-    after = around.step([looking(sighting("front_left", 1.04, [OVERLAP + middle * ASIDE], [1]), seen)])
+    before = around.step([with_looks(sighting("front", 1.0, where, [1, 2]), first)]).ids["front"].tolist()
+    after = around.step([with_looks(sighting("front_left", 1.04, [OVERLAP + middle * ASIDE], [1]), seen)])
     return before.index(int(after.ids["front_left"][0]))
 
 
@@ -97,10 +80,10 @@ def test_a_gain_is_learnt_from_cars_that_are_sure_and_changes_who_looks_alike():
     for index, color in enumerate([RED, BLUE, GREY, (60, 120, 60), (30, 140, 190), WHITE] * 2):
         stamp = 3.0 * index
         taught.step(
-            [looking(sighting("front", stamp, [OVERLAP], [index + 9], births=[stamp]), painted(color, seed=index))]
+            [with_looks(sighting("front", stamp, [OVERLAP], [index + 9], births=[stamp]), painted(color, seed=index))]
         )
         seen = painted(color, stops=stops, seed=index + 50)
-        taught.step([looking(sighting("front_left", stamp + 0.04, [OVERLAP], [index + 9], births=[stamp]), seen)])
+        taught.step([with_looks(sighting("front_left", stamp + 0.04, [OVERLAP], [index + 9], births=[stamp]), seen)])
     probable = looks.gain_probabilities(taught.state.looks.gains)
     names = list(taught.setup.cameras)
     pair = names.index("front"), names.index("front_left")
@@ -139,6 +122,15 @@ def test_evidence_is_bounded_and_falls_with_distance():
     assert not looks.compare(first, unknown).nats(LooksMemory.empty(2), 3).any()
 
 
+@pytest.mark.parametrize("seed", [7, 9])
+def test_fewer_people_of_a_crowd_change_their_ids_where_looks_are_told(seed):
+    """They stand closer to each other than depths are known; the cameras expose differently."""
+    noise, (scene, _) = multi_camera_rig.Noise.of_depth(0.1), multi_camera_looks.crowd(seed)
+    plain = multi_camera_rig.run(scene, 3.0, noise, seed)
+    told = multi_camera_rig.run(scene, 3.0, noise, seed, looks=multi_camera_looks.SimulatedLooks(seed))
+    assert plain.changes > 30 and told.changes < plain.changes / 2 and told.mixed < plain.mixed / 2
+
+
 def test_official_trackers_tell_no_looks_and_so_nothing_is_compared():
     assert TrackerConfig.official().appearance == "none"
     around = tracker()
@@ -152,10 +144,10 @@ def test_the_memory_holds_each_object_once_and_only_those_that_there_are():
     for step in range(4):
         for camera in ("front", "front_left"):
             stamp = step * 0.1 + 0.04 * (camera == "front_left")
-            around.step([looking(sighting(camera, stamp, [OVERLAP], [1]), painted(RED))])
+            around.step([with_looks(sighting(camera, stamp, [OVERLAP], [1]), painted(RED))])
     assert around.state.looks.objects.ids.tolist() == around.state.objects.ids.tolist() == [1]
     assert around.state.looks.objects.cameras.tolist() == [list(around.setup.cameras).index("front_left")]
-    around.step([looking(sighting("front", 9.0, [OVERLAP], [7], births=[9.0]), painted(BLUE))])
+    around.step([with_looks(sighting("front", 9.0, [OVERLAP], [7], births=[9.0]), painted(BLUE))])
     assert around.state.looks.objects.ids.tolist() == [2]
 
 
