@@ -36,10 +36,10 @@ def interpreter(folder: Path, name: str, **facts: object) -> Path:
 
 def finished(environment: ModuleType, folder: Path) -> Any:
     """An environment in `folder` whose set-up is complete."""
-    made = environment.Environment(str(folder), "kilted")
+    made = environment.Environment(str(folder), "jazzy")
     made.python.parent.mkdir(parents=True)
     made.python.symlink_to(sys.executable)
-    made.write_stamp({"root": str(ROOT), "base": sys.executable, "version": [3, 11, 4]})
+    made.write_stamp({"root": str(ROOT), "ros": "jazzy", "base": sys.executable, "version": [3, 11, 4]})
     stamp = {
         **made.stamp(),
         **{g: made.packages_digest(g) for g in ("packages", "tests")},
@@ -81,14 +81,14 @@ def test_a_changed_pin_is_installed(environment: ModuleType, tmp_path: Path, mon
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path)
-    made = environment.Environment("venv", "kilted")
+    made = environment.Environment("venv", "jazzy")
     before = made.packages_digest("packages")
     pins = tmp_path / "constraints.txt"
     pins.write_text(pins.read_text().replace("torch==", "torch==1"))
     assert made.packages_digest("packages") != before
 
 
-@pytest.mark.parametrize("damage", ["stamp cut short", "no stamp", "python gone", "checkout moved"])
+@pytest.mark.parametrize("damage", ["stamp cut short", "no stamp", "python gone", "checkout moved", "other distribution"])
 def test_what_was_interrupted_is_not_trusted(environment: ModuleType, tmp_path: Path, damage: str) -> None:
     made = finished(environment, tmp_path / "venv")
     if damage == "stamp cut short":
@@ -97,6 +97,8 @@ def test_what_was_interrupted_is_not_trusted(environment: ModuleType, tmp_path: 
         made.stamp_file.unlink()
     elif damage == "python gone":
         made.python.unlink()
+    elif damage == "other distribution":
+        made.write_stamp({**made.stamp(), "ros": "kilted"})
     else:
         made.write_stamp({**made.stamp(), "root": "/elsewhere"})
     assert made.stamp() == {}
