@@ -520,7 +520,9 @@ def lock_out_others(environment: Environment) -> int:
 def main() -> None:
     """Reads the arguments and sets up."""
     parser = argparse.ArgumentParser(description="Set up what make runs in.")
-    parser.add_argument("--kilted", action="store_true", help="set up the second environment, with the wheels of Kilted")
+    parser.add_argument(
+        "--kilted", action="store_true", help="set up the second environment, with the wheels of Kilted"
+    )
     parser.add_argument("--tests", action="store_true", help="with the packages that only the tests need")
     parser.add_argument("--docs", action="store_true", help="with the packages that build the documentation")
     arguments = parser.parse_args()

@@ -41,7 +41,7 @@ def load_engine(
         engine: 'auto' or a name of `registry.ENGINES`. 'auto' is the fastest installed engine whose output equals the
             reference: on a CPU it exports the weights at the first start and caches the result beside them
             (`engine.export_cache`), on CUDA it is torch. If a named engine is not available, torch replaces it and the
-            log says so in one line.
+            log says so in one line. Without torch OpenVINO runs the weights as they are (`engine.direct_engine`).
         device: 'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', …
         flip_test: Average with the mirrored image (twice the time).
         dense: Evaluate every head at every cell, by torch; the same numbers, slower.
@@ -70,6 +70,8 @@ def load_engine(
         return _open_exported_file(
             path, engine, replace(options, device="cuda" if device.startswith("cuda") else "cpu")
         )
+    if not is_installed("torch"):
+        return _open_without_torch(path, engine, replace(options, device=device))
     runs_weights = engine != AUTO and ENGINES[engine].export is None
     if not runs_weights and not dense and not _prefers_cuda(device):
         from centertrack_ros.engine.selection import NotExportedError
@@ -85,6 +87,17 @@ def load_engine(
             return exported
     name = engine if runs_weights else DEFAULT_ENGINE
     return ENGINES[name].open(path, replace(options, device=_resolve_device(device)))
+
+
+def _open_without_torch(path: Path, engine: str, options: EngineOptions) -> Engine:
+    from centertrack_ros.engine.direct_engine import open_without_torch
+
+    opened = open_without_torch(path, options)
+    if engine in (AUTO, "openvino"):
+        _LOG.info("engine %s: openvino, in float32; torch, which the others need, is not installed", engine)
+    else:
+        _LOG.warning("engine %s needs torch, which is not installed; openvino is used instead", engine)
+    return opened
 
 
 def _select_exported(path: Path, engine: str, options: EngineOptions, build: bool = True) -> Engine | None:

@@ -52,17 +52,8 @@ class OpenVinoEngine(ArrayEngine):
     """
 
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS, precision: str = "f32") -> None:
-        openvino = runtime()
-        self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
+        self._configure(options, precision)
         self._path = Path(path)
-        self._core = openvino.Core()
-        # Explicit, because OpenVINO chooses bfloat16 by default if the CPU has it.
-        self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
-        self._streams = options.streams
-        if options.threads:
-            self._config["INFERENCE_NUM_THREADS"] = options.threads
-        if options.compiled is not None:
-            self._config["CACHE_DIR"] = str(options.compiled)
         try:
             model = self._core.read_model(self._path)
         except UnicodeDecodeError:  # of its own message, which quotes the file
@@ -84,10 +75,21 @@ class OpenVinoEngine(ArrayEngine):
         self._model = model
         # A result that several operations share has several names in random order.
         self._outputs = model.get_rt_info(OUTPUT_KEYS).astype(str).split(",")
-        self._names = [node.get_any_name() for node in model.inputs]
-        self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by shape and number of streams
+        super().__init__(profile, [node.get_any_name() for node in model.inputs])
+
+    def _configure(self, options: EngineOptions, precision: str) -> None:
+        openvino = runtime()
+        self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
+        self._core = openvino.Core()
+        # Explicit, because OpenVINO chooses bfloat16 by default if the CPU has it.
+        self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        self._streams = options.streams
+        if options.threads:
+            self._config["INFERENCE_NUM_THREADS"] = options.threads
+        if options.compiled is not None:
+            self._config["CACHE_DIR"] = str(options.compiled)
+        self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by size and number of streams
         self._lock = threading.Lock()  # a request runs one call at a time
-        super().__init__(profile, self._names)
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
         # One image per inference: larger batches gain nothing on a CPU, and cameras that send two, then five images at
@@ -95,7 +97,7 @@ class OpenVinoEngine(ArrayEngine):
         count = len(feeds["image"])
         images = [{name: array[i : i + 1] for name, array in feeds.items()} for i in range(count)]
         with self._lock:
-            requests = self._requests_for(feeds["image"].shape[1:], min(self._streams, count))
+            requests = self._requests_for(feeds["image"].shape[2:], min(self._streams, count))
             results: list[list[NDArray[Any]]] = []
             for first in range(0, count, len(requests)):
                 part = list(zip(requests, images[first : first + len(requests)], strict=False))
@@ -106,22 +108,19 @@ class OpenVinoEngine(ArrayEngine):
                     results.append([np.array(tensor.data) for tensor in request.output_tensors])
         return {name: np.concatenate([result[i] for result in results]) for i, name in enumerate(self._outputs)}
 
-    def _requests_for(self, shape: tuple[int, ...], streams: int) -> list[Any]:
-        key = (shape, streams)
+    def _requests_for(self, size: tuple[int, ...], streams: int) -> list[Any]:
+        key = (size, streams)
         if key not in self._requests:
             while len(self._requests) >= _CACHED_NETWORKS:
                 self._requests.pop(next(iter(self._requests)))
-            compiled = self._compile((1, *shape), streams)
+            compiled = self._compile(size, streams)
             self._requests[key] = [compiled.create_infer_request() for _ in range(streams)]
         return self._requests[key]
 
-    def _compile(self, shape: tuple[int, ...], streams: int) -> Any:
-        batch, _, height, width = shape
+    def _compile(self, size: tuple[int, ...], streams: int) -> Any:
         hints = {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": streams}
-        channels = {"image": 3, "previous_image": 3, "prior_heatmap": 1}
         try:
-            model = self._model.clone()
-            model.reshape({name: [batch, channels[name], height, width] for name in self._names})
+            model = self._model_of(size)
             try:
                 return self._core.compile_model(model, "CPU", {**self._config, **hints})
             except RuntimeError:
@@ -130,9 +129,14 @@ class OpenVinoEngine(ArrayEngine):
                 del self._config["CACHE_DIR"]  # a full disk, or a damaged file in it
                 return self._core.compile_model(model, "CPU", {**self._config, **hints})
         except Exception as error:
-            raise ValueError(
-                f"openvino cannot run {self._path} on {batch} x {height}x{width}: {_last_line(error)}"
-            ) from None
+            raise ValueError(f"openvino cannot run {self._path} on {size[0]}x{size[1]}: {_last_line(error)}") from None
+
+    def _model_of(self, size: tuple[int, ...]) -> Any:
+        """The network for one image of this (height, width)."""
+        model = self._model.clone()
+        channels = {"image": 3, "previous_image": 3, "prior_heatmap": 1}
+        model.reshape({node.get_any_name(): [1, channels[node.get_any_name()], *size] for node in model.inputs})
+        return model
 
 
 def _last_line(error: Exception) -> str:

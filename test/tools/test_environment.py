@@ -88,7 +88,9 @@ def test_a_changed_pin_is_installed(environment: ModuleType, tmp_path: Path, mon
     assert made.packages_digest("packages") != before
 
 
-@pytest.mark.parametrize("damage", ["stamp cut short", "no stamp", "python gone", "checkout moved", "other distribution"])
+@pytest.mark.parametrize(
+    "damage", ["stamp cut short", "no stamp", "python gone", "checkout moved", "other distribution"]
+)
 def test_what_was_interrupted_is_not_trusted(environment: ModuleType, tmp_path: Path, damage: str) -> None:
     made = finished(environment, tmp_path / "venv")
     if damage == "stamp cut short":
