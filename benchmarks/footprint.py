@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a start costs: time from the start of the process to the first answer, memory, threads; and disk by installation.
+"""What a start costs: time from the start of the process to the first answer, memory, threads; disk by installation.
 
     python -m benchmarks.footprint [--rounds 3] [--weights NAME] [--without-node]
 
@@ -126,7 +126,6 @@ def requirements(extras: Sequence[str]) -> list[str]:
 
 def installed_megabytes(names: Sequence[str]) -> tuple[float, list[str]]:
     """Size of packages and of all that they need, MB, and the names of those that are not installed here."""
-    # What a package needs on another system, such as colorama, is told by a marker.
     waiting, seen, absent, total = list(names), set(), [], 0
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
