@@ -26,7 +26,7 @@ from typing import Any, TypedDict
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 PACKAGE = ROOT / "centertrack_ros"
-OLDEST, NEWEST = (3, 10), (3, 13)
+OLDEST, NEWEST = (3, 10), (3, 14)
 # Where a distribution or the system has one of these modules, that one stays: pip's NumPy 2 beside a cv_bridge that was
 # built for NumPy 1 breaks both.
 SYSTEM_MODULES = {
@@ -112,13 +112,13 @@ def probe(command: str) -> PythonFacts | None:
 
 
 def find_python(need_rclpy: bool) -> PythonFacts:
-    """Finds the first Python that serves: $PYTHON, python3, then the newest of 3.13 to 3.10 that is installed.
+    """Finds the first Python that serves: $PYTHON, python3, then the newest of 3.14 to 3.10 that is installed.
 
     Raises:
         SetupError: There is none; the text says what each of those that were found lacks.
     """
     wanted = os.environ.get("PYTHON")
-    names = [wanted] if wanted else ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
+    names = [wanted] if wanted else ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"]
     rejected = []
     for name in names:
         facts = probe(name)
@@ -127,7 +127,7 @@ def find_python(need_rclpy: bool) -> PythonFacts:
         version = tuple(facts["version"])
         label = f"{name} ({'.'.join(map(str, version))})"
         if not OLDEST <= version[:2] <= NEWEST:
-            rejected.append(f"{label} is not 3.10 to 3.13")
+            rejected.append(f"{label} is not 3.10 to 3.14")
         elif not facts["venv"]:
             rejected.append(f"{label} lacks the venv module: apt-get install python{version[0]}.{version[1]}-venv")
         elif not facts["headers"]:
@@ -137,7 +137,7 @@ def find_python(need_rclpy: bool) -> PythonFacts:
         else:
             return facts
     found = "; ".join(rejected) or f"none of {', '.join(names)} starts"
-    raise SetupError(f"a Python of 3.10 to 3.13 with venv and Python.h is needed, but {found}.")
+    raise SetupError(f"a Python of 3.10 to 3.14 with venv and Python.h is needed, but {found}.")
 
 
 def find_compiler() -> None:
