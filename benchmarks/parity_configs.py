@@ -24,7 +24,7 @@ from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.network.registry import build
 from centertrack_ros.tracking.detections import boxes_on_grid, keypoints_on_grid
 from centertrack_ros.tracking.pipeline import Tracker
-from centertrack_ros.types import FrameResult
+from centertrack_ros.types import ForeignDetections, FrameResult
 
 FRAME_KEYS = {"h", "w", "n", "seed", "blank", "n_obj"}
 KNOWN_KEYS = {
@@ -137,10 +137,12 @@ def step(
         camera = Camera.from_matrix(width, height, np.asarray(golden["calib"], np.float32))
     public = initial = None
     if options.public_detections:
-        public = np.array([item["ct"] for item in entry["cur_dets"]], np.float32).reshape(-1, 2)
-        if first:
-            initial = detections_from_items(entry.get("pre_dets", entry["cur_dets"]))
-    return tracker.step(image, camera, public_centers=public, initial=initial)
+        found = detections_from_items(entry["cur_dets"])
+        names = np.array(options.profile.classes)[found.class_ids]
+        public = ForeignDetections(found.boxes, found.scores, names)
+        if first and "pre_dets" in entry:
+            initial = detections_from_items(entry["pre_dets"])
+    return tracker.step(image, camera, initial=initial, foreign=public)
 
 
 def check_frame(

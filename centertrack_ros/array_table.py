@@ -21,11 +21,11 @@ class _Column:
 
     shape: tuple[int, ...] = ()
     dtype: DTypeLike = np.float64
-    blank: float = 0
+    blank: float | str = 0
     table: type[ArrayTable] | None = None
 
 
-def column(*shape: int, dtype: DTypeLike = np.float64, blank: float = 0) -> dict[str, Any]:
+def column(*shape: int, dtype: DTypeLike = np.float64, blank: float | str = 0) -> dict[str, Any]:
     """Metadata of a dataclass field: a column whose rows have this shape.
 
     Args:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,10 @@ Array = NDArray[Any]
 
 # State of a track, as in msg/Track.msg.
 STATE_NEW, STATE_TRACKED, STATE_LOST = 0, 1, 2
+# What told the distance of a 3D box, as in msg/Track.msg.
+LIFT_NONE, LIFT_HEADS, LIFT_SIZE_PRIOR, LIFT_GROUND, LIFT_DEPTH, LIFT_POINTS = range(6)
+# Whether a track moves over ground, as in msg/Track.msg; see `tracking/motion_state.py`.
+MOTION_UNKNOWN, MOTION_STANDING, MOTION_MOVING = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,20 @@ class Detections(ArrayTable):
     depths        (N,) float32 along the optical axis
     dimensions    (N, 3) float32: height, width, length
     locations     (N, 3) float32: BOTTOM centre of the 3D box
-    alphas, rotations_y  (N,) float32 rad
+    alphas, rotations_y  (N,) float32 rad; the latter about the vertical axis, see `ups`
     heading_variances  (N,) float64 rad²: mean square error of rotations_y, up to that of any angle; None: unknown
     velocities    (N, 3) float32 m/s, camera axes
     attributes    (N, 8) float32 raw logits of nuscenes_att
     amodal_centers (N, 2) float32 px: projected centre of the 3D box
     keypoints     (N, J, 2) float32 px; keypoint_scores (N,)
+    joint_scores  (N, J) float32: of the peak that a keypoint snapped to; 0: it is where it was regressed
     location_covariances (N, 3, 3) float64 m²; None: unknown
+    velocity_covariances (N, 3, 3) float64 (m/s)², camera axes; None: unknown
     appearances (N, D) float32 of `tracking/appearance.py`; zeros: nothing to be seen
     visible_parts (N,) float64 in 0..1: how much of the box no other one in front of it hides; with `appearances`
+    ups  (N, 3) float64: upwards in the optical frame, against which 3D boxes stand upright; None or NaN: along -y
     class_scores  (N, C) float32: of each class that the object may be, with those of suppressed duplicates; 0: not seen
+    lifts  (N,) float32 of LIFT_*: what told the distance; NaN, None: the heads if there are alphas, else the size prior
     """
 
     scores: Array = field(metadata=column(dtype=np.float32))
@@ -64,6 +73,10 @@ class Detections(ArrayTable):
     visible_parts: Array | None = None
     class_scores: Array | None = None
     heading_variances: Array | None = None
+    ups: Array | None = None
+    lifts: Array | None = None
+    velocity_covariances: Array | None = None
+    joint_scores: Array | None = None
 
     @classmethod
     def from_boxes(cls, boxes: Array, scores: Array | None = None, class_ids: Array | None = None) -> Detections:
@@ -96,6 +109,7 @@ class Tracks(ArrayTable):
     appearance_stamps  (N,) float64: stamp in s when it last was
     evidence  (N,) float64: log-odds that the track is an object, see `existence.py`; None: not used
     class_votes  (N, C) float32: evidence for each class, see `class_votes.py`; None: not used
+    motion_states  (N,) uint8 of MOTION_UNKNOWN, MOTION_STANDING, MOTION_MOVING; None: unknown
     occupant_votes  (N,) float32: more than 0 for people who sit in a vehicle, see `occupants.py`; None: not used
     """
 
@@ -114,6 +128,7 @@ class Tracks(ArrayTable):
     appearances: Array | None = None
     appearance_stamps: Array | None = None
     evidence: Array | None = None
+    motion_states: Array | None = None
 
     @property
     def states(self) -> Array:
@@ -126,12 +141,14 @@ class VelocityFilters(ArrayTable):
     """Filters of N tracks of one camera in a frame that stands still; see `velocity_filter.py`.
 
     ids (N,) int64;  stamps (N,) s of the last match;  means (N, 6) m, m/s;  covariances (N, 6, 6)
+    motion_states (N,) uint8, see `motion_state.py`
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     stamps: Array = field(default_factory=lambda: np.zeros(0))
     means: Array = field(default_factory=lambda: np.zeros((0, 6)))
     covariances: Array = field(default_factory=lambda: np.zeros((0, 6, 6)))
+    motion_states: Array = field(default_factory=lambda: np.zeros(0, np.uint8))
 
 
 @dataclass(frozen=True)
@@ -144,6 +161,7 @@ class BoxFilters(ArrayTable):
     headings      (N, H) log likelihoods of headings, averaged over time
     depths        (N, 2) depth, m, and its change, m/s;  depth_covariances (N, 2, 2)
     common_variances  (N,) variance of the depth, relative, that more frames do not reduce
+    sensed        (N,) 1: a sensor has told the depth, so that the sizes are the object's own; 0: never
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -156,6 +174,7 @@ class BoxFilters(ArrayTable):
     depths: Array = field(default_factory=lambda: np.zeros((0, 2)))
     depth_covariances: Array = field(default_factory=lambda: np.zeros((0, 2, 2)))
     common_variances: Array = field(default_factory=lambda: np.zeros(0))
+    sensed: Array = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -177,11 +196,13 @@ class BoxMemory:
 
     filters   of the tracks;  horizon  where it was in the last frame
     road      (H,) how many vehicles have stood in each heading, fading; empty: none was seen
+    is_level  whether all of this belongs to axes that were levelled by a known direction upwards
     """
 
     filters: BoxFilters = field(default_factory=BoxFilters)
     horizon: Horizon = field(default_factory=Horizon)
     road: Array = field(default_factory=lambda: np.zeros(0))
+    is_level: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,6 +246,58 @@ class FrameHeader:
 
 
 @dataclass(frozen=True)
+class DepthImage:
+    """Depths of the pixels of a camera's image, of the same view in any resolution.
+
+    depths  (h, w) float32 m along the optical axis; what is not finite, or not above 0, was not measured
+    """
+
+    depths: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points on surfaces, as of a LiDAR.
+
+    points  (P, 3) float32 m in the camera's optical frame; not finite: nothing
+    """
+
+    points: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CameraMount:
+    """How a camera stands over the ground, as far as it is known.
+
+    height  m over the ground that objects stand on; 0: unknown
+    up      (3,) upwards in the optical frame; None: unknown, taken for -y
+    """
+
+    height: float = 0.0
+    up: Array | None = None
+
+    @classmethod
+    def of_pitch(cls, height: float, pitch: float) -> CameraMount:
+        """A camera that looks down by `pitch` deg; 0: unknown."""
+        angle = np.radians(pitch)
+        return cls(height, np.array([0.0, -np.cos(angle), -np.sin(angle)]) if pitch else None)
+
+
+@dataclass(frozen=True)
+class ForeignDetections(ArrayTable):
+    """N objects that another detector than the network has found in one image.
+
+    boxes        (N, 4) float32 px of the image: x1, y1, x2, y2
+    scores       (N,) float32 in 0..1
+    class_names  (N,) str: as that detector calls them
+    """
+
+    boxes: Array = field(metadata=column(4, dtype=np.float32))
+    scores: Array = field(metadata=column(dtype=np.float32))
+    class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
+
+
+@dataclass(frozen=True)
 class Frame:
     """One camera image to track in.
 
@@ -232,10 +305,14 @@ class Frame:
     public_centers  (P, 2) px of given detections: only what one of them vouches for may begin a track (MOT's public
             mode)
     initial  objects that are known at the first frame: they begin the tracks before it is looked at
+    mount    how the camera stands over the ground, or a function that knows it after the network; None: as the
+             tracker's configuration says
     region   the part of the image in which tracks may start, by the middle of a box's lower side; None: everywhere
     header   as the image's source gives it; None: made from `stamp`
     index    the source's own number of the frame, from 1: the number in an image's file name, of a video's frame, of a
             message on its topic; 0: not told. Results are numbered by it: frames that are left out shift no other
+    foreign  what another detector has found in the image; None: nobody told, empty: it found nothing
+    depth, points  what sensors measured of the view at that time; None: nothing
     """
 
     image: NDArray[np.uint8]
@@ -246,6 +323,10 @@ class Frame:
     header: FrameHeader | None = None
     index: int = 0
     region: Region | None = None
+    mount: CameraMount | Callable[[], CameraMount | None] | None = None
+    foreign: ForeignDetections | None = None
+    depth: DepthImage | None = None
+    points: Points | None = None
 
 
 @dataclass(frozen=True)
@@ -258,7 +339,8 @@ class FrameResult:
     affine      (2, 3) image px -> input px
     timing_ms   stage name -> ms: 'preprocess', 'network', 'postprocess', 'association'
     reset       why the tracks were reset before this frame ('', 'stamp went back by 3.2 s', …)
-    detections  what the network saw in this frame, before association; strongest first
+    detections  what the network (or the other detector) saw in this frame, before association; strongest first
+    notes       sentences on what of the frame could not be used
     """
 
     tracks: Tracks
@@ -268,3 +350,4 @@ class FrameResult:
     timing_ms: dict[str, float] = field(default_factory=dict)
     reset: str = ""
     detections: Detections | None = None
+    notes: tuple[str, ...] = ()

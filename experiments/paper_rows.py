@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
+from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.evaluation.ablation import matched_displacements, true_displacements
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, present_classes, score_boxes
 from centertrack_ros.geometry.transform import Transform
@@ -24,7 +25,6 @@ from centertrack_ros.tracking.pipeline import Pipeline, Tracker
 from centertrack_ros.tracking.velocity_filter import filter_velocities
 from centertrack_ros.types import Detections, VelocityFilters
 from experiments.amota import Paths, ground_paths, image_paths
-from experiments.caching_engine import CachingEngine
 from experiments.overlap_errors import box_errors, without_ignored
 from experiments.street_clips import Clip, poses_of, read_clip
 from experiments.track_counts import sum_counts

@@ -26,11 +26,11 @@ from benchmarks import coco_ap
 from centertrack_ros.cli import _arguments
 from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.network.registry import weights_path
 from centertrack_ros.tracking.config import TrackerConfig
 from experiments import image_boxes, real_tracks
-from experiments.caching_engine import CachingEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 START = ROOT / "centertrack_ros" / "weights" / "mobilenetv3-coco.safetensors"

@@ -19,11 +19,11 @@ import numpy as np
 from centertrack_ros.datasets import mot
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.evaluation.ablation import every_nth
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_mot, summary
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.image_files import write_image
-from experiments.caching_engine import CachingEngine
 from experiments.paper_rows import track
 
 TRUE = "true"

@@ -38,8 +38,8 @@ SYSTEM_MODULES = {
 }
 # ROS 2 as wheels: the one that `make` works with, supported until 2029, and the one that runs the ROS tests too.
 FIRST, SECOND = "jazzy", "kilted"
-COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs"]  # not on PyPI
-INTERFACE_SOURCES = ["msg", "compat", "cmake", "CMakeLists.txt", "package.xml"]
+COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs", "autoware_perception_msgs"]  # not on PyPI
+INTERFACE_SOURCES = ["msg", "srv", "compat", "cmake", "CMakeLists.txt", "package.xml"]
 PROBE = """
 import json, os, sys, sysconfig
 def has(name):

@@ -16,7 +16,10 @@ from centertrack_ros.datasets.mot_stream import MotStream
 from centertrack_ros.io.source_base import DEFAULT_RATE
 from centertrack_ros.types import Frame, FrameResult
 from centertrack_ros.visualization.drawing import LabelSides, Trails, annotation_of, draw
+from centertrack_ros.visualization.foxglove_log import FoxgloveLog
+from centertrack_ros.visualization.rerun_log import RerunLog
 from centertrack_ros.visualization.video import VideoWriter
+from centertrack_ros.visualization.views import ViewMaker
 
 _TIMED_FRAMES = 1000  # the last ones, of which the median is shown
 
@@ -37,6 +40,9 @@ class TrackOutputs:
         text: bool = False,
         video: bool = False,
         draw_3d: bool = False,
+        rerun: Path | None = None,
+        rerun_viewer: bool = False,
+        foxglove: Path | None = None,
     ) -> None:
         """Opens the files.
 
@@ -49,9 +55,13 @@ class TrackOutputs:
             text: Write NAME.txt.
             video: Write NAME.webm.
             draw_3d: Draw 3D boxes into the video too.
+            rerun: File for the Rerun viewer.
+            rerun_viewer: Show the frames in a Rerun viewer.
+            foxglove: File for Foxglove.
 
         Raises:
             OSError: A file cannot be written.
+            ImportError: The library of a viewer is not installed.
         """
         self._name, self._classes, self._draw_3d = name, classes, draw_3d
         self._stack, self._trails, self._sides = ExitStack(), Trails(), LabelSides()
@@ -64,6 +74,16 @@ class TrackOutputs:
                 self._text = self._stack.enter_context(MotStream(folder / f"{stem}.txt", classes))
             if video:
                 self._video = self._stack.enter_context(VideoWriter(folder / f"{stem}.webm", rate))
+        self._logs: list[RerunLog | FoxgloveLog] = []
+        for path in filter(None, (rerun, foxglove)):
+            prepare_folder(path.parent)
+        if rerun is not None:
+            self._logs.append(self._stack.enter_context(RerunLog(name, rerun)))
+        if rerun_viewer:
+            self._logs.append(self._stack.enter_context(RerunLog(name, None)))
+        if foxglove is not None:
+            self._logs.append(self._stack.enter_context(FoxgloveLog(foxglove)))
+        self._views = ViewMaker(classes)
         self._frames = self._tracks = 0
         self._boxes: Counter[int] = Counter()  # class id -> number
         self._known: set[int] = set()  # ids of the tracks that exist and have been counted
@@ -92,6 +112,10 @@ class TrackOutputs:
             caption = f"frame {frame.index}   {len(annotation)} objects"
             camera = frame.camera if self._draw_3d else None
             self._video.write(draw(frame.image, annotation, self._trails, camera, caption, sides=self._sides))
+        if self._logs:
+            view = self._views.make(frame, result)
+            for log in self._logs:
+                log.add(view)
         self._count(seen.ids.tolist(), seen.detections.class_ids.tolist(), result)
 
     def _count(self, ids: list[int], class_ids: list[int], result: FrameResult) -> None:
@@ -119,8 +143,11 @@ class TrackOutputs:
             parts = ", ".join(f"{stage} {value:.1f}" for stage, value in stages.items())
             total = sum(stages.values())
             print(f"ms per frame (median, {engine}): {parts}, together {total:.1f} ({1e3 / total:.1f} frames/s)")
-        if self._text is None and self._video is None:
+        if self._text is None and self._video is None and not self._logs:
             print("nothing saved: --save-video and --save-txt write the results")
         for output in (self._text, self._video):
             if output is not None and output.path.exists():  # without frames there is no video
                 print(output.path)
+        for log in self._logs:
+            if log.path is not None:
+                print(log.path)

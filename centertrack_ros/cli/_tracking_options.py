@@ -4,18 +4,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
+from centertrack_ros.cli._detector_options import own_detections
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.io.class_limit_files import read_class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
-from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.config import DETECTION_SOURCES, EXTERNAL, MOTIONS, NETWORK, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
+from centertrack_ros.tracking.foreign import engine_for
 from centertrack_ros.tracking.lifters import LIFTERS
+
+if TYPE_CHECKING:
+    from centertrack_ros.datasets.detection_files import MadeDetections
 
 _DEFAULTS = TrackerConfig()
 
@@ -39,6 +46,47 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         help="px of the network input, in the images' own aspect: more find smaller objects and take longer, "
         "for instance 262144 or 512x512",
     )
+
+
+def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options about another detector."""
+    group = parser.add_argument_group("another detector")
+    group.add_argument(
+        "--detections",
+        metavar="FILE|TOPIC",
+        help="its detections, in place of the network's: in MOTChallenge's, KITTI's or COCO's format, or a "
+        "vision_msgs/Detection2DArray topic of the bag; the network still tells motion and depth, but with --weights "
+        "none",
+    )
+    group.add_argument(
+        "--detection-source",
+        choices=DETECTION_SOURCES[1:],
+        help="external (default): its boxes; both: where both see one object, its box; public: the network's boxes, of "
+        "which only those that it confirms start tracks (MOT's public-detection protocol)",
+    )
+
+
+def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetections | None:
+    """What `--detections` or `--detector` names, None if nothing; sets `detection_source` in the arguments.
+
+    Raises:
+        ValueError: Only one of the options is given that go together, or the detections cannot be used.
+    """
+    own = own_detections(args)
+    if own is not None and args.detections is not None:
+        raise ValueError("--detections and --detector exclude each other")
+    if own is not None:
+        args.detection_source = args.detection_source or EXTERNAL
+        return own
+    if args.detections is None:
+        if args.detection_source is not None:
+            raise ValueError(f"--detection-source {args.detection_source} needs --detections or --detector")
+        args.detection_source = NETWORK
+        return None
+    from centertrack_ros.datasets.detection_files import open_detections
+
+    args.detection_source = args.detection_source or EXTERNAL
+    return open_detections(args.detections, bag)
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +129,12 @@ def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="METRES",
     )
+    add(
+        "--camera-pitch",
+        "degrees by which the camera looks down: 3D boxes by size stand upright then; 0: unknown",
+        type=float,
+        metavar="DEG",
+    )
 
 
 def class_limits(text: str) -> dict[str, ClassLimits]:
@@ -96,8 +150,12 @@ def class_limits(text: str) -> dict[str, ClassLimits]:
         raise argparse.ArgumentTypeError(message if text in message else f"{text}: {message}") from None
 
 
-def load(args: argparse.Namespace) -> Engine:
+def load(args: argparse.Namespace, names: Sequence[str] = ()) -> Engine:
     """Loads the engine that the options of `add_engine_arguments` ask for.
+
+    Args:
+        args: The arguments; those of `add_detection_arguments` may be among them.
+        names: Of the classes of another detector.
 
     Raises:
         ValueError: The weights or the engine cannot be used; the text is one sentence.
@@ -105,14 +163,17 @@ def load(args: argparse.Namespace) -> Engine:
     """
     from centertrack_ros.engine import load_engine
 
-    return load_engine(
-        args.weights,
-        engine=args.engine,
-        device=args.device,
-        threads=args.threads,
-        input_size=args.input_size,
-        input_pixels=args.input_pixels,
-    )
+    def network() -> Engine:
+        return load_engine(
+            args.weights,
+            engine=args.engine,
+            device=args.device,
+            threads=args.threads,
+            input_size=args.input_size,
+            input_pixels=args.input_pixels,
+        )
+
+    return engine_for(getattr(args, "detection_source", None) or NETWORK, names, args.weights, network)
 
 
 def tracker_config(args: argparse.Namespace) -> TrackerConfig:

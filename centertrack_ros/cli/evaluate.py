@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kitti.add_argument(
         "--class", dest="classes", nargs="+", default=["car", "pedestrian"], choices=("car", "pedestrian")
     )
+    kitti.add_argument(
+        "--min-iou-3d",
+        type=float,
+        metavar="IOU",
+        help="score the 3D boxes too, by rotated IoU from this one (sAMOTA, AMOTA, HOTA, …; AB3DMOT: 0.25, 0.5, 0.7)",
+    )
     kitti.set_defaults(evaluate=_kitti)
     bag = forms.add_parser(
         "bag", help="detections in bags: against a ground-truth bag, or consistency metrics, which need none"
@@ -124,6 +130,11 @@ def _kitti(args: argparse.Namespace) -> None:
     notes = [*matches.notes, *(f"the ground truth has no {name}: its row says nothing" for name in absent)]
     scores = score_kitti_parallel(_executor(args), matches.pairs, tuple(args.classes))
     document = _with_box3d_errors(track_document("kitti", scores, notes), matches.pairs)
+    if args.min_iou_3d is not None:
+        from centertrack_ros.evaluation.boxes3d_metrics import score_boxes3d
+
+        document["boxes_3d"] = score_boxes3d(matches.pairs, args.classes, args.min_iou_3d)
+        document["min_iou_3d"] = args.min_iou_3d
     _print_scores(args, document)
     _report(args, document, matches.pairs, scores, lambda pairs: score_kitti(pairs, tuple(args.classes)))
 
@@ -215,12 +226,14 @@ def _report(
 
 
 def _print_scores(args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from centertrack_ros.evaluation.tables import box3d_tables, track_tables
+    from centertrack_ros.evaluation.tables import box3d_tables, boxes3d_table, track_tables
     from centertrack_ros.io.json_files import write_json
 
     for note in document["notes"]:
         print(f"note: {note}")
     print(track_tables(document))
+    if "boxes_3d" in document:
+        print(f"\n{boxes3d_table(document)}")
     if "errors_3d" in document:
         print(f"\n{box3d_tables(document)}")
     if args.json:

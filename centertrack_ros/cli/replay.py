@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from centertrack_ros.tracking.config import EXTERNAL, NETWORK
+
 HELP = "run the node's pipeline over recorded bags: detections, tracks and markers as an mcap"
 
 
@@ -24,6 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE", help="a parameter of the node"
     )
+    parser.add_argument(
+        "--detections",
+        nargs="+",
+        default=[],
+        metavar="FILE|TOPIC",
+        help="detections of another detector, one for each camera in their order: a Detection2DArray topic of the bag, "
+        "or a file in MOTChallenge's, KITTI's or COCO's format; without detector.source they replace the network's",
+    )
     parser.add_argument("--results", choices=("mot", "kitti", "coco", "nuscenes"), help="result files, DIR/NAME.*")
 
 
@@ -36,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     parameters = load_parameters(args.params_file, args.assignments)
     if args.results and parameters.output.target_frame:
         raise ValueError("--results needs boxes in the frames of the cameras: leave output.target_frame empty for it")
+    if args.detections and parameters.tracker.detection_source == NETWORK:
+        parameters = replace(parameters, tracker=replace(parameters.tracker, detection_source=EXTERNAL))
     targets = {bag: args.output / bag_name(bag) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")
@@ -43,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{existing[0]}: exists already, a bag is not overwritten")
     try:
         from centertrack_ros.replay.bag_replay import Replay
-        from centertrack_ros.ros.parameters import engine_of
+        from centertrack_ros.ros.parameters import detector_of, engine_of
     except ImportError as error:
         raise ImportError(
             f"replay writes ROS messages and needs their packages, rclpy and vision_msgs ({error})"
         ) from None
-    replay = Replay(engine_of(parameters.model), parameters)
+    detector = detector_of(parameters)
+    replay = Replay(engine_of(parameters, detector=detector), parameters, detector)
     args.output.mkdir(parents=True, exist_ok=True)
     broken = []
     for bag, target in targets.items():
@@ -73,7 +86,7 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
         total = sum(reader.require(name).count for name in args.topics) or sum(t.count for t in image_topics(reader))
     summary = Summary()
     with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
-        for summary in replay.run(bag, target, args.topics, args.keep):
+        for summary in replay.run(bag, target, args.topics, args.keep, detections=args.detections):
             bar.update(min(1, summary.images))
     print(f"{target}: {summary.processed} of {summary.images} images processed")
     for reason, count in summary.left_out.items():

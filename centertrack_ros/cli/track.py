@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from centertrack_ros.cli._arguments import intrinsics, region
-from centertrack_ros.cli._tracking_options import add_engine_arguments, add_tracker_arguments, load, tracker_config
+from centertrack_ros.cli._detector_options import add_detector_arguments
+from centertrack_ros.cli._tracking_options import (
+    add_detection_arguments,
+    add_engine_arguments,
+    add_tracker_arguments,
+    load,
+    made_detections,
+    tracker_config,
+)
 
 if TYPE_CHECKING:
+    from centertrack_ros.datasets.detection_files import MadeDetections
     from centertrack_ros.engine.base import Engine
     from centertrack_ros.geometry.regions import Region
     from centertrack_ros.io.sources import Source
     from centertrack_ros.tracking.config import TrackerConfig
     from centertrack_ros.types import Frame, FrameResult
 
+_MOST_NOTES = 20  # sentences on single detections that are logged
 HELP = "track in a video, a folder of images or a bag, without ROS"
 
 
@@ -33,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px, of images as shown: for 3D"
     )
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes too, where there are any")
+    parser.add_argument("--rerun", type=Path, metavar="FILE", help="write FILE.rrd for the Rerun viewer")
+    parser.add_argument("--rerun-viewer", action="store_true", help="show the results in a Rerun viewer as they come")
+    parser.add_argument("--foxglove", type=Path, metavar="FILE", help="write FILE.mcap for Foxglove")
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input tells none or wrong ones")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument("--rectified", action="store_true", help="a bag's images are undistorted")
@@ -49,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a rider and the bicycle or motorcycle below are one object, of the class cyclist",
     )
+    add_detection_arguments(parser)
+    add_detector_arguments(parser)
     add_engine_arguments(parser)
     add_tracker_arguments(parser)
 
@@ -58,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.cli._track_outputs import TrackOutputs
     from centertrack_ros.engine.cyclists import CyclistEngine
     from centertrack_ros.io.source_base import DEFAULT_RATE
-    from centertrack_ros.io.sources import open_source
+    from centertrack_ros.io.sources import BagSource, open_source
 
     logging.basicConfig(format="%(message)s")
     if args.frames is not None and args.frames < 1:
@@ -66,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
-    engine = load(args)
+    detections = made_detections(args, source.path if isinstance(source, BagSource) else None)
+    engine = load(args, () if detections is None else detections.classes)
     if args.cyclists:
         engine = CyclistEngine(engine)
     config = tracker_config(args)
@@ -79,10 +95,13 @@ def run(args: argparse.Namespace) -> int:
         text=args.save_txt,
         video=args.save_video,
         draw_3d=args.draw_3d,
+        rerun=args.rerun,
+        rerun_viewer=args.rerun_viewer,
+        foxglove=args.foxglove,
     )
     try:
         with outputs:
-            for frame, result in track(source, engine, config, args.frames, args.region):
+            for frame, result in track(source, engine, config, args.frames, args.region, detections):
                 outputs.add(frame, result)
     except KeyboardInterrupt:  # the usual end of a camera
         outputs.report(engine.name)
@@ -103,6 +122,7 @@ def track(
     config: TrackerConfig,
     most: int | None = None,
     region: Region | None = None,
+    detections: MadeDetections | None = None,
 ) -> Iterator[tuple[Frame, FrameResult]]:
     """Tracks frame by frame and shows a progress bar.
 
@@ -112,6 +132,7 @@ def track(
         config: How detections become tracks.
         most: Number of frames after which it stops; None: at the end of the source.
         region: Where tracks may start; None: everywhere.
+        detections: Of another detector; None: there is none.
 
     Yields:
         Each frame with its result. A frame that cannot be used is left out, and a warning is logged.
@@ -120,14 +141,19 @@ def track(
 
     from centertrack_ros.tracking.pipeline import Tracker
 
-    tracker = Tracker(engine, config, region)
+    tracker, log, noted = Tracker(engine, config, region), logging.getLogger(__name__), set[str]()
     total = min(filter(None, (source.length, most)), default=None)
     with tqdm(total=total, unit="frame", desc=source.name, disable=None) as bar:
         for count, frame in enumerate(source, start=1):
             try:
-                yield frame, tracker.step(frame.image, frame.camera, frame.stamp)
+                foreign = None if detections is None else detections.of(frame)
+                result = tracker.step(frame.image, frame.camera, frame.stamp, foreign=foreign)
+                for note in set(result.notes) - noted if len(noted) < _MOST_NOTES else ():
+                    log.warning("%s: frame %d: %s", source.name, frame.index, note)
+                    noted.add(note)
+                yield frame, result
             except ValueError as error:
-                logging.getLogger(__name__).warning("%s: frame %d: %s", source.name, frame.index, error)
+                log.warning("%s: frame %d: %s", source.name, frame.index, error)
             bar.update()
             if count == most:
                 return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from centertrack_ros.engine.base import check_batch
 from centertrack_ros.engine.preprocess import normalisation_table, warp_to_planes
 from centertrack_ros.geometry import gaussian
-from centertrack_ros.network.peaks import Peaks, from_arrays
+from centertrack_ros.network.peaks import Peaks, from_arrays, places_of
 from centertrack_ros.network.profile import ModelProfile
 
 # Inputs of every exported file; a network without a stem lacks its input.
@@ -50,7 +50,19 @@ class ArrayEngine:
         """See `Engine.prepare`."""
         return warp_to_planes(image, affine, size, self._table, self._profile.color_order)[None]
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def _run_at(
+        self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[Any]]:
+        """The same with the heads read at the cells of `network.peaks.places_of`."""
+        raise ValueError(f"engine {self.name} reads the network's heads at its own peaks only: use torch or openvino")
+
+    def infer(
+        self,
+        images: Sequence[Any],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Peaks]:
         """See `Engine.infer`; accepts CPU tensors of the torch engine too."""
         size = check_batch(images, previous, priors)
         if size is None:
@@ -59,9 +71,12 @@ class ArrayEngine:
             raise ValueError(
                 f"network input must have a height and width that are multiples of 32, got {size[0]}x{size[1]}"
             )
-        outputs = self._run(self._feeds(images, previous, priors, size))
-        ratio = self._profile.down_ratio
-        return from_arrays(outputs, (size[0] // ratio, size[1] // ratio))
+        feeds, ratio = self._feeds(images, previous, priors, size), self._profile.down_ratio
+        grid = (size[0] // ratio, size[1] // ratio)
+        if cells is None:
+            return from_arrays(self._run(feeds), grid)
+        outputs = self._run_at(feeds, places_of(cells, grid[1], self._profile.max_detections))
+        return from_arrays(outputs, grid, [len(asked) for asked in cells])
 
     def _feeds(
         self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]], size: tuple[int, int]

@@ -47,7 +47,13 @@ class Engine(Protocol):
             ValueError: `image` is not such an image.
         """
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def infer(
+        self,
+        images: Sequence[Any],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Peaks]:
         """Run the network once on a batch.
 
         Args:
@@ -55,12 +61,15 @@ class Engine(Protocol):
             previous: The prepared inputs of the previous frames, one per image.
             priors: Per image (M, 3): x, y, radius in input px of each tracklet's Gaussian in the prior heatmap, which
                 `geometry.gaussian.render` draws; (0, 3) for an empty one.
+            cells: Per image (N, 2): x, y on the output grid of cells at which the heads are read, too, in place of
+                the N weakest peaks: `Peaks.asked`. None: at the peaks only.
 
         Returns:
             One record per image, in order.
 
         Raises:
-            ValueError: Numbers or sizes of the inputs differ.
+            ValueError: Numbers or sizes of the inputs differ, there are more cells than peaks, or the engine cannot
+                read the heads at other cells than the peaks.
         """
 
 
@@ -99,9 +108,17 @@ class EngineAround:
         """See `Engine.prepare`."""
         return self.engine.prepare(image, affine, size)
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def infer(
+        self,
+        images: Sequence[Any],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Peaks]:
         """See `Engine.infer`."""
-        return self.engine.infer(images, previous, priors)
+        if cells is None:
+            return self.engine.infer(images, previous, priors)
+        return self.engine.infer(images, previous, priors, cells)
 
 
 def check_batch(

@@ -49,7 +49,11 @@ class CudaEngine(TorchEngine):
         return super().prepare(image, affine, size).to(self._type)
 
     def infer(
-        self, images: Sequence[Tensor], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]
+        self,
+        images: Sequence[Tensor],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
     ) -> list[Peaks]:
         """See `Engine.infer`.
 
@@ -59,9 +63,15 @@ class CudaEngine(TorchEngine):
         step = self._batch_limit or max(1, len(images))
         if step < len(images):
             parts = [slice(first, first + step) for first in range(0, len(images), step)]
-            return [peaks for part in parts for peaks in self.infer(images[part], previous[part], priors[part])]
+            return [
+                peaks
+                for part in parts
+                for peaks in self.infer(
+                    images[part], previous[part], priors[part], None if cells is None else cells[part]
+                )
+            ]
         try:
-            return super().infer(images, previous, priors)
+            return super().infer(images, previous, priors, cells)
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
             if len(images) <= 1:
@@ -70,7 +80,7 @@ class CudaEngine(TorchEngine):
         _LOG.warning(
             "the GPU's memory does not suffice for %d images at once: %d from now on", len(images), self._batch_limit
         )
-        return self.infer(images, previous, priors)
+        return self.infer(images, previous, priors, cells)
 
     def _prior_heatmaps(self, priors: Sequence[NDArray[np.int64]], size: tuple[int, int]) -> Tensor:
         return super()._prior_heatmaps(priors, size).to(self._type)

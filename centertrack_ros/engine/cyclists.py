@@ -49,10 +49,16 @@ class CyclistEngine(EngineAround):
         super().__init__(engine, replace(engine.profile, classes=(*names, CYCLIST), heads=heads))
         self._people, self._cycles = people, cycles
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]) -> list[Peaks]:
+    def infer(
+        self,
+        images: Sequence[Any],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Peaks]:
         """See `Engine.infer`."""
         threshold = self.profile.thresholds.track
-        return [self._joined(peaks, threshold) for peaks in super().infer(images, previous, priors)]
+        return [self._joined(peaks, threshold) for peaks in super().infer(images, previous, priors, cells)]
 
     def _joined(self, peaks: Peaks, threshold: float) -> Peaks:
         """The peaks with each rider above the threshold and the cycle below as one; strongest first."""

@@ -31,21 +31,20 @@ class DirectEngine(OpenVinoEngine):
     """
 
     def __init__(self, path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> None:
-        self._configure(options, "f32")
-        self._path = path
+        self._configure(path, options, "f32")
         self._state, stored = read_arrays(path)
         if stored.architecture != ARCHITECTURE or stored.heads.keys() & _POSE_HEADS:
             what = "a pose model" if stored.architecture == ARCHITECTURE else stored.architecture
             raise CheckpointError(f"{path}: {what} is run by torch, which is not installed: {INSTALL_TORCH}")
         self._profile = profile = options.apply(stored)
-        smallest = self._model_of((64, 64))  # shows at once whether the parameters fit
+        smallest = self._model_of((1, 3, 64, 64), 0)  # shows at once whether the parameters fit
         self._outputs = [output.get_any_name() for output in smallest.outputs]
         super(OpenVinoEngine, self).__init__(profile, [node.get_any_name() for node in smallest.inputs])
 
-    def _model_of(self, size: tuple[int, ...]) -> Any:
+    def _model_of(self, shape: tuple[int, ...], asked: int) -> Any:
         from centertrack_ros.engine.openvino_mobilenet import build_graph
 
-        return build_graph(self._state, self._profile, size, str(self._path))
+        return build_graph(self._state, self._profile, shape[2:], str(self._path), asked)
 
 
 def open_without_torch(path: Path, options: EngineOptions) -> DirectEngine:

@@ -10,11 +10,52 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine import asked_cells
 from centertrack_ros.engine.array_engine import ArrayEngine
 from centertrack_ros.engine.registry import DEFAULT_OPTIONS, EngineOptions
 from centertrack_ros.network.profile import ModelProfile
 
 PROFILE_KEY = "profile"  # in the metadata of the ONNX file
+
+
+def open_session(path: str | Path, options: EngineOptions, graph: bytes | None = None) -> Any:
+    """Opens an .onnx file, of whatever network.
+
+    Args:
+        path: The file.
+        options: Device and threads.
+        graph: What to run instead of the file's content.
+
+    Returns:
+        The `onnxruntime.InferenceSession`.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        ValueError: It has no CUDA, or cannot run the file.
+    """
+    import onnxruntime
+
+    session_options = onnxruntime.SessionOptions()
+    session_options.log_severity_level = 3
+    session_options.intra_op_num_threads = options.threads or 0
+    session_options.inter_op_num_threads = 1
+    providers = ["CPUExecutionProvider"]
+    if options.device.startswith("cuda"):
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
+        providers.insert(0, "CUDAExecutionProvider")
+    try:
+        return onnxruntime.InferenceSession(graph or str(path), session_options, providers=providers)
+    except Exception as error:  # onnxruntime has one type per status
+        raise ValueError(f"onnxruntime cannot run {path}: {first_line(error)}") from None
+
+
+def metadata(session: Any, path: str | Path) -> dict[str, str]:
+    """What the file of a session says of itself. Raises ValueError when that is not text."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: its metadata are damaged: expected text") from None
 
 
 class OnnxEngine(ArrayEngine):
@@ -32,25 +73,10 @@ class OnnxEngine(ArrayEngine):
     name = "onnxruntime"
 
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS) -> None:
-        import onnxruntime
-
-        session_options = onnxruntime.SessionOptions()
-        session_options.log_severity_level = 3
-        session_options.intra_op_num_threads = options.threads or 0
-        session_options.inter_op_num_threads = 1
-        providers = ["CPUExecutionProvider"]
-        if options.device.startswith("cuda"):
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
-            providers.insert(0, "CUDAExecutionProvider")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), session_options, providers=providers)
-        except Exception as error:  # onnxruntime has one type per status
-            raise ValueError(f"onnxruntime cannot run {path}: {_first_line(error)}") from None
-        try:
-            stored = self._session.get_modelmeta().custom_metadata_map
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: its metadata are damaged: expected text") from None
+        self._path, self._options = Path(path), options
+        self._session = open_session(path, options)
+        self._asked_session: Any = None  # with one more input: made when it is needed
+        stored = metadata(self._session, path)
         if PROFILE_KEY not in stored:
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
         self.device = options.device
@@ -64,12 +90,23 @@ class OnnxEngine(ArrayEngine):
         super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+        return self._outputs_of(self._session, feeds)
+
+    def _run_at(
+        self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[Any]]:
+        if self._asked_session is None:
+            self._asked_session = open_session(self._path, self._options, asked_cells.onnx_graph(self._path))
+        return self._outputs_of(self._asked_session, {**feeds, asked_cells.INPUT: places})
+
+    def _outputs_of(self, session: Any, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         try:
-            outputs = self._session.run(self._outputs, dict(feeds))
+            outputs = session.run(self._outputs, dict(feeds))
         except Exception as error:
-            raise ValueError(f"onnxruntime: {_first_line(error)}") from None
+            raise ValueError(f"onnxruntime: {first_line(error)}") from None
         return dict(zip(self._outputs, outputs, strict=True))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a runtime says of its error, short."""
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.engine import asked_cells
 from centertrack_ros.engine.array_engine import ArrayEngine
 from centertrack_ros.engine.registry import DEFAULT_OPTIONS, EngineOptions
 from centertrack_ros.network.profile import ModelProfile
@@ -37,6 +38,51 @@ def runtime() -> Any:
     return openvino
 
 
+def settings(options: EngineOptions, precision: str) -> dict[str, Any]:
+    """How OpenVINO runs a network on the CPU: precision ('f32', 'bf16'), threads and the folder of its cache."""
+    # Explicit, because OpenVINO chooses bfloat16 by default if the CPU has it.
+    chosen: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+    if options.threads:
+        chosen["INFERENCE_NUM_THREADS"] = options.threads
+    if options.compiled is not None:
+        chosen["CACHE_DIR"] = str(options.compiled)
+    return chosen
+
+
+def read_model(core: Any, path: Path) -> Any:
+    """Reads an .xml or .onnx file, of whatever network. Raises ValueError, with one sentence, when it cannot."""
+    try:
+        return core.read_model(path)
+    except UnicodeDecodeError:  # of its own message, which quotes the file
+        raise ValueError(f"openvino cannot read {path}: it is not text") from None
+    except Exception as error:  # OpenVINO's own RuntimeError, with many lines
+        raise ValueError(f"openvino cannot read {path}: {last_line(error)}") from None
+
+
+def compile_model(core: Any, model: Any, chosen: dict[str, Any], hints: dict[str, Any]) -> Any:
+    """Compiles a network for the CPU; a cache that does not work is given up, in `chosen` too.
+
+    Args:
+        core: OpenVINO's.
+        model: As read.
+        chosen: Of `settings`.
+        hints: Further properties.
+
+    Returns:
+        The compiled network.
+
+    Raises:
+        RuntimeError: OpenVINO cannot run it.
+    """
+    try:
+        return core.compile_model(model, "CPU", {**chosen, **hints})
+    except RuntimeError:
+        if "CACHE_DIR" not in chosen:
+            raise
+        del chosen["CACHE_DIR"]  # a full disk, or a damaged file in it
+        return core.compile_model(model, "CPU", {**chosen, **hints})
+
+
 class OpenVinoEngine(ArrayEngine):
     """Runs an .xml file (with its .bin) of `centertrack export`; compiles it for each input size when it first occurs.
 
@@ -52,14 +98,8 @@ class OpenVinoEngine(ArrayEngine):
     """
 
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS, precision: str = "f32") -> None:
-        self._configure(options, precision)
-        self._path = Path(path)
-        try:
-            model = self._core.read_model(self._path)
-        except UnicodeDecodeError:  # of its own message, which quotes the file
-            raise ValueError(f"openvino cannot read {path}: it is not text") from None
-        except Exception as error:  # OpenVINO's own RuntimeError, with many lines
-            raise ValueError(f"openvino cannot read {path}: {_last_line(error)}") from None
+        self._configure(Path(path), options, precision)
+        model = read_model(self._core, self._path)
         if not model.has_rt_info(PROFILE_KEYS):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
         try:
@@ -75,29 +115,31 @@ class OpenVinoEngine(ArrayEngine):
         self._model = model
         # A result that several operations share has several names in random order.
         self._outputs = model.get_rt_info(OUTPUT_KEYS).astype(str).split(",")
-        super().__init__(profile, [node.get_any_name() for node in model.inputs])
+        self._names = [node.get_any_name() for node in model.inputs]
+        super().__init__(profile, self._names)
 
-    def _configure(self, options: EngineOptions, precision: str) -> None:
-        openvino = runtime()
+    def _configure(self, path: Path, options: EngineOptions, precision: str) -> None:
         self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
-        self._core = openvino.Core()
-        # Explicit, because OpenVINO chooses bfloat16 by default if the CPU has it.
-        self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        self._path = path
+        self._core = runtime().Core()
+        self._config = settings(options, precision)
         self._streams = options.streams
-        if options.threads:
-            self._config["INFERENCE_NUM_THREADS"] = options.threads
-        if options.compiled is not None:
-            self._config["CACHE_DIR"] = str(options.compiled)
-        self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by size and number of streams
+        self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by shape, number of streams and of cells
         self._lock = threading.Lock()  # a request runs one call at a time
 
-    def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:
+    def _run_at(
+        self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[Any]]:
+        return self._run({**feeds, asked_cells.INPUT: places})
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         # One image per inference: larger batches gain nothing on a CPU, and cameras that send two, then five images at
         # once would need a compiled network for each number.
         count = len(feeds["image"])
         images = [{name: array[i : i + 1] for name, array in feeds.items()} for i in range(count)]
         with self._lock:
-            requests = self._requests_for(feeds["image"].shape[2:], min(self._streams, count))
+            asked = feeds[asked_cells.INPUT].shape[1] if asked_cells.INPUT in feeds else 0
+            requests = self._requests_for(feeds["image"].shape[1:], min(self._streams, count), asked)
             results: list[list[NDArray[Any]]] = []
             for first in range(0, count, len(requests)):
                 part = list(zip(requests, images[first : first + len(requests)], strict=False))
@@ -108,37 +150,37 @@ class OpenVinoEngine(ArrayEngine):
                     results.append([np.array(tensor.data) for tensor in request.output_tensors])
         return {name: np.concatenate([result[i] for result in results]) for i, name in enumerate(self._outputs)}
 
-    def _requests_for(self, size: tuple[int, ...], streams: int) -> list[Any]:
-        key = (size, streams)
+    def _requests_for(self, shape: tuple[int, ...], streams: int, asked: int = 0) -> list[Any]:
+        key = (shape, streams, asked)
         if key not in self._requests:
             while len(self._requests) >= _CACHED_NETWORKS:
                 self._requests.pop(next(iter(self._requests)))
-            compiled = self._compile(size, streams)
+            compiled = self._compile((1, *shape), streams, asked)
             self._requests[key] = [compiled.create_infer_request() for _ in range(streams)]
         return self._requests[key]
 
-    def _compile(self, size: tuple[int, ...], streams: int) -> Any:
+    def _compile(self, shape: tuple[int, ...], streams: int, asked: int) -> Any:
+        """The network for one shape; with `asked` cells, if any, at which its heads are read."""
+        batch, _, height, width = shape
         hints = {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": streams}
         try:
-            model = self._model_of(size)
-            try:
-                return self._core.compile_model(model, "CPU", {**self._config, **hints})
-            except RuntimeError:
-                if "CACHE_DIR" not in self._config:
-                    raise
-                del self._config["CACHE_DIR"]  # a full disk, or a damaged file in it
-                return self._core.compile_model(model, "CPU", {**self._config, **hints})
+            return compile_model(self._core, self._model_of(shape, asked), self._config, hints)
         except Exception as error:
-            raise ValueError(f"openvino cannot run {self._path} on {size[0]}x{size[1]}: {_last_line(error)}") from None
+            raise ValueError(
+                f"openvino cannot run {self._path} on {batch} x {height}x{width}: {last_line(error)}"
+            ) from None
 
-    def _model_of(self, size: tuple[int, ...]) -> Any:
-        """The network for one image of this (height, width)."""
-        model = self._model.clone()
+    def _model_of(self, shape: tuple[int, ...], asked: int) -> Any:
+        """The network for images (batch, channels, height, width), as `_compile` compiles it."""
+        batch, _, height, width = shape
         channels = {"image": 3, "previous_image": 3, "prior_heatmap": 1}
-        model.reshape({node.get_any_name(): [1, channels[node.get_any_name()], *size] for node in model.inputs})
+        model = asked_cells.openvino_graph(self._model) if asked else self._model.clone()
+        shapes = {name: [batch, channels[name], height, width] for name in self._names}
+        model.reshape({**shapes, asked_cells.INPUT: [batch, asked]} if asked else shapes)
         return model
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """What OpenVINO says of its error, short."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip()[:300] if lines else type(error).__name__

@@ -38,15 +38,19 @@ class HeadsGraph:
         self._parameters = parameters
         self._profile = profile
 
-    def outputs(self, parts: list[Node]) -> dict[str, Node]:
+    def outputs(self, parts: list[Node], asked: Node | None = None) -> dict[str, Node]:
         """Output name, as of `network.decode.decode_peaks` -> node.
 
         Args:
             parts: Of the feature map, each (1, F, h, w).
+            asked: (1, K) flat cells that take the places of the peaks' cells where they are not negative.
         """
         heat = ops.sigmoid(self._heatmap(parts))
         width = shape(heat)[3]
         scores, channels, cells = _peaks(_suppressed(heat), self._profile.max_detections)
+        if asked is not None:
+            places = reshape(asked, -1)
+            cells = ops.select(ops.greater_equal(places, indices(0)), places, cells)
         rows = ops.divide(cells, indices(width))
         columns = ops.subtract(cells, ops.multiply(rows, indices(width)))
         count = shape(scores)[0]

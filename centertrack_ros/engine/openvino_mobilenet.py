@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from centertrack_ros.engine import asked_cells
 from centertrack_ros.engine.openvino_heads import HeadsGraph
 from centertrack_ros.engine.openvino_motion import MotionGraph
 from centertrack_ros.engine.openvino_ops import (
@@ -39,7 +40,9 @@ from centertrack_ros.network.profile import ModelProfile
 _ACTIVATIONS = {"relu": "relu", "hard_swish": "hswish"}  # names of operations
 
 
-def build_graph(state: Mapping[str, Array], profile: ModelProfile, size: tuple[int, ...], where: str) -> Any:
+def build_graph(
+    state: Mapping[str, Array], profile: ModelProfile, size: tuple[int, ...], where: str, asked: int = 0
+) -> Any:
     """Build the graph from images to peaks.
 
     Args:
@@ -47,6 +50,7 @@ def build_graph(state: Mapping[str, Array], profile: ModelProfile, size: tuple[i
         profile: Describes the network; its architecture is mobilenetv3_centernet.
         size: (height, width) px of the input, multiples of 32.
         where: Names the file in messages.
+        asked: K: one more input, `asked_cells.INPUT`, takes the places of the peaks' cells; 0: there is none.
 
     Returns:
         An openvino.Model for one image, with inputs and outputs named as those of exported files.
@@ -57,7 +61,7 @@ def build_graph(state: Mapping[str, Array], profile: ModelProfile, size: tuple[i
     openvino = runtime()
     parameters = Parameters(state, f"{where} does not fit {profile.architecture}")
     network = _Network(parameters, profile, size)
-    outputs = network.outputs()
+    outputs = network.outputs(asked)
     parameters.check_all_used()
     results = []
     for name, node in outputs.items():
@@ -76,8 +80,8 @@ class _Network:
         self._profile = profile
         self._size = size
 
-    def outputs(self) -> dict[str, Node]:
-        """Output name -> node."""
+    def outputs(self, asked: int) -> dict[str, Node]:
+        """Output name -> node; see `build_graph`."""
         options = self._profile.head_options
         image = self._input("image", 3)
         with_motion = bool(options.get("motion"))
@@ -98,10 +102,12 @@ class _Network:
             parts.append(motion.build(image, extra.get("previous_image", image), extra.get("prior_heatmap")))
         if options.get("coordinates"):
             parts.append(_coordinates(*shape(parts[0])[2:]))
-        return HeadsGraph(self._parameters, self._profile).outputs(parts)
+        places = self._input(asked_cells.INPUT, asked, np.int64) if asked else None
+        return HeadsGraph(self._parameters, self._profile).outputs(parts, places)
 
-    def _input(self, name: str, channels: int) -> Node:
-        node = ops.parameter([1, channels, *self._size], np.float32, name)
+    def _input(self, name: str, channels: int, kind: type = np.float32) -> Node:
+        size = self._size if kind is np.float32 else ()
+        node = ops.parameter([1, channels, *size], kind, name)
         node.output(0).get_tensor().set_names({name})
         self.inputs.append(node)
         return node

@@ -8,6 +8,7 @@ lies exactly on an image px there is nothing to interpolate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,14 @@ def normalisation_table(profile: ModelProfile) -> NDArray[np.float32]:
     Returns:
         (1, 256, 3) float32: the normalized value of each pixel value, per channel in the profile's colour order.
     """
-    mean, std = (np.asarray(values, np.float32).astype(np.float64) for values in (profile.mean, profile.std))
-    values = np.arange(256, dtype=np.float64)[:, None] * profile.pixel_scale
-    return ((values - mean) / std).astype(np.float32)[None]
+    return value_table(profile.mean, profile.std, profile.pixel_scale)
+
+
+def value_table(mean: Sequence[float], std: Sequence[float], pixel_scale: float) -> NDArray[np.float32]:
+    """As `normalisation_table`, of single values: (pixel value * pixel_scale - mean) / std, per channel."""
+    centre, spread = (np.asarray(values, np.float32).astype(np.float64) for values in (mean, std))
+    values = np.arange(256, dtype=np.float64)[:, None] * pixel_scale
+    return ((values - centre) / spread).astype(np.float32)[None]
 
 
 def check_image(image: Any) -> None:
@@ -124,12 +130,17 @@ def warp_to_planes(
     Raises:
         ValueError: `image` is not a BGR image.
     """
+    return to_planes(_warp(image, affine, size), table, color_order)
+
+
+def to_planes(image: NDArray[np.uint8], table: NDArray[np.float32], color_order: str = "bgr") -> NDArray[np.float32]:
+    """Normalizes an image of the input's size: BGR uint8 (h, w, 3 or 4) -> (3, h, w) float32; see `warp_to_planes`."""
     import cv2
 
-    planes = cv2.split(_warp(image, affine, size))[:3]
+    planes = cv2.split(image)[:3]
     if color_order == "rgb":
         planes = planes[::-1]
-    out = np.empty((3, *size), np.float32)
+    out = np.empty((3, *image.shape[:2]), np.float32)
     for channel, plane in enumerate(planes):
         cv2.LUT(plane, np.ascontiguousarray(table[..., channel]), out[channel])
     return out

@@ -16,7 +16,7 @@ from centertrack_ros.engine.preprocess import normalisation_table, warp_and_norm
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.network.base import TrackingNetwork
 from centertrack_ros.network.decode import PeakNetwork, to_peaks
-from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.network.peaks import Peaks, places_of
 from centertrack_ros.network.profile import ModelProfile
 
 # Torch has one number of threads for the process; an engine must not leave its own to the next one.
@@ -88,21 +88,29 @@ class TorchEngine:
         return tensor.to(self._device).contiguous(memory_format=self._layout)
 
     def infer(
-        self, images: Sequence[Tensor], previous: Sequence[Any], priors: Sequence[NDArray[np.int64]]
+        self,
+        images: Sequence[Tensor],
+        previous: Sequence[Any],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
     ) -> list[Peaks]:
         """See `Engine.infer`."""
         size = check_batch(images, previous, priors)
         if size is None:
             return []
         profile = self._profile
+        grid = (size[0] // profile.down_ratio, size[1] // profile.down_ratio)
         with torch.inference_mode():
-            outputs = self._network(
+            inputs = [
                 self._batch(images),
                 self._batch(previous) if profile.previous_image else None,
                 self._prior_heatmaps(priors, size) if profile.prior_heatmap else None,
-            )
-            ratio = profile.down_ratio
-            return to_peaks(outputs, (size[0] // ratio, size[1] // ratio))
+            ]
+            if cells is None:
+                return to_peaks(self._network(*inputs), grid)
+            places = places_of(cells, grid[1], min(profile.max_detections, len(profile.classes) * grid[0] * grid[1]))
+            outputs = self._network(*inputs, torch.from_numpy(places).to(self._device))
+            return to_peaks(outputs, grid, [len(asked) for asked in cells])
 
     def _batch(self, tensors: Sequence[Tensor]) -> Tensor:
         if len(tensors) == 1:

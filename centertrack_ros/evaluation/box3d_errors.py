@@ -29,7 +29,7 @@ Figures = dict[str, float | int | None]
 
 def has_boxes(pair: SequencePair) -> bool:
     """Whether ground truth and results both have 3D boxes anywhere."""
-    return all(any(_has_box(f.tracks.detections).any() for f in side) for side in (pair.truth, pair.results))
+    return all(any(has_box(f.tracks.detections).any() for f in side) for side in (pair.truth, pair.results))
 
 
 def box3d_errors(pairs: Iterable[SequencePair]) -> dict[str, dict[str, Figures]]:
@@ -82,7 +82,7 @@ def _add_frame(
             errors[name, label].append(_errors(truth, row, predictions, column))
 
 
-def _has_box(detections: Detections) -> NDArray[np.bool_]:
+def has_box(detections: Detections) -> NDArray[np.bool_]:
     """(N,) whether each detection has a 3D box."""
     if detections.locations is None or detections.dimensions is None:
         return np.zeros(len(detections), bool)
@@ -92,7 +92,7 @@ def _has_box(detections: Detections) -> NDArray[np.bool_]:
 
 def _of_class(frame: AnnotatedFrame, classes: tuple[str, ...], name: str) -> Detections:
     detections = frame.tracks.detections
-    return detections.select(_has_box(detections) & (detections.class_ids == classes.index(name)))
+    return detections.select(has_box(detections) & (detections.class_ids == classes.index(name)))
 
 
 def _ground(detections: Detections) -> NDArray[np.float64]:

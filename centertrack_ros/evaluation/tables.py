@@ -93,6 +93,16 @@ def _plain_cells(values: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return ["-" if (value := values.get(name)) is None else f"{value:.3f}".rstrip("0").rstrip(".") for name in names]
 
 
+def boxes3d_table(document: Mapping[str, Any]) -> str:
+    """The scores of 3D boxes by rotated IoU as text: a row for each class."""
+    names = list(next(iter(document["boxes_3d"].values())))
+    rows = [
+        [name, *(f"{f[key]:.2f}" if isinstance(f[key], float) else str(f[key]) for key in names)]
+        for name, f in document["boxes_3d"].items()
+    ]
+    return table([f"3D IoU {document['min_iou_3d']:g}", *names], rows)
+
+
 def box3d_tables(document: Mapping[str, Any]) -> str:
     """The errors of 3D boxes as text: for each class a row for each distance, m."""
     units = {"translation": "m", "depth": "m", "size": "1-IoU", "yaw": "rad", "velocity": "m/s"}

@@ -12,6 +12,7 @@ from centertrack_ros.array_table import ArrayTable, column
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import (
     box_quaternions,
+    matrix_to_quaternion,
     multiply_quaternions,
     quaternion_to_matrix,
     rotate_covariances,
@@ -32,15 +33,41 @@ BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0
 
 
 def corners(
-    dimensions: NDArray[np.floating], locations: NDArray[np.floating], rotations_y: NDArray[np.floating]
+    dimensions: NDArray[np.floating],
+    locations: NDArray[np.floating],
+    rotations_y: NDArray[np.floating],
+    ups: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
-    """(N, 8, 3) corners, m, optical frame: boxes (N, 3) h, w, l at bottom centres (N, 3), turned by rot_y (N,) rad."""
+    """(N, 8, 3) corners, m, optical frame: boxes (N, 3) h, w, l at bottom centres (N, 3), turned by rot_y (N,) rad.
+
+    ups  (N, 3) upwards, to which the boxes are tilted about their middles; None or NaN: along -y.
+    """
     h, w, length = np.asarray(dimensions, np.float64).T[:, :, None]
     angle = np.asarray(rotations_y, np.float64)[:, None]
     along, across = length * _LENGTH, w * _WIDTH
     x = np.cos(angle) * along + np.sin(angle) * across
     z = -np.sin(angle) * along + np.cos(angle) * across
-    return np.stack([x, h * _HEIGHT, z], axis=2) + np.asarray(locations, np.float64)[:, None]
+    if ups is None:
+        return np.stack([x, h * _HEIGHT, z], axis=2) + np.asarray(locations, np.float64)[:, None]
+    from_middle = np.stack([x, h * _HEIGHT + h / 2, z], axis=2)
+    return from_middle @ level_axes(ups) + centers(dimensions, locations)[:, None]
+
+
+def level_axes(ups: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Finds axes that are as those of a camera which looks into the same direction, but along the ground.
+
+    Args:
+        ups: (..., 3) upwards in the optical frame, of any length; NaN: along -y.
+
+    Returns:
+        (..., 3, 3) rotations from the optical frame: rows are x to the right, y down, z ahead.
+    """
+    down = -np.asarray(ups, np.float64)
+    down = np.where(np.isfinite(down).all(axis=-1, keepdims=True), down, [0.0, 1.0, 0.0])
+    down = down / np.maximum(np.linalg.norm(down, axis=-1, keepdims=True), 1e-12)
+    ahead = np.array([0.0, 0.0, 1.0]) - down[..., 2:] * down
+    ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-12)
+    return np.stack([np.cross(down, ahead), down, ahead], axis=-2)
 
 
 def centers(dimensions: NDArray[np.floating], locations: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -117,6 +144,7 @@ class OrientedBoxes(ArrayTable):
     sizes        (M, 3) float64 m: length, width, height; never 0
     covariances  (M, 6, 6) float64 of centre and rotation about the frame's fixed axes, m² and rad²; all 0: unknown
     velocities   (M, 3) float64 m/s; NaN where unknown
+    velocity_covariances  (M, 3, 3) float64 (m/s)²; NaN where unknown
     """
 
     centers: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
@@ -124,6 +152,7 @@ class OrientedBoxes(ArrayTable):
     sizes: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
     covariances: NDArray[np.float64] = field(metadata=column(6, 6, blank=np.nan))
     velocities: NDArray[np.float64] = field(metadata=column(3, blank=np.nan))
+    velocity_covariances: NDArray[np.float64] = field(metadata=column(3, 3, blank=np.nan))
 
     def transformed(self, quaternion: NDArray[np.floating], translation: NDArray[np.floating]) -> OrientedBoxes:
         """The same boxes in another frame: rotated by `quaternion` (4,) x, y, z, w, then moved by `translation` (3,) m.
@@ -137,6 +166,7 @@ class OrientedBoxes(ArrayTable):
             quaternions=multiply_quaternions(quaternion, self.quaternions),
             covariances=rotate_covariances(matrix, self.covariances),
             velocities=self.velocities @ matrix.T,
+            velocity_covariances=rotate_covariances(matrix, self.velocity_covariances),
         )
 
 
@@ -147,11 +177,14 @@ def oriented_boxes(
     location_covariances: NDArray[np.floating] | None = None,
     velocities: NDArray[np.floating] | None = None,
     heading_variances: NDArray[np.floating] | None = None,
+    ups: NDArray[np.floating] | None = None,
+    velocity_covariances: NDArray[np.float64] | None = None,
 ) -> OrientedBoxes:
     """Boxes in the optical frame from (N, 3) h, w, l, (N, 3) bottom centres, m, and (N,) rot_y, rad.
 
     heading_variances  (N,) rad², at most that of any angle; None: as of a heading that the network measured. Without
                        `rotations_y` the boxes face along the optical axis, which is a convention.
+    ups                (N, 3) upwards, to which the boxes are tilted about their middles; None or NaN: along -y.
     """
     count = len(locations)
     angles = np.full(count, -np.pi / 2) if rotations_y is None else np.asarray(rotations_y, np.float64)
@@ -165,10 +198,16 @@ def oriented_boxes(
         covariances[:, (3, 5), (3, 5)] = _UPRIGHT_VARIANCE
         covariances[:, 4, 4] = np.minimum(turn, UNKNOWN_HEADING_VARIANCE)
     sizes = np.asarray(dimensions, np.float64)[:, ::-1]
+    quaternions = box_quaternions(angles)
+    if ups is not None and count:
+        from_level = np.swapaxes(level_axes(ups), 1, 2)
+        quaternions = multiply_quaternions(matrix_to_quaternion(from_level), quaternions)
+        covariances[:, 3:, 3:] = from_level @ covariances[:, 3:, 3:] @ np.swapaxes(from_level, 1, 2)
     return OrientedBoxes(
         centers=centers(dimensions, locations),
-        quaternions=box_quaternions(angles),
+        quaternions=quaternions,
         sizes=np.maximum(sizes, MIN_EXTENT),
         covariances=covariances,
         velocities=np.full((count, 3), np.nan) if velocities is None else np.asarray(velocities, np.float64),
+        velocity_covariances=np.full((count, 3, 3), np.nan) if velocity_covariances is None else velocity_covariances,
     )

@@ -26,7 +26,11 @@ from centertrack_ros.io.file_kinds import ROS1, ZSTANDARD
 from centertrack_ros.io.mcap_records import unpacked
 
 # Definitions that no distribution's core holds: package -> its folder in this source tree.
-_EXTRA_PACKAGES = {"vision_msgs": "compat/vision_msgs/msg", "centertrack_ros": "msg"}
+_EXTRA_PACKAGES = {
+    "vision_msgs": "compat/vision_msgs/msg",
+    "centertrack_ros": "msg",
+    "autoware_perception_msgs": "compat/autoware_perception_msgs/msg",
+}
 _SERIALIZATIONS = ("cdr", "")
 
 _LOG = logging.getLogger(__name__)
@@ -71,7 +75,7 @@ def definition_folders(package: str) -> list[Path]:
 
 @lru_cache(maxsize=1)
 def message_types() -> Any:
-    """A `rosbags` Typestore with the core messages, vision_msgs and this package's own.
+    """A `rosbags` Typestore with the core messages, vision_msgs, Autoware's objects and this package's own.
 
     The core is Humble's, the oldest distribution supported: the messages used here are the same in all later ones.
     `message_types().types["sensor_msgs/msg/Image"]` is the class to build a message from.

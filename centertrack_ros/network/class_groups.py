@@ -122,7 +122,8 @@ def select_classes(requested: Sequence[str], classes: Sequence[str]) -> tuple[st
 
     Args:
         requested: Names of classes and of sets, mixed: 'road', 'people', 'animals', 'signs', 'indoor', 'all', and
-            'auto': 'road', cats, dogs, horses, sheep and cows for a model with COCO's classes, 'all' for every other.
+            'auto': for a model with COCO's classes 'road', cats, dogs, horses, sheep, cows and what is no class of
+            COCO, 'all' for every other.
         classes: Names of the model's classes.
 
     Returns:
@@ -148,7 +149,7 @@ def _named(name: str, classes: Sequence[str]) -> NDArray[np.bool_]:
     if key == ALL or (key == AUTO and not set(COCO_CLASSES) <= set(classes)):
         return np.ones(len(classes), bool)
     if key == AUTO:
-        return are_among(classes, (*CLASS_SETS["road"], *_AUTO_ANIMALS))
+        return are_among(classes, (*CLASS_SETS["road"], *_AUTO_ANIMALS)) | ~are_among(classes, COCO_CLASSES)
     if key not in CLASS_SETS:
         raise ValueError(f"{unknown_class(name, classes)} (sets of classes: {', '.join(SET_NAMES)})")
     mask = are_among(classes, CLASS_SETS[key])

@@ -87,6 +87,10 @@ COCO_CLASSES = tuple(
         "toothbrush",
     ]
 )
+# Numbers of COCO's categories, from 0, that no object has: torchvision and DETR number their outputs by category.
+_COCO_GAPS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+_NAMES_LEFT = iter(COCO_CLASSES)
+COCO_CATEGORIES = tuple("" if number in _COCO_GAPS else next(_NAMES_LEFT) for number in range(91))
 NUSCENES_CLASSES = (
     "car", "truck", "bus", "trailer", "construction_vehicle", "pedestrian", "motorcycle", "bicycle", "traffic_cone",
     "barrier",

@@ -163,7 +163,12 @@ def _merge_flipped_heat(heat: Tensor, swap: tuple[int, ...] | None = None) -> Te
 
 
 def decode_peaks(
-    heatmaps: Mapping[str, Tensor], reader: Reader, joint_offsets: Reader | None, count: int, mirror: Reader | None
+    heatmaps: Mapping[str, Tensor],
+    reader: Reader,
+    joint_offsets: Reader | None,
+    count: int,
+    mirror: Reader | None,
+    asked: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Decode a batch into peaks as tensors.
 
@@ -173,6 +178,7 @@ def decode_peaks(
         joint_offsets: Reads the one head that refines joints; None adds half a cell.
         count: K.
         mirror: Reads the other heads in the mirrored image (flip test), or None.
+        asked: (B, K) flat cells that take the places of the peaks' cells where they are not negative.
 
     Returns:
         scores and class_ids (B, K), cells (B, K, 2), 'value.<head>' (B, K, C), and for pose models joint_scores
@@ -181,6 +187,8 @@ def decode_peaks(
     heat = heatmaps["hm"]
     width = heat.shape[3]
     scores, class_ids, cells = top_k(suppress_neighbours(heat), count)
+    if asked is not None:
+        cells = torch.where(asked >= 0, asked, cells)
     values = _with_depth(reader(cells))
     x, y = _columns_and_rows(cells, width)
     if mirror is not None:
@@ -235,13 +243,16 @@ class PeakNetwork(nn.Module):
         if not dense and self._refine is not None:
             self._sparse_refine = SparseHeads({self._refine: heads[self._refine]})
 
-    def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> dict[str, Tensor]:
+    def forward(
+        self, image: Tensor, previous: Tensor | None, prior: Tensor | None, asked: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Run the network and decode.
 
         Args:
             image: As in `TrackingNetwork.features`.
             previous: As in `TrackingNetwork.features`.
             prior: As in `TrackingNetwork.features`.
+            asked: As in `decode_peaks`.
 
         Returns:
             The tensors of `decode_peaks`.
@@ -265,6 +276,7 @@ class PeakNetwork(nn.Module):
             None if self._refine is None else self._reader(direct, [self._refine], self._sparse_refine),
             self.count,
             None if mirrored is None else self._reader(mirrored, self._value_heads, self._sparse),
+            asked,
         )
 
     def _reader(self, parts: Sequence[Tensor], names: list[str], sparse: SparseHeads | None) -> Reader:
@@ -314,17 +326,18 @@ def _dense_reader(maps: Mapping[str, Tensor]) -> Reader:
     return lambda cells: {name: gather_cells(value, cells) for name, value in maps.items()}
 
 
-def to_peaks(outputs: Mapping[str, Any], grid: tuple[int, int]) -> list[Peaks]:
+def to_peaks(outputs: Mapping[str, Any], grid: tuple[int, int], asked: Sequence[int] | None = None) -> list[Peaks]:
     """Convert the result of `decode_peaks` to records.
 
     Args:
         outputs: Tensors on any device, or arrays from another runtime.
         grid: (height, width) of the output grid.
+        asked: As in `from_arrays`.
 
     Returns:
         One record per image.
     """
-    return from_arrays({name: _array(value) for name, value in outputs.items()}, grid)
+    return from_arrays({name: _array(value) for name, value in outputs.items()}, grid, asked)
 
 
 def _array(value: Any) -> NDArray[Any]:

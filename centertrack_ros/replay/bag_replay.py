@@ -15,12 +15,15 @@ from typing import Any
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
+from centertrack_ros.datasets.detection_files import MadeDetections, open_detections
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.detector import Detector
 from centertrack_ros.io.bag_transforms import read_transforms
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.io.foreign_messages import DETECTIONS_TYPE
 from centertrack_ros.io.image_decoding import ImageError
-from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, Topic, message_types
+from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, Topic, bag_name, message_types
 from centertrack_ros.io.sources import (
     CAMERA_INFO_TYPE,
     COMPRESSED_TYPE,
@@ -35,10 +38,12 @@ from centertrack_ros.io.sources import (
 from centertrack_ros.io.stamps import from_nanoseconds, nanoseconds, record_stamp, stamp_or_arrival
 from centertrack_ros.io.transform_buffer import TransformBuffer
 from centertrack_ros.replay.parameters import live_only, require_replayable
+from centertrack_ros.ros.autoware import require_autoware
 from centertrack_ros.ros.frames import camera_poses
 from centertrack_ros.ros.messages import generated_messages, label_info
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.ros.publishers import ResultMessages
+from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, Rejection
 from centertrack_ros.tracking.session import TrackingSession
@@ -91,6 +96,8 @@ class _Camera:
     info_topic: str | None
     messages: ResultMessages
     calibration: Calibration = field(default_factory=Calibration)
+    detections: MadeDetections | None = None
+    images: int = 0
 
     @property
     def output(self) -> str:
@@ -100,12 +107,13 @@ class _Camera:
 class Replay:
     """Replays bags through one engine, each in a session of its own."""
 
-    def __init__(self, engine: Engine, parameters: NodeParameters) -> None:
+    def __init__(self, engine: Engine, parameters: NodeParameters, detector: Detector | None = None) -> None:
         """Checks that a replay can do what the parameters ask for.
 
         Args:
             engine: Runs the network.
             parameters: The node's, as `load_parameters` gives them.
+            detector: Of the user's own, as `detector_of` gives it.
 
         Raises:
             ValueError: The parameters do not fit the engine's model, or only a live node can honour them.
@@ -113,6 +121,8 @@ class Replay:
         require_replayable(parameters)
         Pipeline(engine, parameters.tracker)  # refuses what the model cannot give
         self._engine, self._parameters, self._types = engine, parameters, generated_messages()
+        self._detector = detector
+        self._autoware = require_autoware() if parameters.output.publish_autoware else None
         self.classes = engine.profile.classes
 
     def run(
@@ -123,6 +133,7 @@ class Replay:
         keep: Sequence[str] = (),
         passes: int = 1,
         only: Collection[tuple[str, int, int]] | None = None,
+        detections: Sequence[str] = (),
     ) -> Iterator[Summary]:
         """Writes `target`, an mcap bag, and yields the summary so far after every image.
 
@@ -132,6 +143,8 @@ class Replay:
             topics: Image topics to process; none: every camera of the bag.
             keep: Topics that are copied from the source; ('*',): all.
             passes: How often the bag is played, one after the other, with the tracks of the pass before.
+            detections: Files or topics of another detector, one for each camera; none: if the parameters ask for
+                another detector, the bag's only topic of its detections.
             only: (topic, stamp ns, pass from 0) of the images to process, as if the others had been dropped.
 
         Raises:
@@ -144,7 +157,8 @@ class Replay:
             summary = Summary(notes=[f"{name} concerns a live node only" for name in live_only(self._parameters)])
             cameras = self._cameras(reader, topics, summary)
             kept = self._kept(reader, keep, cameras.values(), summary)
-            run = _Run(self._engine, self._parameters, self._types, reader, cameras)
+            self._read_detections(reader, list(cameras.values()), detections, summary)
+            run = _Run(self._engine, self._parameters, reader, cameras, self._messages(reader), self._detector)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
             writer = BagWriter(target)
             try:
@@ -168,6 +182,26 @@ class Replay:
             if not summary.images:
                 yield summary
 
+    def _read_detections(
+        self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str], summary: Summary
+    ) -> None:
+        """The cameras get the detections of another detector, if the parameters ask for them."""
+        if self._parameters.tracker.detection_source == NETWORK or (self._detector is not None and not named):
+            return
+        names = list(named) or [topic.name for topic in reader.of_type(DETECTIONS_TYPE)]
+        if len(names) != len(cameras):
+            raise DataError(
+                reader.path,
+                f"detector.source {self._parameters.tracker.detection_source} needs one file or topic of detections "
+                f"for each of {len(cameras)} cameras, got {len(names)}: name them with --detections",
+            )
+        detector = self._parameters.detector
+        for camera, name in zip(cameras, names, strict=True):
+            summary.note(f"detections for {camera.image_topic}: {name}")
+            camera.detections = open_detections(
+                name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s
+            )
+
     def _kept(self, reader: BagReader, keep: Sequence[str], cameras: Iterable[_Camera], summary: Summary) -> set[str]:
         """The topics to copy: none that the results are written to, as a bag of an earlier replay has them."""
         kept = set(reader.topics if "*" in keep else (reader.require(name).name for name in keep))
@@ -185,12 +219,17 @@ class Replay:
 
     def output_topics(self, cameras: Sequence[str]) -> list[str]:
         """All topics of the results of cameras with these names."""
-        output, messages = self._parameters.output, ResultMessages(self._engine.profile.classes, self._types)
+        output, messages = self._parameters.output, self._messages()
         folders = [f"{NODE}/output/{camera}".rstrip("/") for camera in cameras]
         topics = [f"{folder}/{topic}" for folder in folders for topic in (*messages.topics(output), LABEL_INFO)]
         if replace(self._parameters.session, cameras=tuple(cameras)).merges:
             topics += [f"{NODE}/output/{topic}" for topic in messages.topics(output, merged=True)]
         return topics
+
+    def _messages(self, reader: BagReader | None = None) -> ResultMessages:
+        """Writes messages; what Autoware knows a bag's tracks by is the same in each replay of it."""
+        session = bag_name(reader.path) if reader else ""
+        return ResultMessages(self._engine.profile.classes, self._types, self._autoware, session)
 
     def _cameras(self, reader: BagReader, topics: Sequence[str], summary: Summary) -> dict[str, _Camera]:
         """Image topic -> camera."""
@@ -202,13 +241,12 @@ class Replay:
                 raise DataError(reader.path, f"'{topic.name}' has no messages")
         if not chosen:
             raise DataError(reader.path, f"no images; the bag has {reader.listing()}{advice_on_images(reader)}")
-        classes = self._engine.profile.classes
         cameras = {}
         for name, topic in self._named(reader, chosen, by_user=bool(topics)):
             info = camera_info_topic(reader, topic.name)
             if info is None:
                 summary.note(f"no {CAMERA_INFO_TYPE} for '{topic.name}': its results are in 2D only")
-            cameras[topic.name] = _Camera(name, topic.name, info, ResultMessages(classes, self._types))
+            cameras[topic.name] = _Camera(name, topic.name, info, self._messages(reader))
         if self._types is None:
             summary.note("the interfaces of centertrack_ros are not built: no track arrays (colcon build or make)")
         return cameras
@@ -244,14 +282,15 @@ class _Run:
         self,
         engine: Engine,
         parameters: NodeParameters,
-        types: Any,
         reader: BagReader,
         cameras: dict[str, _Camera],
+        merged: ResultMessages,
+        detector: Detector | None,
     ) -> None:
         self._parameters, self._reader, self._cameras = parameters, reader, cameras
         names = tuple(camera.name for camera in cameras.values())
-        self._session = TrackingSession(engine, replace(parameters.session, cameras=names))
-        self._merged = ResultMessages(engine.profile.classes, types)
+        self._session = TrackingSession(engine, replace(parameters.session, cameras=names), detector)
+        self._merged = merged
         self._transforms = self._read_transforms()
 
     def _read_transforms(self) -> TransformBuffer | None:
@@ -307,6 +346,8 @@ class _Run:
                 writer.write(f"{NODE}/output/{topic}", data, record.time_ns, kinds[topic])
         for one in result.cameras:
             summary.processed += 1
+            for note in one.result.notes:
+                summary.note(f"{camera.image_topic}: {note}")
             if one.result.reset:
                 summary.note(f"tracks of {camera.image_topic} reset at {frame.stamp:.3f} s: {one.result.reset}")
             for topic, message in camera.messages.of_camera(one, output):
@@ -315,6 +356,7 @@ class _Run:
 
     def _frame(self, camera: _Camera, record: Record, summary: Summary) -> Frame:
         message = self._reader.decode(record)
+        camera.images += 1
         image = decode_image(message, record.type)
         told = nanoseconds(message.header.stamp)
         header = FrameHeader(stamp_or_arrival(told, record.time_ns), message.header.frame_id)
@@ -324,7 +366,13 @@ class _Run:
         model = camera.calibration.camera(image.shape[:2], self._parameters.camera.rectified)
         if camera.calibration.is_known and camera.calibration.problem:
             summary.note(f"2D only for {camera.image_topic}: {camera.calibration.problem}")
-        return Frame(image, stamp, model, header=header)
+        frame = Frame(image, stamp, model, header=header)
+        if camera.detections is None:
+            return frame
+        foreign = camera.detections.of(replace(frame, index=camera.images))
+        if foreign is None:
+            summary.note(f"{camera.image_topic}: not every image has detections of the other detector")
+        return replace(frame, foreign=foreign)
 
     def _poses(self, _: str, frame: Frame) -> CameraPoses:
         assert frame.header is not None and self._transforms is not None

@@ -15,7 +15,14 @@ from centertrack_ros.typed_records import shown
 _NODES = ("/**", "centertrack", "/centertrack", "/**/centertrack")
 _OTHER = {"use_sim_time"}  # every node's own
 # How images reach a live node, when it works, and when it warns: a replay processes every image, at once.
-_LIVE_ONLY = ("autostart", "camera.reliability", "camera.queue_depth", "output.tf_timeout_s", "output.trail_s")
+_LIVE_ONLY = (
+    "autostart",
+    "camera.reliability",
+    "camera.queue_depth",
+    "output.tf_timeout_s",
+    "output.trail_s",
+    "output.selected_frame",
+)
 
 
 def load_parameters(files: Iterable[Path] = (), assignments: Iterable[str] = ()) -> NodeParameters:

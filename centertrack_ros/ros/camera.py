@@ -17,9 +17,12 @@ from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.stamps import Loss, from_nanoseconds, nanoseconds, seconds, stamp_or_arrival
 from centertrack_ros.ros.discovery import describe_publishers, latched_qos, publishers_of
+from centertrack_ros.ros.foreign_input import ForeignInput
+from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.ros.publishers import CameraPublishers
+from centertrack_ros.ros.sensors import SensorInput
 from centertrack_ros.types import Frame, FrameHeader
 
 _MAX_FRAME_ID = 1000
@@ -59,6 +62,7 @@ class CameraInput:
         parameters: Callable[[], NodeParameters],
         log: ThrottledLog,
         received: Callable[[str, ImageMessage], None],
+        transforms: FrameTransforms | None = None,
     ) -> None:
         """Resolves the topics; `subscribe` starts to listen.
 
@@ -68,6 +72,7 @@ class CameraInput:
             parameters: Gives the parameters in force.
             log: For problems.
             received: Called with the camera's name and every image message.
+            transforms: TF, for sensors in frames of their own.
         """
         prefix = f"~/input/{name}/" if name else "~/input/"
         self.name = name
@@ -81,6 +86,7 @@ class CameraInput:
         self.resting = False  # with output.lazy: nobody subscribes to a result
         self._node, self._parameters, self._log, self._notify = node, parameters, log, received
         self._subscriptions: dict[str, Any] = {}
+        self._sensors = SensorInput(node, prefix, parameters, log, transforms)
         self._waiting_since = time.monotonic()
         camera = parameters().camera
         self._transport = camera.transport
@@ -117,11 +123,13 @@ class CameraInput:
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions = {}
+        self._sensors.unsubscribe()
 
     def follow_publishers(self) -> None:
         """Subscribes to what is published: to be called again and again."""
         if not self._subscriptions:
             return
+        self._sensors.follow_publishers()
         if self._transport == "auto":
             self._choose_transport()
         if "latched info" not in self._subscriptions:
@@ -187,7 +195,8 @@ class CameraInput:
         if self.calibration.is_known and self.calibration.problem:
             self._log.warning(f"2D only for {self.image_topic}: {self.calibration.problem}")
         header = FrameHeader(stamp_or_arrival(told, now_ns), message.header.frame_id)
-        return Frame(image, from_nanoseconds(header.stamp_ns), camera, header=header)
+        frame = Frame(image, from_nanoseconds(header.stamp_ns), camera, header=header)
+        return self._sensors.attach(frame)
 
     def report_waiting(self) -> None:
         """Logs what does not arrive, and why, once it is overdue."""
@@ -233,6 +242,7 @@ class CameraPipeline:
     Attributes:
         input: What it receives.
         publishers: What it publishes.
+        foreign: Detections of another detector; None: the network alone detects.
         stages: ms, of the last frame, by name of the stage.
         last_start: time.perf_counter() at the start of the last frame; 0: there was none.
         transform_error: Why the last frame could not be published; '' if it was.
@@ -240,6 +250,7 @@ class CameraPipeline:
 
     input: CameraInput
     publishers: CameraPublishers
+    foreign: ForeignInput | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     last_start: float = 0.0
     transform_error: str = ""

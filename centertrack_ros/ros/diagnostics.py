@@ -87,6 +87,12 @@ class Diagnostics:
             "images lost on their way (%)": f"{100 * stream.loss.part:.0f}",
             "camera_info": stream.missing_calibration() or stream.calibration.problem or "good",
         }
+        if (foreign := camera.foreign) is not None:
+            values |= {
+                "detections topic": foreign.topic,
+                "detections received": foreign.received,
+                "images without detections": foreign.missing,
+            }
         level, text = self._level(camera, age, rate, current.untransformed - previous.untransformed)
         return Health(level, text or f"{rate:.1f} images per second", values, stream.name or "camera")
 
@@ -117,6 +123,8 @@ class Diagnostics:
             )
         if problem := stream.missing_calibration() or stream.calibration.problem:
             return WARN, f"2D only: {problem}"
+        if camera.foreign is not None and camera.foreign.problem:
+            return WARN, camera.foreign.problem
         return OK, ""
 
 

@@ -43,6 +43,24 @@ def camera_poses(lookup: Lookup, header: FrameHeader, frames: OutputFrames) -> C
     return CameraPoses(to_target, to_fixed)
 
 
+def sensor_pose(lookup: Lookup, image: FrameHeader, sensor: FrameHeader, fixed: str = "") -> Transform:
+    """Looks up where a sensor was when it measured, in the frame of an image's camera when that was taken.
+
+    Args:
+        lookup: Finds a transform.
+        image: The image's header.
+        sensor: The header of what the sensor sent.
+        fixed: A fixed frame: how the camera moved between the two stamps is taken from it. Empty: as if it stood.
+
+    Raises:
+        LookupFailure: A transform is not known.
+    """
+    if fixed and image.stamp_ns != sensor.stamp_ns:
+        to_fixed = lookup(fixed, sensor.frame_id, sensor.stamp_ns)
+        return lookup(fixed, image.frame_id, image.stamp_ns).inverse() @ to_fixed
+    return lookup(image.frame_id, sensor.frame_id, image.stamp_ns)
+
+
 class FrameTransforms:
     """Asks TF where cameras are. Listens from the first time on that a target frame is set."""
 
@@ -61,7 +79,16 @@ class FrameTransforms:
         Raises:
             ValueError: Nothing that listens to TF is installed.
         """
-        if frames.target and self._listener is None:
+        if frames.target:
+            self.listen()
+
+    def listen(self) -> None:
+        """Listens to TF.
+
+        Raises:
+            ValueError: Nothing that listens to TF is installed.
+        """
+        if self._listener is None:
             self._listener = _transform_listener(self._node, self._log)
 
     def close(self) -> None:
@@ -81,12 +108,18 @@ class FrameTransforms:
         Raises:
             LookupFailure: A transform is not known by then.
         """
+        return camera_poses(self.lookup(deadline), header, frames)
+
+    def lookup(self, deadline: float) -> Lookup:
+        """Finds transforms, and waits for them until time.monotonic() is `deadline`, s.
+
+        Raises:
+            LookupFailure: The node does not listen to TF.
+        """
         listener = self._listener
         if listener is None:
             raise LookupFailure("the node does not listen to TF")
-        return camera_poses(
-            lambda target, source, stamp_ns: listener.wait_for(target, source, stamp_ns, deadline), header, frames
-        )
+        return lambda target, source, stamp_ns: listener.wait_for(target, source, stamp_ns, deadline)
 
 
 class TransformListener(Protocol):

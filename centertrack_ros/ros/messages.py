@@ -30,9 +30,10 @@ from vision_msgs.msg import (
 )
 
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
+from centertrack_ros.network.joints import joint_names
 from centertrack_ros.tracking.attributes import attribute
-from centertrack_ros.tracking.track_boxes import headings_measured
-from centertrack_ros.types import STATE_LOST, FrameHeader, Tracks
+from centertrack_ros.tracking.track_boxes import lifts_of
+from centertrack_ros.types import STATE_LOST, Detections, FrameHeader, Tracks
 
 _MIN_SIDE = 1e-3  # px
 
@@ -123,16 +124,21 @@ class MessageWriter:
         message = self._types.TrackArray(header=header, reset=bool(reset), reset_reason=reset)
         message.image_height, message.image_width = image_size
         message.tracks = self._tracks[: len(tracks)]
+        if tracks.detections.keypoints is not None:
+            message.joint_names = joint_names(tracks.detections.keypoints.shape[1])
         rows = np.full(len(tracks), -1)
         rows[index] = np.arange(len(index))
         lifetimes, states = np.maximum(stamp - tracks.births, 0.0).tolist(), tracks.states.tolist()
+        lifts = lifts_of(tracks.detections).tolist()
         for i, track in enumerate(message.tracks):
             track.state = states[i]
             _set_duration(track.lifetime, lifetimes[i])
-            self._set_track(track, tracks, i, boxes, int(rows[i]))
+            self._set_track(track, tracks, i, boxes, int(rows[i]), lifts[i])
+            self._set_motion(track, tracks, i, boxes, int(rows[i]))
+            _set_joints(track, tracks.detections, i)
         return message
 
-    def _set_track(self, track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int) -> None:
+    def _set_track(self, track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int, lift: int) -> None:
         detections = tracks.detections
         track.id, track.age, track.hits = int(tracks.ids[i]), int(tracks.ages[i]), int(tracks.hits[i])
         track.class_name = class_name(self._names, int(detections.class_ids[i]))
@@ -145,13 +151,21 @@ class MessageWriter:
         _set_point_2d(track.amodal_center, amodal)
         _set_xyz(track.velocity, boxes.velocities[row].tolist() if lifted else _UNKNOWN)
         if lifted:
-            track.lift = track.LIFT_HEADS if headings_measured(detections) else track.LIFT_SIZE_PRIOR
+            track.lift = lift
             _set_box_3d(track.bbox_3d, boxes, row)
             track.covariance = boxes.covariances[row].reshape(36)
         elif track.lift != track.LIFT_NONE:
             track.lift, track.bbox_3d, track.covariance = track.LIFT_NONE, BoundingBox3D(), np.zeros(36)
         best = ("", 0.0) if detections.attributes is None else attribute(track.class_name, detections.attributes[i])
         track.attribute, track.attribute_score = best
+
+    @staticmethod
+    def _set_motion(track: Any, tracks: Tracks, i: int, boxes: OrientedBoxes, row: int) -> None:
+        track.motion_state = 0 if tracks.motion_states is None else int(tracks.motion_states[i])
+        if row >= 0 and np.isfinite(boxes.velocity_covariances[row]).all():
+            track.velocity_covariance = boxes.velocity_covariances[row].reshape(9)
+        elif track.velocity_covariance.any():
+            track.velocity_covariance = np.zeros(9)
 
 
 _UNKNOWN = (float("nan"),) * 3
@@ -193,6 +207,17 @@ def _set_xyz(target: Any, values: Sequence[float]) -> None:
 
 def _set_point_2d(target: Point2D, values: Sequence[float]) -> None:
     target.x, target.y = values[0], values[1]
+
+
+def _set_joints(target: Any, detections: Detections, i: int) -> None:
+    if detections.keypoints is None:
+        if target.joints:
+            target.joints, target.joint_scores = [], []
+        return
+    points = detections.keypoints[i].tolist()
+    target.joints = [Point2D(x=x, y=y) for x, y in points]
+    scores = detections.joint_scores
+    target.joint_scores = [0.0] * len(points) if scores is None else np.nan_to_num(scores[i]).tolist()
 
 
 def _set_duration(target: Duration, seconds: float) -> None:

@@ -11,19 +11,37 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from centertrack_ros.ros.parameters import OutputParameters
-from centertrack_ros.ros.publishers import DETECTIONS_3D, MARKERS, TRACKS, ResultMessages
+from centertrack_ros.ros.publishers import (
+    DETECTED_OBJECTS,
+    DETECTIONS_3D,
+    MARKERS,
+    TRACKED_OBJECTS,
+    TRACKS,
+    ResultMessages,
+)
 from centertrack_ros.tracking.results import MergedResult
 
 
 class MergedViewPublishers:
     """The topics directly below ~/output, when several cameras have topics of their own."""
 
-    def __init__(self, node: LifecycleNode, class_names: Sequence[str], track_types: Any) -> None:
-        """Offers the topics; `track_types` is the generated module centertrack_ros.msg, None if it is not built."""
-        self._node, self._messages = node, ResultMessages(class_names, track_types)
+    def __init__(
+        self,
+        node: LifecycleNode,
+        class_names: Sequence[str],
+        track_types: Any,
+        autoware_types: Any = None,
+        session: str = "",
+    ) -> None:
+        """Offers the topics; the arguments are those of `CameraPublishers`."""
+        self._node = node
+        self._messages = ResultMessages(class_names, track_types, autoware_types, session)
         kinds = {DETECTIONS_3D: Detection3DArray, MARKERS: MarkerArray}
         if track_types is not None:
             kinds[TRACKS] = track_types.TrackArray
+        if autoware_types is not None:
+            kinds[TRACKED_OBJECTS] = autoware_types.TrackedObjects
+            kinds[DETECTED_OBJECTS] = autoware_types.DetectedObjects
         self._outputs = {
             topic: node.create_lifecycle_publisher(kind, f"~/output/{topic}", 5) for topic, kind in kinds.items()
         }

@@ -8,6 +8,7 @@ import gc
 import math
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -19,20 +20,24 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
+from centertrack_ros.ros.autoware import require_autoware
 from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
 from centertrack_ros.ros.declared_parameters import DeclaredParameters
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
+from centertrack_ros.ros.foreign_input import ForeignInput
 from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.messages import generated_messages
 from centertrack_ros.ros.multi_camera import MergedViewPublishers
-from centertrack_ros.ros.parameters import NodeParameters, engine_of
+from centertrack_ros.ros.parameters import NodeParameters, detector_of, engine_of
 from centertrack_ros.ros.publishers import CameraPublishers, Timing
+from centertrack_ros.ros.selection import Selection, selection_service
+from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.pipeline import Pipeline
 from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
 from centertrack_ros.tracking.session import TrackingSession
-from centertrack_ros.types import Frame, TrackState
+from centertrack_ros.types import ForeignDetections, Frame, TrackState
 
 # How long a deactivation waits for the frame in work. SIGTERM must end the process within 2 s.
 _STOP_S = 1.0
@@ -79,6 +84,9 @@ class CenterTrackNode(LifecycleNode):
             )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset_tracks", self._on_reset_tracks)
+        self._selection = Selection(self, lambda: self.parameters.output.selected_frame, self._log)
+        if (service := selection_service()) is not None:
+            self.create_service(service, "~/select", self._selection.answer)
         # With use_sim_time and no /clock the node's own time stands still: problems must be reported all the same.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self._steady)
@@ -133,8 +141,11 @@ class CenterTrackNode(LifecycleNode):
 
     def _load(self) -> TrackingSession:
         """The network that the parameters ask for, run once for each number of images that may come together."""
-        engine = engine_of(self.parameters.model, background=True)
-        session = TrackingSession(engine, self.parameters.session)
+        detector = detector_of(self.parameters)
+        engine = engine_of(self.parameters, background=True, detector=detector)
+        session = TrackingSession(engine, self.parameters.session, detector)
+        if detector is not None:
+            self.get_logger().info(f"detector {detector.name}")
         _warm_up(session.pipeline, len(session.config.cameras))
         profile = engine.profile
         self._sizes = {(profile.input_height, profile.input_width)}
@@ -143,13 +154,21 @@ class CenterTrackNode(LifecycleNode):
     def _offer(self, session: TrackingSession) -> None:
         """The topics of every camera, and of all together."""
         types, classes = self._message_types, session.pipeline.engine.profile.classes
+        autoware = require_autoware() if self.parameters.output.publish_autoware else None
+        uuids = uuid.uuid4().hex
         for name in session.config.cameras:
-            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received)
-            self._cameras[name] = CameraPipeline(camera, CameraPublishers(self, name, classes, types))
+            camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received, self._transforms)
+            foreign = None
+            if session.config.tracker.detection_source != NETWORK and not self.parameters.detector.model:
+                foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
+            self._cameras[name] = CameraPipeline(
+                camera, CameraPublishers(self, name, classes, types, autoware, uuids), foreign
+            )
         if len(self._cameras) > 1:
-            self._merged = MergedViewPublishers(self, classes, types)
+            self._merged = MergedViewPublishers(self, classes, types, autoware, uuids)
             if not session.config.merges:
                 self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
+        self._selection.offer(session.config.cameras)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes, and starts to track."""
@@ -161,6 +180,8 @@ class CenterTrackNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.publishers.publish_labels(self._session.pipeline.thresholds.track)
             camera.input.subscribe()
+            if camera.foreign is not None:
+                camera.foreign.subscribe()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -189,6 +210,8 @@ class CenterTrackNode(LifecycleNode):
         """Ends the work on images; safe in every state."""
         for camera in self._cameras.values():
             camera.input.unsubscribe()
+            if camera.foreign is not None:
+                camera.foreign.unsubscribe()
         if self._worker is not None and not self._worker.stop(_STOP_S):
             self.get_logger().warning(f"the frame in work was given up after {_STOP_S:g} s")
         self._worker = None
@@ -204,6 +227,7 @@ class CenterTrackNode(LifecycleNode):
             camera.publishers.destroy()
         if self._merged is not None:
             self._merged.destroy()
+        self._selection.destroy()
         self._transforms.close()
         self._cameras, self._session, self._merged = {}, None, None
         gc.collect()
@@ -218,8 +242,17 @@ class CenterTrackNode(LifecycleNode):
         if camera is None or not self._enabled:
             return
         camera.input.counts.add("received")
+        if camera.foreign is None:
+            self._forward(name, message)
+        else:
+            camera.foreign.hold(message)
+
+    def _forward(self, name: str, message: ImageMessage) -> None:
         if self._mailbox.put(name, message):
-            camera.input.counts.add("dropped")
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._cameras[name].input.counts.add("dropped")
 
     def _process(self, waiting: Mapping[str, ImageMessage]) -> None:
         """On the worker's thread, which must outlive whatever happens to an image."""
@@ -254,8 +287,10 @@ class CenterTrackNode(LifecycleNode):
             self._report(rejection)
         if result.merged is not None and self._merged is not None:
             self._guard(self._merged.publish, result.merged, parameters.output)
+            self._guard(self._selection.take_merged, result.merged)
         for one in result.cameras:
             self._guard(self._publish, one, parameters, start, decoded[one.camera])
+            self._guard(self._selection.take, one, session.config.merges)
 
     def _decode(self, name: str, message: ImageMessage, now_ns: int) -> Frame | None:
         """The frame in a message; None, counted, if there is none or nobody wants one."""
@@ -265,14 +300,17 @@ class CenterTrackNode(LifecycleNode):
             camera.input.counts.add("dropped")
             return None
         try:
-            return camera.input.frame(message, now_ns)
+            frame = camera.input.frame(message, now_ns)
+            return frame if frame is None or camera.foreign is None else camera.foreign.attach(frame, message)
         except Exception as error:  # the counts must add up whatever happens
             camera.input.counts.add("rejected")
             self._failed(error)
             return None
 
     def _has_subscribers(self, camera: CameraPipeline) -> bool:
-        return camera.publishers.has_subscribers() or (self._merged is not None and self._merged.has_subscribers())
+        if self._selection.is_active or camera.publishers.has_subscribers():
+            return True
+        return self._merged is not None and self._merged.has_subscribers()
 
     def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
         """Runs the action; logs what it raises."""
@@ -315,6 +353,8 @@ class CenterTrackNode(LifecycleNode):
         counts.add("processed")
         if result.result.reset:
             self._log.warning(f"tracks of {camera.input.image_topic} reset: {result.result.reset}")
+        for note in result.result.notes:
+            self._log.warning(f"{camera.input.image_topic}: {note}")
         camera.publishers.publish(result, parameters.output)
         end = time.perf_counter()
         camera.stages = {
@@ -327,6 +367,8 @@ class CenterTrackNode(LifecycleNode):
             "cyclic": (start - camera.last_start) * 1e3 if camera.last_start else 0.0,
         }
         camera.last_start = start
+        shown = result.result
+        camera.publishers.quality.watch(shown.tracks, result.frame.stamp, camera.stages["latency"], shown.reset)
         timing = Timing(camera.stages, counts.received, counts.processed, counts.dropped)
         camera.publishers.publish_timing(result.image_header, timing)
 
@@ -383,19 +425,26 @@ class CenterTrackNode(LifecycleNode):
             self._diagnostics.publish(Health(ERROR if self._error else WARN, text, {}), ())
             return
         engine = self._session.pipeline.engine
+        selected, lost = self._selection.status(self.parameters.diagnostics.max_age_s)
         values = {
             "model": engine.profile.name,
             "engine": engine.name,
             "device": engine.device,
             **memory_of_device(engine.device),
             "transforms": self._transforms.source,
+            "selected object": selected,
             "last error": self._log.last_error or "none",
             "last trouble": self._log.last_text or "none",
         }
         level, text = (
             (OK, "tracking") if self._worker and self._enabled else (WARN, "disabled" if self._worker else "inactive")
         )
-        self._diagnostics.publish(Health(level, text, values), self._cameras.values() if self._worker else ())
+        if level == OK and lost:
+            level, text = WARN, lost
+        cameras = list(self._cameras.values()) if self._worker else []
+        self._diagnostics.publish(Health(level, text, values), cameras)
+        for camera in cameras:
+            camera.publishers.quality.publish()
 
     def _warn_of_time(self) -> None:
         """Warns, once, when simulated time does not begin."""
@@ -429,5 +478,7 @@ def _warm_up(pipeline: Pipeline, images: int) -> None:
     shapes = ((480, 640), (360, 640), (400, 640)) if profile.resize in ("keep_aspect", "budget") else ()
     for shape in shapes or ((profile.input_height, profile.input_width),):
         image = np.zeros((*shape, 3), np.uint8)
+        boxes, scores = np.array([[0, 0, *shape]], np.float32), np.ones(1, np.float32)  # else no other detector is read
+        frame = Frame(image, 0.0, foreign=ForeignDetections(boxes, scores, np.array(profile.classes[:1])))
         for count in sorted({1, images}):
-            pipeline.step([Frame(image, 0.0)] * count, [TrackState()] * count)
+            pipeline.step([frame] * count, [TrackState()] * count)

@@ -9,25 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.cyclists import CyclistEngine
+from centertrack_ros.engine.detector_limits import DetectorLimits
+from centertrack_ros.io.class_name_files import class_names
 from centertrack_ros.io.regions import read_region
+from centertrack_ros.io.sensor_messages import SensorConfig
 from centertrack_ros.network.profile import ASSOCIATION_POINTS, LARGEST_BUDGET
 from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
-from centertrack_ros.tracking.config import MOTIONS, TrackerConfig
+from centertrack_ros.tracking.config import DETECTION_SOURCES, EXTERNAL, MOST_PITCH, MOTIONS, NETWORK, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
+from centertrack_ros.tracking.foreign import engine_for
 from centertrack_ros.tracking.lifters import LIFTERS
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import OutputFrames
-from centertrack_ros.tracking.session import SessionConfig
+from centertrack_ros.tracking.session import FROM_POSE, SessionConfig
+
+if TYPE_CHECKING:
+    from centertrack_ros.engine.detector import Detector
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
@@ -74,6 +81,32 @@ class CameraParameters:
     reliability: str
     queue_depth: int
     rectified: bool
+    height: float
+    heights: tuple[str, ...]
+    pitches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DetectorParameters:
+    """`detector.*` about another detector; `detector.source` and the others are settings of the tracker. Times in s."""
+
+    tolerance_s: float
+    timeout_s: float
+    class_names: list[str]
+    model: str
+    layout: str
+    min_score: float
+    iou: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the other detector's classes in the order of its numbers; empty: not told."""
+        return names(self.class_names)
+
+    @property
+    def limits(self) -> DetectorLimits:
+        """Which boxes of the detector in `model` count."""
+        return DetectorLimits(self.min_score, self.iou)
 
 
 @dataclass(frozen=True)
@@ -90,6 +123,8 @@ class OutputParameters:
     trail_length: int
     trail_s: float
     lazy: bool
+    publish_autoware: bool
+    selected_frame: str
 
     @property
     def frames(self) -> OutputFrames:
@@ -119,8 +154,10 @@ class NodeParameters:
         cameras: Names of the cameras; empty: one without a name.
         model: Which network, and what runs it.
         tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
+        detector: About another detector.
         regions: `detector.regions`: where tracks may start, of each camera, as `io.regions.read_region` takes them.
         camera: How images are received.
+        depth: `depth.*` without `depth.sensors`, which is a setting of the tracker.
         multi_camera: `surround.*`, with what it takes from other parameters.
         output: What is published, and in which frames.
         diagnostics: Limits for /diagnostics.
@@ -130,8 +167,10 @@ class NodeParameters:
     cameras: tuple[str, ...]
     model: ModelParameters
     tracker: TrackerConfig
+    detector: DetectorParameters
     regions: tuple[str, ...]
     camera: CameraParameters
+    depth: SensorConfig
     multi_camera: MultiCameraConfig
     output: OutputParameters
     diagnostics: DiagnosticsParameters
@@ -141,14 +180,44 @@ class NodeParameters:
         """What a tracking session takes of them.
 
         Raises:
-            ValueError: Two cameras have one name, or a region cannot be used.
+            ValueError: Two cameras have one name, or a region, a height or a pitch cannot be used.
             OSError: The image of a region cannot be read.
         """
         cameras = self.cameras or ("",)
         regions = tuple(read_region(text) for text in self.regions)
         if regions and len(regions) != len(cameras):
             raise ValueError(f"detector.regions needs one entry for each of {len(cameras)} cameras, got {len(regions)}")
-        return SessionConfig(cameras, self.tracker, self.multi_camera, self.output.frames, regions)
+        all_heights = FROM_POSE if self.camera.height == FROM_POSE else 0.0
+        heights = _for_each(self.camera.heights, "camera.heights", cameras, all_heights, {"tf": FROM_POSE})
+        if FROM_POSE in heights and not self.output.frames.target:
+            raise ValueError("a camera's height from TF needs output.target_frame, a frame on the ground")
+        pitches = _for_each(self.camera.pitches, "camera.pitches", cameras, 0.0, {})
+        return SessionConfig(
+            cameras,
+            self.tracker,
+            self.multi_camera,
+            self.output.frames,
+            regions,
+            camera_heights=heights,
+            camera_pitches=pitches,
+            detector=self.detector.limits,
+        )
+
+
+def _for_each(
+    texts: tuple[str, ...], name: str, cameras: tuple[str, ...], default: float, words: Mapping[str, float]
+) -> tuple[float, ...]:
+    """A number for each camera; an empty text stands for `default`."""
+    if any(texts) and len(texts) != len(cameras):
+        raise ValueError(f"{name} needs one entry for each of {len(cameras)} cameras, got {len(texts)}")
+    numbers = []
+    for text in texts if any(texts) else [""] * len(cameras):
+        try:
+            numbers.append(words[text] if text in words else float(text) if text else default)
+        except ValueError:
+            known = "".join(f" or '{word}'" for word in words)
+            raise ValueError(f"{name}: expected a number{known} for each camera, got '{text[:80]}'") from None
+    return tuple(numbers) if any(numbers) else ()
 
 
 @dataclass(frozen=True)
@@ -214,7 +283,8 @@ _MODEL = (
     Spec(
         "model.weights",
         "",
-        "Path of a checkpoint or name of an embedded model; empty: the default one.",
+        "Path of a checkpoint or name of an embedded model; empty: the default one; none: no network, with "
+        "detector.source external.",
         change=UNCONFIGURED,
     ),
     Spec(
@@ -277,6 +347,50 @@ _DETECTOR = (
     ),
     _tracking("detector.report_occupants", "Report people who are seen in the windows of a vehicle, too."),
     _tracking("detector.default_focal_length", "px, when no camera_info is known; 0: no 3D without.", 0.0, 1e6),
+)
+_FOREIGN = (
+    Spec(
+        "detector.source",
+        _TRACKER_DEFAULTS.detection_source,
+        "Who finds the objects: the network, another detector on ~/input/detections (external), both, or the network, "
+        "of which only what the other one confirms starts tracks (public).",
+        choices=DETECTION_SOURCES,
+        change=UNCONFIGURED,
+        field="detection_source",
+    ),
+    Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
+    Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
+    Spec(
+        "detector.class_names",
+        [""],
+        "Names of the other detector's classes in the order of its numbers, where its messages have numbers or names "
+        "that the model does not know, and of detector.model; or the path of a .txt or .yaml file of them.",
+        change=UNCONFIGURED,
+    ),
+)
+_DETECTOR_LIMITS = DetectorLimits()
+_OWN_DETECTOR = (
+    Spec(
+        "detector.model",
+        "",
+        "Path of an ONNX file: a detector that finds the objects, run by model.engine. detector.source network means "
+        "external then. Empty: none.",
+        change=UNCONFIGURED,
+    ),
+    Spec(
+        "detector.layout",
+        "",
+        "Layout of the outputs of detector.model, such as yolov8; empty: recognised.",
+        change=UNCONFIGURED,
+    ),
+    Spec("detector.min_score", _DETECTOR_LIMITS.min_score, "Weaker boxes of detector.model are left out.", 0.0, 1.0),
+    Spec(
+        "detector.iou",
+        _DETECTOR_LIMITS.iou,
+        "Of two boxes of detector.model of one class that overlap more the weaker one goes, where it gives such ones.",
+        0.0,
+        1.0,
+    ),
 )
 _TRACKER = (
     _score("tracker.track_threshold", "A track continues with a detection above this score."),
@@ -355,8 +469,22 @@ _CAMERA = (
          change=UNCONFIGURED),
     Spec("camera.rectified", False, "The images are rectified: P of camera_info holds, else K and D."),
     Spec("camera.height", _TRACKER_DEFAULTS.camera_height, "m, of the cameras over the ground that objects stand on, "
-         "whose contact with it then tells distances, too; 0: unknown. With output.lift size_prior.", 0.0, 100.0,
-         field="camera_height"),
+         "whose contact with it then tells distances, too; 0: unknown; -1: that over output.target_frame by TF, which "
+         "must lie on the ground. With output.lift size_prior.", -1.0, 100.0, field="camera_height"),
+    Spec("camera.heights", [""], "The same for each camera, in the order of cameras: m, 'tf' (as -1), or empty (as "
+         "camera.height)."),
+    Spec("camera.pitch", _TRACKER_DEFAULTS.camera_pitch, "deg by which the cameras look down, so that 3D boxes stand "
+         "upright; 0: by TF to output.target_frame where its z axis is up, else unknown. With output.lift size_prior.",
+         -MOST_PITCH, MOST_PITCH, field="camera_pitch"),
+    Spec("camera.pitches", [""], "The same for each camera, in the order of cameras; empty: as camera.pitch."),
+)  # fmt: skip
+_DEPTH = (
+    Spec("depth.sensors", True, "Depth images and points tell the distances of objects where they come.",
+         field="depth_sensors"),
+    Spec("depth.tolerance_s", SensorConfig.tolerance_s, "How far the stamp of a depth image or of points may be from "
+         "the image's.", 0.0, 1.0),
+    Spec("depth.timeout_s", SensorConfig.timeout_s, "How long an image waits for the depth image or the points of its "
+         "time, while such are coming.", 0.0, 1.0),
 )  # fmt: skip
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
@@ -365,6 +493,8 @@ _SURROUND = (
          0.0, 60.0),
     Spec("surround.hold_s", 0.5, "How long the merged view keeps what a camera saw last when it sends nothing more.",
          0.0, 60.0),
+    Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "
+         "first; needs tracker.appearance."),
 )  # fmt: skip
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
@@ -384,6 +514,9 @@ _OUTPUT = (
     Spec("output.marker_lifetime_s", 0.5, "RViz removes a marker that was not renewed for this long.", 0.0, 3600.0),
     Spec("output.trail_length", 30, "Points in the trail behind a track, in the markers; 0: none.", 0, 1000),
     Spec("output.trail_s", 3.0, "Seconds of the trail behind a track, in the debug image; 0: none.", 0.0, 60.0),
+    Spec("output.publish_autoware", False, "Publish ~/output/tracked_objects and detected_objects for Autoware; needs "
+         "the package autoware_perception_msgs.", change=UNCONFIGURED),
+    Spec("output.selected_frame", "selected_object", "TF frame of the object that ~/select has chosen; empty: none."),
     Spec("output.lazy", False, "Process no image while nobody subscribes; tracks restart with the first subscriber."),
 )  # fmt: skip
 _DIAGNOSTICS = (
@@ -401,8 +534,11 @@ SPECS: tuple[Spec, ...] = (
          change=UNCONFIGURED),
     *_MODEL,
     *_DETECTOR,
+    *_FOREIGN,
+    *_OWN_DETECTOR,
     *_TRACKER,
     *_CAMERA,
+    *_DEPTH,
     *_SURROUND,
     *_OUTPUT,
     *_DIAGNOSTICS,
@@ -427,12 +563,15 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
         model=_group(ModelParameters, "model", values),
         tracker=tracker,
+        detector=detector_parameters(values),
         regions=tuple(values["detector.regions"]) if any(values["detector.regions"]) else (),  # type: ignore[arg-type]
         camera=_group(CameraParameters, "camera", values),
+        depth=_group(SensorConfig, "depth", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
             window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]
             hold_s=float(values["surround.hold_s"]),  # type: ignore[arg-type]
+            appearance=bool(values["surround.appearance"]),
             depth_sigma=tracker.depth_sigma,
             measured_velocities=bool(output.frames.fixed),  # relative to a moving frame they would mislead
         ),
@@ -445,6 +584,16 @@ def _group(kind: type[Group], prefix: str, values: Mapping[str, Value]) -> Group
     return kind(**{field.name: values[f"{prefix}.{field.name}"] for field in fields(kind)})  # type: ignore[arg-type]
 
 
+def detector_parameters(values: Mapping[str, Value]) -> DetectorParameters:
+    """The values of the parameters about another detector; class names in a file are read.
+
+    Raises:
+        ValueError: The file is not there, or has something else in it.
+    """
+    given = class_names(names(values["detector.class_names"]))  # type: ignore[arg-type]
+    return _group(DetectorParameters, "detector", {**values, "detector.class_names": list(given)})
+
+
 def tracker_config(values: Mapping[str, Value]) -> TrackerConfig:
     """The values of the parameters that set fields of TrackerConfig.
 
@@ -453,9 +602,12 @@ def tracker_config(values: Mapping[str, Value]) -> TrackerConfig:
     """
     chosen: dict[str, Any] = {spec.field: values[spec.name] for spec in SPECS if spec.field}
     chosen["classes"] = names(chosen["classes"])
+    chosen["camera_height"] = 0.0 if chosen["camera_height"] == FROM_POSE else chosen["camera_height"]
     chosen["class_limits"] = class_limits(values)
     for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
         chosen[name] = None if chosen[name] < 0.0 else chosen[name]
+    if values["detector.model"] and chosen["detection_source"] == NETWORK:
+        chosen["detection_source"] = EXTERNAL
     return TrackerConfig(**chosen)
 
 
@@ -464,25 +616,55 @@ def names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in value if name)
 
 
-def engine_of(model: ModelParameters, background: bool = False) -> Engine:
-    """Loads the network that `model.*` asks for.
+def detector_of(parameters: NodeParameters) -> Detector | None:
+    """Loads the detector of `detector.model`; None: there is none.
+
+    Raises:
+        ValueError: The file is no detector, or its layout or classes are not known.
+        ImportError: What runs it is not installed.
+        OSError: There is no such file.
+    """
+    detector, model = parameters.detector, parameters.model
+    if not detector.model:
+        return None
+    from centertrack_ros.engine.detector import load_detector
+
+    return load_detector(
+        detector.model,
+        detector.layout,
+        detector.names,
+        engine=model.engine,
+        device=model.device,
+        threads=model.threads or None,
+    )
+
+
+def engine_of(parameters: NodeParameters, background: bool = False, detector: Detector | None = None) -> Engine:
+    """Loads the network that `model.*` asks for, for the detections that `detector.*` asks for.
 
     Args:
-        model: The parameters.
+        parameters: Of the node.
         background: As in `load_engine`.
+        detector: Of `detector_of`.
 
     Raises:
         ValueError: A parameter does not fit the model.
         OSError: The weights cannot be read.
         RuntimeError: The device cannot be used.
     """
-    engine = load_engine(
-        model.weights,
-        engine=model.engine,
-        device=model.device,
-        threads=model.threads or None,
-        background=background,
-        input_size=model.input_size,
-        input_pixels=model.input_pixels,
-    )
-    return CyclistEngine(engine) if model.cyclists else engine
+    model = parameters.model
+
+    def load() -> Engine:
+        engine = load_engine(
+            model.weights,
+            engine=model.engine,
+            device=model.device,
+            threads=model.threads or None,
+            background=background,
+            input_size=model.input_size,
+            input_pixels=model.input_pixels,
+        )
+        return CyclistEngine(engine) if model.cyclists else engine
+
+    known = parameters.detector.names if detector is None else detector.class_names
+    return engine_for(parameters.tracker.detection_source, known, model.weights, load)

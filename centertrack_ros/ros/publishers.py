@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -20,9 +21,11 @@ from visualization_msgs.msg import MarkerArray
 
 from centertrack_ros.geometry import gaussian
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
+from centertrack_ros.ros.autoware import DETECTED_TYPE, TRACKED_TYPE, AutowareWriter
 from centertrack_ros.ros.markers import MarkerWriter
 from centertrack_ros.ros.messages import MessageWriter, header_of, label_info
 from centertrack_ros.ros.parameters import OutputParameters
+from centertrack_ros.ros.quality import QualityTopic
 from centertrack_ros.tracking.results import CameraResult, MergedResult
 from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import FrameHeader, Tracks
@@ -31,6 +34,7 @@ from centertrack_ros.visualization import drawing
 _QOS = QoSProfile(depth=5)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DETECTIONS_3D, DETECTIONS_2D, TRACKS, MARKERS = "detections_3d", "detections_2d", "tracks", "markers"
+TRACKED_OBJECTS, DETECTED_OBJECTS = "tracked_objects", "detected_objects"
 
 
 def everything(_: str) -> bool:
@@ -44,15 +48,20 @@ class ResultMessages:
     A message holds until the next one is asked for: publish or serialise it at once.
     """
 
-    def __init__(self, class_names: Sequence[str], track_types: Any) -> None:
+    def __init__(
+        self, class_names: Sequence[str], track_types: Any, autoware_types: Any = None, session: str = ""
+    ) -> None:
         """Starts with no markers on the screen.
 
         Args:
             class_names: Of the model.
             track_types: The generated module centertrack_ros.msg; None if it is not built: no track arrays then.
+            autoware_types: The module autoware_perception_msgs.msg; None: its messages are not wanted.
+            session: Of `AutowareWriter`.
         """
         self._writer, self._markers = MessageWriter(class_names, track_types), MarkerWriter(class_names)
         self._has_tracks = track_types is not None
+        self._autoware = AutowareWriter(class_names, autoware_types, session) if autoware_types else None
         self._marker_frame = ""
 
     def topics(self, output: OutputParameters, merged: bool = False) -> dict[str, str]:
@@ -62,6 +71,8 @@ class ResultMessages:
             DETECTIONS_2D: ("vision_msgs/msg/Detection2DArray", output.publish_detections_2d and not merged),
             TRACKS: ("centertrack_ros/msg/TrackArray", output.publish_tracks and self._has_tracks),
             MARKERS: ("visualization_msgs/msg/MarkerArray", output.publish_markers),
+            TRACKED_OBJECTS: (TRACKED_TYPE, self._autoware is not None),
+            DETECTED_OBJECTS: (DETECTED_TYPE, self._autoware is not None),
         }
         return {name: kind for name, (kind, wanted) in chosen.items() if wanted}
 
@@ -113,6 +124,13 @@ class ResultMessages:
             self._marker_frame = header.frame_id
             lifetime, trail = output.marker_lifetime_s, output.trail_length
             yield MARKERS, self._markers.write(header, tracks, index, boxes, lifetime, trail)
+        if self._autoware is not None:
+            if reset:
+                self._autoware.reset()
+            if TRACKED_OBJECTS in wanted:
+                yield TRACKED_OBJECTS, self._autoware.tracked_objects(header, tracks, index, boxes)
+            if DETECTED_OBJECTS in wanted:
+                yield DETECTED_OBJECTS, self._autoware.detected_objects(header, tracks, index, boxes)
 
 
 def _size(result: CameraResult) -> tuple[int, int]:
@@ -136,7 +154,15 @@ class Timing:
 class CameraPublishers:
     """The publishers of one camera. Nothing is built for a topic that nobody subscribes to."""
 
-    def __init__(self, node: LifecycleNode, name: str, class_names: Sequence[str], track_types: Any) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        class_names: Sequence[str],
+        track_types: Any,
+        autoware_types: Any = None,
+        session: str = "",
+    ) -> None:
         """Offers the topics.
 
         Args:
@@ -144,15 +170,20 @@ class CameraPublishers:
             name: Name of the camera; '' for an only one.
             class_names: Of the model.
             track_types: The generated module centertrack_ros.msg; None if it is not built.
+            autoware_types: The module autoware_perception_msgs.msg; None: its messages are not wanted.
+            session: Of `AutowareWriter`.
         """
         self._node, self._types, self._class_names = node, track_types, class_names
         self._publishers: list[Any] = []
-        self._messages = ResultMessages(class_names, track_types)
+        self._messages = ResultMessages(class_names, track_types, autoware_types, session)
         self._trails, self._sides = drawing.Trails(), drawing.LabelSides()
         output, debug = (f"~/{kind}/{name}".rstrip("/") for kind in ("output", "debug"))
         kinds = {DETECTIONS_3D: Detection3DArray, DETECTIONS_2D: Detection2DArray, MARKERS: MarkerArray}
         if track_types is not None:
             kinds[TRACKS] = track_types.TrackArray
+        if autoware_types is not None:
+            kinds[TRACKED_OBJECTS] = autoware_types.TrackedObjects
+            kinds[DETECTED_OBJECTS] = autoware_types.DetectedObjects
         self._outputs = {topic: self._publisher(kind, f"{output}/{topic}") for topic, kind in kinds.items()}
         self._label_info = self._publisher(LabelInfo, f"{output}/label_info", _LATCHED)
         self._debug_image = self._publisher(Image, f"{debug}/image")
@@ -166,6 +197,7 @@ class CameraPublishers:
             )
         }
         self._timing = self._publisher(track_types.FrameTiming, f"{debug}/timing") if track_types else None
+        self.quality = QualityTopic(node, self._publisher(DiagnosticArray, f"{debug}/metrics"), name)
 
     def _publisher(self, kind: Any, topic: str, qos: QoSProfile = _QOS) -> Any:
         publisher = self._node.create_lifecycle_publisher(kind, topic, qos)

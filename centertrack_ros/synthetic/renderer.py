@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.synthetic.depth import draw_depths
 from centertrack_ros.synthetic.meshes import Mesh
 
 COLOR_MASK, ID_MASK = 1, 2
@@ -107,6 +108,7 @@ class Renderer:
         self._stashed: set[int] = set()
         self._ranged: list[tuple[Any, NDArray[np.float64], float, float]] = []
         self._textures: dict[int, Any] = {}
+        self._solids: list[tuple[Any, Mesh]] = []
 
     def _view(self, name: str, size: tuple[int, int], mask: int) -> tuple[Any, Any, Any]:
         core = _panda()
@@ -174,6 +176,8 @@ class Renderer:
             )  # the usual order is by memory address: where depths are equal, any run could differ
         if not occludes:
             node.hide(core.BitMask32(ID_MASK))
+        if layer is None and occludes and opacity == 1:
+            self._solids.append((node, mesh))
         if reach is not None:
             self._ranged.append((node, mesh.positions.mean(axis=0), beyond, reach))
         if label:
@@ -292,6 +296,44 @@ class Renderer:
         raw = self._pixels(self._views[1][1])[::-1]
         return image, raw[..., 2].astype(np.int32) + 150 * raw[..., 1].astype(np.int32)
 
+    def depths(
+        self, rotation: NDArray[np.float64], position: NDArray[np.float64], focal: float, ground: bool = True
+    ) -> NDArray[np.float32]:
+        """Measures what a perfect depth sensor sees of the scene as it was last rendered.
+
+        Args:
+            rotation: (3, 3) optical to world.
+            position: (3,) m, in the world.
+            focal: Focal length, px of the image.
+            ground: The world's plane z = 0 is seen, too.
+
+        Returns:
+            (H, W) m along the optical axis; inf where nothing is.
+        """
+        width, height = self.size
+        inverse = np.zeros((height, width), np.float32)
+        if ground:
+            across, down = (np.arange(width) + 0.5 - width / 2) / focal, (np.arange(height) + 0.5 - height / 2) / focal
+            falling = rotation[2, 0] * across[None, :] + rotation[2, 1] * down[:, None] + rotation[2, 2]
+            inverse[:] = np.maximum(-falling / position[2], 0)
+        parts = []
+        for node, mesh in self._solids:
+            if self._is_shown(node):
+                matrix = np.array([list(row) for row in node.getMat(self._root).getRows()])
+                corners = mesh.positions @ matrix[:3, :3] + matrix[3, :3]
+                parts.append(((corners - position) @ rotation)[mesh.triangles])
+        if parts:
+            draw_depths(inverse, np.concatenate(parts), focal)
+        with np.errstate(divide="ignore"):
+            return np.asarray(1 / inverse, np.float32)
+
+    def _is_shown(self, node: Any) -> bool:
+        while not node.isEmpty() and node != self._root:
+            if node.getKey() in self._stashed:
+                return False
+            node = node.getParent()
+        return True
+
     @staticmethod
     def _pixels(texture: Any) -> NDArray[np.uint8]:
         """(H, W, 4) BGRA, the lowest row first."""
@@ -306,6 +348,7 @@ class Renderer:
         self._root.clearLight()
         self._textures.clear()
         self._ranged.clear()
+        self._solids.clear()
         self._stashed.clear()
         if gsg := self._views[0][0].getGsg():  # there is none before the first image
             gsg.getPreparedObjects().releaseAll()

@@ -95,6 +95,39 @@ def appearances(image: NDArray[np.uint8], boxes: Array) -> Floats:
     return result
 
 
+def under_gain(looks: Floats, stops: Array) -> Floats:
+    """What the objects would look like to a camera that exposes longer.
+
+    A gain multiplies the light; L* + 16, a* and b* grow by its cube root, except near black. What runs over is in the
+    outer bins.
+
+    Args:
+        looks: (N, SIZE) appearances.
+        stops: (K,) gains as powers of 2.
+
+    Returns:
+        (N, K, SIZE) of unit length; unknown ones stay zeros.
+    """
+    factors = 2.0 ** (np.asarray(stops, np.float64) / 3)
+    lightness = (np.arange(_LIGHTNESS_BINS) + 0.5) * 100 / _LIGHTNESS_BINS
+    light = _moved(((lightness + 16) * factors[:, None] - 16) * _LIGHTNESS_BINS / 100)
+    colors = ((np.arange(_COLOR_BINS) + 0.5) * 2 / _COLOR_BINS - 1) * _COLOR_RANGE
+    color = _moved((colors * factors[:, None] / _COLOR_RANGE + 1) / 2 * _COLOR_BINS)
+    counts = np.square(looks).reshape(len(looks), 1, _PARTS, _COLOR_BINS**2 + _LIGHTNESS_BINS)
+    squares = counts[..., : _COLOR_BINS**2].reshape(len(looks), 1, _PARTS, _COLOR_BINS, _COLOR_BINS)
+    squares = np.swapaxes(color, 1, 2)[:, None] @ squares @ color[:, None]
+    light_counts = counts[..., None, _COLOR_BINS**2 :] @ light[:, None]
+    joined = np.concatenate([squares.reshape(*squares.shape[:3], _COLOR_BINS**2), light_counts[..., 0, :]], axis=-1)
+    return np.asarray(np.sqrt(joined.reshape(len(looks), len(factors), SIZE)), np.float32)
+
+
+def _moved(places: NDArray[np.float64]) -> Floats:
+    """(K, bins, bins) weights that move counts to these places (K, bins), in bins; linear between two centres."""
+    bins = places.shape[1]
+    clipped = np.clip(places - 0.5, 0, bins - 1)
+    return np.asarray(np.maximum(1 - np.abs(clipped[..., None] - np.arange(bins)), 0), np.float32)
+
+
 def _thinned(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Every n-th row and column of a large patch: a few samples for each px of the reduced one are enough."""
     height, width = patch.shape[:2]
@@ -129,7 +162,9 @@ def distances(first: Floats, second: Floats) -> NDArray[np.float64]:
     return np.where(known, np.clip(1.0 - first @ second.T, 0.0, 1.0), np.nan)
 
 
-def evidence(distance: NDArray[np.float64], elapsed: Array, reliability: Array | float = 1.0) -> NDArray[np.float64]:
+def evidence(
+    distance: NDArray[np.float64], elapsed: Array, reliability: Array | float = 1.0, noise: float = BOX_NOISE
+) -> NDArray[np.float64]:
     """The log likelihood ratio of "one object" over "two objects".
 
     Args:
@@ -137,12 +172,13 @@ def evidence(distance: NDArray[np.float64], elapsed: Array, reliability: Array |
         elapsed: s between the two looks, (N, M) or what broadcasts to it.
         reliability: In 0..1, of the looks, (N, M) or what broadcasts to it; an object that is half hidden looks like
             the one in front.
+        noise: Distance that one object has from itself at any time.
 
     Returns:
         (N, M), in nats; 0 where an appearance is unknown.
     """
     seen = np.log(np.maximum(distance, 1e-4))
-    median = np.log(np.hypot(SAME_MEDIAN * np.sqrt(np.maximum(elapsed, 0.0)), BOX_NOISE))
+    median = np.log(np.hypot(SAME_MEDIAN * np.sqrt(np.maximum(elapsed, 0.0)), noise))
     same = -0.5 * (np.maximum(seen - median, 0) / SAME_SIGMA) ** 2 - math.log(SAME_SIGMA)
     other = -0.5 * (np.minimum(seen - math.log(OTHER_MEDIAN), 0) / OTHER_SIGMA) ** 2 - math.log(OTHER_SIGMA)
     ordinary = (1.0 - SURPRISE) * reliability

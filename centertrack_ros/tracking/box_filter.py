@@ -7,14 +7,14 @@ than usual. It does not shrink however many frames there are: only the rest is f
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.tracking import kalman
-from centertrack_ros.types import BoxFilters
+from centertrack_ros.types import BoxFilters, BoxMemory
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -48,6 +48,17 @@ def aligned(
     return BoxFilters(**{**values, "ids": ids, "class_ids": class_ids}), known
 
 
+def renamed(memory: BoxMemory, before: NDArray[np.int64], after: NDArray[np.int64]) -> BoxMemory:
+    """The memory of tracks whose ids change from `before` (N,) to `after` (N,): the objects stay the same."""
+    changed = before != after
+    if not changed.any() or not len(memory.filters):
+        return memory
+    _, old, rows = np.intersect1d(memory.filters.ids, before[changed], assume_unique=True, return_indices=True)
+    ids = memory.filters.ids.copy()
+    ids[old] = after[changed][rows]
+    return replace(memory, filters=replace(memory.filters, ids=ids))
+
+
 def average(before: Array, count: Array, now: Array, elapsed: Array) -> Array:
     """Mean of what was seen `count` (N,) times before and of `now`, which counts more the longer the time was."""
     gain = np.maximum(1 / (count + 1), 1 - np.exp(-elapsed / MEMORY_S))
@@ -56,7 +67,13 @@ def average(before: Array, count: Array, now: Array, elapsed: Array) -> Array:
 
 
 def filter_depths(
-    before: BoxFilters, known: Mask, elapsed: Array, depths: Array, variances: Array, own_variances: Array
+    before: BoxFilters,
+    known: Mask,
+    elapsed: Array,
+    depths: Array,
+    variances: Array,
+    own_variances: Array,
+    direct: Mask | None = None,
 ) -> tuple[Array, Array, Array]:
     """Filters depths.
 
@@ -67,6 +84,7 @@ def filter_depths(
         depths: (N,) m, measured.
         variances: (N,) of them, relative.
         own_variances: (N,) the part of those that another frame would not repeat.
+        direct: (N,) depths that a sensor has measured: what was common to those by size is no error of theirs.
 
     Returns:
         (N, 2) depths and speeds, m and m/s, (N, 2, 2) their covariances without the common part, (N,) that one,
@@ -74,18 +92,47 @@ def filter_depths(
     """
     shared = np.maximum(np.minimum(variances, _MOST_VARIANCE) - own_variances, 1e-4)
     # A view that tells less than the others adds to their common error what changes from frame to frame.
-    common = np.where(known, average(before.common_variances, before.views, shared, elapsed), shared)
+    averaged = known if direct is None else known & ~direct
+    common = np.where(averaged, average(before.common_variances, before.views, shared, elapsed), shared)
     noise = (own_variances + np.maximum(shared - common, 0.0)) * depths**2
-    measured = depths[:, None]
-    first = kalman.initialize(measured, noise[:, None, None], np.zeros_like(measured), _FIRST_SPEED)
+    first = _started(depths, noise)
     if not known.any():
         return *first, common
-    covariances = before.depth_covariances.copy()
     # What turned out not to be common was an error of the frames before.
-    covariances[:, 0, 0] += np.maximum(before.common_variances - common, 0.0) * before.depths[:, 0] ** 2 * known
-    predicted = kalman.predict(before.depths, covariances, elapsed, _PROCESS_NOISE)
-    means, spreads = kalman.correct_or_initialize(
-        predicted, first, measured, noise[:, None, None], _MAX_SQUARED_DISTANCE
-    )
+    surprise = np.maximum(before.common_variances - common, 0.0) * before.depths[:, 0] ** 2 * known
+    means, spreads = _corrected(before, surprise, elapsed, depths, noise, first)
     means[:, 0] = np.clip(means[:, 0], depths / _MOST_RATIO, depths * _MOST_RATIO)
     return np.where(known[:, None], means, first[0]), np.where(known[:, None, None], spreads, first[1]), common
+
+
+def _started(depths: Array, noise: Array) -> kalman.Filters:
+    """Filters of depths that were measured once, with variances `noise` (N,) m²."""
+    means, covariances = np.zeros((len(depths), 2)), np.zeros((len(depths), 2, 2))
+    means[:, 0], covariances[:, 0, 0], covariances[:, 1, 1] = depths, noise, _FIRST_SPEED**2
+    return means, covariances
+
+
+def _corrected(
+    before: BoxFilters, surprise: Array, elapsed: Array, depths: Array, noise: Array, first: kalman.Filters
+) -> kalman.Filters:
+    """The filters `before` after a measurement; those too far from it start anew.
+
+    As `kalman.correct_or_initialize` of a predicted filter with a random walk of the velocity, written out: with one
+    dimension and few objects, general products of matrices are most of the time.
+    """
+    covariances = before.depth_covariances
+    a, b, c = covariances[:, 0, 0] + surprise, covariances[:, 0, 1], covariances[:, 1, 1]
+    walk = _PROCESS_NOISE**2 * elapsed
+    a = a + (2 * b + c * elapsed) * elapsed + walk * elapsed**2 / 3
+    b, c = b + c * elapsed + walk * elapsed / 2, c + walk
+    expected = before.depths[:, 0] + before.depths[:, 1] * elapsed
+    innovations, residuals = a + noise, depths - expected
+    near = residuals**2 <= _MAX_SQUARED_DISTANCE * innovations
+    depth_gain, speed_gain = a / innovations, b / innovations
+    means, spreads = first[0].copy(), first[1].copy()
+    means[:, 0] = np.where(near, expected + depth_gain * residuals, means[:, 0])
+    means[:, 1] = np.where(near, before.depths[:, 1] + speed_gain * residuals, means[:, 1])
+    spreads[:, 0, 0] = np.where(near, depth_gain * noise, spreads[:, 0, 0])
+    spreads[:, 0, 1] = spreads[:, 1, 0] = np.where(near, speed_gain * noise, 0.0)
+    spreads[:, 1, 1] = np.where(near, c - speed_gain * b, spreads[:, 1, 1])
+    return means, spreads

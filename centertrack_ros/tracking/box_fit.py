@@ -35,6 +35,8 @@ WEAK_SHIFT, WEAK_SIGMA = 0.2, 0.3
 _FLAT = 10.0  # times the first guess: standard deviation of a depth that is not known
 NEAREST = 0.2  # m
 SMALLEST = 0.3  # of the mean size
+# Part of a ray's length that lies along the ground, and slope between opposite edges: what is less cannot be fitted.
+_LEAST_AHEAD, _LEAST_SIDE = 0.1, 1e-6
 CUT_STEPS = 2  # corrections for the part of an object that is outside of the image
 # Signs of the halves of length and width for the corners of the footprint, going round.
 _ALONG, _ACROSS = np.array([1, 1, -1, -1]) / 2, np.array([1, -1, -1, 1]) / 2
@@ -100,7 +102,9 @@ class BoxFits(ArrayTable):
     supports: Supports
 
 
-def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array) -> Edges:
+def edges_of(
+    boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: Array, axes: Array | None = None
+) -> Edges:
     """Finds the edges of boxes.
 
     Args:
@@ -108,9 +112,10 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
         camera: Of this image.
         scale: (N, 2) factors on width and height of the boxes. Cut edges stay where they are.
         sigmas: (N,) standard deviations of widths and heights, relative.
+        axes: (3, 3) rotation from the optical frame to level axes; None: the camera is level.
 
     Returns:
-        The edges, undistorted.
+        The edges, undistorted, in level axes.
     """
     cut = cut_edges(boxes, camera)
     boxes = _scaled(np.asarray(boxes, np.float64), cut, scale)
@@ -118,7 +123,24 @@ def edges_of(boxes: NDArray[np.floating], camera: Camera, scale: Array, sigmas: 
     pixels[:, 2:] = np.maximum(pixels[:, 2:], pixels[:, :2] + 1e-3)
     focal, center = np.tile(camera.focal, 2), np.tile(camera.projection[:2, 2], 2)
     side = np.tile(pixels[:, 2:] - pixels[:, :2], 2)
-    return Edges((pixels - center) / focal, np.hypot(EDGE_SIGMA_PX, np.sqrt(0.5) * sigmas[:, None] * side) / focal, cut)
+    sigmas_px = np.hypot(EDGE_SIGMA_PX, np.sqrt(0.5) * sigmas[:, None] * side)
+    edges = Edges((pixels - center) / focal, sigmas_px / focal, cut)
+    return edges if axes is None else _levelled(edges, axes)
+
+
+def _levelled(edges: Edges, axes: Array) -> Edges:
+    """The edges as a camera with these axes (3, 3) would see the middles of them."""
+    left, top, right, bottom = edges.slopes.T
+    column, row, ones = (left + right) / 2, (top + bottom) / 2, np.ones_like(left)
+    middles = np.array([[left, row, ones], [column, top, ones], [right, row, ones], [column, bottom, ones]])
+    x, y, ahead = np.einsum("ij,ejn->ine", axes, middles)  # each (N, 4)
+    ahead = np.maximum(ahead, _LEAST_AHEAD)
+    seen, turned = np.stack([x[:, 0], y[:, 1], x[:, 2], y[:, 3]], axis=1), np.array([0, 1, 0, 1])
+    # How fast the slope of a levelled ray changes with that of the ray.
+    growth = np.abs(axes[turned, turned] * ahead - seen * axes[2, turned]) / ahead**2
+    slopes = seen / ahead
+    slopes[:, 2:] = np.maximum(slopes[:, 2:], slopes[:, :2] + _LEAST_SIDE)
+    return Edges(slopes, edges.sigmas * growth, edges.cut)
 
 
 def cut_edges(boxes: NDArray[np.floating], camera: Camera) -> Mask:
@@ -202,8 +224,9 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = No
     height_bound = np.maximum(means[..., 0] + _dot(reach, means[..., 1:]), NEAREST) / tall
     guess = np.where(has_height, height_bound, np.where(has_width, width_bound, np.minimum(width_bound, height_bound)))
     guess = np.maximum(guess, NEAREST)
-    states = np.concatenate([guess[..., None], means], axis=-1)
-    covariances = np.zeros((*shape, 4, 4))
+    # Those of all objects and headings lie side by side, see `correct`.
+    states, covariances = np.empty((4, *shape)).transpose(1, 2, 0), np.zeros((4, 4, *shape)).transpose(2, 3, 0, 1)
+    states[..., 0], states[..., 1:] = guess, means
     covariances[..., 0, 0] = (_FLAT * guess) ** 2
     covariances[..., 1:, 1:] = sizes.covariances[:, None]
     noise = (edges.sigmas[:, None] * guess[..., None]) ** 2
@@ -233,45 +256,50 @@ def _fit(edges: Edges, sizes: Sizes, supports: Supports, seen: Array | None = No
 
 
 def _supports(edges: Edges, sizes: Sizes, headings: Array) -> Supports:
+    # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
     cos, sin = np.cos(headings), np.sin(headings)
-    found = []
-    for slope in (edges.slopes[:, 0, None], edges.slopes[:, 2, None], None):
-        # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
-        along = -sin if slope is None else slope * -sin - cos
-        across = cos if slope is None else slope * cos - sin
-        support = np.abs(np.stack([across, along], axis=-1)) / 2
-        if sizes.is_round.any():
-            reach = np.ones_like(cos) if slope is None else np.hypot(1.0, slope) * np.ones_like(cos)
-            support[sizes.is_round] = np.stack([reach, reach], axis=-1)[sizes.is_round] / 4
-        found.append(support)
-    return Supports(*found)
+    supports = np.empty((3, 2, *cos.shape))  # along the left ray, the right ray and the axis; per m of width and length
+    for i, slope in enumerate((edges.slopes[:, 0, None], edges.slopes[:, 2, None])):
+        supports[i, 0], supports[i, 1] = slope * cos - sin, slope * sin + cos
+    supports[2, 0], supports[2, 1] = cos, sin
+    supports = np.abs(supports, out=supports)
+    supports *= 0.5
+    if sizes.is_round.any():
+        reach = np.ones((3, 1, len(edges), 1))
+        reach[:2, 0, :, 0] = np.hypot(1.0, edges.slopes[:, ::2].T)
+        supports = np.where(sizes.is_round[:, None], reach / 4, supports)
+    return Supports(*supports.transpose(0, 2, 3, 1))
 
 
 def _dot(first: Array, second: Array) -> Array:
-    """Products of the vectors in the last axis; a sum over so short an axis is slower."""
-    return np.einsum("...i,...i->...", first, second)
+    """Products of the vectors of two values in the last axis."""
+    return np.asarray(first[..., 0] * second[..., 0] + first[..., 1] * second[..., 1])
 
 
-def equation(depth: Array, height: Array, footprint: Array) -> Array:
-    """(N, H, 4) coefficients of depth, height, width and length."""
-    return np.concatenate([np.broadcast_to(depth, height.shape)[..., None], height[..., None], footprint], axis=-1)
+def equation(depth: Array, height: Array | float, footprint: Array) -> Array:
+    """(N, H, 4) coefficients of depth, height, width and length, from (N, H), (N, H) and (N, H, 2)."""
+    row = np.empty((4, *footprint.shape[:-1]))
+    row[0], row[1], row[2], row[3] = depth, height, footprint[..., 0], footprint[..., 1]
+    return row.transpose(1, 2, 0)
 
 
 def correct(
     states: Array, covariances: Array, row: Array, target: Array | float, variance: Array
 ) -> tuple[Array, Array, Array]:
-    """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood."""
-    gain = np.einsum("...ij,...j->...i", covariances, row)
-    innovation = _dot(row, gain) + variance
-    residual = target - _dot(row, states)
-    gain_scaled = gain / innovation[..., None]
-    measures = row[..., 0] != 0  # each equation holds the depth
+    """Corrects by the measurement row · state = target; a row of zeros changes nothing. Also the log likelihood.
+
+    The axes of the four values come first while it computes: loops over all objects and headings are the fast ones.
+    """
+    means, spreads, row = states.transpose(2, 0, 1), covariances.transpose(2, 3, 0, 1), row.transpose(2, 0, 1)
+    gain = (spreads * row).sum(axis=1)
+    innovation = (row * gain).sum(axis=0) + variance
+    residual = target - (row * means).sum(axis=0)
+    gain_scaled = gain / innovation
+    measures = row[0] != 0  # each equation holds the depth
     likelihood = np.where(measures, -0.5 * (residual**2 / innovation + np.log(innovation)), 0.0)
-    return (
-        states + gain_scaled * residual[..., None],
-        covariances - gain_scaled[..., :, None] * gain[..., None, :],
-        likelihood,
-    )
+    means = means + gain_scaled * residual
+    spreads = spreads - gain_scaled[:, None] * gain
+    return means.transpose(1, 2, 0), spreads.transpose(2, 3, 0, 1), likelihood
 
 
 def _bounded(states: Array, covariances: Array, bounds: Array, known: Mask) -> tuple[Array, Array]:

@@ -15,7 +15,10 @@ from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 
+# Where detections come from.
+NETWORK, EXTERNAL, BOTH, PUBLIC = DETECTION_SOURCES = ("network", "external", "both", "public")
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
+MOST_PITCH = 75.0  # deg; of a camera that looks straight down, boxes of images tell no distances
 # The settings of the official code where they differ from the defaults, which suit a small detector.
 OFFICIAL: dict[str, Any] = {
     "association": "greedy",
@@ -28,6 +31,7 @@ OFFICIAL: dict[str, Any] = {
     "max_size_ratio": 0.0,
     "duplicate_iou": 1.0,
     "filter_boxes3d": False,
+    "depth_sensors": False,
     "classes": (),
     "class_groups": False,
     "report_occupants": True,
@@ -46,11 +50,15 @@ class TrackerConfig:
     rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames);
                   0: off. The longer of `max_age` and `rebirth` counts
     max_gap_s     a longer pause between two frames resets the tracks; 0: never
+    detection_source  'network', 'external' (`Frame.foreign`: detections of another detector, with what the network's
+                  heads tell at their middles), 'both' (where both see one object, the other detector's box counts) or
+                  'public' (the network's, of which only those that another detector confirms start tracks: MOT's
+                  public-detection protocol, official `--public_det`)
     classes       names of classes and of sets of classes that are reported: 'road', 'people', 'animals', 'signs',
-                  'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others);
-                  empty: all
+                  'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others and
+                  for detection_source 'external'); empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
-                  'size_prior', 'none'
+                  'size_prior', 'none'; all but 'none' together with what sensors measure
     zero_tracking  ignore the network's displacement
     depth_scale, correct_focal_length   factor on depths; correction of depth by the focal length (design page 3.4)
 
@@ -100,8 +108,11 @@ class TrackerConfig:
     default_focal_length  px, of the camera to assume when none is known (official: 1200); 0: then no 3D boxes
     camera_height  m, of the camera over the ground that objects stand on, at most 100: distances without a depth head
                   are then measured by where objects touch the ground, too; 0: unknown
+    camera_pitch  deg by which the camera looks down: 3D boxes without a depth head then stand upright over the ground;
+                  0: unknown, the boxes stand along the image's columns
     filter_boxes3d  3D boxes without a depth head are filtered over time: a track remembers its size, heading and speed
     depth_sigma   relative standard deviation of the depth head, for the covariances of 3D boxes
+    depth_sensors  depth images and points that come with a frame tell the distances of objects, too
     """
 
     track_threshold: float | None = None
@@ -112,6 +123,7 @@ class TrackerConfig:
     max_age: int = -1
     rebirth: float = 4.0
     max_gap_s: float = 1.0
+    detection_source: str = NETWORK
     classes: tuple[str, ...] = ("auto",)
     lift: str = "auto"
     zero_tracking: bool = False
@@ -140,7 +152,9 @@ class TrackerConfig:
     default_focal_length: float = 0.0
     depth_sigma: float = 0.1
     camera_height: float = 0.0
+    camera_pitch: float = 0.0
     filter_boxes3d: bool = True
+    depth_sensors: bool = True
 
     @classmethod
     def official(cls, **changes: Any) -> TrackerConfig:
@@ -156,11 +170,14 @@ class TrackerConfig:
         """The configuration with 'auto' replaced by what fits the model, and without what its motion does not have."""
         motion = "fused" if self.motion == "auto" else self.motion
         appearance = "color" if self.appearance == "auto" else self.appearance
+        if self.detection_source == EXTERNAL and self.classes == ("auto",):  # that detector says what is looked for
+            return replace(self, classes=()).resolved(profile)
         if motion == "fused":
             return replace(self, motion=motion, appearance=appearance)
         return replace(self, motion=motion, appearance="none", birth="threshold")
 
     def __post_init__(self) -> None:
+        self._check_choice("detection_source", DETECTION_SOURCES)
         self._check_choice("association", METHODS)
         self._check_choice("cost", COSTS)
         self._check_choice("lift", LIFTERS)
@@ -183,6 +200,7 @@ class TrackerConfig:
         ):
             self._check_range(name, 0.0, math.inf)
         self._check_range("camera_height", 0.0, 100.0)
+        self._check_range("camera_pitch", -MOST_PITCH, MOST_PITCH)
         for name in ("gate_scale", "depth_scale"):
             self._check_range(name, 1e-9, math.inf)
         if self.min_hits < 1:

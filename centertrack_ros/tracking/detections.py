@@ -69,7 +69,9 @@ def decode(
         if point == "official":
             centers = amodal
     if "hps" in values:
-        keypoints, extra["keypoint_scores"] = keypoints_on_grid(cells, scores, values, peaks.joints)
+        keypoints, extra["keypoint_scores"], extra["joint_scores"] = keypoints_on_grid(
+            cells, scores, values, peaks.joints
+        )
         extra["keypoints"] = transform(from_grid, keypoints)
     copied = {name: np.array(value, np.float32) for name, value in extra.items() if value is not None}
     return Detections(scores, peaks.class_ids[:count].astype(np.int64), boxes, centers.astype(np.float32), **copied)
@@ -145,7 +147,7 @@ def _amodal_centers(grid_boxes: Array, values: Mapping[str, Array]) -> Array:
 
 def keypoints_on_grid(
     cells: Array, scores: Array, values: Mapping[str, Array], joints: JointPeaks | None
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Decodes keypoints: a regressed joint snaps to the nearest peak of its own heatmap.
 
     It snaps only to a peak above `JOINT_THRESHOLD` that lies in the object's box (official code).
@@ -157,11 +159,11 @@ def keypoints_on_grid(
         joints: Peaks of the joints' heatmaps; None: the joints stay as regressed.
 
     Returns:
-        Joints (N, J, 2), output-grid px, and one score per object (N,).
+        Joints (N, J, 2), output-grid px; one score per object (N,); one per joint (N, J), 0 where it did not snap.
     """
     regressed = cells[:, None, :] + values["hps"].reshape(len(cells), -1, 2)
     if joints is None:
-        return regressed, scores
+        return regressed, scores, np.zeros(regressed.shape[:2], np.float32)
     low, high = _joint_bounds(cells, values, regressed)
     usable = joints.scores > JOINT_THRESHOLD
     points = np.where(usable[..., None], joints.points, np.float32(-10000))  # far away: never the nearest
@@ -171,7 +173,11 @@ def keypoints_on_grid(
     snapped, snapped_scores = points[joint, nearest], joints.scores[joint, nearest]
     accepted = usable[joint, nearest] & (snapped >= low).all(axis=2) & (snapped <= high).all(axis=2)
     joint_scores = np.where(accepted, snapped_scores, scores[:, None])
-    return np.where(accepted[..., None], snapped, regressed), scores * joint_scores.mean(axis=1, dtype=np.float32)
+    return (
+        np.where(accepted[..., None], snapped, regressed),
+        scores * joint_scores.mean(axis=1, dtype=np.float32),
+        np.where(accepted, snapped_scores, np.float32(0)),
+    )
 
 
 def _joint_bounds(cells: Array, values: Mapping[str, Array], regressed: Array) -> tuple[Array, Array]:

@@ -33,6 +33,8 @@ Floats = NDArray[np.float64]
 VELOCITY_NOISE = 1.2  # sizes/s per root of s, how much the velocity changes
 FIRST_VELOCITY = 2.0  # sizes/s, standard deviation of the velocity of an object that was seen once
 CENTER_NOISE = 0.07  # sizes, standard deviation of a detection's centre
+LEAST_VARIANCE = 0.01  # px², of a displacement: none is exact
+ROUNDING = 1e-6  # px² and px²/s², the least variances of a filter
 LONGEST_STEP = 60.0  # s; after more an object may be anywhere, and covariances would lose all their digits
 
 
@@ -51,7 +53,7 @@ class DisplacementNoise:
     def variances(self, displacements: Array) -> Floats:
         """Returns (N,) px² for displacements (N, 2) px."""
         squares = np.square(displacements, dtype=np.float64).sum(axis=1)
-        return np.asarray(self.sigma**2 + self.slope_error**2 * squares)
+        return np.asarray(np.maximum(self.sigma**2 + self.slope_error**2 * squares, LEAST_VARIANCE))
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,9 @@ def _center_variances(detections: Detections) -> Floats:
 
 def _covariances(positions: Floats, mixed: Floats, velocities: Floats) -> Floats:
     """(N, 4, 4) of x, y and their velocities from the variances and covariance (N,) that both axes share."""
+    # Rounding may leave less than nothing where much was unknown and nearly all of it was measured.
+    positions, velocities = np.maximum(positions, ROUNDING), np.maximum(velocities, ROUNDING)
+    mixed = np.clip(mixed, -(limit := np.sqrt(positions * velocities)), limit)
     result = np.zeros((len(positions), 4, 4))
     for axis in (0, 1):
         result[:, axis, axis] = positions

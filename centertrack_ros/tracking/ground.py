@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 FIRST_SIGMA = np.radians(3.0)  # of the horizon of a camera that looks ahead
 WALK_SIGMA = np.radians(0.4)  # that the horizon moves by within a second
-_MOST_SIGMA = np.radians(3.0)
+LEVEL_SIGMA = np.radians(1.0)  # of the horizon where the camera's pitch is known: what is left by ground and mounting
 UNEVENNESS = np.radians(0.45)  # of the ground between camera and object
 HEIGHT_SIGMA = 0.12  # m, of the height of the camera over the ground at an object: kerbs
 _COMMON = 0.05  # relative error of the depths by sizes that all objects of a frame share
@@ -29,7 +29,13 @@ _STEPS = 4
 
 
 def observe_horizon(
-    horizon: Horizon, stamp: float, height: float, edges: Edges, fits: BoxFits, variances: Array
+    horizon: Horizon,
+    stamp: float,
+    height: float,
+    edges: Edges,
+    fits: BoxFits,
+    variances: Array,
+    first_sigma: float = FIRST_SIGMA,
 ) -> Horizon:
     """Estimates where the horizon is from the depths of the objects by their sizes.
 
@@ -40,13 +46,14 @@ def observe_horizon(
         edges: Of N objects.
         fits: (N, 1) of the objects by their sizes.
         variances: (N,) m² of their depths.
+        first_sigma: Standard deviation of the horizon's slope before anything was seen, and the most that it can be.
 
     Returns:
         That of this frame. An object that does not fit to the others counts little.
     """
     elapsed = 0.0 if horizon.stamp is None else max(stamp - horizon.stamp, 0.0)
-    variance = FIRST_SIGMA**2 if horizon.stamp is None else horizon.variance + WALK_SIGMA**2 * elapsed
-    variance = min(variance, _MOST_SIGMA**2)
+    variance = first_sigma**2 if horizon.stamp is None else horizon.variance + WALK_SIGMA**2 * elapsed
+    variance = min(variance, first_sigma**2)
     depths, bottoms = fits.states[:, 0, 0], edges.slopes[:, 3]
     drops = (height + abs(bottoms) * _reach(fits)[:, 0]) / depths  # slope of the contact below the horizon
     whole = ~edges.cut.any(axis=1)

@@ -17,6 +17,10 @@ Filters = tuple[Floats, Floats]
 """Means (N, 2 D) and covariances (N, 2 D, 2 D)."""
 NoiseModel = Callable[[Floats, Floats, int], Floats]
 """(steps (N, 1, 1) s, process noise (…, 1, 1), D) -> (N, 2 D, 2 D), what a step adds to the covariance."""
+# Variance of a direction, of the sum of all of a covariance, below which it is rounding: sums and rotations of values
+# with 16 digits leave errors of 1e-15 of the largest one. And the smallest variance of all, for those of nothing.
+_LEAST_PART, _LEAST = 1e-12, 1e-30
+_ROUNDING = 1e-15  # of the sum of all variances before a correction: what rounding leaves of it
 
 
 def initialize(
@@ -109,9 +113,13 @@ def correct(means: Floats, covariances: Floats, positions: Floats, position_cova
     """
     dimensions = positions.shape[1]
     innovations = covariances[:, :dimensions, :dimensions] + position_covariances
-    gains = covariances[:, :, :dimensions] @ np.linalg.inv(innovations)
+    gains = covariances[:, :, :dimensions] @ np.linalg.inv(regular(innovations))
     corrected = means + (gains @ (positions - means[:, :dimensions])[:, :, None])[:, :, 0]
-    remaining = covariances - gains @ covariances[:, :dimensions, :]
+    # Joseph's form: a difference of large covariances would leave negative variances where the measurement is exact.
+    kept = np.repeat(np.eye(2 * dimensions)[None], len(means), axis=0)
+    kept[:, :, :dimensions] -= gains
+    remaining = kept @ covariances @ np.swapaxes(kept, 1, 2) + gains @ position_covariances @ np.swapaxes(gains, 1, 2)
+    remaining += _ROUNDING * np.trace(covariances, axis1=1, axis2=2)[:, None, None] * np.eye(2 * dimensions)
     return corrected, (remaining + np.swapaxes(remaining, 1, 2)) / 2
 
 
@@ -147,7 +155,21 @@ def correct_or_initialize(
 
 def squared_distances(differences: Floats, covariances: Floats) -> Floats:
     """Squared Mahalanobis distances (…) of differences (…, D) under covariances (…, D, D)."""
-    return np.einsum("...i,...ij,...j->...", differences, np.linalg.inv(covariances), differences)
+    return np.einsum("...i,...ij,...j->...", differences, np.linalg.inv(regular(covariances)), differences)
+
+
+def regular(covariances: Floats) -> Floats:
+    """Makes covariances that can be inverted.
+
+    Args:
+        covariances: (…, D, D), positive up to rounding; perhaps singular, or very long and thin.
+
+    Returns:
+        The covariances with a floor under the variance of every direction: no direction is known better than to a
+        millionth of the standard deviation of the least known one.
+    """
+    floors = _LEAST_PART * np.trace(covariances, axis1=-2, axis2=-1) + _LEAST
+    return np.asarray(covariances + floors[..., None, None] * np.eye(covariances.shape[-1]))
 
 
 def _per_object(values: ArrayLike) -> Floats:

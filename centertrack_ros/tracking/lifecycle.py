@@ -65,6 +65,7 @@ def update(
     class_matches: NDArray[np.bool_] | None = None,
     rebirth: Array | None = None,
     may_start: NDArray[np.bool_] | None = None,
+    looked: bool = True,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -81,6 +82,7 @@ def update(
         class_matches: (C, C) bool: which classes may be one object; None: each only itself.
         rebirth: (C,) s within which a lost track of each class may be found again; None: as in `config`.
         may_start: (N,) mask of the detections that lie where tracks may start; None: all.
+        looked: Whether anybody looked for objects in this frame: if not, a track without a detection missed none.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -110,8 +112,8 @@ def update(
     if config.birth == "evidence":  # tentative tracks get an id when they are confirmed; until then none has it twice
         first_id = min(int(tracks.ids.min(initial=0)), 0) - len(new)
     parts = [_continue_and_start(old, seen, first_id, stamp, step, config, noise)]
-    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth)):
-        parts.append(_coast(tracks.select(lost), step, config))
+    if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth, looked)):
+        parts.append(_coast(tracks.select(lost), step, config, looked))
     joined = _join([part for part in parts if len(part)] or parts[:1])
     if config.birth == "evidence":
         return joined, next_id
@@ -310,6 +312,7 @@ def _recoverable(
     step: float,
     config: TrackerConfig,
     rebirth: Array | None,
+    looked: bool,
 ) -> NDArray[np.int64]:
     """The unmatched tracks that may still be matched in a later frame."""
     if not len(free):
@@ -319,12 +322,12 @@ def _recoverable(
     recoverable |= (limits > 0) & (stamp - _last_stamps(tracks)[free] <= limits)
     if config.min_hits > 1:
         recoverable &= _lengths(tracks)[free] >= config.min_hits
-    if config.birth == "evidence":  # tentative ones end with their evidence
+    if config.birth == "evidence" and looked:  # tentative ones end with their evidence
         recoverable &= (tracks.ids[free] > 0) | (existence.missed(_evidence(tracks)[free], step) > 0)
     return free[recoverable]
 
 
-def _coast(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
+def _coast(old: Tracks, step: float, config: TrackerConfig, looked: bool) -> Tracks:
     """Lost tracks, one frame older: they coast with their last velocity, or stay where they were lost."""
     detections = old.detections
     if config.motion == "fused":
@@ -333,7 +336,8 @@ def _coast(old: Tracks, step: float, config: TrackerConfig) -> Tracks:
     if config.propagate_lost:
         shift = _image_velocities(old) * np.float32(step)
         detections = replace(detections, centers=detections.centers + shift, boxes=detections.boxes + np.tile(shift, 2))
-    evidence = existence.missed(_evidence(old), step) if config.birth == "evidence" else old.evidence
+    misses = config.birth == "evidence" and looked
+    evidence = existence.missed(_evidence(old), step) if misses else old.evidence
     return replace(old, detections=detections, ages=old.ages + 1, hits=np.zeros_like(old.hits), evidence=evidence)
 
 

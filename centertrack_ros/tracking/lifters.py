@@ -11,8 +11,9 @@ from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.detections import LIFT_HEADS
-from centertrack_ros.tracking.lifting import lift_heads
-from centertrack_ros.types import BoxMemory, Detections, Tracks
+from centertrack_ros.tracking.heads_lifter import HeadsLifter
+from centertrack_ros.tracking.sensor_depth import SensorView
+from centertrack_ros.types import BoxMemory, CameraMount, Detections, Tracks
 
 Lifter = Callable[[Detections, Camera], Detections]
 """Adds 3D boxes to the detections of an image of this camera."""
@@ -25,21 +26,48 @@ class LiftOptions:
     Attributes:
         depth_sigma: Relative standard deviation of the depth head.
         camera_height: m, of the camera over the ground that objects stand on; 0: unknown.
+        camera_pitch: deg by which the camera looks down; 0: unknown.
     """
 
     depth_sigma: float = 0.1
     camera_height: float = 0.0
+    camera_pitch: float = 0.0
 
 
 @runtime_checkable
 class TrackLifter(Protocol):
     """A lifter that remembers what it saw of each track."""
 
-    def lift_tracks(self, tracks: Tracks, camera: Camera, stamp: float, memory: BoxMemory) -> tuple[Tracks, BoxMemory]:
+    def lift(
+        self,
+        detections: Detections,
+        camera: Camera,
+        mount: CameraMount | None = None,
+        view: SensorView | None = None,
+    ) -> Detections:
+        """Adds 3D boxes to the detections of an image of a camera that stands so, by what sensors measured as well."""
+
+    def lift_tracks(
+        self,
+        tracks: Tracks,
+        camera: Camera,
+        stamp: float,
+        memory: BoxMemory,
+        mount: CameraMount | None = None,
+        view: SensorView | None = None,
+    ) -> tuple[Tracks, BoxMemory]:
         """Adds 3D boxes to the tracks of a frame at `stamp`, s; gives the memory for the next one too."""
 
     def turn_by_motion(self, tracks: Tracks) -> Tracks:
         """Turns the boxes of tracks by their velocities over ground."""
+
+
+@runtime_checkable
+class SensorLifter(Protocol):
+    """A lifter that takes what sensors measured, too."""
+
+    def lift_sensed(self, detections: Detections, camera: Camera, view: SensorView) -> Detections:
+        """Adds 3D boxes to the detections of an image of this camera, by all sources together."""
 
 
 LifterFactory = Callable[[ModelProfile, LiftOptions], Lifter]
@@ -62,12 +90,12 @@ def heads_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
             f"lift 'heads' needs a model with heads {', '.join(LIFT_HEADS)}; "
             f"'{profile.name}' has {', '.join(profile.heads)}"
         )
-    return lambda detections, camera: lift_heads(detections, camera, options.depth_sigma)
+    return HeadsLifter(profile.classes, options.depth_sigma)
 
 
 def size_prior_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
     """Makes a lifter by the usual sizes of the model's classes, of single images and of tracks."""
-    return SizePriorLifter(profile.classes, options.camera_height, profile.box_bias)
+    return SizePriorLifter(profile.classes, options.camera_height, profile.box_bias, options.camera_pitch)
 
 
 def no_lifter(*_: object) -> Lifter:

@@ -18,13 +18,13 @@ CENTER_SIGMA_PX = 4.0
 _DIAGONAL = np.arange(3)
 
 
-def lift_heads(detections: Detections, camera: Camera, depth_sigma: float = 0.1) -> Detections:
+def lift_heads(detections: Detections, camera: Camera, depth_sigma: float | NDArray[np.float64] = 0.1) -> Detections:
     """Lifts detections by the depth, dimension and rotation heads (official code, `ddd2locrot`).
 
     Args:
         detections: N detections with depths, dimensions and alphas.
         camera: The camera of the image that the detections were made in.
-        depth_sigma: Relative standard deviation of the depths.
+        depth_sigma: Relative standard deviation of the depths, of all or (N,) of each.
 
     Returns:
         The detections with locations (bottom centres, m, optical frame), rotations_y (rad) and location covariances.

@@ -14,24 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.no_network import no_peaks
 from centertrack_ros.geometry.affine import Placement
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 from centertrack_ros.network.peaks import Peaks
 from centertrack_ros.tracking.appearance import appearances, covered_parts, prepare_appearances
+from centertrack_ros.tracking.box_filter import renamed
+from centertrack_ros.tracking.class_names import ClassNames
 from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
-from centertrack_ros.tracking.config import TrackerConfig
-from centertrack_ros.tracking.detections import decode
+from centertrack_ros.tracking.config import BOTH, EXTERNAL, NETWORK, PUBLIC, TrackerConfig
+from centertrack_ros.tracking.detections import LIFT_HEADS, decode
 from centertrack_ros.tracking.existence import confirm, needed
+from centertrack_ros.tracking.foreign import UsableDetections, none_usable, read_off, usable, with_own
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
 from centertrack_ros.tracking.lifecycle import start_tracks, update
-from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, TrackLifter
+from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, SensorLifter, TrackLifter
 from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
 from centertrack_ros.tracking.occupants import vote_on_occupants
 from centertrack_ros.tracking.prior_heatmap import EMPTY, prior_points
-from centertrack_ros.types import Detections, Frame, FrameResult, Tracks, TrackState
+from centertrack_ros.tracking.sensor_depth import SensorView
+from centertrack_ros.types import CameraMount, Detections, ForeignDetections, Frame, FrameResult, Tracks, TrackState
 
 # Step between frames that come without a stamp, s.
 DEFAULT_STEP_S = 1.0 / 30
@@ -51,6 +56,7 @@ class PreparedFrame:
         reset: Why the tracks were reset before this frame; '' if they were not.
         network_input: What `Engine.prepare` made of the image.
         prior: (M, 3) int: x, y, radius in input px of the peaks in the prior heatmap.
+        foreign: Usable detections of another detector; None: nobody told of any.
         timing_ms: Stage name -> duration.
     """
 
@@ -61,6 +67,7 @@ class PreparedFrame:
     reset: str
     network_input: Any = None
     prior: NDArray[np.int64] = field(default_factory=lambda: EMPTY)
+    foreign: UsableDetections | None = None
     timing_ms: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -88,7 +95,8 @@ class Pipeline:
         profile = engine.profile
         self.config = (config or TrackerConfig()).resolved(profile)
         self.thresholds = self.config.thresholds(profile.thresholds)
-        self._lift = LIFTERS[self.config.lift](profile, LiftOptions(self.config.depth_sigma, self.config.camera_height))
+        options = LiftOptions(self.config.depth_sigma, self.config.camera_height, self.config.camera_pitch)
+        self._lift = LIFTERS[self.config.lift](profile, options)
         self._track_lifter: TrackLifter | None = None
         if self.config.filter_boxes3d and isinstance(self._lift, TrackLifter):
             self._track_lifter = self._lift
@@ -98,6 +106,11 @@ class Pipeline:
         self._point = self.config.association_point
         if self._point == "auto":
             self._point = profile.association_point
+        # A foreign box has a middle and no cell of its own; only amodal centres are left.
+        has_amodal = self._point == "official" and all(head in profile.heads for head in LIFT_HEADS)
+        self._foreign_point = "official" if has_amodal else "box"
+        self._names = ClassNames(profile.classes)
+        self._asks = self.config.detection_source in (EXTERNAL, BOTH)
 
     def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
         """Runs one step for each camera; images of equal input size share one batch of the network.
@@ -128,6 +141,11 @@ class Pipeline:
         height, width = frame.image.shape[:2]
         profile = self.engine.profile
         placement = profile.place((height, width))
+        foreign = None
+        if frame.foreign is not None and self.config.detection_source != NETWORK:
+            foreign = usable(frame.foreign, placement, self._names, profile.max_detections)
+        if self.config.detection_source == PUBLIC:
+            frame = _with_public(frame, foreign or none_usable())
         reset = _reset_reason(state, frame, self.config.max_gap_s)
         if reset:
             state = state.without_tracks()
@@ -136,7 +154,7 @@ class Pipeline:
             tracks = start_tracks(known, state.next_id, frame.stamp)
             state = replace(state, tracks=tracks, next_id=state.next_id + len(tracks))
         camera = self._camera(frame.camera, placement)
-        prepared = PreparedFrame(frame, state, placement, camera, reset)
+        prepared = PreparedFrame(frame, state, placement, camera, reset, foreign=foreign)
         with prepared.timed("preprocess"):
             prepared.network_input = self.engine.prepare(frame.image, placement.to_input, placement.input_size)
             if profile.prior_heatmap and not self.config.zero_prior_heatmap:
@@ -148,9 +166,12 @@ class Pipeline:
     def infer(self, prepared: Sequence[PreparedFrame]) -> list[Peaks]:
         """Runs the network, one batch for each input size. The first frame of a video is its own previous image."""
         by_size: dict[tuple[int, int], list[int]] = {}
-        for index, one in enumerate(prepared):
-            by_size.setdefault(one.placement.input_size, []).append(index)
         peaks: dict[int, Peaks] = {}
+        for index, one in enumerate(prepared):
+            if self.config.detection_source == EXTERNAL and not (one.foreign and len(one.foreign.cells)):
+                peaks[index] = no_peaks()  # nothing to be read off
+            else:
+                by_size.setdefault(one.placement.input_size, []).append(index)
         for indices in by_size.values():
             batch = [prepared[index] for index in indices]
             peaks.update(zip(indices, self._infer_batch(batch), strict=True))
@@ -162,7 +183,12 @@ class Pipeline:
         previous = [
             one.network_input if one.state.previous_input is None else one.state.previous_input for one in batch
         ]
-        peaks = self.engine.infer(images, previous, [one.prior for one in batch])
+        arguments = (images, previous, [one.prior for one in batch])
+        if self._asks:
+            cells = [none_usable().cells if one.foreign is None else one.foreign.cells for one in batch]
+            peaks = self.engine.infer(*arguments, cells)
+        else:
+            peaks = self.engine.infer(*arguments)
         elapsed = (perf_counter() - start) * 1e3
         for one in batch:
             one.timing_ms["network"] = elapsed
@@ -171,11 +197,13 @@ class Pipeline:
     def associate(self, prepared: PreparedFrame, peaks: Peaks) -> tuple[FrameResult, TrackState]:
         """Turns the network's peaks into detections, and those into tracks."""
         state, frame, camera = prepared.state, prepared.frame, prepared.camera
+        mount = frame.mount() if callable(frame.mount) else frame.mount
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
+        view = self._view(frame, camera)
         with prepared.timed("postprocess"):
-            detections = self._decode(peaks, prepared.placement, camera, step)
+            detections = self._decode(peaks, prepared.placement, camera, step, prepared.foreign)
             if self._track_lifter is None and camera is not None:
-                detections = self._lift(detections, camera)
+                detections = self._lifted(detections, camera, mount, view)
         with prepared.timed("association"):
             flow = flow_image(frame.image) if self.config.motion == "flow" else None
             if flow is not None and state.flow_image is not None:
@@ -202,9 +230,10 @@ class Pipeline:
                 self.rules.same if self.config.class_groups else None,
                 self.rules.rebirth,
                 _in_region(detections, prepared),
+                self.config.detection_source != EXTERNAL or prepared.foreign is not None,
             )
             if self.config.class_groups:
-                tracks = self._with_voted_classes(tracks, prepared)
+                tracks = self._with_voted_classes(tracks, prepared, mount, view)
             if not self.config.report_occupants:
                 tracks = vote_on_occupants(
                     tracks,
@@ -214,10 +243,11 @@ class Pipeline:
                     self.rules.vehicles,
                     prepared.placement.image_size[0],
                 )
+            ids = tracks.ids
             shown, tracks, next_id = confirm(tracks, next_id, needed(self.rules.new[tracks.detections.class_ids]))
-            memory = state.box_memory
+            memory = renamed(state.box_memory, ids, tracks.ids)
             if self._track_lifter is not None and camera is not None:
-                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory)
+                tracks, memory = self._track_lifter.lift_tracks(tracks, camera, frame.stamp, memory, mount, view)
             reported = self._reported(tracks, shown)
         result = FrameResult(
             tracks=reported,
@@ -227,6 +257,7 @@ class Pipeline:
             timing_ms=prepared.timing_ms,
             reset=prepared.reset,
             detections=self.rules.reportable(detections),
+            notes=() if prepared.foreign is None else prepared.foreign.notes,
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
         return result, TrackState(prepared.network_input, size, tracks, next_id, frame.stamp, flow, filters, memory)
@@ -255,7 +286,14 @@ class Pipeline:
         detections = self.rules.reportable(self._decode(peaks, placement, camera, step))
         return detections if camera is None else self._lift(detections, camera)
 
-    def _decode(self, peaks: Peaks, placement: Placement, camera: Camera | None, step: float) -> Detections:
+    def _decode(
+        self,
+        peaks: Peaks,
+        placement: Placement,
+        camera: Camera | None,
+        step: float,
+        foreign: UsableDetections | None = None,
+    ) -> Detections:
         """What may start or continue a track, in 2D, and with what the network's heads tell of 3D."""
         config, profile = self.config, self.engine.profile
         removes_duplicates = config.duplicate_iou < 1
@@ -266,19 +304,45 @@ class Pipeline:
         if config.correct_focal_length and camera is not None and profile.trained_focal_length:
             depth_scale *= focal_correction(camera, placement.scale, profile.trained_focal_length)
         zero_tracking = config.zero_tracking or not profile.trained_tracking
-        detections = decode(
-            peaks,
-            placement.from_grid,
-            lowest,
-            zero_tracking,
-            depth_scale,
-            step if profile.velocity_per_frame else None,
-            self._point,
+        velocity_step = step if profile.velocity_per_frame else None
+
+        def decoded(found: Peaks, threshold: float, point: str) -> Detections:
+            return decode(found, placement.from_grid, threshold, zero_tracking, depth_scale, velocity_step, point)
+
+        def useful(detections: Detections) -> Detections:
+            detections = self.rules.considered_of(detections)
+            if removes_duplicates:
+                detections = self.rules.without_duplicates(detections, config.duplicate_iou)
+            return self.rules.accepted(detections)
+
+        if not self._asks:
+            return useful(decoded(peaks, lowest, self._point))
+        given = read_off(
+            foreign or none_usable(),
+            peaks.asked or {},
+            peaks.joints,
+            placement,
+            lambda found: decoded(found, -1.0, self._foreign_point),
         )
-        detections = self.rules.considered_of(detections)
-        if removes_duplicates:
-            detections = self.rules.without_duplicates(detections, config.duplicate_iou)
-        return self.rules.accepted(detections)
+        given = useful(given.select(given.scores > np.float32(lowest)))
+        if config.detection_source == EXTERNAL:
+            return given
+        return with_own(given, useful(decoded(peaks, lowest, self._point)), self.rules.exclusive)
+
+    @property
+    def uses_mount(self) -> bool:
+        """Whether it matters how a camera stands over the ground."""
+        return isinstance(self._lift, TrackLifter)
+
+    def _lifted(
+        self, detections: Detections, camera: Camera, mount: CameraMount | None, view: SensorView | None = None
+    ) -> Detections:
+        """The detections with 3D boxes, by what sensors measured as well."""
+        if isinstance(self._lift, TrackLifter):
+            return self._lift.lift(detections, camera, mount, view)
+        if view is not None and isinstance(self._lift, SensorLifter):
+            return self._lift.lift_sensed(detections, camera, view)
+        return self._lift(detections, camera)
 
     def _camera(self, camera: Camera | None, placement: Placement) -> Camera | None:
         """The camera in px of the image, or the one to assume; None: there is none."""
@@ -289,13 +353,21 @@ class Pipeline:
             return Camera.from_focal(width, height, self.config.default_focal_length)
         return None
 
-    def _with_voted_classes(self, tracks: Tracks, prepared: PreparedFrame) -> Tracks:
+    def _view(self, frame: Frame, camera: Camera | None) -> SensorView | None:
+        """What sensors measured of the frame's view; None: nothing, or nobody asks for it."""
+        if camera is None or not self.config.depth_sensors or (frame.depth is None and frame.points is None):
+            return None
+        return SensorView(camera, frame.depth, frame.points)
+
+    def _with_voted_classes(
+        self, tracks: Tracks, prepared: PreparedFrame, mount: CameraMount | None, view: SensorView | None
+    ) -> Tracks:
         """The tracks with the classes that their detections have voted for, and with the 3D boxes of those."""
         voted = vote(tracks, prepared.state.tracks, prepared.frame.stamp, self.rules.odds)
         rows = np.flatnonzero(voted.detections.class_ids != tracks.detections.class_ids)
         if prepared.camera is None or not len(rows) or self._track_lifter is not None:
             return voted
-        lifted = self._lift(voted.detections.select(rows), prepared.camera)
+        lifted = self._lifted(voted.detections.select(rows), prepared.camera, mount, view)
         return replace(voted, detections=voted.detections.with_rows(rows, lifted))
 
     def turned_by_motion(self, tracks: Tracks) -> Tracks:
@@ -321,6 +393,14 @@ def _check(frame: Frame) -> None:
         raise ValueError(f"an image must not be empty, got {image.shape[1]}x{image.shape[0]} px")
     if not math.isfinite(frame.stamp):
         raise ValueError(f"a stamp must be a finite number of seconds, got {frame.stamp}")
+
+
+def _with_public(frame: Frame, foreign: UsableDetections) -> Frame:
+    """The frame with the other detector's word on which tracks may begin, where the frame has none of its own."""
+    if frame.public_centers is not None:
+        return frame
+    known = foreign.as_detections()
+    return replace(frame, public_centers=known.centers, initial=known if frame.initial is None else frame.initial)
 
 
 def _in_region(detections: Detections, prepared: PreparedFrame) -> NDArray[np.bool_] | None:
@@ -372,6 +452,7 @@ class Tracker:
         stamp: float | None = None,
         public_centers: NDArray[np.floating] | None = None,
         initial: Detections | None = None,
+        foreign: ForeignDetections | None = None,
     ) -> FrameResult:
         """Tracks the objects in the next image.
 
@@ -381,6 +462,7 @@ class Tracker:
             stamp: s; None: a thirtieth of a second after the previous image.
             public_centers: (P, 2) px of given detections: only what one of them confirms may start a track.
             initial: Objects that are known at the first frame.
+            foreign: What another detector has found in the image, see `TrackerConfig.detection_source`.
 
         Returns:
             The tracks of this image.
@@ -390,7 +472,7 @@ class Tracker:
         """
         if stamp is None:
             stamp = 0.0 if self.state.stamp is None else self.state.stamp + DEFAULT_STEP_S
-        frame = Frame(image, stamp, camera, public_centers, initial, region=self.region)
+        frame = Frame(image, stamp, camera, public_centers, initial, region=self.region, foreign=foreign)
         [(result, self.state)] = self.pipeline.step([frame], [self.state])
         return result
 

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
-from centertrack_ros.types import Frame, FrameHeader, FrameResult, Tracks
+from centertrack_ros.tracking.config import MOST_PITCH
+from centertrack_ros.types import CameraMount, Frame, FrameHeader, FrameResult, Tracks
 
 # Why a frame has no result.
 STAMP, POSE, ERROR = "stamp", "pose", "error"
@@ -43,6 +46,16 @@ class CameraPoses:
 
     to_target: Transform
     to_common: Transform
+
+    @property
+    def mount(self) -> CameraMount | None:
+        """How the camera stands if the target frame lies on the ground with its z axis up (REP 103, REP 105).
+
+        None where it looks up or down too steeply or lies on its side, as it does in a frame whose z axis is not up.
+        """
+        up = self.to_target.rotation[2]
+        usable = abs(up[2]) <= np.sin(np.radians(MOST_PITCH)) and -up[1] >= abs(up[0])
+        return CameraMount(max(float(self.to_target.translation[2]), 0.0), up) if usable else None
 
 
 # Camera name, frame -> its poses. Raises any exception with a reason when they are not known.

@@ -7,11 +7,15 @@ The node and the bag replay are thin callers: they bring frames and poses, and p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from centertrack_ros.engine.base import Engine
+from centertrack_ros.engine.detector_limits import DetectorLimits
 from centertrack_ros.geometry.regions import Region
-from centertrack_ros.tracking.config import TrackerConfig
+from centertrack_ros.tracking.config import NETWORK, TrackerConfig
 from centertrack_ros.tracking.multi_camera.merged_view import MergedView
 from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.pipeline import Pipeline
@@ -29,7 +33,12 @@ from centertrack_ros.tracking.results import (
 )
 from centertrack_ros.tracking.stamp_rules import StampRules
 from centertrack_ros.tracking.velocity_filter import filter_velocities
-from centertrack_ros.types import Frame, FrameHeader, FrameResult, TrackState, VelocityFilters
+from centertrack_ros.types import CameraMount, Frame, FrameHeader, FrameResult, TrackState, VelocityFilters
+
+FROM_POSE = -1.0  # as the height of a camera: that over the target frame
+
+if TYPE_CHECKING:
+    from centertrack_ros.engine.detector import Detector
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,11 @@ class SessionConfig:
         multi_camera: How the tracks of several cameras become one view.
         frames: The frames of the 3D outputs.
         regions: Where tracks may start in the images of each camera, None: everywhere. Empty: everywhere in all.
+        camera_heights: m, of each camera over the ground that objects stand on; 0: as `tracker` says; `FROM_POSE`: that
+            over the target frame, which must lie on the ground. Empty: 0 for all.
+        camera_pitches: deg by which each camera looks down; 0: as `tracker` says, else as the pose of the camera in the
+            target frame tells, whose z axis must point up. Empty: 0 for all.
+        detector: Which boxes of a detector of the user's own count.
     """
 
     cameras: tuple[str, ...] = ("",)
@@ -49,12 +63,23 @@ class SessionConfig:
     multi_camera: MultiCameraConfig = field(default_factory=MultiCameraConfig)
     frames: OutputFrames = field(default_factory=OutputFrames)
     regions: tuple[Region | None, ...] = ()
+    camera_heights: tuple[float, ...] = ()
+    camera_pitches: tuple[float, ...] = ()
+    detector: DetectorLimits = field(default_factory=DetectorLimits)
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"each of the cameras needs a name of its own, got {', '.join(self.cameras) or 'none'}")
         if self.regions and len(self.regions) != len(self.cameras):
             raise ValueError(f"one region for each camera is needed, got {len(self.regions)} for {len(self.cameras)}")
+        for name, values in (("height", self.camera_heights), ("pitch", self.camera_pitches)):
+            if values and len(values) != len(self.cameras):
+                raise ValueError(f"one {name} for each camera is needed, got {len(values)} for {len(self.cameras)}")
+        for height in self.camera_heights:
+            if height != FROM_POSE:
+                replace(self.tracker, camera_height=height)  # checks the range
+        for pitch in self.camera_pitches:
+            replace(self.tracker, camera_pitch=pitch)
 
     @property
     def merges(self) -> bool:
@@ -72,6 +97,7 @@ class _CameraState:
         filter_frame: The fixed frame that the velocity filters belong to.
         requested_reset: Why the tracks are to be reset before the next frame.
         unreported_reset: Why they were reset in a frame that had no result.
+        mount: What its last pose tells of how the camera stands; None: nothing.
     """
 
     tracks: TrackState = field(default_factory=TrackState)
@@ -79,6 +105,7 @@ class _CameraState:
     filter_frame: str = ""
     requested_reset: str = ""
     unreported_reset: str = ""
+    mount: CameraMount | None = None
 
 
 class TrackingSession:
@@ -88,18 +115,20 @@ class TrackingSession:
     with the next step.
     """
 
-    def __init__(self, engine: Engine, config: SessionConfig | None = None) -> None:
+    def __init__(self, engine: Engine, config: SessionConfig | None = None, detector: Detector | None = None) -> None:
         """Starts with nothing remembered.
 
         Args:
             engine: Runs the network; batches of as many images as there are cameras.
             config: What a user may choose; None: the defaults, for one camera.
+            detector: Of the user's own, for frames without detections of another one; None: there is none.
 
         Raises:
             ValueError: The configuration asks for what the engine's model cannot give.
         """
         config = config or SessionConfig()
         self._setup = (config, Pipeline(engine, config.tracker))
+        self._detector = detector
         self._cameras = {name: _CameraState() for name in config.cameras}
         self._view = MergedView(config.cameras, engine.profile.classes, config.multi_camera)
         self._requested_view_reset = ""
@@ -163,8 +192,14 @@ class TrackingSession:
             raise ValueError(f"camera '{unknown[0]}' is not one of {', '.join(self._cameras)}")
         rejected: list[Rejection] = []
         accepted = self._accept(_with_regions(frames, config), rejected)
-        tracked = self._track(pipeline, accepted, rejected)
-        located = self._locate(tracked, config.frames, poses, rejected)
+        known_poses = _Poses(poses)
+        if pipeline.uses_mount:
+            accepted = {
+                name: replace(frame, mount=frame.mount or partial(self._mount, name, frame, config, known_poses))
+                for name, frame in accepted.items()
+            }
+        tracked = self._track(pipeline, self._with_detections(accepted, config, rejected), rejected)
+        located = self._locate(tracked, config.frames, known_poses, rejected)
         results, merged = self._merge(located, config, rejected)
         return SessionResult(tuple(results), tuple(rejected), merged)
 
@@ -179,6 +214,23 @@ class TrackingSession:
             else:
                 accepted[name] = frame
         return accepted
+
+    def _with_detections(
+        self, frames: dict[str, Frame], config: SessionConfig, rejected: list[Rejection]
+    ) -> dict[str, Frame]:
+        """The frames with what the user's own detector finds in them."""
+        if self._detector is None or config.tracker.detection_source == NETWORK:
+            return frames
+        seen = {}
+        for name, frame in frames.items():
+            if frame.foreign is not None:
+                seen[name] = frame
+                continue
+            try:
+                seen[name] = replace(frame, foreign=self._detector.detect(frame.image, config.detector))
+            except Exception as error:  # an image or an output that cannot be used costs its frame only
+                rejected.append(_failed(name, frame, error))
+        return seen
 
     @staticmethod
     def _apply_requested_reset(camera: _CameraState) -> None:
@@ -209,11 +261,25 @@ class TrackingSession:
             tracked.append((name, frames[name], result))
         return tracked
 
+    def _mount(self, name: str, frame: Frame, config: SessionConfig, poses: _Poses) -> CameraMount:
+        """How the camera stands at this frame: as configured, else as its pose tells, else as the last one told."""
+        camera, index = self._cameras[name], config.cameras.index(name)
+        height = config.camera_heights[index] if config.camera_heights else 0.0
+        pitch = (config.camera_pitches[index] if config.camera_pitches else 0.0) or config.tracker.camera_pitch
+        seen = None
+        if config.frames.target and not (pitch and height != FROM_POSE):
+            with suppress(Exception):  # the result of this frame says it
+                camera.mount = poses(name, frame).mount
+            seen = camera.mount
+        seen = seen or CameraMount()
+        mount = CameraMount.of_pitch(seen.height if height == FROM_POSE else height, pitch)
+        return mount if pitch else replace(mount, up=seen.up)
+
     def _locate(
         self,
         tracked: Sequence[tuple[str, Frame, FrameResult]],
         frames: OutputFrames,
-        poses: PoseLookup | Mapping[str, CameraPoses] | None,
+        poses: _Poses,
         rejected: list[Rejection],
     ) -> list[CameraResult]:
         """The results with the poses of their cameras; with filtered velocities where the camera's motion is known."""
@@ -224,7 +290,7 @@ class TrackingSession:
             found = None
             if frames.target:
                 try:
-                    found = _poses_of(name, frame, poses)
+                    found = poses(name, frame)
                 except Exception as error:
                     rejected.append(Rejection(name, frame, POSE, str(error), error))
                     continue
@@ -274,12 +340,31 @@ def _with_regions(frames: Mapping[str, Frame], config: SessionConfig) -> Mapping
     return {name: replace(frame, region=regions[name]) for name, frame in frames.items()}
 
 
-def _poses_of(name: str, frame: Frame, poses: PoseLookup | Mapping[str, CameraPoses] | None) -> CameraPoses:
-    if callable(poses):
-        return poses(name, frame)
-    if poses is None or name not in poses:
-        raise ValueError(f"no pose of camera '{name}' was given")
-    return poses[name]
+class _Poses:
+    """The poses of the cameras in one step, each asked for once, when it is needed."""
+
+    def __init__(self, source: PoseLookup | Mapping[str, CameraPoses] | None) -> None:
+        self._source = source
+        self._found: dict[str, CameraPoses | Exception] = {}
+
+    def __call__(self, name: str, frame: Frame) -> CameraPoses:
+        """The poses of a camera at its frame. Raises what the source raises."""
+        if name not in self._found:
+            try:
+                self._found[name] = self._look_up(name, frame)
+            except Exception as error:
+                self._found[name] = error
+        found = self._found[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _look_up(self, name: str, frame: Frame) -> CameraPoses:
+        if callable(self._source):
+            return self._source(name, frame)
+        if self._source is None or name not in self._source:
+            raise ValueError(f"no pose of camera '{name}' was given")
+        return self._source[name]
 
 
 def _failed(name: str, frame: Frame, error: Exception) -> Rejection:

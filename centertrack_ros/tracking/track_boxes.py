@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import UNKNOWN_HEADING_VARIANCE, OrientedBoxes, oriented_boxes
-from centertrack_ros.types import Detections, Tracks
+from centertrack_ros.types import LIFT_HEADS, LIFT_SIZE_PRIOR, Detections, Tracks
 
 
 def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]:
@@ -29,6 +29,8 @@ def boxes3d_of_tracks(tracks: Tracks) -> tuple[NDArray[np.int64], OrientedBoxes]
         chosen.location_covariances,
         chosen.velocities,
         heading_variances=_heading_variances(chosen),
+        ups=chosen.ups,
+        velocity_covariances=chosen.velocity_covariances,
     )
     return index, boxes
 
@@ -43,3 +45,11 @@ def _heading_variances(detections: Detections) -> NDArray[np.float64] | None:
 def headings_measured(detections: Detections) -> bool:
     """Tells whether the network measured the 3D boxes; else they were fitted to the 2D boxes by size priors."""
     return detections.alphas is not None
+
+
+def lifts_of(detections: Detections) -> NDArray[np.uint8]:
+    """(N,) LIFT_HEADS and others: what told the distances of the 3D boxes."""
+    usual = LIFT_HEADS if headings_measured(detections) else LIFT_SIZE_PRIOR
+    if detections.lifts is None:
+        return np.full(len(detections), usual, np.uint8)
+    return np.where(np.isnan(detections.lifts), usual, detections.lifts).astype(np.uint8)

@@ -16,7 +16,8 @@ from centertrack_ros.geometry.boxes3d import centers
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking import kalman
 from centertrack_ros.tracking.lifting import covariances_along
-from centertrack_ros.types import Tracks, VelocityFilters
+from centertrack_ros.tracking.motion_state import motion_states
+from centertrack_ros.types import MOTION_UNKNOWN, Tracks, VelocityFilters
 
 Array = NDArray[np.float64]
 
@@ -44,7 +45,8 @@ def filter_velocities(
         stamp: s.
 
     Returns:
-        The tracks with velocities, m/s over ground in camera axes, and the filters after this frame.
+        The tracks with velocities, m/s over ground in camera axes, their covariances and motion states; and the filters
+        after this frame.
     """
     detections = tracks.detections
     if detections.locations is None or detections.dimensions is None or detections.location_covariances is None:
@@ -59,21 +61,38 @@ def filter_velocities(
     velocities = np.full((len(tracks), 3), np.nan)
     if detections.velocities is not None:
         velocities = detections.velocities.astype(np.float64)
-    combined = _combine(measured.means[:, 3:], measured.covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays)
-    velocities[rows] = camera.inverse().vectors(combined)
+    combined, spread = _combine(
+        measured.means[:, 3:], measured.covariances[:, 3:, 3:], camera.vectors(velocities[rows]), rays
+    )
+    to_camera = camera.inverse()
+    velocities[rows] = to_camera.vectors(combined)
+    covariances = np.full((len(tracks), 3, 3), np.nan)
+    covariances[rows] = to_camera.covariances(spread)
+    measured = replace(measured, motion_states=motion_states(combined, spread, measured.motion_states))
+    result = replace(
+        tracks,
+        detections=replace(detections, velocities=velocities.astype(np.float32), velocity_covariances=covariances),
+        motion_states=np.zeros(len(tracks), np.uint8),
+    )
+    assert result.motion_states is not None
+    result.motion_states[rows] = measured.motion_states
     unseen = filters.select(np.flatnonzero(~np.isin(filters.ids, ids)))
-    result = replace(tracks, detections=replace(detections, velocities=velocities.astype(np.float32)))
     return result, VelocityFilters.concatenate([unseen, measured])
 
 
 def _measure(
     filters: VelocityFilters, ids: NDArray[np.int64], stamp: float, positions: Array, position_covariances: Array
 ) -> VelocityFilters:
-    """Filters of the tracks `ids` (N,) after their positions (N, 3), m in the fixed frame, were measured at `stamp`."""
+    """Filters of the tracks `ids` (N,) after their positions (N, 3), m in the fixed frame, were measured at `stamp`.
+
+    Their motion states are those of the frame before.
+    """
+    states = np.full(len(ids), MOTION_UNKNOWN, np.uint8)
     means, covariances = kalman.initialize(positions, position_covariances, np.zeros_like(positions), _FIRST_SIGMA)
     _, old, rows = np.intersect1d(filters.ids, ids, assume_unique=True, return_indices=True)
     if len(old):
         before = filters.select(old)
+        states[rows] = before.motion_states
         means[rows], covariances[rows] = kalman.correct_or_initialize(
             kalman.predict(before.means, before.covariances, stamp - before.stamps, _PROCESS_NOISE),
             (means[rows], covariances[rows]),
@@ -81,11 +100,11 @@ def _measure(
             position_covariances[rows],
             _MAX_SQUARED_DISTANCE,
         )
-    return VelocityFilters(ids, np.full(len(ids), stamp), means, covariances)
+    return VelocityFilters(ids, np.full(len(ids), stamp), means, covariances, states)
 
 
-def _combine(filtered: Array, filter_covariances: Array, predicted: Array, rays: Array) -> Array:
-    """(N, 3) m/s: velocities of the filters and of the network, weighted; one alone where the other is not known.
+def _combine(filtered: Array, filter_covariances: Array, predicted: Array, rays: Array) -> tuple[Array, Array]:
+    """(N, 3) m/s and (N, 3, 3): velocities of filters and network, weighted; one alone if the other is not known.
 
     Args:
         filtered: (N, 3) m/s, of the filters.
@@ -94,7 +113,11 @@ def _combine(filtered: Array, filter_covariances: Array, predicted: Array, rays:
         rays: (N, 3) from the camera to the objects, of length 1.
     """
     network_covariances = covariances_along(rays, *(np.full(len(rays), sigma) for sigma in _NETWORK_SIGMAS))
-    gains = filter_covariances @ np.linalg.inv(filter_covariances + network_covariances)
+    gains = filter_covariances @ np.linalg.inv(kalman.regular(filter_covariances + network_covariances))
     weighted = filtered + (gains @ (predicted - filtered)[:, :, None])[:, :, 0]
     useful = np.trace(filter_covariances, axis1=1, axis2=2)[:, None] <= _USEFUL_SIGMA**2
-    return np.where(np.isfinite(predicted).all(axis=1, keepdims=True), weighted, np.where(useful, filtered, np.nan))
+    both = np.isfinite(predicted).all(axis=1, keepdims=True)
+    covariances = np.where(
+        np.reshape(both, (-1, 1, 1)), filter_covariances - gains @ filter_covariances, filter_covariances
+    )
+    return np.where(both, weighted, np.where(useful, filtered, np.nan)), covariances

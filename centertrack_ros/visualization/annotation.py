@@ -23,6 +23,7 @@ class Annotation:
         labels: N class names.
         scores: (N,) 0..1.
         corners: (N, 8, 3) m in the camera's optical frame, in the order of `geometry.boxes3d.corners`; None: no 3D.
+        joints: (N, J, 2) px of people, in the order of `network.joints`; None: the model gives none.
     """
 
     boxes: NDArray[np.floating]
@@ -30,6 +31,7 @@ class Annotation:
     labels: Sequence[str]
     scores: NDArray[np.floating]
     corners: NDArray[np.floating] | None = None
+    joints: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,7 +48,6 @@ def annotation_of(tracks: Tracks, classes: Sequence[str]) -> Annotation:
     detections = seen.detections
     corners = None
     if detections.dimensions is not None and detections.locations is not None and detections.rotations_y is not None:
-        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y)
-    return Annotation(
-        detections.boxes, seen.ids, [classes[c] for c in detections.class_ids], detections.scores, corners
-    )
+        corners = boxes3d.corners(detections.dimensions, detections.locations, detections.rotations_y, detections.ups)
+    labels = [classes[c] for c in detections.class_ids]
+    return Annotation(detections.boxes, seen.ids, labels, detections.scores, corners, detections.keypoints)

@@ -22,6 +22,7 @@ from centertrack_ros.visualization.canvas import (
     write,
 )
 from centertrack_ros.visualization.labels import LabelSides, Place, draw_labels
+from centertrack_ros.visualization.skeletons import draw_skeletons
 from centertrack_ros.visualization.solids import draw_solids
 from centertrack_ros.visualization.trails import Trails
 
@@ -66,6 +67,8 @@ def draw(
             _draw_corners(canvas, box, color_of(identity))
         else:
             _draw_box(canvas, box, color_of(identity))
+    if annotation.joints is not None:
+        draw_skeletons(canvas, annotation.joints, annotation.ids)
     reserved = [draw_caption(canvas, caption)] if caption else []
     draw_labels(canvas, annotation.boxes, annotation.ids, _names(annotation, scores), sides, reserved)
     return canvas

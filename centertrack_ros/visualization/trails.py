@@ -56,14 +56,21 @@ class Trails:
             self.points.setdefault(identity, deque()).append(point)
         self.boxes = dict(zip(annotation.ids.tolist(), annotation.boxes.tolist(), strict=True))
 
-    def draw(self, canvas: Image) -> None:
-        """Draws the trails of the objects that are seen now and have moved."""
+    def ways(self, canvas: Image) -> dict[int, NDArray[np.float64]]:
+        """Id -> (M, 2) px to draw on an image, of the objects that are seen now; without points: it has not moved."""
         unit, longer = line_width(canvas), max(canvas.shape[:2])
+        found = {}
         for identity, box in self.boxes.items():
             line = np.array(self.points[identity])
-            way = smooth_way(
+            found[identity] = smooth_way(
                 line[_are_whole(line, canvas), :3], np.array(box), _LEAST_STEP * unit, _LEAST_SHARE * longer
             )
+        return found
+
+    def draw(self, canvas: Image) -> None:
+        """Draws the trails of the objects that are seen now and have moved."""
+        unit = line_width(canvas)
+        for identity, way in self.ways(canvas).items():
             pieces = np.array_split(np.arange(len(way)), min(_PIECES, max(len(way) - 1, 1))) if len(way) else []
             for number, piece in enumerate(pieces):
                 points = way[piece[0] : piece[-1] + 2]

@@ -94,3 +94,43 @@ def test_malformed_options_say_what_was_expected(option, capsys):
     with pytest.raises(SystemExit) as stop:
         track(CLIP, *option)
     assert stop.value.code == 2 and option[1] in capsys.readouterr().err
+
+
+DET = "".join(f"{frame},-1,{100 + 9 * frame},50,40,80,0.9,-1,-1,-1\n" for frame in range(1, 5))
+
+
+@pytest.mark.parametrize("source", [["--weights", "none"], [], ["--detection-source", "both"]])
+def test_detections_of_a_file_are_tracked_with_a_network_and_without(images, tmp_path, source):
+    (tmp_path / "det.txt").write_text(DET)
+    options = ["--rate", 7, "--save-txt", "--output", tmp_path, "--detections", tmp_path / "det.txt", *source]
+    assert track(images, *options) == 0
+    found = read_results(tmp_path / "frames.txt")
+    given = [{tuple(box) for box in frame.tracks.detections.boxes.round(2).tolist()} for frame in found]
+    assert all((100 + 9 * n, 50, 140 + 9 * n, 130) in boxes for n, boxes in enumerate(given, start=1))
+    (number,) = {
+        int(frame.tracks.ids[frame.tracks.detections.boxes[:, 0].round(2) == 100 + 9 * frame.index][0])
+        for frame in found
+    }
+    assert number > 0 and all((len(boxes) > 1) == ("both" in source) for boxes in given)
+
+
+def test_public_detections_only_let_tracks_begin(images, tmp_path):
+    """The network's boxes, of people at whom the file points; nobody where it points at nothing."""
+    for name, text in (("all", "1,-1,0,0,768,576,1\n"), ("none", "1,-1,0,0,9,9,1\n")):
+        (tmp_path / f"{name}.txt").write_text(text)
+        options = ["--detections", tmp_path / f"{name}.txt", "--detection-source", "public"]
+        assert track(images, "--rate", 7, "--save-txt", "--output", tmp_path / name, *options) == 0
+    assert not any(len(frame.tracks) for frame in read_results(tmp_path / "none" / "frames.txt").frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--detections", "nowhere.txt"], "nowhere.txt: no such file of detections"),
+        (["--detection-source", "public"], "--detection-source public needs --detections"),
+        (["--weights", "none"], "without a network (weights 'none') another detector must find the objects"),
+    ],
+)
+def test_detections_that_are_not_there_are_one_sentence(images, capsys, arguments, words):
+    assert track(images, *arguments) == 1
+    assert words in capsys.readouterr().err

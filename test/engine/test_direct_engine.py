@@ -149,3 +149,18 @@ def test_a_truncated_file_is_one_sentence(tmp_path: Path) -> None:
     path.write_bytes(weights_path("mobilenetv3-coco").read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="truncated or not a safetensors file"):
         open_without_torch(path, EngineOptions())
+
+
+def test_heads_are_read_at_cells_that_are_asked_for() -> None:
+    path = weights_path("mobilenetv3-street-3d")
+    network, profile = checkpoints.load(path)
+    size, asked = (64, 96), [np.array([[3, 4], [23, 15]])]
+    image = verification.make_test_image(size, 1)
+    found = []
+    for engine in (TorchEngine(network, profile, threads=1), DirectEngine(path, EngineOptions(threads=1))):
+        inputs = [engine.prepare(image, np.eye(2, 3), size)]
+        found.append(engine.infer(inputs, inputs, [np.zeros((0, 3), np.int64)], asked)[0].asked)
+    reference, direct = found
+    assert direct.keys() == reference.keys() >= {"dep", "tracking", "ltrb"}
+    for name, values in reference.items():
+        np.testing.assert_allclose(direct[name], values, atol=2e-3)

@@ -126,6 +126,31 @@ def test_several_cameras_have_topics_of_their_own(tmp_path):
         assert [(d.id, d.bbox.size_x) for d in one.detections] == [(d.id, d.bbox.size_x) for d in two.detections]
 
 
+def test_detections_of_another_detector_are_tracked(bag, tmp_path, capsys):
+    rows = "".join(f"{n},-1,{20 + 5 * n},30,40,60,0.9,-1,-1,-1\n" for n in range(1, 5))
+    (tmp_path / "det.txt").write_text(rows)
+    options = [
+        "--detections",
+        str(tmp_path / "det.txt"),
+        "-p",
+        "model.weights:=none",
+        "-p",
+        "detector.source:=external",
+    ]
+    assert _replay(bag, tmp_path / "out", *options) == 0
+    [recording] = read_tracks(tmp_path / "out" / "scene", "/centertrack/output").values()
+    assert [frame.tracks.detections.boxes[:, 0].tolist() for frame in recording] == [[25], [30], [35], [40]]
+    assert len({frame.tracks.ids[0] for frame in recording}) == 1
+    options[1:2] = ["/centertrack/output/detections_2d"]
+    assert _replay(bag, tmp_path / "no", *options) == 1
+    assert "no topic '/centertrack/output/detections_2d'; the bag has" in capsys.readouterr().err
+    options[0:2] = ["--detections", str(tmp_path / "det.txt"), str(tmp_path / "det.txt")]
+    assert _replay(bag, tmp_path / "two", *options) == 1
+    assert "needs one file or topic of detections for each of 1 cameras, got 2" in capsys.readouterr().err
+    assert _replay(bag, tmp_path / "only", *options[3:]) == 0  # the bag's only topic of detections
+    assert "note: detections for /front/image_raw/compressed: /truth/front/" in capsys.readouterr().out
+
+
 def test_names_of_cameras_come_from_their_topics():
     assert camera_names(["/usb/image_raw"]) == [""]
     assert camera_names(["/front/image_raw/compressed", "/rear/image_raw"]) == ["front", "rear"]

@@ -18,6 +18,7 @@ from centertrack_ros.replay.parameters import load_parameters
 from centertrack_ros.ros.declared_parameters import DeclaredParameters
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.tracking.class_limits import ClassLimits
+from centertrack_ros.tracking.session import FROM_POSE
 from support.ros_harness import RELIABLE, TORCH, CameraClock, Probe, image_message, start_node, stop_node
 
 
@@ -95,6 +96,23 @@ def test_every_camera_has_a_region_of_its_own() -> None:
     assert session.regions[0] is None and session.regions[1] is not None
     with pytest.raises(ValueError, match=r"detector\.regions needs one entry for each of 1 cameras, got 2"):
         _ = load_parameters([], ["detector.regions:=['0,0 1,0 1,1', '']"]).session
+
+
+def test_every_camera_has_a_height_and_a_pitch_of_its_own() -> None:
+    two, tf = "cameras:=[left, right]", "output.target_frame:=base_link"
+    session = load_parameters([], [two, tf, "camera.heights:=['1.5', tf]", "camera.pitches:=['', '12']"]).session
+    assert session.camera_heights == (1.5, FROM_POSE) and session.camera_pitches == (0.0, 12.0)
+    both = load_parameters([], [two, tf, "camera.height:=-1.0"])
+    assert both.session.camera_heights == (FROM_POSE, FROM_POSE) and both.tracker.camera_height == 0.0
+    assert load_parameters([], ["camera.height:=1.6"]).session.camera_heights == ()
+    for wrong, reason in (
+        ([tf, "camera.heights:=['1', '2']"], r"camera\.heights needs one entry for each of 1 cameras, got 2"),
+        (["camera.height:=-1.0"], r"needs output\.target_frame"),
+        (["camera.heights:=[high]"], r"camera\.heights: expected a number or 'tf' for each camera, got 'high'"),
+        (["camera.pitches:=['90']"], r"camera_pitch must be between -75 and 75"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            _ = load_parameters([], wrong).session
 
 
 def test_limits_and_regions_hold_from_the_next_image_on(ros: None, frames: Any) -> None:

@@ -155,3 +155,28 @@ def test_two_robots_have_names_and_hardware_ids_of_their_own(ros) -> None:
         probe.close()
         for node in nodes:
             node.destroy_node()
+
+
+def test_metrics_tell_what_the_last_minute_of_tracks_looked_like(node, frames) -> None:
+    """Recorded frames, and one of them again much later: its tracks are reset, so that all of them are born anew."""
+    probe = Probe("monitored", outputs=("debug/metrics", "output/detections_2d"))
+    probe.wait_for_node()
+    try:
+        clock = CameraClock(time.time() + 7200.0)
+        for image in frames[:6]:
+            stamp = clock.tick()
+            probe.images.publish(image_message(image, stamp))
+            probe.wait_for_message("output/detections_2d", stamp)
+
+        def values() -> dict[str, str]:
+            received = probe.received["debug/metrics"]
+            return {pair.key: pair.value for pair in received[-1].status[0].values} if received else {}
+
+        wait_until(lambda: values().get("frames") == "6", START_S, "metrics of six frames")
+        found = values()
+        assert float(found["objects"]) > 1 and int(found["births"]) >= 1
+        assert float(found["births_per_minute"]) > int(found["births"])  # six frames are less than a minute
+        assert float(found["seconds"]) < 60 and found["jumps"] == "0"
+        assert probe.received["debug/metrics"][-1].status[0].name == "monitored: camera: tracks"
+    finally:
+        probe.close()

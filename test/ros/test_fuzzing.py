@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
+from support import sensor_messages
 from support.fuzzing import Mutator
 from support.memory import resident_mb
 from support.ros_harness import (
@@ -76,6 +77,45 @@ def test_a_fuzzed_message_is_decoded_or_raises_the_documented_error(image) -> No
             outcomes["decoded"] += 1
     assert set(outcomes) == {"rejected", "decoded"}, outcomes
     assert min(outcomes.values()) > 200, outcomes
+
+
+def test_fuzzed_depth_and_points_cost_a_sentence_and_their_own_frame_only(image) -> None:
+    from centertrack_ros.geometry.camera import Camera
+    from centertrack_ros.io.sensor_messages import SensorConfig, SensorMessages
+    from centertrack_ros.tracking.box_lifter import SizePriorLifter
+    from centertrack_ros.tracking.sensor_depth import SensorView
+    from centertrack_ros.types import Detections, Frame, FrameHeader
+
+    random, camera, said = np.random.default_rng(SEED), Camera.from_focal(192, 144, 160.0), list[str]()
+    sensors, lifter = SensorMessages("/depth", "/points", said.append), SizePriorLifter(["person"])
+    depths = random.uniform(2, 9, (72, 96)).astype(np.float32)
+    boxes = Detections.from_boxes(np.array([[60.0, 30, 90, 120]]))
+    good = {
+        "depth": (sensor_messages.image(depths, "32FC1"), sensor_messages.image((depths * 1e3).astype("u2"), "16UC1")),
+        "compressed": (sensor_messages.compressed((depths * 1e3).astype("u2"), "16UC1"),),
+        "points": (sensor_messages.cloud(random.uniform(-9, 9, (300, 3))),),
+    }
+    outcomes, start = Counter[str](), time.monotonic()
+    for index in range(1500):
+        kind = ("depth", "compressed", "points")[index % 3]
+        stamp = (index + 1) * 10**9
+        fuzzed = index % FUZZED_PER_VALID != 0
+        message = good[kind][index % len(good[kind])]
+        message = sensor_messages.mutated(message, random) if fuzzed else message
+        topic = sensors.points if kind == "points" else sensors.depth
+        topic.add(sensor_messages.stamped(message, stamp, "camera"))
+        frame = Frame(image[:144, :192], stamp * 1e-9, camera, header=FrameHeader(stamp, "camera"))
+        told = len(said)
+        frame = sensors.attach(frame, SensorConfig(0.0, 0.0), lambda *_: pytest.fail("no transform is needed"))
+        served = frame.depth is not None or frame.points is not None
+        assert served or len(said) == told + 1, kind
+        assert fuzzed or served, said[-1]
+        lifted = lifter.lift(boxes, camera, view=SensorView(camera, frame.depth, frame.points))
+        assert np.isfinite(lifted.locations).all()
+        outcomes["served" if served else "rejected"] += 1
+    assert min(outcomes.values()) > 200, outcomes
+    assert all(re.search("expected|corrupt|truncated|look like|has|same view", text) for text in said)
+    assert time.monotonic() - start < 60
 
 
 class FuzzingRun:

@@ -32,6 +32,18 @@ VISION_MSGS = {
 
 TF2_MSGS = {"TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"}
 
+# Of autowarefoundation/autoware_msgs 1.12, computed by rosidl from its definitions: nobody publishes them.
+AUTOWARE = {
+    "DetectedObject": "395e8cae03c45c86ddb3263f9db58f5a1364bdabdcec56c24c817a372f7d566f",
+    "DetectedObjectKinematics": "a01b4e06aa855e7a501b1af1e7c6a9eddb70e728e8f1195372ff5801cae1c9eb",
+    "DetectedObjects": "2facd6b15786cbd1f720cdd23d22e6d60d2e7e83b8dff8fd401330e24edb187b",
+    "ObjectClassification": "38131fef2df46486c20c12c238faf778328309f4c3e9daa6ffd621732e48dd19",
+    "Shape": "1a32ac3073c17e4822d39b7f4c263eb1c4a2bacbf707d6db96e77e867063562b",
+    "TrackedObject": "3feae2f15953814466d9c0b88485f423d18d94c351877d8fd1645270222c3526",
+    "TrackedObjectKinematics": "9bcc5af91f7802926c091b89fea44d29f8ce04cb34bd62b98844afab21e49ec7",
+    "TrackedObjects": "3559bd4e62ce8a4d96e32720c02bbe656cc090bb2b3f3f91f52a7c3ab095417a",
+}
+
 
 def type_hashes(package: str) -> dict[str, str]:
     """Message name -> hash in the first prefix that contains the package; skips where none does."""
@@ -52,6 +64,11 @@ def test_vision_msgs_has_the_hashes_of_the_original() -> None:
 def test_tf2_msgs_has_the_hashes_of_the_original() -> None:
     built = type_hashes("tf2_msgs")
     assert {name: built[name] for name in TF2_MSGS} == TF2_MSGS
+
+
+def test_the_objects_of_autoware_have_the_hashes_of_the_original() -> None:
+    built = type_hashes("autoware_perception_msgs")
+    assert {name: built[name] for name in AUTOWARE} == AUTOWARE
 
 
 def test_every_definition_of_this_package_is_built() -> None:
@@ -89,8 +106,11 @@ def test_states_in_the_message_are_those_of_the_tracker() -> None:
     text = (ROOT / "msg" / "Track.msg").read_text()
     stated = {name: int(value) for name, value in re.findall(r"^uint8 (STATE_\w+) = (\d+)", text, re.MULTILINE)}
     assert stated == {name: getattr(types, name) for name in ("STATE_NEW", "STATE_TRACKED", "STATE_LOST")}
+    motions = {name: int(value) for name, value in re.findall(r"^uint8 (MOTION_\w+) = (\d+)", text, re.MULTILINE)}
+    assert motions == {name: getattr(types, name) for name in ("MOTION_UNKNOWN", "MOTION_STANDING", "MOTION_MOVING")}
 
 
 def test_cmake_lists_every_definition() -> None:
-    listed = set(re.findall(r"msg/(\w+)\.msg", (ROOT / "CMakeLists.txt").read_text()))
-    assert listed == {path.stem for path in (ROOT / "msg").glob("*.msg")}
+    text = (ROOT / "CMakeLists.txt").read_text()
+    assert set(re.findall(r"msg/(\w+)\.msg", text)) == {path.stem for path in (ROOT / "msg").glob("*.msg")}
+    assert set(re.findall(r"srv/(\w+)\.srv", text)) == {path.stem for path in (ROOT / "srv").glob("*.srv")}

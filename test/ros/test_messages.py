@@ -199,6 +199,25 @@ def test_the_amodal_centre_of_a_size_prior_is_where_its_box_projects_to() -> Non
             assert np.isnan(values).all()
 
 
+def test_joints_of_people_are_in_the_track_array_with_their_names_and_scores() -> None:
+    """A message is used again: what a model of poses wrote into it must not stay for the tracks of another."""
+    types = pytest.importorskip("centertrack_ros.msg", reason="the interfaces of this package are not built")
+    tracks, write = make_tracks(), writer(types)
+    joints = np.random.default_rng(1).uniform(0, 500, (4, 17, 2)).astype(np.float32)
+    scores = np.where(np.arange(17) % 2, 0.8, 0.0).astype(np.float32) * np.ones((4, 1), np.float32)
+    posed = replace(tracks, detections=replace(tracks.detections, keypoints=joints, joint_scores=scores))
+    for one, names in ((posed, 17), (tracks, 0)):
+        message = write.track_array(HEADER, one, *boxes3d_of_tracks(one), (900, 1600), 12.5)
+        assert len(message.joint_names) == names
+        assert [len(track.joints) for track in message.tracks] == [names] * 4
+        assert [len(track.joint_scores) for track in message.tracks] == [names] * 4
+        if names:
+            nose, elbow = (message.joint_names.index(name) for name in ("nose", "left_elbow"))
+            track = message.tracks[2]
+            np.testing.assert_allclose([track.joints[elbow].x, track.joints[elbow].y], joints[2, 7])
+            assert track.joint_scores[nose] == 0.0 and track.joint_scores[elbow] == pytest.approx(0.8)
+
+
 def test_label_info_names_every_channel() -> None:
     info = messages.label_info(HEADER, NAMES, 0.3)
     assert [(c.class_id, c.class_name) for c in info.class_map] == [(0, "car"), (1, "pedestrian"), (2, "object")]

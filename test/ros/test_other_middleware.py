@@ -48,6 +48,6 @@ def test_cyclone_feeds_the_node_and_reads_its_detections(ros, way: list[str], ca
     found = json.loads(done.stdout.splitlines()[-1])
     with capsys.disabled():
         print(f"\nCyclone DDS {' '.join(way) or 'raw'}: {found}")
-    # Of best effort UDP loses many images of a megabyte, as it is known for every DDS; docs/deployment.md has the remedy.
+    # Best effort loses many images of a megabyte over UDP, whatever the DDS; docs/deployment.md has the remedy.
     assert found["answered"] >= (1 if "--best-effort" in way else found["sent"])
     assert found["boxes"] > found["answered"]

@@ -3,7 +3,7 @@
 
     python -m support.cyclone_peer --node NAME --domain ID [--count 20] [--compressed] [--best-effort]
 
-Sends images of the demo clip and waits for the answer to each; prints one line of JSON. Everything stays on the loopback
+Sends images of the demo clip and waits for the answer to each; prints a line of JSON. Everything stays on the loopback
 interface. The types are those of the messages under the names that ROS gives them on the wire.
 """
 

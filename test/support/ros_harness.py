@@ -374,7 +374,7 @@ def kind_of(topic: str) -> Any:
 
         return {"tracks": msg.TrackArray, "timing": msg.FrameTiming}[name]
     kinds = {"detections_3d": Detection3DArray, "detections_2d": Detection2DArray, "markers": MarkerArray}
-    kinds |= {"image": Image, "prior_heatmap": Image, "diagnostics": DiagnosticArray}
+    kinds |= {"image": Image, "prior_heatmap": Image, "diagnostics": DiagnosticArray, "metrics": DiagnosticArray}
     return kinds.get(name, Float64)
 
 

@@ -9,12 +9,17 @@ from centertrack_ros.geometry.camera import Camera
 _PARTS = np.linspace(0, 1, 801)[:, None]
 
 
-def visible_box(size: np.ndarray, location: np.ndarray, angle: float, camera: Camera) -> np.ndarray:
+def visible_box(
+    size: np.ndarray, location: np.ndarray, angle: float, camera: Camera, up: np.ndarray | None = None
+) -> np.ndarray:
     """(4,) px: x1, y1, x2, y2 around the part of a box (3,) h, w, l at its bottom centre (3,) that is in the image.
 
+    With `up` (3,), upwards in the optical frame, `location` and `angle` are in the level axes of the camera.
     The ends of a part of a convex body lie on its edges, so that points along the edges are enough.
     """
     corners = boxes3d.corners(size[None], location[None], np.array([angle]))[0]
+    if up is not None:
+        corners = corners @ boxes3d.level_axes(up)
     points = np.concatenate([corners[a] * (1 - _PARTS) + corners[b] * _PARTS for a, b in boxes3d.EDGES])
     pixels = camera.project(points[points[:, 2] > 0.05])
     inside = ((pixels >= 0) & (pixels <= [camera.width, camera.height])).all(axis=1)

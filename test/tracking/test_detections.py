@@ -145,9 +145,10 @@ def test_a_joint_snaps_to_the_nearest_sure_peak_in_the_box(peak_scores, points, 
         "wh": np.full((1, 2), 20, np.float32),
     }
     cells = np.array([[10.0, 10.0]], np.float32)
-    found, score = keypoints_on_grid(cells, np.array([0.5], np.float32), values, joints(peak_scores, points))
+    found, score, each = keypoints_on_grid(cells, np.array([0.5], np.float32), values, joints(peak_scores, points))
     assert found[0, 0].tolist() == expected
     assert score[0] == pytest.approx(0.5 * joint_score)
+    assert each[0, 0] == pytest.approx(0.9 if joint_score == 0.9 else 0.0), "of a peak, not of the body"
 
 
 def test_decoding_copies_what_it_returns():

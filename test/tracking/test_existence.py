@@ -83,6 +83,19 @@ def test_no_two_tentative_tracks_are_one():
     assert len(ids) == 3
 
 
+def test_an_object_keeps_what_was_seen_of_its_3d_box_when_it_is_confirmed():
+    tracker = Tracker(RectangleEngine(profile(thresholds=THRESHOLDS)), TrackerConfig())
+    camera = Camera.from_focal(192, 128, 150.0)
+    views, ids = [], []
+    for index in range(15):  # weak, then confirmed
+        tracks = tracker.step(paint([Thing(1, (50 + index, 40, 74 + index, 72), 0.4, 0)]), camera, index * STEP).tracks
+        views += tracker.state.box_memory.filters.views.tolist()
+        ids += tracks.ids.tolist()
+    assert ids and set(ids) == {1} and len(ids) < 15
+    assert tracker.state.box_memory.filters.ids.tolist() == [1]
+    assert views == list(range(1, 16))
+
+
 def test_tentative_tracks_are_not_shown_to_the_network():
     engine = RectangleEngine(profile(thresholds=THRESHOLDS))
     tracker = Tracker(engine, TrackerConfig())

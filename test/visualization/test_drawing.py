@@ -125,3 +125,22 @@ def test_a_video_that_cannot_be_written_is_rejected(tmp_path):
     (tmp_path / "file").touch()
     with VideoWriter(tmp_path / "file" / "video.webm", 10.0) as writer, pytest.raises(OSError, match="file"):
         writer.write(GREY)
+
+
+def test_joints_are_drawn_where_they_are_and_bones_between_them():
+    joints = np.full((1, 17, 2), np.nan)
+    joints[0, 5], joints[0, 7], joints[0, 16] = (60, 60), (100, 60), (200, 200)  # a shoulder, its elbow, an ankle
+    one = Annotation(np.zeros((1, 4)), np.array([3]), [""], np.array([0.5]), joints=joints)
+    drawn = draw(GREY, one)
+    bare = draw(GREY, Annotation(np.zeros((1, 4)), np.array([3]), [""], np.array([0.5])))
+    changed = (drawn != bare).any(axis=2)
+    assert changed[60, 60:101].all(), "the bone of the upper arm"
+    assert changed[200, 200] and not changed[120:190].any(), "no bone to a joint whose neighbour is not known"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(any_number, any_number), min_size=17, max_size=17))
+def test_no_joint_breaks_the_drawing(points):
+    joints = np.array(points, np.float64)[None]
+    drawn = draw(GREY, Annotation(np.zeros((1, 4)), np.array([3]), ["person"], np.array([0.5]), joints=joints))
+    assert drawn.shape == GREY.shape

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.engine.loading import load_engine
 from centertrack_ros.network import checkpoints, registry
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
-from experiments.caching_engine import CachingEngine
 from experiments.paper_rows import evaluate, track
 
 ROOT = Path(__file__).resolve().parents[2]

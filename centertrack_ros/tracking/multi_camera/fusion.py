@@ -2,8 +2,9 @@
 """Several cameras around one vehicle: each object once, with one id that stays from camera to camera.
 
 Within a camera its own tracker decides what is the same object; between cameras position and motion in a frame that
-stands still do. A monocular depth is poor, so positions are compared with their covariances, which are long along the
-viewing ray and narrow across it: bearings must agree, distances roughly.
+stands still do, and between objects that are about equally near their looks (`looks`). A monocular depth is poor, so
+positions are compared with their covariances, which are long along the viewing ray and narrow across it: bearings must
+agree, distances roughly.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.tracking import kalman
+from centertrack_ros.tracking.multi_camera.looks import compare, learn_gains, looks_in, remember, remembered
 from centertrack_ros.tracking.multi_camera.records import (
     CameraTracks,
     Floats,
     FusedTracks,
     Integers,
     LocalTracks,
+    LooksMemory,
     MultiCameraConfig,
     MultiCameraResult,
     MultiCameraState,
+    ObjectLooks,
     Objects,
     kinds_of,
 )
@@ -118,14 +122,17 @@ def _observe(state: MultiCameraState, observation: CameraTracks, setup: MultiCam
     local_tracks = one_track_per_camera(local_tracks)
     left = find_diverged(local_tracks, others, state.objects, config)
     local_tracks = replace(local_tracks, object_ids=np.where(left != 0, 0, local_tracks.object_ids))
-    local_tracks = one_track_per_camera(associate(local_tracks, left, state.objects, camera, stamp, setup))
+    seen = looks_in(observation, camera, local_tracks.object_ids) if config.appearance else None
+    local_tracks, memory = associate(local_tracks, left, state, camera, stamp, setup, seen)
+    local_tracks = one_track_per_camera(local_tracks)
 
     local_tracks, next_id = assign_new_ids(local_tracks, state.next_id, stamp)
     objects, distinct = update_objects(state, local_tracks, camera, stamp, setup)
     distinct = mark_distinct(objects, distinct, local_tracks, left)
-    state = MultiCameraState(
-        LocalTracks.concatenate([others, local_tracks]), objects, distinct, state.stamps.copy(), next_id
-    )
+    if seen is not None:
+        memory = remember(memory, replace(seen, ids=local_tracks.object_ids), objects.ids)
+    local_tracks = LocalTracks.concatenate([others, local_tracks])
+    state = MultiCameraState(local_tracks, objects, distinct, state.stamps.copy(), next_id, memory)
     state.stamps[camera] = max(stamp, state.stamps[camera])
     return merge_duplicates(state, config)
 
@@ -217,10 +224,20 @@ def find_diverged(
 
 
 def associate(
-    local_tracks: LocalTracks, left: Integers, objects: Objects, camera: int, stamp: float, setup: MultiCameraSetup
-) -> LocalTracks:
-    """The tracks that are new in this camera, with the objects that they continue where position and motion tell."""
-    config = setup.config
+    local_tracks: LocalTracks,
+    left: Integers,
+    state: MultiCameraState,
+    camera: int,
+    stamp: float,
+    setup: MultiCameraSetup,
+    seen: ObjectLooks | None = None,
+) -> tuple[LocalTracks, LooksMemory]:
+    """The tracks that are new in this camera, with the objects that they continue where position and motion tell.
+
+    Of objects that are about equally near the one that looks like the track is the one; `seen` is what the tracks look
+    like. The memory comes back with what was learnt of the cameras' gains.
+    """
+    config, objects, memory = setup.config, state.objects, state.looks
     free_tracks = local_tracks.seen & (_rows(objects.ids, local_tracks.object_ids) < 0)
     free_objects = ~np.isin(objects.ids, local_tracks.object_ids[local_tracks.seen])
     possible = free_tracks[:, None] & free_objects & (setup.kinds[local_tracks.class_ids][:, None] == objects.kinds)
@@ -228,22 +245,28 @@ def associate(
     alike = _similar_size(np.linalg.norm(local_tracks.boxes.sizes[rows], axis=1), objects.diagonals[columns], config)
     rows, columns = rows[alike], columns[alike]
     if not len(rows):
-        return local_tracks
+        return local_tracks, memory
     steps = np.maximum(stamp - objects.stamps, 0.0)
     expected = objects.means[:, :3] + objects.means[:, 3:] * steps[:, None]
     drift = kalman.drift(objects.covariances, steps, config.process_noise)
     covariances = local_tracks.position_covariances[rows] + (objects.position_covariances + drift)[columns]
     squares = kalman.squared_distances(local_tracks.boxes.centers[rows] - expected[columns], covariances)
     # What has not been seen for long may be anywhere: among equals the well-known place comes first.
-    costs = squares + np.linalg.slogdet(covariances)[1]
+    costs = squares + np.linalg.slogdet(kalman.regular(covariances))[1]
     near = squares <= config.gate_sigma**2
+    rows, columns, costs = rows[near], columns[near], costs[near]
     # What this camera saw last and still looks for is its own tracker's matter: whoever comes nearest to it is new.
     awaited = np.isin(objects.ids, local_tracks.object_ids[~local_tracks.seen]) & (objects.cameras == camera)
+    if seen is not None:
+        likeness = compare(remembered(memory, objects.ids[columns]), seen.select(rows))
+        costs = costs - 2 * likeness.nats(memory, len(rows))
+        alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1) & ~awaited[columns]
+        memory = learn_gains(memory, likeness, np.flatnonzero(alone))
     object_ids, joined = local_tracks.object_ids.copy(), local_tracks.joined.copy()
-    for row, column in _cheapest_first(rows[near], columns[near], costs[near]):
+    for row, column in _cheapest_first(rows, columns, costs):
         if not awaited[column]:
             object_ids[row], joined[row] = objects.ids[column], stamp
-    return replace(local_tracks, object_ids=object_ids, joined=joined)
+    return replace(local_tracks, object_ids=object_ids, joined=joined), memory
 
 
 def _similar_size(diagonals: Floats, others: Floats, config: MultiCameraConfig) -> NDArray[np.bool_]:
@@ -366,9 +389,14 @@ def merge_duplicates(state: MultiCameraState, config: MultiCameraConfig) -> Mult
     covariances = objects.position_covariances[one] + objects.position_covariances[other]
     squares = kalman.squared_distances(positions[one] - positions[other], covariances)
     near = squares <= config.gate_sigma**2
+    one, other, costs = one[near], other[near], squares[near]
+    contested = len(np.unique(one)) < len(one) or len(np.unique(other)) < len(other)
+    if config.appearance and contested and len(state.looks.objects):
+        likeness = compare(*(remembered(state.looks, objects.ids[rows]) for rows in (one, other)))
+        costs = costs - 2 * likeness.nats(state.looks, len(one))
     pairs: list[tuple[int, int]] = []
     used: set[int] = set()
-    for pair in _cheapest_first(one[near], other[near], squares[near]):
+    for pair in _cheapest_first(one, other, costs):
         if used.isdisjoint(pair):  # a third one may follow with the next frame
             used.update(pair)
             pairs.append(pair)

@@ -91,8 +91,14 @@ class MergedView:
             ages=np.concatenate([part.ages for part in parts]),
             hits=np.concatenate([part.hits for part in parts]),
             births=np.concatenate([part.births for part in parts]),
+            motion_states=np.concatenate([_motion_states(part) for part in parts]),
         )
         return replace(everything.select(np.array(rows, np.int64)), ids=view.ids)
+
+
+def _motion_states(tracks: Tracks) -> np.ndarray:
+    """(N,) of MOTION_UNKNOWN where nobody knows."""
+    return np.zeros(len(tracks), np.uint8) if tracks.motion_states is None else tracks.motion_states
 
 
 def _poses(result: CameraResult) -> CameraPoses:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
+from centertrack_ros.tracking import appearance
 from centertrack_ros.types import Tracks
 
 Integers = NDArray[np.int64]
@@ -23,6 +24,9 @@ CONFUSABLE = (
     ("bicycle", "motorcycle", "cyclist"),
     ("person", "pedestrian", "person_sitting"),
 )
+
+# Gains that may lie between two cameras, as powers of 2.
+GAINS = np.arange(-4, 5) * 0.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class MultiCameraConfig:
     process_noise         m/s that an object's velocity may change within a second
     velocity_sigma  m/s, of the velocity of an object that was seen once
     measured_velocities  begin with the velocity that the network gives; only right in a frame that stands still
+    appearance     what objects look like, where the trackers tell it, decides between those that are about equally near
     """
 
     cross_camera: bool = True
@@ -56,6 +61,7 @@ class MultiCameraConfig:
     process_noise: float = 3.0
     velocity_sigma: float = 5.0
     measured_velocities: bool = True
+    appearance: bool = True
 
     def __post_init__(self) -> None:
         for name in ("window_s", "hold_s", "floor_m", "floor_of_size", "depth_sigma", "process_noise"):
@@ -143,6 +149,39 @@ class Objects(ArrayTable):
 
 
 @dataclass(frozen=True)
+class ObjectLooks(ArrayTable):
+    """L looks of objects.
+
+    ids      (L,) int64 of the object;  cameras  (L,) int64 index of the camera that saw it
+    stamps   (L,) s, when it was last seen whole
+    looks    (L, appearance.SIZE) float32; zeros: unknown
+    """
+
+    ids: Integers = field(metadata=column(dtype=np.int64))
+    cameras: Integers = field(metadata=column(dtype=np.int64))
+    stamps: Floats = field(metadata=column())
+    looks: appearance.Floats = field(metadata=column(appearance.SIZE, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class LooksMemory:
+    """What objects look like, see `looks`.
+
+    objects  the newest known look of each object
+    gains    (C, C, K) what objects have told of how much brighter the second camera is than the first: a log likelihood
+             for each of `GAINS`
+    """
+
+    objects: ObjectLooks
+    gains: Floats
+
+    @classmethod
+    def empty(cls, cameras: int) -> LooksMemory:
+        """The memory of `cameras` cameras before the first frame."""
+        return cls(ObjectLooks.empty(), np.zeros((cameras, cameras, len(GAINS))))
+
+
+@dataclass(frozen=True)
 class MultiCameraState:
     """All that is remembered between two steps.
 
@@ -150,18 +189,21 @@ class MultiCameraState:
     distinct    (G, G) bool, symmetric: pairs of objects that one camera saw at once; they are never taken for one
     stamps   (C,) s: newest frame of each camera; -inf: none yet
     next_id  the id of the next object
+    looks    what the objects look like
     """
 
     local_tracks: LocalTracks
     objects: Objects
     distinct: NDArray[np.bool_]
     stamps: Floats
-    next_id: int = 1
+    next_id: int
+    looks: LooksMemory
 
     @classmethod
     def empty(cls, cameras: int, next_id: int = 1) -> MultiCameraState:
         """The state of `cameras` cameras before the first frame."""
-        return cls(LocalTracks.empty(), Objects.empty(), np.zeros((0, 0), bool), np.full(cameras, -np.inf), next_id)
+        distinct, stamps = np.zeros((0, 0), bool), np.full(cameras, -np.inf)
+        return cls(LocalTracks.empty(), Objects.empty(), distinct, stamps, next_id, LooksMemory.empty(cameras))
 
     @property
     def stamp(self) -> float:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from centertrack_ros.engine import load_engine
+from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Tracker
 from centertrack_ros.tracking.prior_heatmap import EMPTY
-from experiments.caching_engine import CachingEngine
 
 
 def _images() -> list[np.ndarray]:

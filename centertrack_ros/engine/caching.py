@@ -26,7 +26,7 @@ class _Input:
 
 
 class CachingEngine(EngineAround):
-    """Runs `engine` once for each combination of image, previous image and prior heatmap: exact, for comparisons.
+    """Runs `engine` once for each image with its previous one, prior heatmap and cells: exact, for comparisons.
 
     Trackers with the same inputs get the same peaks without running the network again. Everything is kept until
     `clear`.
@@ -47,7 +47,7 @@ class CachingEngine(EngineAround):
         self.detection_only, self.repeating = detection_only, repeating
         self.requests = self.runs = 0
         self._inputs: dict[bytes, _Input] = {}
-        self._peaks: dict[tuple[bytes, bytes, bytes], Peaks] = {}
+        self._peaks: dict[tuple[bytes, bytes, bytes, bytes], Peaks] = {}
         self._last: dict[bytes, Peaks] = {}  # by image alone
 
     def for_single_images(self) -> CachingEngine:
@@ -81,16 +81,21 @@ class CachingEngine(EngineAround):
         return self._inputs[key]
 
     def infer(
-        self, images: Sequence[_Input], previous: Sequence[_Input], priors: Sequence[NDArray[np.int64]]
+        self,
+        images: Sequence[_Input],
+        previous: Sequence[_Input],
+        priors: Sequence[NDArray[np.int64]],
+        cells: Sequence[NDArray[np.int64]] | None = None,
     ) -> list[Peaks]:
         """See `Engine.infer`."""
         if self.repeating:
             return [self._last[image.key] for image in images]
         if self.detection_only:
             previous, priors = images, [_NO_POINTS] * len(images)
+        asked = [b""] * len(images) if cells is None else [np.asarray(one, np.int64).tobytes() for one in cells]
         keys = [
-            (image.key, before.key, np.unique(np.asarray(prior, np.int64), axis=0).tobytes())
-            for image, before, prior in zip(images, previous, priors, strict=True)
+            (image.key, before.key, np.unique(np.asarray(prior, np.int64), axis=0).tobytes(), at)
+            for image, before, prior, at in zip(images, previous, priors, asked, strict=True)
         ]
         missing = [row for row, key in enumerate(keys) if key not in self._peaks]
         if missing:
@@ -98,6 +103,7 @@ class CachingEngine(EngineAround):
                 [images[row].value for row in missing],
                 [previous[row].value for row in missing],
                 [priors[row] for row in missing],
+                None if cells is None else [cells[row] for row in missing],
             )
             self._peaks.update({keys[row]: peaks for row, peaks in zip(missing, computed, strict=True)})
         self.requests += len(keys)

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The surfaces of objects in what depth cameras and LiDARs measured: the foreground in each 2D box.
+
+A box holds its object, what is behind it and, at times, what is before it. Depths of one object lie together: they are
+a mode of the box's distribution. Of the strong modes, weighed by the depth that the object has by its size, the nearest
+is the object. What a nearer object's box covers is left out where its depth is that object's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.array_table import ArrayTable
+from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.types import LIFT_DEPTH, LIFT_POINTS, DepthImage, Points
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+COLUMNS, ROWS = 16, 20  # samples of a depth image across and down a box
+NEAREST, FARTHEST = 0.15, 1000.0  # m, what a sensor can measure
+MOST_POINTS = 200_000  # in the view of one camera; of more, a part is taken
+_MOST_SAMPLES = 400_000  # of all boxes of an image
+_FEWEST_ROWS, _POINTS_PER_BOX = 4, COLUMNS * ROWS
+# Parts of a box at its left, top, right and bottom that its object mostly does not fill; below is the ground.
+_RIM = np.array([0.1, 0.12, 0.1, 0.18])
+_BIN = 0.03  # of the logarithm of a depth
+_BINS = int(np.ceil(np.log(FARTHEST / NEAREST) / _BIN)) + 1
+_THICKNESS = 0.3  # of an object's span: what of it a mode holds
+_NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
+_UNEXPECTED = 0.03  # weight of a mode at a depth that the object's size excludes
+# Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in
+# a column are at different places across it.
+_QUANTILES = {LIFT_DEPTH: 0.25, LIFT_POINTS: 0.4}
+_FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
+_MOST_PAIRS = 2000  # of boxes that cover each other
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of N objects before their depths are measured.
+
+    Attributes:
+        depths: (N,) m; NaN: unknown.
+        sigmas: (N,) standard deviations of their logarithms.
+        spans: (N,) m, how far apart in depth the visible parts of an object can be.
+    """
+
+    depths: Array
+    sigmas: Array
+    spans: Array
+
+
+@dataclass(frozen=True)
+class Surfaces(ArrayTable):
+    """The surfaces of N objects as a sensor sees them.
+
+    Attributes:
+        depths: (N, COLUMNS) m, of the foreground in upright strips of a box; NaN: none.
+        slopes: (N, COLUMNS) of the strips' rays: x / z.
+        source: LIFT_DEPTH or LIFT_POINTS.
+    """
+
+    depths: Array
+    slopes: Array
+    source: int = LIFT_DEPTH
+
+    @property
+    def found(self) -> Mask:
+        """(N,) whether a foreground was found."""
+        return np.asarray(np.isfinite(self.depths).any(axis=1), bool)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Samples (N, S) of N boxes.
+
+    Attributes:
+        depths: m; inf: nothing was measured.
+        columns: Which strip they are in.
+        across: px, where they are.
+        down: px.
+    """
+
+    depths: Array
+    columns: Array
+    across: Array
+    down: Array
+
+
+class SensorView:
+    """What sensors measured of one camera's view at the time of one image."""
+
+    def __init__(self, camera: Camera, depth: DepthImage | None = None, points: Points | None = None) -> None:
+        """Projects the points.
+
+        Args:
+            camera: Of the image, in its px.
+            depth: A depth image of the same view.
+            points: Points in the camera's frame.
+        """
+        self._camera, self._depth = camera, depth
+        self._points = None if points is None else _projected(points.points, camera)
+
+    def surfaces(self, boxes: NDArray[np.floating], expected: Expected, axes: Array | None = None) -> list[Surfaces]:
+        """Finds the surfaces of the objects in boxes.
+
+        Args:
+            boxes: (N, 4) px of the image as it arrives.
+            expected: What is known of the objects, in level axes.
+            axes: (3, 3) rotation from the optical frame to level axes; None: the camera is level.
+
+        Returns:
+            The surfaces, for each sensor, in level axes.
+        """
+        inner = self._inner(np.asarray(boxes, np.float64))
+        samples = {}
+        if len(boxes) and self._depth is not None:
+            samples[LIFT_DEPTH] = _image_samples(self._depth.depths, inner, self._camera)
+        if len(boxes) and self._points is not None:
+            samples[LIFT_POINTS] = _point_samples(self._points, inner)
+        slopes = self._slopes(inner, axes)
+        if axes is not None:
+            samples = {source: self._levelled(found, axes) for source, found in samples.items()}
+        return [
+            Surfaces(_foreground(found, inner, expected, source), slopes, source) for source, found in samples.items()
+        ]
+
+    def _inner(self, boxes: Array) -> Array:
+        """(N, 4) the parts of boxes that are in the image and away from their rims; at least a pixel."""
+        sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        limits = np.tile([self._camera.width, self._camera.height], 2) - 1.0
+        inner = np.clip(np.nan_to_num(boxes + sides * _RIM * [1, 1, -1, -1]), 0.0, limits)
+        inner[:, 2:] = np.maximum(inner[:, 2:], inner[:, :2] + 1.0)
+        return inner
+
+    def _levelled(self, samples: _Samples, axes: Array) -> _Samples:
+        """The samples with their depths along the ground. Distortion changes next to nothing in that."""
+        (fx, fy), (cx, cy) = self._camera.focal, self._camera.projection[:2, 2]
+        rows = axes[2, 0] * (samples.across - cx) / fx + axes[2, 1] * (samples.down - cy) / fy + axes[2, 2]
+        return replace(samples, depths=samples.depths * np.maximum(rows, 0.05))
+
+    def _slopes(self, inner: Array, axes: Array | None) -> Array:
+        """(N, COLUMNS) x / z of the rays of the strips, half-way down the boxes."""
+        across = inner[:, :1] + (inner[:, 2:3] - inner[:, :1]) * _middles(COLUMNS)
+        down = np.broadcast_to((inner[:, 1:2] + inner[:, 3:]) / 2, across.shape)
+        pixels = self._camera.undistort(np.stack([across, down], axis=-1).reshape(-1, 2))
+        rays = (pixels - self._camera.projection[:2, 2]) / self._camera.focal
+        if axes is not None:
+            x, _, ahead = axes[:, :2] @ rays.T + axes[:, 2:]
+            return (x / np.maximum(ahead, 0.05)).reshape(across.shape)
+        return np.asarray(rays[:, 0]).reshape(across.shape)
+
+
+def _middles(count: int) -> Array:
+    return (np.arange(count) + 0.5) / count
+
+
+def _image_samples(depths: Array, inner: Array, camera: Camera) -> _Samples:
+    rows = int(np.clip(_MOST_SAMPLES // (len(inner) * COLUMNS), _FEWEST_ROWS, ROWS))
+    height, width = depths.shape
+    across = inner[:, :1] + (inner[:, 2:3] - inner[:, :1]) * _middles(COLUMNS)
+    down = inner[:, 1:2] + (inner[:, 3:] - inner[:, 1:2]) * _middles(rows)
+    x = np.minimum((across * (width / camera.width)).astype(np.intp), width - 1)
+    y = np.minimum((down * (height / camera.height)).astype(np.intp), height - 1)
+    values = depths[y[:, :, None], x[:, None, :]].astype(np.float64)
+    values[~((values > NEAREST) & (values < FARTHEST))] = np.inf
+    shape = (len(inner), rows, COLUMNS)
+    flat = (len(inner), rows * COLUMNS)
+    return _Samples(
+        values.reshape(flat),
+        np.broadcast_to(np.arange(COLUMNS), shape).reshape(flat),
+        np.broadcast_to(across[:, None, :], shape).reshape(flat),
+        np.broadcast_to(down[:, :, None], shape).reshape(flat),
+    )
+
+
+def _projected(points: Array, camera: Camera) -> Array:
+    """(P, 3) float32: x and y, px, and depth, m, of the points that are in the image, from its left column on."""
+    focal, center = np.array(camera.focal, np.float32), camera.projection[:2, 2].astype(np.float32)
+    size = np.array([camera.width, camera.height], np.float32)
+    bent = camera.is_distorted
+    # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
+    room, margin = (1.2, 0.1) if bent else (1.0, 0.0)
+    low, high = (-center / focal - margin) * room, ((size - center) / focal + margin) * room
+    x, y, z = points.T
+    with np.errstate(invalid="ignore", over="ignore"):
+        ahead = (z > NEAREST) & (z < FARTHEST) & (x > low[0] * z) & (x < high[0] * z)
+        chosen = np.flatnonzero(ahead & (y > low[1] * z) & (y < high[1] * z))
+    if len(chosen) > MOST_POINTS:
+        chosen = chosen[:: -(-len(chosen) // MOST_POINTS)]
+    near = points.take(chosen, axis=0)
+    pixels = near[:, :2] / near[:, 2:] * focal + center
+    found = np.column_stack([camera.distort(pixels).astype(np.float32) if bent else pixels, near[:, 2]])
+    if bent:
+        found = found[((found[:, :2] >= 0) & (found[:, :2] < size)).all(axis=1)]
+    return found.take(np.argsort(found[:, 0].astype(np.uint16), kind="stable"), axis=0)  # a radix sort
+
+
+def _point_samples(points: Array, inner: Array) -> _Samples:
+    """The points in each box; of more than `_POINTS_PER_BOX`, a part."""
+    columns_of_points = points[:, 0].astype(np.uint16)
+    starts = np.searchsorted(columns_of_points, np.floor(inner[:, 0]).astype(np.uint16))
+    ends = np.searchsorted(columns_of_points, np.ceil(inner[:, 2]).astype(np.uint16))
+    most = int(np.clip(_MOST_SAMPLES // len(inner), _FEWEST_ROWS * COLUMNS, _POINTS_PER_BOX))
+    chosen = []
+    for start, end, (_, top, _, bottom) in zip(starts.tolist(), ends.tolist(), inner.tolist(), strict=True):
+        strip = points[start:end]
+        if len(strip) > 50 * most:
+            strip = strip[:: len(strip) // (50 * most) + 1]
+        rows = strip[(strip[:, 1] >= top) & (strip[:, 1] <= bottom)]
+        chosen.append(rows[:: -(-len(rows) // most)] if len(rows) > most else rows)
+    counts = np.array([len(rows) for rows in chosen])
+    size = max(int(counts.max()), 1)
+    table = np.zeros((len(inner), size, 3))
+    table[..., 2] = np.inf
+    table[np.arange(size) < counts[:, None]] = np.concatenate(chosen)
+    across = (table[..., 0] - inner[:, :1]) / (inner[:, 2:3] - inner[:, :1])
+    columns = np.clip((across * COLUMNS).astype(np.intp), 0, COLUMNS - 1)
+    return _Samples(table[..., 2], columns, table[..., 0], table[..., 1])
+
+
+def _foreground(samples: _Samples, inner: Array, expected: Expected, source: int) -> Array:
+    """(N, COLUMNS) m, the depths of the objects' surfaces; NaN where there are none."""
+    depths = samples.depths
+    modes = _nearest_mode(depths, expected)
+    hidden = _hidden(samples, inner, expected, modes)
+    if hidden is not None:
+        depths = np.where(hidden, np.inf, depths)
+        rows = np.flatnonzero(hidden.any(axis=1))
+        few = Expected(expected.depths[rows], expected.sigmas[rows], expected.spans[rows])
+        modes[rows] = _nearest_mode(depths[rows], few)
+    own = np.abs(depths - modes[:, None]) <= 0.6 * expected.spans[:, None] + 0.02 * modes[:, None]
+    count, all_of_them = own.sum(axis=1), np.isfinite(samples.depths).sum(axis=1)
+    own &= ((count >= _FEWEST[source]) & (count >= _LEAST_SHARE * all_of_them))[:, None]
+    return _by_column(depths, samples.columns, own, _QUANTILES[source])
+
+
+def _nearest_mode(depths: Array, expected: Expected) -> Array:
+    """(N,) m, the middles of the nearest strong modes of depths (N, S); NaN where nothing was measured."""
+    count = len(depths)
+    if not count:
+        return np.zeros(0)
+    measured = np.isfinite(depths)
+    rows, _ = np.nonzero(measured)
+    bins = np.minimum((np.log(depths[measured] / NEAREST) / _BIN).astype(np.intp), _BINS - 1)
+    histogram = np.bincount(rows * _BINS + bins, minlength=count * _BINS).reshape(count, _BINS)
+    total = np.concatenate([np.zeros((count, 1)), histogram.cumsum(axis=1)], axis=1)
+    starts = NEAREST * np.exp(_BIN * np.arange(_BINS))
+    thickness = _THICKNESS * expected.spans[:, None]
+    width = np.log1p(thickness / starts) / _BIN
+    ends = np.minimum(np.arange(_BINS) + np.maximum(np.ceil(width), 1).astype(np.intp), _BINS)
+    scores = np.take_along_axis(total, ends, axis=1) - total[:, :-1]
+    sigma = expected.sigmas[:, None] + _BIN
+    reach = expected.spans[:, None] / 2
+    off = np.log(starts + reach) - np.log(np.maximum(expected.depths, NEAREST))[:, None]
+    likely = np.exp(-0.5 * (off / (sigma + reach / np.maximum(expected.depths, reach[:, 0])[:, None])) ** 2)
+    scores = scores * np.where(np.isfinite(likely), _UNEXPECTED + likely, 1.0)
+    # The window that begins first among the strong ones still ends within its mode: the strongest one there is it.
+    strong = scores >= _NEAR_SHARE * scores.max(axis=1, keepdims=True)
+    first = np.argmax(strong & (scores > 0), axis=1)
+    after = np.arange(_BINS) - first[:, None]
+    within = (after >= 0) & (after <= np.take_along_axis(ends, first[:, None], axis=1) - first[:, None])
+    best = np.where(within, scores, -1.0).argmax(axis=1)
+    low, high = starts[best], starts[np.minimum(ends[np.arange(count), best], _BINS - 1)]
+    inside = (depths >= low[:, None]) & (depths <= high[:, None])
+    number = inside.sum(axis=1)
+    return np.where(number > 0, np.where(inside, depths, 0.0).sum(axis=1) / np.maximum(number, 1), np.nan)
+
+
+def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -> Mask | None:
+    """(N, S) the samples in boxes of nearer objects that have those objects' depths; None: there are none.
+
+    Which of two objects is nearer their own modes tell, or, where both are one, their sizes if they differ clearly.
+    """
+    low, high = inner[:, :2], inner[:, 2:]
+    crossing = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=-1)
+    spans = expected.spans
+    gap = modes[:, None] - modes[None]
+    apart = gap > 0.6 * (spans[:, None] + spans[None])
+    same = np.abs(gap) <= 0.6 * np.maximum(spans[:, None], spans[None])
+    with np.errstate(invalid="ignore"):
+        clearly = np.log(expected.depths[:, None] / expected.depths[None]) > 1.5 * np.hypot(
+            expected.sigmas[:, None], expected.sigmas[None]
+        )
+    behind, before = np.nonzero(crossing & (apart | (same & clearly)))
+    if not len(behind):
+        return None
+    behind, before = behind[:_MOST_PAIRS], before[:_MOST_PAIRS]
+    across, down, depths = samples.across[behind], samples.down[behind], samples.depths[behind]
+    sides = (high - low)[before]
+    x1, y1 = (low[before] - sides * 0.15).T[..., None]
+    x2, y2 = (high[before] + sides * 0.15).T[..., None]
+    covered = (across >= x1) & (across <= x2) & (down >= y1) & (down <= y2)
+    covered &= np.abs(depths - modes[before][:, None]) <= 0.6 * spans[before][:, None]
+    hidden = np.zeros(samples.depths.shape, bool)
+    np.logical_or.at(hidden, behind, covered)
+    return hidden
+
+
+def _by_column(depths: Array, columns: Array, own: Mask, quantile: float) -> Array:
+    """(N, COLUMNS) a quantile of the own samples of each column; NaN where a column has next to none."""
+    count = len(depths)
+    rows, places = np.nonzero(own)
+    keys = rows * COLUMNS + columns[rows, places]
+    values = np.sort(keys * (2 * FARTHEST) + depths[rows, places])
+    numbers = np.bincount(keys, minlength=count * COLUMNS)
+    at = np.cumsum(numbers) - numbers + (quantile * numbers).astype(np.intp)
+    found = np.full(count * COLUMNS, np.nan)
+    filled = np.flatnonzero(numbers)
+    found[filled] = values[at[filled]] - filled * (2 * FARTHEST)
+    grid = numbers.reshape(count, COLUMNS)
+    enough = (grid > 0) & (grid >= 0.15 * grid.max(axis=1, keepdims=True))
+    return np.where(enough, found.reshape(count, COLUMNS), np.nan)

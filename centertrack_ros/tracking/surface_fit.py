@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corrects fits of 3D boxes by the surfaces that a sensor sees: distance, size and heading together.
+
+A sensor sees the sides of a box that face it. With the heading given, the ray of a strip enters the footprint through
+the end of its length or the side of its width, at a depth that is linear in the depth of the box's middle and in its
+width or length: of both, the later one. The mean over the strips is one more equation for the fit; what is left in
+single strips tells how plausible the heading is, as two sides of a vehicle that are seen make an L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, positions_of
+from centertrack_ros.tracking.sensor_depth import COLUMNS, Surfaces
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+# How far the surface that is seen of an object reaches from its middle to the sides of its box, and the standard
+# deviation of that. Chests are half as deep as swinging arms and legs reach; of two-wheelers mostly the rider is seen.
+_FILLS = {
+    "person": (0.4, 0.2),
+    "pedestrian": (0.4, 0.2),
+    "cyclist": (0.5, 0.25),
+    "rider": (0.5, 0.25),
+    "bicycle": (0.5, 0.25),
+    "motorcycle": (0.6, 0.25),
+    "traffic_cone": (0.5, 0.2),
+    "fire hydrant": (0.7, 0.2),
+}
+_FULL = (0.97, 0.04)  # vehicles, and all other classes
+_SURFACE_SIGMA, _SURFACE_PART = 0.12, 0.01  # m, and part of the depth: of a strip, about the side of a box
+_LEAST_SIGMA = 0.06  # m, of a strip, however smooth the surface is
+_SENSOR_PART = 0.003  # of the depth: of all strips together, since a sensor and its pose are calibrated so well
+_ALIKE = 3.0  # neighbouring strips whose errors are one
+
+
+@dataclass(frozen=True)
+class Fills:
+    """How much of their boxes N objects fill.
+
+    Attributes:
+        parts: (N,) of the half sides.
+        sigmas: (N,) their standard deviations.
+    """
+
+    parts: Array
+    sigmas: Array
+
+
+def fills_of(class_names: Sequence[str]) -> Fills:
+    """Those of classes, in their order."""
+    values = np.array([_FILLS.get(name.strip().lower().replace("_", " "), _FULL) for name in class_names])
+    return Fills(*values.reshape(-1, 2).T)
+
+
+def with_surface(
+    fits: BoxFits, edges: Edges, headings: Array, is_round: Mask, fills: Fills, surfaces: Surfaces
+) -> tuple[BoxFits, Array]:
+    """Corrects fits by the surfaces of one sensor.
+
+    Args:
+        fits: (N, H).
+        edges: Of the 2D boxes.
+        headings: (N, H) rot_y, rad.
+        is_round: (N,) objects that look as wide from everywhere.
+        fills: Of the objects.
+        surfaces: Theirs; objects without one keep their fits.
+
+    Returns:
+        The fits, and (N,) m², the part of the variances of the measured depths that another frame would not repeat;
+        inf without a surface.
+    """
+    entries, *coefficients = _entries(fits, headings, is_round, fills.parts, surfaces.slopes)
+    measured = surfaces.depths[:, None, :]
+    depths = np.broadcast_to(np.nan_to_num(measured), entries.shape)
+    reach = 0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
+    usable = np.isfinite(measured) & (entries <= fits.states[..., :1] + reach)
+    residuals = np.where(usable, depths - entries, 0.0)
+    sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * depths[:, :1])
+    weights = usable.astype(np.float64)
+    for _ in range(2):  # of a Student distribution: strips of something else do not count
+        total = np.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
+        mean = (weights * residuals).sum(axis=-1, keepdims=True) / total
+        deviations = (residuals - mean) / sigma
+        weights = usable / (1 + deviations**2 / 3)
+    states, covariances, likelihoods = fits.states, fits.covariances, fits.log_likelihoods
+    noises = np.zeros(states.shape[:2])
+    for half in np.arange(COLUMNS) // (COLUMNS // 2) == np.arange(2)[:, None]:  # they may see an end and a side
+        total = (weights * half).sum(axis=-1)
+        shares = weights * half / np.maximum(total, 1e-9)[..., None]
+        by_depth, per_width, per_length = (np.einsum("nhk,nhk->nh", shares, values) for values in coefficients)
+        row = np.stack([by_depth, np.zeros_like(by_depth), per_width, per_length], axis=-1)
+        target = np.einsum("nhk,nhk->nh", shares, depths)
+        spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + _LEAST_SIGMA**2
+        noise = spread * _ALIKE / np.maximum(total, 1.0) + 2 * (_SENSOR_PART * target) ** 2
+        ends = -(per_width * fits.states[..., 2] + per_length * fits.states[..., 3])
+        fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
+        seen = total > 0.5
+        states, covariances, likelihood = correct(
+            states, covariances, row * seen[..., None], target * seen, noise + fill
+        )
+        likelihoods = likelihoods + likelihood
+        noises += seen / noise
+    seen = noises > 0
+    shape = -2.0 * np.where(usable, np.log1p(deviations**2 / 3), 0.0).sum(axis=-1) / _ALIKE
+    states[..., 0] = np.maximum(states[..., 0], NEAREST)
+    states[..., 1:] = np.maximum(states[..., 1:], SMALLEST * fits.states[..., 1:])
+    corrected = replace(
+        fits,
+        states=states,
+        covariances=covariances,
+        log_likelihoods=likelihoods + np.where(seen, shape, 0.0),
+        positions=positions_of(edges, states, fits.supports),
+    )
+    return corrected, (1 / np.maximum(noises, 1e-12)).min(axis=1, where=seen, initial=np.inf)
+
+
+def _entries(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> list[Array]:
+    """Four of (N, H, K): m where rays enter the footprints, and the coefficients of depth, width and length in that."""
+    cos, sin = np.cos(headings)[..., None], np.sin(headings)[..., None]
+    middle = (fits.positions[..., 0] / fits.states[..., 0])[..., None]
+    slopes = slopes[:, None, :]
+    half = parts[:, None, None] / 2
+    depth, width, length = fits.states[..., :1], fits.states[..., 2, None], fits.states[..., 3, None]
+    # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
+    along, across = _apart(cos * slopes - sin), _apart(sin * slopes + cos)
+    by_length, by_width = (cos * middle - sin) / along, (sin * middle + cos) / across
+    per_length, per_width = -half / np.abs(along), -half / np.abs(across)
+    ends, sides = by_length * depth + per_length * length, by_width * depth + per_width * width
+    through_end = ends > sides
+    per_width[through_end] = 0.0
+    per_length[~through_end] = 0.0
+    found = [np.maximum(ends, sides), np.where(through_end, by_length, by_width), per_width, per_length]
+    if is_round.any():
+        share = (-parts / 4)[is_round, None, None]
+        whole = (depth + (width + length) * (-parts / 4)[:, None, None])[is_round]
+        for values, of_round in zip(found, (whole, 1.0, share, share), strict=True):
+            values[is_round] = of_round
+    return found
+
+
+def _apart(values: Array) -> Array:
+    """The values, away from 0."""
+    return np.where(np.abs(values) < 1e-3, np.where(values < 0, -1e-3, 1e-3), values)
