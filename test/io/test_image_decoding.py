@@ -237,7 +237,9 @@ def test_a_damaged_file_is_an_image_or_an_image_error(data) -> None:
 def test_any_buffer_is_read_in_place(kind) -> None:
     """Distributions differ in what `data` is: nothing but its bytes counts."""
     bgr = smooth_image()
-    message = SimpleNamespace(**{name: getattr(make_image("bgr8", bgr.reshape(24, -1)), name) for name in FIELDS})
+    message = SimpleNamespace(
+        **{name: getattr(make_image("bgr8", bgr.reshape(24, -1), width=32), name) for name in FIELDS}
+    )
     content = bgr.tobytes()
     message.data = np.frombuffer(content, np.uint8) if kind is np.frombuffer else kind(content)
     decoded = image_to_bgr(message)
@@ -247,7 +249,7 @@ def test_any_buffer_is_read_in_place(kind) -> None:
 
 def test_data_in_the_memory_of_a_device_are_one_sentence() -> None:
     message = SimpleNamespace(
-        **{name: getattr(make_image("bgr8", smooth_image().reshape(24, -1)), name) for name in FIELDS}
+        **{name: getattr(make_image("bgr8", smooth_image().reshape(24, -1), width=32), name) for name in FIELDS}
     )
 
     class DeviceBuffer:
