@@ -181,7 +181,7 @@ def resolve(name: str, argv: str | Sequence[str], stated: Mapping[str, Any], mea
         zero_prior_heatmap=bool(resolved["zero_pre_hm"]),
         default_focal_length=REST_FOCAL_LENGTH if focal < 0 else float(focal),
         lift="auto" if all(head in resolved["heads"] for head in ("dep", "rot", "dim")) else "none",
-        detection_source="public" if resolved["public_det"] else "network",
+        detector_source="public" if resolved["public_det"] else "network",
     )
     return Options(profile, config, tracking, bool(resolved["flip_test"]), bool(resolved["public_det"]))
 

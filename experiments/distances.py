@@ -32,6 +32,7 @@ from centertrack_ros.engine import load_engine
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.evaluation.tables import table
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
+from centertrack_ros.tracking.lifters import detector_boxes
 from centertrack_ros.types import BoxMemory, Detections
 from experiments.distance_baseline import by_contact, by_mean_size
 from experiments.distance_cases import CLASSES, Case, box_bias, detected, image_sets, label_recordings
@@ -132,7 +133,7 @@ def by_detector(data: Path, engine: Engine) -> None:
     """Prints the errors by a detector's boxes, and its box bias."""
     sets = {name: detected(sequences, engine) for name, sequences in image_sets(data).items()}
     everything = [case for cases in sets.values() for case in cases]
-    stated = SizePriorLifter(CLASSES, box_bias=engine.profile.box_bias)
+    stated = SizePriorLifter(CLASSES, box_bias=detector_boxes(engine.profile))
     joined: dict[str, list[Array]] = {}
     for name, cases in sets.items():
         others = box_bias(case for other, part in sets.items() if other != name for case in part)

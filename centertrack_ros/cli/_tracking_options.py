@@ -16,7 +16,7 @@ from centertrack_ros.io.class_limit_files import read_class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import METHODS
 from centertrack_ros.tracking.class_limits import ClassLimits
-from centertrack_ros.tracking.config import DETECTION_SOURCES, EXTERNAL, MOTIONS, NETWORK, TrackerConfig
+from centertrack_ros.tracking.config import DETECTOR_SOURCES, EXTERNAL, MOTIONS, NETWORK, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.foreign import engine_for
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -59,15 +59,15 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
         "none",
     )
     group.add_argument(
-        "--detection-source",
-        choices=DETECTION_SOURCES[1:],
+        "--detector-source",
+        choices=DETECTOR_SOURCES[1:],
         help="external (default): its boxes; both: where both see one object, its box; public: the network's boxes, of "
         "which only those that it confirms start tracks (MOT's public-detection protocol)",
     )
 
 
 def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetections | None:
-    """What `--detections` or `--detector` names, None if nothing; sets `detection_source` in the arguments.
+    """What `--detections` or `--detector` names, None if nothing; sets `detector_source` in the arguments.
 
     Raises:
         ValueError: Only one of the options is given that go together, or the detections cannot be used.
@@ -76,16 +76,16 @@ def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetection
     if own is not None and args.detections is not None:
         raise ValueError("--detections and --detector exclude each other")
     if own is not None:
-        args.detection_source = args.detection_source or EXTERNAL
+        args.detector_source = args.detector_source or EXTERNAL
         return own
     if args.detections is None:
-        if args.detection_source is not None:
-            raise ValueError(f"--detection-source {args.detection_source} needs --detections or --detector")
-        args.detection_source = NETWORK
+        if args.detector_source is not None:
+            raise ValueError(f"--detector-source {args.detector_source} needs --detections or --detector")
+        args.detector_source = NETWORK
         return None
     from centertrack_ros.datasets.detection_files import open_detections
 
-    args.detection_source = args.detection_source or EXTERNAL
+    args.detector_source = args.detector_source or EXTERNAL
     return open_detections(args.detections, bag)
 
 
@@ -173,7 +173,7 @@ def load(args: argparse.Namespace, names: Sequence[str] = ()) -> Engine:
             input_pixels=args.input_pixels,
         )
 
-    return engine_for(getattr(args, "detection_source", None) or NETWORK, names, args.weights, network)
+    return engine_for(getattr(args, "detector_source", None) or NETWORK, names, args.weights, network)
 
 
 def tracker_config(args: argparse.Namespace) -> TrackerConfig:

@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     parameters = load_parameters(args.params_file, args.assignments)
     if args.results and parameters.output.target_frame:
         raise ValueError("--results needs boxes in the frames of the cameras: leave output.target_frame empty for it")
-    if args.detections and parameters.tracker.detection_source == NETWORK:
-        parameters = replace(parameters, tracker=replace(parameters.tracker, detection_source=EXTERNAL))
+    if args.detections and parameters.tracker.detector_source == NETWORK:
+        parameters = replace(parameters, tracker=replace(parameters.tracker, detector_source=EXTERNAL))
     targets = {bag: args.output / bag_name(bag) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")

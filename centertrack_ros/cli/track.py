@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera", type=intrinsics, metavar="fx,fy,cx,cy", help="intrinsics, px, of images as shown: for 3D"
     )
     parser.add_argument("--draw-3d", action="store_true", help="draw 3D boxes too, where there are any")
-    parser.add_argument("--rerun", type=Path, metavar="FILE", help="write FILE.rrd for the Rerun viewer")
+    parser.add_argument("--rerun", type=Path, metavar="FILE", help="write FILE, a .rrd for the Rerun viewer")
     parser.add_argument("--rerun-viewer", action="store_true", help="show the results in a Rerun viewer as they come")
-    parser.add_argument("--foxglove", type=Path, metavar="FILE", help="write FILE.mcap for Foxglove")
+    parser.add_argument("--foxglove", type=Path, metavar="FILE", help="write FILE, an .mcap for Foxglove")
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames/s, if the input tells none or wrong ones")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument("--rectified", action="store_true", help="a bag's images are undistorted")
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="%(message)s")
     if args.frames is not None and args.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {args.frames}")
+    _require_viewers(args)
     source = open_source(
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
@@ -108,6 +109,17 @@ def run(args: argparse.Namespace) -> int:
         raise
     outputs.report(engine.name)
     return 0
+
+
+def _require_viewers(args: argparse.Namespace) -> None:
+    """Says that a viewer's library is missing before the model is loaded."""
+    from centertrack_ros.visualization.foxglove_log import require_foxglove
+    from centertrack_ros.visualization.rerun_log import require_rerun
+
+    if args.rerun is not None or args.rerun_viewer:
+        require_rerun()
+    if args.foxglove is not None:
+        require_foxglove()
 
 
 def _origin(location: str, topic: str | None) -> str:

@@ -60,7 +60,8 @@ class Detector:
     @property
     def name(self) -> str:
         """File, layout and runtime, for logs."""
-        return f"{self.path.name} ({self.layout.name}, {len(self.class_names)} classes) on {self._graph.name}"
+        count = len(self.class_names)
+        return f"{self.path.name} ({self.layout.name}, {count} class{'es' if count > 1 else ''}) on {self._graph.name}"
 
     def detect(self, image: NDArray[np.uint8], limits: DetectorLimits | None = None) -> ForeignDetections:
         """What the detector finds in an image.

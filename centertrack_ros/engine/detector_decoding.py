@@ -106,10 +106,20 @@ def end_to_end(rows: Array) -> Candidates:
     return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
 
+def centred_end_to_end(rows: Array, size: tuple[int, int]) -> Candidates:
+    """RT-DETR in newer exports by Ultralytics: (N, 6) of centre, width, height in parts of the input, score, class."""
+    return Candidates(_in_pixels(rows, size), rows[:, 4], rows[:, 5].astype(np.int64))
+
+
+def _in_pixels(boxes: Array, size: tuple[int, int]) -> Array:
+    """Corners in px from centre, width and height in parts of the input."""
+    return _corners(boxes) * np.tile(np.array(size[::-1], np.float32), 2)
+
+
 def set_prediction(boxes: Array, class_scores: Array, size: tuple[int, int], least: float) -> Candidates:
     """RT-DETR and DETR without their last step: (N, 4) centre, width, height in parts of the input, scores (N, C)."""
     places, scores, ids = _best(class_scores, least)
-    return Candidates(_corners(boxes[places]) * np.tile(np.array(size[::-1], np.float32), 2), scores, ids)
+    return Candidates(_in_pixels(boxes[places], size), scores, ids)
 
 
 def distributions(

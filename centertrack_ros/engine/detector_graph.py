@@ -119,7 +119,7 @@ class OpenVinoGraph:
 
         try:
             request = self._request({name: array.shape for name, array in feeds.items()})
-            request.infer(dict(feeds))
+            request.infer(dict(feeds), share_inputs=True)
             arrays = [np.array(tensor.data) for tensor in request.output_tensors]
         except Exception as error:  # OpenVINO's own RuntimeError, with many lines
             raise ValueError(f"openvino cannot run {self._path}: {last_line(error)}") from None
@@ -154,10 +154,12 @@ def open_graph(path: Path, engine: str, options: EngineOptions) -> Graph:
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: Neither runtime is installed, or not the chosen one.
-        ValueError: The file cannot be run.
+        ValueError: It is no ONNX file, or cannot be run.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix.lower() != ".onnx":
+        raise ValueError(f"{path}: expected a detector as an ONNX file, .onnx; export it as one")
     options = replace(options, device=_device(options.device))
     if engine.startswith("openvino"):
         _require(engine, "openvino")

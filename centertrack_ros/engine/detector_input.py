@@ -51,6 +51,8 @@ class InputForm:
         std: Per channel.
         border: Pixel value (B, G, R) beside the image.
         own_size: A detector that takes any size takes the image's own.
+        smooth: Each px of a reduced image is the mean of all that it covers, as PIL reduces images; else OpenCV's
+            bilinear filter, which sees two px a side.
     """
 
     place: str
@@ -60,6 +62,7 @@ class InputForm:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     border: tuple[int, int, int] = (114, 114, 114)
     own_size: bool = False
+    smooth: bool = False
 
     def table(self) -> NDArray[np.float32]:
         """The normalized value of each pixel value, see `preprocess.normalisation_table`."""
@@ -106,9 +109,8 @@ class InputForm:
 
         shown: NDArray[Any] = image
         if where.shown != image.shape[:2]:
-            # The bilinear filter sees two px a side only: much reduced images need the mean of all.
-            smooth = cv2.INTER_AREA if max(where.scale) < 0.5 else cv2.INTER_LINEAR
-            shown = cv2.resize(image, (where.shown[1], where.shown[0]), interpolation=smooth)
+            method = cv2.INTER_AREA if self.smooth and max(where.scale) < 1 else cv2.INTER_LINEAR
+            shown = cv2.resize(image, (where.shown[1], where.shown[0]), interpolation=method)
         if where.shown != where.size:
             canvas = np.empty((*where.size, 3), np.uint8)
             canvas[:] = self.border

@@ -182,8 +182,15 @@ def _end_to_end_classes(outputs: Outputs) -> int | None:
     return 0 if rows.shape[1] == 6 or (more and rows.shape[1] > 6) else None
 
 
-def _end_to_end_plausible(outputs: Outputs) -> bool:
+def _in_parts(boxes: Array) -> bool:
+    """Whether boxes are in parts of the input, and not in px."""
+    return bool(np.all(np.abs(boxes - 0.5) < 1.0) and np.any(boxes))
+
+
+def _end_to_end_plausible(outputs: Outputs, in_parts: bool) -> bool:
     rows = _rows(outputs)
+    if _in_parts(rows[:, :4]) is not in_parts:  # what is filled up with zeros is in px
+        return False
     numbers = rows[:, 5]
     whole = bool(np.all(np.abs(numbers - np.rint(numbers)) < 1e-3) and np.all(numbers > -0.5))
     return whole and _probabilities(rows[:, 4]) and len(rows) not in {_cells(outputs.size, g) for g in _GRIDS}
@@ -242,7 +249,7 @@ def _is_rfdetr(outputs: Outputs) -> bool:
 
 def _unit_boxes(outputs: Outputs) -> bool:
     found = outputs.pair()
-    return found is not None and bool(np.all(np.abs(found[0] - 0.5) < 1.0))
+    return found is not None and _in_parts(found[0])
 
 
 def _logits(outputs: Outputs, probabilities: Callable[[Array], Array]) -> Candidates:
@@ -276,8 +283,9 @@ def _labelled(outputs: Outputs) -> Candidates:
 
 _YOLO = InputForm(MIDDLE)
 _YOLOX = InputForm(CORNER, color="bgr", pixel_scale=1.0)
-_RTDETR = InputForm(STRETCH)
-_DETR = InputForm(STRETCH, **_IMAGENET)  # type: ignore[arg-type]
+_RTDETR = InputForm(STRETCH, smooth=True)
+_ULTRALYTICS_RTDETR = InputForm(STRETCH)
+_DETR = InputForm(STRETCH, smooth=True, **_IMAGENET)  # type: ignore[arg-type]
 _NANODET = InputForm(STRETCH, color="bgr", pixel_scale=1.0, mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395))
 # The border is the mean colour, which the model's own normalization makes 0, as in its batches.
 _TORCHVISION = InputForm(CORNER, border=(104, 116, 124), own_size=True)
@@ -312,7 +320,8 @@ LAYOUTS: dict[str, Layout] = {
         Layout("yolov8", _YOLO, "one output 1 x (4 + classes) x cells", _yolov8_classes, _yolov8_plausible, _yolov8),
         Layout(
             "yolo-end-to-end", _YOLO, "one output 1 x boxes x 6 (corners, score, class)",
-            _end_to_end_classes, _end_to_end_plausible,
+            _end_to_end_classes,
+            lambda o: _end_to_end_plausible(o, in_parts=False),
             lambda o: decoding.end_to_end(_rows(o)),
             nms=False,
         ),
@@ -331,10 +340,17 @@ LAYOUTS: dict[str, Layout] = {
             lambda o: _logits(o, expit), nms=False,
         ),
         Layout(
-            "rtdetr-ultralytics", _RTDETR, "one output 1 x boxes x (4 + classes), in parts of the input",
+            "rtdetr-ultralytics", _ULTRALYTICS_RTDETR, "one output 1 x boxes x (4 + classes), in parts of the input",
             _rtdetr_table_classes,
-            lambda o: _probabilities(_rows(o)[:, 4:]) and bool(np.all(np.abs(_rows(o)[:, :4] - 0.5) < 1.0)),
+            lambda o: _probabilities(_rows(o)[:, 4:]) and _in_parts(_rows(o)[:, :4]),
             _rtdetr_table, nms=False,
+        ),
+        Layout(
+            "rtdetr-end-to-end", _ULTRALYTICS_RTDETR,
+            "one output 1 x boxes x 6 (centre, size, score, class), in parts of the input",
+            _end_to_end_classes,
+            lambda o: _end_to_end_plausible(o, in_parts=True),
+            lambda o: decoding.centred_end_to_end(_rows(o), o.size), nms=False,
         ),
         Layout(
             "rf-detr", _DETR, "boxes 1 x boxes x 4 in parts of the input, logits 1 x boxes x classes",

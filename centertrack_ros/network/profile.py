@@ -109,8 +109,9 @@ class ModelProfile:
             object at rest, px of the network's input, and a part of the displacement's length. Motion 'fused' weighs
             them by it. None: unknown. `experiments.motion_noise` measures it.
         box_bias: Class -> width and height of the model's boxes, relative to what the objects' 3D boxes cover in the
-            image, and the relative standard deviation of both. Distances by size are corrected by it. Empty: boxes are
-            taken as they are. `experiments.distances` measures it.
+            image, and the relative standard deviation of both. Distances by size are corrected by it. Classes that are
+            not in it: boxes are taken as they are, with the usual noise of detectors. `experiments.distances` and
+            `experiments.box_noise` measure it.
         max_detections: K of the top K.
         head_options: Further options of the architecture: {'head_conv': 256, 'num_head_conv': 1, …}.
         class_groups: Names of classes that can be the same object, one list for each group; None: those of

@@ -186,13 +186,13 @@ class Replay:
         self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str], summary: Summary
     ) -> None:
         """The cameras get the detections of another detector, if the parameters ask for them."""
-        if self._parameters.tracker.detection_source == NETWORK or (self._detector is not None and not named):
+        if self._parameters.tracker.detector_source == NETWORK or (self._detector is not None and not named):
             return
         names = list(named) or [topic.name for topic in reader.of_type(DETECTIONS_TYPE)]
         if len(names) != len(cameras):
             raise DataError(
                 reader.path,
-                f"detector.source {self._parameters.tracker.detection_source} needs one file or topic of detections "
+                f"detector.source {self._parameters.tracker.detector_source} needs one file or topic of detections "
                 f"for each of {len(cameras)} cameras, got {len(names)}: name them with --detections",
             )
         detector = self._parameters.detector

@@ -104,6 +104,9 @@ ONE_CAMERA = (
     _topic("detections_2d", "~/output/detections_2d", "2D boxes, vision_msgs/Detection2DArray"),
     _topic("tracks", "~/output/tracks", "Tracks, centertrack_ros/TrackArray"),
     _topic("markers", "~/output/markers", "Markers for RViz, visualization_msgs/MarkerArray"),
+    _topic("tracked_objects", "~/output/tracked_objects", "For Autoware, with output.publish_autoware"),
+    _topic("detected_objects", "~/output/detected_objects", "For Autoware, with output.publish_autoware"),
+    _topic("selected_pose", "~/output/selected_pose", "The object that ~/select has chosen, geometry_msgs/PoseStamped"),
     _topic("label_info", "~/output/label_info", "Classes, vision_msgs/LabelInfo"),
     _topic("debug_image", "~/debug/image", "Images with the tracks drawn on them"),
     _topic("prior_heatmap", "~/debug/prior_heatmap", "The prior heatmap, which shows the network the tracks"),
@@ -121,6 +124,9 @@ SURROUND = (
     _topic("detections_3d", "~/output/detections_3d", "3D boxes of all cameras, vision_msgs/Detection3DArray"),
     _topic("tracks", "~/output/tracks", "Tracks of all cameras, centertrack_ros/TrackArray"),
     _topic("markers", "~/output/markers", "Markers of all cameras for RViz, visualization_msgs/MarkerArray"),
+    _topic("tracked_objects", "~/output/tracked_objects", "For Autoware, with output.publish_autoware"),
+    _topic("detected_objects", "~/output/detected_objects", "For Autoware, with output.publish_autoware"),
+    _topic("selected_pose", "~/output/selected_pose", "The object that ~/select has chosen, geometry_msgs/PoseStamped"),
     *(Argument(f"{camera}_{kind}", "", f"{text} of {camera}; empty: as {kind} says")
       for camera in NUSCENES_CAMERAS for kind, text in (("image", "Images"), ("camera_info", "Calibration"))),
 )  # fmt: skip

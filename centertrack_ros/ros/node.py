@@ -159,7 +159,7 @@ class CenterTrackNode(LifecycleNode):
         for name in session.config.cameras:
             camera = CameraInput(self, name, lambda: self.parameters, self._log, self._received, self._transforms)
             foreign = None
-            if session.config.tracker.detection_source != NETWORK and not self.parameters.detector.model:
+            if session.config.tracker.detector_source != NETWORK and not self.parameters.detector.model:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
             self._cameras[name] = CameraPipeline(
                 camera, CameraPublishers(self, name, classes, types, autoware, uuids), foreign

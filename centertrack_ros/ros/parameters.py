@@ -25,7 +25,7 @@ from centertrack_ros.ros.camera_names import check_camera_names
 from centertrack_ros.ros.class_parameters import class_limits
 from centertrack_ros.tracking.appearance import METHODS as APPEARANCES
 from centertrack_ros.tracking.association import COSTS, METHODS
-from centertrack_ros.tracking.config import DETECTION_SOURCES, EXTERNAL, MOST_PITCH, MOTIONS, NETWORK, TrackerConfig
+from centertrack_ros.tracking.config import DETECTOR_SOURCES, EXTERNAL, MOST_PITCH, MOTIONS, NETWORK, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.foreign import engine_for
 from centertrack_ros.tracking.lifters import LIFTERS
@@ -351,12 +351,12 @@ _DETECTOR = (
 _FOREIGN = (
     Spec(
         "detector.source",
-        _TRACKER_DEFAULTS.detection_source,
+        _TRACKER_DEFAULTS.detector_source,
         "Who finds the objects: the network, another detector on ~/input/detections (external), both, or the network, "
         "of which only what the other one confirms starts tracks (public).",
-        choices=DETECTION_SOURCES,
+        choices=DETECTOR_SOURCES,
         change=UNCONFIGURED,
-        field="detection_source",
+        field="detector_source",
     ),
     Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
     Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
@@ -606,8 +606,8 @@ def tracker_config(values: Mapping[str, Value]) -> TrackerConfig:
     chosen["class_limits"] = class_limits(values)
     for name in ("track_threshold", "out_threshold", "pre_threshold", "new_threshold"):
         chosen[name] = None if chosen[name] < 0.0 else chosen[name]
-    if values["detector.model"] and chosen["detection_source"] == NETWORK:
-        chosen["detection_source"] = EXTERNAL
+    if values["detector.model"] and chosen["detector_source"] == NETWORK:
+        chosen["detector_source"] = EXTERNAL
     return TrackerConfig(**chosen)
 
 
@@ -667,4 +667,4 @@ def engine_of(parameters: NodeParameters, background: bool = False, detector: De
         return CyclistEngine(engine) if model.cyclists else engine
 
     known = parameters.detector.names if detector is None else detector.class_names
-    return engine_for(parameters.tracker.detection_source, known, model.weights, load)
+    return engine_for(parameters.tracker.detector_source, known, model.weights, load)

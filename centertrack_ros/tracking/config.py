@@ -16,7 +16,7 @@ from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
 
 # Where detections come from.
-NETWORK, EXTERNAL, BOTH, PUBLIC = DETECTION_SOURCES = ("network", "external", "both", "public")
+NETWORK, EXTERNAL, BOTH, PUBLIC = DETECTOR_SOURCES = ("network", "external", "both", "public")
 MOTIONS = ("auto", "network", "displacement", "none", "constant_velocity", "kalman", "flow", "fused")
 MOST_PITCH = 75.0  # deg; of a camera that looks straight down, boxes of images tell no distances
 # The settings of the official code where they differ from the defaults, which suit a small detector.
@@ -50,13 +50,13 @@ class TrackerConfig:
     rebirth       seconds within which a lost track may be found again (the paper's rebirth, in time instead of frames);
                   0: off. The longer of `max_age` and `rebirth` counts
     max_gap_s     a longer pause between two frames resets the tracks; 0: never
-    detection_source  'network', 'external' (`Frame.foreign`: detections of another detector, with what the network's
+    detector_source  'network', 'external' (`Frame.foreign`: detections of another detector, with what the network's
                   heads tell at their middles), 'both' (where both see one object, the other detector's box counts) or
                   'public' (the network's, of which only those that another detector confirms start tracks: MOT's
                   public-detection protocol, official `--public_det`)
     classes       names of classes and of sets of classes that are reported: 'road', 'people', 'animals', 'signs',
                   'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others and
-                  for detection_source 'external'); empty: all
+                  for detector_source 'external'); empty: all
     lift          'auto' (heads if the model has them, else size priors when the camera is known), 'heads',
                   'size_prior', 'none'; all but 'none' together with what sensors measure
     zero_tracking  ignore the network's displacement
@@ -123,7 +123,7 @@ class TrackerConfig:
     max_age: int = -1
     rebirth: float = 4.0
     max_gap_s: float = 1.0
-    detection_source: str = NETWORK
+    detector_source: str = NETWORK
     classes: tuple[str, ...] = ("auto",)
     lift: str = "auto"
     zero_tracking: bool = False
@@ -170,14 +170,14 @@ class TrackerConfig:
         """The configuration with 'auto' replaced by what fits the model, and without what its motion does not have."""
         motion = "fused" if self.motion == "auto" else self.motion
         appearance = "color" if self.appearance == "auto" else self.appearance
-        if self.detection_source == EXTERNAL and self.classes == ("auto",):  # that detector says what is looked for
+        if self.detector_source == EXTERNAL and self.classes == ("auto",):  # that detector says what is looked for
             return replace(self, classes=()).resolved(profile)
         if motion == "fused":
             return replace(self, motion=motion, appearance=appearance)
         return replace(self, motion=motion, appearance="none", birth="threshold")
 
     def __post_init__(self) -> None:
-        self._check_choice("detection_source", DETECTION_SOURCES)
+        self._check_choice("detector_source", DETECTOR_SOURCES)
         self._check_choice("association", METHODS)
         self._check_choice("cost", COSTS)
         self._check_choice("lift", LIFTERS)

@@ -120,7 +120,11 @@ def missed(evidence: Floats, step: float) -> Floats:
 
 
 def may_start(
-    detections: Detections, free: NDArray[np.int64], matched: NDArray[np.int64], thresholds: Array
+    detections: Detections,
+    free: NDArray[np.int64],
+    matched: NDArray[np.int64],
+    thresholds: Array,
+    scores: Array,
 ) -> NDArray[np.int64]:
     """Selects of the free detections those that may start a tentative track.
 
@@ -129,11 +133,12 @@ def may_start(
         free: (F,) rows without a track.
         matched: Rows with one.
         thresholds: (N,) scores; a detection above its own is never taken for a part of another.
+        scores: (N,) their `strengths`.
 
     Returns:
         Rows among `free`.
     """
-    scores = strengths(detections)[free]
+    scores = scores[free]
     chosen = scores > np.float32(START)
     weak = scores <= thresholds[free]
     if len(matched) and (chosen & weak).any():

@@ -104,7 +104,7 @@ def engine_for(source: str, names: Sequence[str], weights: str | None, load: Cal
     """The engine for detections of a source.
 
     Args:
-        source: One of `config.DETECTION_SOURCES`.
+        source: One of `config.DETECTOR_SOURCES`.
         names: Of the classes of the other detector, as far as they are told.
         weights: As a user names them; 'none': no network runs.
         load: Loads the weights.

@@ -94,7 +94,8 @@ def update(
     noise = noise or DisplacementNoise()
     gate = Gate(config.gate_scale, config.min_iou, config.max_size_ratio, class_matches)
     predicted = _predicted(detections, step, config)
-    costs = _costs(tracks, detections, predicted, stamp, step, config, noise, gate)
+    strengths = existence.strengths(detections) if config.birth == "evidence" else detections.scores
+    costs = _costs(tracks, detections, predicted, stamp, step, config, noise, gate, strengths)
     assignment = _assign(costs, tracks, config)
     new = assignment.free_detections
     if may_start is not None:
@@ -103,15 +104,16 @@ def update(
         new = confirm_by_public(predicted, detections.boxes, new, public_centers)
     thresholds = np.broadcast_to(np.float32(new_threshold), len(detections))
     if config.birth == "evidence":
-        new = existence.may_start(detections, new, assignment.detections, thresholds)
+        new = existence.may_start(detections, new, assignment.detections, thresholds, strengths)
     else:
         new = new[detections.scores[new] > thresholds[new]]
     old = _without_details(tracks).select(assignment.tracks)
-    seen = detections.select(np.concatenate([assignment.detections, new]))
+    rows = np.concatenate([assignment.detections, new])
+    seen = detections.select(rows)
     first_id = next_id
     if config.birth == "evidence":  # tentative tracks get an id when they are confirmed; until then none has it twice
         first_id = min(int(tracks.ids.min(initial=0)), 0) - len(new)
-    parts = [_continue_and_start(old, seen, first_id, stamp, step, config, noise)]
+    parts = [_continue_and_start(old, seen, first_id, stamp, step, config, noise, strengths[rows])]
     if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth, looked)):
         parts.append(_coast(tracks.select(lost), step, config, looked))
     joined = _join([part for part in parts if len(part)] or parts[:1])
@@ -165,12 +167,13 @@ def _costs(
     config: TrackerConfig,
     noise: DisplacementNoise,
     gate: Gate,
+    strengths: Array,
 ) -> NDArray[np.float64]:
     """(N, M) costs of the detections, at their `predicted` (N, 2) px, and the tracks, where these are expected."""
     old = tracks.detections
     if config.motion == "fused":
         terms = fused_motion.pair_terms(filters_of(tracks), sizes_of(old.boxes), step, detections, noise)
-        likeness = _likeness(tracks, detections, stamp) + _credibility(tracks, detections, gate, config)
+        likeness = _likeness(tracks, detections, stamp) + _credibility(tracks, detections, gate, config, strengths)
         return fused_costs(terms, detections.boxes, detections.class_ids, old.boxes, old.class_ids, gate, likeness)
     centers = old.centers
     if config.motion == "constant_velocity" and tracks.image_velocities is not None:
@@ -192,12 +195,12 @@ def _likeness(tracks: Tracks, detections: Detections, stamp: float) -> NDArray[n
 
 
 def _credibility(
-    tracks: Tracks, detections: Detections, gate: Gate, config: TrackerConfig
+    tracks: Tracks, detections: Detections, gate: Gate, config: TrackerConfig, strengths: Array
 ) -> NDArray[np.float64] | float:
     """(N, M) log-odds of weak detections to be objects at all, 0 of others; nothing weak holds what may have ended."""
     if config.birth != "evidence":
         return 0.0
-    odds = np.minimum(existence.log_odds(existence.strengths(detections)), 0.0)[:, None]
+    odds = np.minimum(existence.log_odds(strengths), 0.0)[:, None]
     odds[existence.shadows(detections, gate.other_class(detections.class_ids, detections.class_ids))] = -np.inf
     return np.where((odds < 0) & (_evidence(tracks) <= 0)[None, :], -np.inf, odds)
 
@@ -219,6 +222,7 @@ def _continue_and_start(
     step: float,
     config: TrackerConfig,
     noise: DisplacementNoise,
+    strengths: Array,
 ) -> Tracks:
     """Tracks with this frame's detections: the old tracks, in order, then new ones with ids from `next_id`."""
     matched, count = len(old), len(detections)
@@ -232,11 +236,10 @@ def _continue_and_start(
     looks, look_stamps = _appearances(old, detections, stamp)
     evidence = None
     if config.birth == "evidence":
-        scores = existence.strengths(detections)
         views = existence.novelty(old.detections.boxes, detections.boxes[:matched])
         evidence = np.concatenate(
             [
-                existence.continued(_evidence(old), scores[:matched], old.ids > 0, views, step),
+                existence.continued(_evidence(old), strengths[:matched], old.ids > 0, views, step),
                 existence.first(detections.scores[matched:]),
             ]
         )

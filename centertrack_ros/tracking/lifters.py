@@ -95,7 +95,19 @@ def heads_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
 
 def size_prior_lifter(profile: ModelProfile, options: LiftOptions) -> Lifter:
     """Makes a lifter by the usual sizes of the model's classes, of single images and of tracks."""
-    return SizePriorLifter(profile.classes, options.camera_height, profile.box_bias, options.camera_pitch)
+    return SizePriorLifter(profile.classes, options.camera_height, detector_boxes(profile), options.camera_pitch)
+
+
+# Relative standard deviation of widths and heights of a detector's boxes where the model's profile states none: that of
+# the embedded model on images that it was not trained on (`experiments.box_noise`; heights of people).
+BOX_NOISE = {"car": 0.07, "person": 0.05, "pedestrian": 0.05}
+_USUAL_BOX_NOISE = 0.06
+
+
+def detector_boxes(profile: ModelProfile) -> dict[str, tuple[float, float, float]]:
+    """Class -> bias and noise of the model's boxes, see `ModelProfile.box_bias`: as stated, else as usual."""
+    usual = {name: (1.0, 1.0, BOX_NOISE.get(name.strip().lower(), _USUAL_BOX_NOISE)) for name in profile.classes}
+    return {**usual, **profile.box_bias}
 
 
 def no_lifter(*_: object) -> Lifter:

@@ -110,7 +110,7 @@ class Pipeline:
         has_amodal = self._point == "official" and all(head in profile.heads for head in LIFT_HEADS)
         self._foreign_point = "official" if has_amodal else "box"
         self._names = ClassNames(profile.classes)
-        self._asks = self.config.detection_source in (EXTERNAL, BOTH)
+        self._asks = self.config.detector_source in (EXTERNAL, BOTH)
 
     def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
         """Runs one step for each camera; images of equal input size share one batch of the network.
@@ -142,9 +142,11 @@ class Pipeline:
         profile = self.engine.profile
         placement = profile.place((height, width))
         foreign = None
-        if frame.foreign is not None and self.config.detection_source != NETWORK:
-            foreign = usable(frame.foreign, placement, self._names, profile.max_detections)
-        if self.config.detection_source == PUBLIC:
+        if frame.foreign is not None and self.config.detector_source != NETWORK:
+            # Beside the network's own peaks, of which theirs take the weakest ones' places, half of these are left.
+            most = profile.max_detections // (2 if self.config.detector_source == BOTH else 1)
+            foreign = usable(frame.foreign, placement, self._names, max(most, 1))
+        if self.config.detector_source == PUBLIC:
             frame = _with_public(frame, foreign or none_usable())
         reset = _reset_reason(state, frame, self.config.max_gap_s)
         if reset:
@@ -168,7 +170,7 @@ class Pipeline:
         by_size: dict[tuple[int, int], list[int]] = {}
         peaks: dict[int, Peaks] = {}
         for index, one in enumerate(prepared):
-            if self.config.detection_source == EXTERNAL and not (one.foreign and len(one.foreign.cells)):
+            if self.config.detector_source == EXTERNAL and not (one.foreign and len(one.foreign.cells)):
                 peaks[index] = no_peaks()  # nothing to be read off
             else:
                 by_size.setdefault(one.placement.input_size, []).append(index)
@@ -230,7 +232,7 @@ class Pipeline:
                 self.rules.same if self.config.class_groups else None,
                 self.rules.rebirth,
                 _in_region(detections, prepared),
-                self.config.detection_source != EXTERNAL or prepared.foreign is not None,
+                self.config.detector_source != EXTERNAL or prepared.foreign is not None,
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared, mount, view)
@@ -325,7 +327,7 @@ class Pipeline:
             lambda found: decoded(found, -1.0, self._foreign_point),
         )
         given = useful(given.select(given.scores > np.float32(lowest)))
-        if config.detection_source == EXTERNAL:
+        if config.detector_source == EXTERNAL:
             return given
         return with_own(given, useful(decoded(peaks, lowest, self._point)), self.rules.exclusive)
 
@@ -462,7 +464,7 @@ class Tracker:
             stamp: s; None: a thirtieth of a second after the previous image.
             public_centers: (P, 2) px of given detections: only what one of them confirms may start a track.
             initial: Objects that are known at the first frame.
-            foreign: What another detector has found in the image, see `TrackerConfig.detection_source`.
+            foreign: What another detector has found in the image, see `TrackerConfig.detector_source`.
 
         Returns:
             The tracks of this image.

@@ -219,7 +219,7 @@ class TrackingSession:
         self, frames: dict[str, Frame], config: SessionConfig, rejected: list[Rejection]
     ) -> dict[str, Frame]:
         """The frames with what the user's own detector finds in them."""
-        if self._detector is None or config.tracker.detection_source == NETWORK:
+        if self._detector is None or config.tracker.detector_source == NETWORK:
             return frames
         seen = {}
         for name, frame in frames.items():

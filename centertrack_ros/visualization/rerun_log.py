@@ -67,7 +67,8 @@ class RerunLog:
             views.Spatial2DView(origin=PRIOR, name="Prior heatmap"),
             row_shares=[2, 1],
         )
-        return views.Blueprint(views.Horizontal(images, views.Spatial3DView(origin="/", name="Space")))
+        space = views.Spatial3DView(origin="/", contents=[f"/{CAMERA}/**", f"/{BOXES_3D}"], name="Space")
+        return views.Blueprint(views.Horizontal(images, space))
 
     def __enter__(self) -> RerunLog:
         return self

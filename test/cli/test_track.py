@@ -99,7 +99,7 @@ def test_malformed_options_say_what_was_expected(option, capsys):
 DET = "".join(f"{frame},-1,{100 + 9 * frame},50,40,80,0.9,-1,-1,-1\n" for frame in range(1, 5))
 
 
-@pytest.mark.parametrize("source", [["--weights", "none"], [], ["--detection-source", "both"]])
+@pytest.mark.parametrize("source", [["--weights", "none"], [], ["--detector-source", "both"]])
 def test_detections_of_a_file_are_tracked_with_a_network_and_without(images, tmp_path, source):
     (tmp_path / "det.txt").write_text(DET)
     options = ["--rate", 7, "--save-txt", "--output", tmp_path, "--detections", tmp_path / "det.txt", *source]
@@ -118,7 +118,7 @@ def test_public_detections_only_let_tracks_begin(images, tmp_path):
     """The network's boxes, of people at whom the file points; nobody where it points at nothing."""
     for name, text in (("all", "1,-1,0,0,768,576,1\n"), ("none", "1,-1,0,0,9,9,1\n")):
         (tmp_path / f"{name}.txt").write_text(text)
-        options = ["--detections", tmp_path / f"{name}.txt", "--detection-source", "public"]
+        options = ["--detections", tmp_path / f"{name}.txt", "--detector-source", "public"]
         assert track(images, "--rate", 7, "--save-txt", "--output", tmp_path / name, *options) == 0
     assert not any(len(frame.tracks) for frame in read_results(tmp_path / "none" / "frames.txt").frames[1:])
 
@@ -127,7 +127,7 @@ def test_public_detections_only_let_tracks_begin(images, tmp_path):
     ("arguments", "words"),
     [
         (["--detections", "nowhere.txt"], "nowhere.txt: no such file of detections"),
-        (["--detection-source", "public"], "--detection-source public needs --detections"),
+        (["--detector-source", "public"], "--detector-source public needs --detections"),
         (["--weights", "none"], "without a network (weights 'none') another detector must find the objects"),
     ],
 )

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("onnx", reason="the detectors are written as ONNX files")
+pytest.importorskip("onnxruntime", reason="the detectors run by onnxruntime")
 from onnx import TensorProto
 
 from centertrack_ros.engine.detector import Detector, load_detector
 from centertrack_ros.engine.detector_input import CORNER, MIDDLE, STRETCH
 from centertrack_ros.engine.detector_layouts import LAYOUTS
 from centertrack_ros.engine.detector_limits import DetectorLimits
+from centertrack_ros.engine.registry import is_installed
 from support.detector_graphs import GraphBuilder, fixed_outputs, red_detector
 
+ENGINES = [name for name in ("onnxruntime", "openvino") if is_installed(name)]
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 RED_BOX = (60, 24, 132, 90)  # px, in an image that is wider than the inputs of 64x96
 NAMES = ("car", "bus", "dog")
@@ -82,7 +87,7 @@ def load(path: Path, layout: str = "", names: tuple[str, ...] = NAMES, engine: s
     return load_detector(path, layout, names, engine=engine, threads=1)
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("layout", FILES)
 def test_the_box_lies_where_the_thing_is(tmp_path: Path, layout: str, engine: str) -> None:
     detector = load(FILES[layout](tmp_path / "detector.onnx"), layout, engine=engine)
@@ -119,7 +124,7 @@ def cells_on_red(path: Path, size: tuple[int | str, int | str]) -> Path:
     return graph.save(path, {"output0": (output, FLOAT)}, {"names": "{0: 'cat', 1: 'dog'}", "imgsz": "[320, 320]"})
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_file_for_any_size_gets_images_in_their_own_aspect(tmp_path: Path, engine: str) -> None:
     detector = load(cells_on_red(tmp_path / "any.onnx", ("height", "width")), names=(), engine=engine)
     assert detector.layout.name == "yolov8" and detector.class_names == ("cat", "dog")
@@ -156,10 +161,20 @@ def test_each_family_gets_the_colours_that_it_was_trained_with(name: str) -> Non
     assert form.place in (STRETCH, MIDDLE, CORNER)
 
 
+@pytest.mark.parametrize(("name", "grey"), [("yolov8", 0.0), ("rtdetr", 64 / 255)])
+def test_images_are_reduced_as_each_family_does_it(name: str, grey: float) -> None:
+    """Every fourth column is white: PIL's filter gives their mean, OpenCV's looks at the two columns in the middle."""
+    image = np.zeros((256, 384, 3), np.uint8)
+    image[:, ::4] = 255
+    form = LAYOUTS[name].form
+    planes = form.render(image, form.placement((256, 384), (64, 96)), form.table())
+    np.testing.assert_allclose(planes, grey, atol=0.003)
+
+
 def test_class_names_come_from_the_file(tmp_path: Path) -> None:
     rows = np.array([[[1, 2, 30, 40, 0.9, 1]]], np.float32)
     stored = {"names": "{0: 'tram', 1: 'ferry'}", "task": "detect"}
-    for engine in ("onnxruntime", "openvino"):
+    for engine in ENGINES:
         path = fixed_outputs(tmp_path / "named.onnx", {"output0": rows}, metadata=stored)
         assert load(path, names=(), engine=engine).detect(picture()).class_names.tolist() == ["ferry"]
 
@@ -221,13 +236,15 @@ def test_what_was_named_must_fit(tmp_path: Path) -> None:
         load(path, "yolov99")
 
 
-@pytest.mark.parametrize("engine", ["auto", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ["auto", *ENGINES])
 def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("this is a text")
     with pytest.raises(ValueError, match=r"cannot (run|read) .*text\.onnx") as error:
         load(path, engine=engine)
     assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"text\.pt: expected a detector as an ONNX file"):
+        load(path.rename(tmp_path / "text.pt"), engine=engine)
     with pytest.raises(FileNotFoundError, match=r"missing\.onnx: no such file"):
         load(tmp_path / "missing.onnx", engine=engine)
 

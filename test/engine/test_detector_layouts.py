@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("onnx", reason="the detectors are written as ONNX files")
+pytest.importorskip("onnxruntime", reason="the detectors run by onnxruntime")
+
 from centertrack_ros.engine.detector import load_detector
 from centertrack_ros.engine.detector_layouts import LAYOUTS
 from centertrack_ros.engine.detector_limits import DetectorLimits
@@ -93,6 +96,14 @@ def end_to_end(random: np.random.Generator) -> tuple[dict[str, np.ndarray], list
     return {"output0": np.array([rows])}, [(*row[:5], int(row[5])) for row in rows]  # type: ignore[misc]
 
 
+def rtdetr_end_to_end(random: np.random.Generator) -> tuple[dict[str, np.ndarray], list[Box]]:
+    outputs, boxes = end_to_end(random)
+    rows = outputs["output0"]
+    x1, y1, x2, y2 = np.moveaxis(rows[..., :4], 2, 0)
+    centred = np.stack([(x1 + x2) / 192, (y1 + y2) / 128, (x2 - x1) / 96, (y2 - y1) / 64], axis=2)
+    return {"output0": np.concatenate([centred, rows[..., 4:]], axis=2)}, boxes
+
+
 def nanodet(
     random: np.random.Generator, strides: tuple[int, ...] = (8, 16, 32, 64)
 ) -> tuple[dict[str, np.ndarray], list[Box]]:
@@ -173,6 +184,7 @@ CASES = {
     "rtdetr": labelled,
     "rtdetr-raw": rtdetr_raw,
     "rtdetr-ultralytics": rtdetr_ultralytics,
+    "rtdetr-end-to-end": rtdetr_end_to_end,
     "rf-detr": rf_detr,
     "detr": detr,
     "torchvision": torchvision,
@@ -232,6 +244,8 @@ def overlap(one: Box, other: Box) -> float:
 
 @pytest.mark.parametrize("engine", ["auto", "onnxruntime", "openvino"])
 def test_every_engine_gives_the_same_boxes(tmp_path: Path, engine: str) -> None:
+    if engine != "auto":
+        pytest.importorskip(engine)
     path, expected = make("yolov5", tmp_path)
     detector = load_detector(path, class_names=NAMES, engine=engine, threads=1)
     found = detector.detect(IMAGE, ALL)

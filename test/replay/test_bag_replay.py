@@ -87,6 +87,22 @@ def test_two_replays_of_the_demo_clip_as_the_demo_plays_it_write_the_same_bytes(
     assert sum(len(frame.tracks) for frame in found) > 3
 
 
+def test_autoware_knows_the_tracks_of_a_replay_by_the_same_uuids_each_time(bag, tmp_path):
+    pytest.importorskip("autoware_perception_msgs.msg", reason="autoware_perception_msgs is not installed")
+    for name in ("a", "b"):
+        assert _replay(bag, tmp_path / name, "-p", "output.publish_autoware:=true") == 0
+    assert _bytes(tmp_path / "a" / "scene") == _bytes(tmp_path / "b" / "scene")
+    with BagReader(tmp_path / "a" / "scene") as reader:
+        boxes, objects = (
+            [m for _, m in reader.messages([f"/centertrack/output/{topic}"])]
+            for topic in ("detections_3d", "tracked_objects")
+        )
+    assert [len(m.objects) for m in objects] == [len(m.detections) for m in boxes]
+    pairs = [(d.id, bytes(o.object_id.uuid)) for b, m in zip(boxes, objects, strict=True)
+             for d, o in zip(b.detections, m.objects, strict=True)]  # fmt: skip
+    assert len({identity for identity, _ in pairs}) == len({number for _, number in pairs}) == len(set(pairs))
+
+
 def test_every_image_is_answered_with_its_own_stamp_and_kept_topics_are_copied(bag, tmp_path):
     assert _replay(bag, tmp_path, "--keep", "/front/camera_info", "/tf_static") == 0
     with BagReader(bag) as reader:

@@ -79,6 +79,28 @@ def test_a_fuzzed_message_is_decoded_or_raises_the_documented_error(image) -> No
     assert min(outcomes.values()) > 200, outcomes
 
 
+def test_fuzzed_detections_are_tracked_or_left_out_in_bounded_time(image) -> None:
+    from centertrack_ros.engine.no_network import NoNetworkEngine
+    from centertrack_ros.io.foreign_messages import detections_2d
+    from centertrack_ros.tracking.class_names import COMMON_CLASSES
+    from centertrack_ros.tracking.config import TrackerConfig
+    from centertrack_ros.tracking.pipeline import Tracker
+
+    small = cv2.resize(image, (192, 144))
+    mutator, outcomes = Mutator(SEED, small), Counter[str]()
+    tracker = Tracker(NoNetworkEngine(COMMON_CLASSES), TrackerConfig(detector_source="external"))
+    for _ in range(150):
+        foreign, problem = detections_2d(mutator.detections(), {})
+        begin = time.perf_counter()
+        result = tracker.step(small, foreign=foreign)
+        outcomes["slow"] += time.perf_counter() - begin > 2.0
+        found = result.tracks.detections
+        assert np.isfinite(found.boxes).all() and ((found.scores >= 0) & (found.scores <= 1)).all()
+        outcomes["told"] += bool(problem or result.notes)
+        outcomes["tracked"] += bool(len(result.tracks))
+    assert not outcomes["slow"] and min(outcomes["told"], outcomes["tracked"]) > 20, outcomes
+
+
 def test_fuzzed_depth_and_points_cost_a_sentence_and_their_own_frame_only(image) -> None:
     from centertrack_ros.geometry.camera import Camera
     from centertrack_ros.io.sensor_messages import SensorConfig, SensorMessages
@@ -280,6 +302,42 @@ def test_the_node_survives_hundreds_of_fuzzed_messages(run) -> None:
     fuzzing, node = run
     fuzzing.send(400)
     check(fuzzing, node)
+
+
+def test_the_node_survives_fuzzed_detections(ros, image) -> None:
+    """Each with its image; with a valid pair after every tenth, which has a result as if nothing had happened."""
+    from vision_msgs.msg import Detection2DArray
+
+    parameters = ("model.weights:=none", "detector.source:=external", "detector.timeout_s:=0.5", "tracker.rebirth:=0.0")
+    node = start_node(*parameters, "camera.reliability:=reliable", "camera.queue_depth:=5", name="given")
+    probe, small = Probe("given", outputs=["output/detections_2d"]), cv2.resize(image, (192, 144))
+    publisher = probe.node.create_publisher(Detection2DArray, "/given/input/detections", 10)
+    wait_until(publisher.get_subscription_count, 20.0, "the node to subscribe to detections")
+    probe.wait_for_node()
+    mutator, good, clock = Mutator(SEED, small), Mutator(SEED, small), CameraClock()
+    for number in range(1, 121):
+        stamp = clock.tick()
+        message = mutator.detections(stamp if number % 3 else None)
+        probe.images.publish(image_message(small, stamp))
+        publisher.publish(message)
+        if number % 10 == 0:
+            time.sleep(2.0)  # some messages take long to read, and what waits for them is not late by its own fault
+            stamp = clock.tick()
+            valid = good.detections(stamp)
+            while len(valid.detections) != 3 or any(len(one.results) != 1 for one in valid.detections):
+                valid = good.detections(stamp)
+            for place, one in enumerate(valid.detections):
+                one.bbox.center.position.x, one.bbox.center.position.y = 40.0 + 50 * place, 60.0
+                one.bbox.size_x, one.bbox.size_y, one.bbox.center.theta = 30.0, 60.0, 0.0
+                one.results[0].hypothesis.class_id, one.results[0].hypothesis.score = "car", 0.95
+            publisher.publish(valid)
+            probe.images.publish(image_message(small, stamp))
+            result = probe.wait_for_message("output/detections_2d", stamp)
+            assert sum(one.bbox.size_x == 30.0 for one in result.detections) == 3
+            assert all(math.isfinite(value) for value in numbers(result))
+    assert node.alive and not node.logged("Traceback") and not node.logged("a frame failed"), node.lines[-20:]
+    probe.close()
+    stop_node(node)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime", reason="the detector runs by onnxruntime")
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.bag_tracks import read_tracks
+from centertrack_ros.replay.parameters import load_parameters
 from support.detector_graphs import fixed_outputs, red_detector
 from support.ros_harness import RELIABLE, CameraClock, Probe, ids_of, image_message, launch_node, start_node, stop_node
 
@@ -74,3 +75,18 @@ def test_a_replay_tracks_what_the_detector_finds(tmp_path: Path) -> None:
     boxes = frames[-1].tracks.detections.boxes
     np.testing.assert_allclose(boxes[boxes[:, 0].argsort()], 8 * rows[0, :, :4], atol=0.1)
     assert {tuple(sorted(frame.tracks.ids.tolist())) for frame in frames} == {(1, 2)}
+
+
+@pytest.mark.parametrize("source", ["both", "public"])
+def test_the_parameters_of_a_detector(tmp_path: Path, source: str) -> None:
+    """A detector is there to be used: `network`, the default, means `external` then."""
+    (tmp_path / "names.txt").write_text("gnome\nforklift\n")
+    given = ["detector.model:=red.onnx", f"detector.class_names:=['{tmp_path / 'names.txt'}']", "detector.iou:=0.3"]
+    parameters = load_parameters([], given)
+    assert parameters.tracker.detector_source == "external" and parameters.detector.names == ("gnome", "forklift")
+    assert parameters.session.detector.iou == 0.3
+    parameters = load_parameters([], [*given, f"detector.source:={source}"])
+    assert parameters.tracker.detector_source == source
+    assert load_parameters().tracker.detector_source == "network"
+    with pytest.raises(ValueError, match=r"nowhere\.txt: no such file"):
+        load_parameters([], ["detector.class_names:=[nowhere.txt]"])

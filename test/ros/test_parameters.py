@@ -111,7 +111,7 @@ def test_the_input_has_a_size_or_a_number_of_px(monkeypatch) -> None:
 
     def load(**model: int) -> dict[str, Any]:
         changed = {**values, **{f"model.{name}": value for name, value in model.items()}}
-        parameters.engine_of(parameters.node_parameters(changed).model)
+        parameters.engine_of(parameters.node_parameters(changed))
         return {name: asked[-1][name] for name in ("input_size", "input_pixels")}
 
     assert load() == {"input_size": None, "input_pixels": 0}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 
 from support.byte_mutations import cut, flip, grow, resize_header, splice
-from support.ros_harness import camera_info_message, compressed_message, image_message
+from support.ros_harness import camera_info_message, compressed_message, header, image_message
 
 SIZES = (0, 1, 2, 3, 191, 193, 4096, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
 NUMBERS = (math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1e-9, 0.5, -300.0, 1e5, 1e6, 1e18, 1e308, -1e308)
@@ -85,6 +85,26 @@ class Mutator:
             self._several_info_fields,
         )
         return self._fuzzed(message, ways)
+
+    def detections(self, stamp: tuple[int, int] | None = None) -> Any:
+        """A fuzzed vision_msgs/Detection2DArray of up to thousands of boxes."""
+        from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+
+        choose, message = self.random.choice, Detection2DArray(header=header(stamp or self.stamp()))
+        height, width = self.source.shape[:2]
+        wrong = choose((0.0, 0.0, 0.2, 1.0))
+        for _ in range(choose((0, 1, 3, 8, 30, 120, 1500))):
+            one = Detection2D(id=choose(ODD_TEXTS) if self.random.random() < wrong else "")
+            values = [self.random.uniform(0, width), self.random.uniform(0, height), 40.0, 60.0, 0.0, 0.7]
+            if self.random.random() < wrong:
+                values[self.random.randrange(6)] = choose(NUMBERS)
+            center, hypothesis = one.bbox.center, ObjectHypothesisWithPose()
+            center.position.x, center.position.y, one.bbox.size_x, one.bbox.size_y, center.theta = values[:5]
+            hypothesis.hypothesis.score = values[5]
+            hypothesis.hypothesis.class_id = choose((*ODD_TEXTS, "", "0", "99999999999", "person", "car", "Van"))
+            one.results = [hypothesis] * (choose((0, 1, 2, 5)) if self.random.random() < wrong else 1)
+            message.detections.append(one)
+        return message
 
     def any(self) -> tuple[str, Any]:
         """One of ('image' | 'compressed' | 'camera_info', message); images come twice as often."""

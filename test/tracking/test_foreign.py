@@ -15,7 +15,7 @@ from support.rectangles import WIDTH, RectangleEngine, Thing, paint
 
 pytest.importorskip("cv2")
 STEP = 0.1
-EXTERNAL = TrackerConfig(detection_source="external")
+EXTERNAL = TrackerConfig(detector_source="external")
 
 
 class CellEngine(RectangleEngine):
@@ -52,7 +52,7 @@ def jumping(frame: int) -> list[Thing]:
 
 
 def test_the_networks_displacement_tracks_the_other_detectors_boxes() -> None:
-    tracker = Tracker(CellEngine(), TrackerConfig.official(detection_source="external"))
+    tracker = Tracker(CellEngine(), TrackerConfig.official(detector_source="external"))
     for frame in range(4):
         things = jumping(frame)
         foreign = given(things)
@@ -105,17 +105,17 @@ def test_both_report_each_object_once_with_the_other_detectors_box(side) -> None
     missed = Thing(3, (70, 80, 90, 120), score=0.9)
     foreign = given([seen[0], missed])
     foreign.boxes[0, 2] += 40 * side
-    tracker = Tracker(CellEngine(), TrackerConfig(detection_source="both"))
+    tracker = Tracker(CellEngine(), TrackerConfig(detector_source="both"))
     result = tracker.step(paint(seen), stamp=0.0, foreign=foreign)
     boxes = {tuple(box) for box in result.tracks.detections.boxes.tolist()}
     assert boxes == {tuple(foreign.boxes[0]), (100, 30, 150, 90), (70, 80, 90, 120)}
-    alone = Tracker(CellEngine(), TrackerConfig(detection_source="both")).step(paint(seen), stamp=0.0)
+    alone = Tracker(CellEngine(), TrackerConfig(detector_source="both")).step(paint(seen), stamp=0.0)
     assert len(alone.tracks) == 2  # without a message the network's own count
 
 
 def test_public_is_the_protocol_with_given_centers() -> None:
     things = [Thing(1, (20, 30, 60, 70)), Thing(2, (100, 30, 150, 90), class_id=1)]
-    by_file = Tracker(CellEngine(), TrackerConfig.official(detection_source="public"))
+    by_file = Tracker(CellEngine(), TrackerConfig.official(detector_source="public"))
     by_centers = Tracker(CellEngine(), TrackerConfig.official())
     for frame, known in enumerate(([], things[1:], things)):
         foreign = given(known)

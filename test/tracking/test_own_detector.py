@@ -39,7 +39,7 @@ def frame(step: int, stamp: float | None = None) -> Frame:
 
 
 def session(detector: Detector, source: str = EXTERNAL, **limits: float) -> TrackingSession:
-    config = SessionConfig(tracker=TrackerConfig(detection_source=source), detector=DetectorLimits(**limits))
+    config = SessionConfig(tracker=TrackerConfig(detector_source=source), detector=DetectorLimits(**limits))
     return TrackingSession(NoNetworkEngine(detector.class_names), config, detector)
 
 

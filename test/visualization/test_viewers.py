@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from centertrack_ros.cli._track_outputs import TrackOutputs
+from centertrack_ros.cli.main import main
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.types import MOTION_MOVING, Detections, Frame, FrameResult, Tracks
 from centertrack_ros.visualization.foxglove_log import ANNOTATIONS, CALIBRATION, IMAGE, PRIOR, SCENE, FoxgloveLog
@@ -146,7 +148,7 @@ def test_the_layout_for_the_node_names_topics_that_it_documents() -> None:
 @pytest.mark.parametrize(
     ("module", "make", "option"), [("rerun", RerunLog, "--rerun"), ("foxglove", FoxgloveLog, "--foxglove")]
 )
-def test_without_its_library_a_viewer_is_one_sentence(monkeypatch, tmp_path, module, make, option) -> None:
+def test_without_its_library_a_viewer_is_one_sentence(monkeypatch, capsys, tmp_path, module, make, option) -> None:
     real = builtins.__import__
 
     def refuse(name, *rest, **options):
@@ -158,4 +160,29 @@ def test_without_its_library_a_viewer_is_one_sentence(monkeypatch, tmp_path, mod
     arguments = ("clip", tmp_path / "x") if module == "rerun" else (tmp_path / "x",)
     with pytest.raises(ImportError, match=rf"{option} needs the \w+ SDK: pip install 'centertrack_ros\[viewers\]'"):
         make(*arguments)
-    assert not (tmp_path / "x").exists()
+    clip = str(ROOT / "demo" / "pets09_s2l1")
+    assert main(["track", clip, "--output", str(tmp_path), option, str(tmp_path / "x")]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"centertrack track: {option} needs the ") and not (tmp_path / "x").exists()
+
+
+def test_both_recordings_come_from_one_run_and_are_named_at_its_end(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (the extra viewers)")
+    pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (the extra viewers)")
+    files = tmp_path / "new" / "clip.rrd", tmp_path / "new" / "clip.mcap"
+    frames = [Frame(np.zeros((60, 80, 3), np.uint8), 0.1 * i, index=i + 1) for i in range(3)]
+    nothing = FrameResult(Tracks.empty(), np.zeros((0, 3), np.int64), (32, 32), np.eye(2, 3), {"network": 1.0})
+    with TrackOutputs("clip", CLASSES, tmp_path, rerun=files[0], foxglove=files[1]) as outputs:
+        for frame in frames:
+            outputs.add(frame, nothing)
+    outputs.report("torch")
+    assert capsys.readouterr().out.splitlines()[-2:] == [str(file) for file in files]
+    assert len(columns_of(files[0])["/camera/image"]) >= 1
+    assert {topic: len(found) for topic, found in messages_of(files[1]).items()} == {IMAGE: 3, PRIOR: 3, ANNOTATIONS: 3}
+
+
+def test_a_recording_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+    for module, make in (("rerun", lambda path: RerunLog("clip", path)), ("foxglove", FoxgloveLog)):
+        pytest.importorskip(module, reason="the extra viewers is not installed")
+        with pytest.raises(IsADirectoryError):
+            make(tmp_path)
