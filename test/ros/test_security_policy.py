@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ElementTree
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,7 +40,7 @@ def graph(ros) -> dict[str, set[str]]:
                 pairs = getattr(observer, f"get_{kind}_names_and_types_by_node")("centertrack", "/")
                 found[right] = {name for name, _ in pairs}
             complete = "/centertrack/output/detections_3d" in found["publish"] and len(found["reply"]) > 10
-            return found if complete and "/tf" in found["subscribe"] else None
+            return found if complete and found["subscribe"] >= {"/tf", "/centertrack/input/image"} else None
 
         def look_again() -> dict[str, set[str]] | None:
             try:
@@ -47,6 +48,8 @@ def graph(ros) -> dict[str, set[str]]:
             except Exception:  # rclpy's own, until the node is discovered
                 return None
 
+        wait_until(look_again, 60.0, "the node's topics and services")
+        time.sleep(2.0)  # discovery tells of one after the other
         return wait_until(look_again, 60.0, "the node's topics and services")
     finally:
         stop_node(process)
