@@ -28,7 +28,7 @@ demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT track
 	@$(RUN) centertrack demo $(ARGS)
 
 demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d
-	@$(RUN) centertrack export mobilenetv3-street-3d --keep
+	@$(RUN) centertrack export mobilenetv3-street-3d --build-only
 	@$(RUN) centertrack demo --street --output out/demo-3d $(ARGS)
 
 bench-quick: setup  ## the network's speed in every engine against the official way; one line of JSON at the end

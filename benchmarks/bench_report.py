@@ -68,9 +68,6 @@ def tables(results: dict[str, Any]) -> str:
             for name, cost in results[key].items()
         ]
         parts += [f"## {title}", "\n".join(["| | ms | memory MB |", "|---|---|---|", *rows])]
-    if "cuda" in results:
-        rows = [f"| {name} | {_cell(value)} |" for name, value in results["cuda"].items()]
-        parts += ["## CUDA", "\n".join(["| | ms |", "|---|---|", *rows])]
     if counts := _counts(results["stages"]):
         stages = list(results["stages"][counts[0]])
         rows = [
@@ -85,10 +82,6 @@ def tables(results: dict[str, Any]) -> str:
 def _counts(stages: dict[str, Any]) -> list[str]:
     """The numbers of objects that were measured."""
     return sorted((name for name in stages if name.isdigit()), key=int)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _plot_speed(path: Path, rows: list[dict[str, Any]]) -> None:

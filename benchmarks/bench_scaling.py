@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network's time and memory over the input's size, over the cameras in one batch, and on a GPU."""
+"""The network's time and memory over the input's size, and over the cameras in one batch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_cuda import network_times
 from benchmarks.networks import INPUT_SIZE
 from benchmarks.variants import Variant
 
@@ -16,14 +15,12 @@ PASSES = 5
 
 
 def measure_scaling(weights: Path) -> dict[str, Any]:
-    """The costs of engine 'auto' by input size ('sizes') and by batch ('cameras'), and 'cuda' where there is a GPU."""
+    """The costs of engine 'auto' by input size ('sizes') and by batch ('cameras')."""
     results: dict[str, Any] = {"sizes": {}, "cameras": {}}
     for size in SIZES:
         results["sizes"][f"{size[1]}x{size[0]}"] = _cost(weights, size, 1)
     for count in CAMERAS:
         results["cameras"][str(count)] = _cost(weights, INPUT_SIZE, count)
-    if times := network_times(weights):
-        results["cuda"] = times
     return results
 
 

@@ -61,7 +61,9 @@ class MovingObjects:
         """See `Engine.prepare`."""
         return warp_to_planes(image, affine, size, self._table)[None]
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[Any]) -> list[Peaks]:
+    def infer(
+        self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[Any], cells: Any = None
+    ) -> list[Peaks]:
         """See `Engine.infer`. The prior heatmaps are rendered, as an engine would."""
         start = time.perf_counter()
         for prior in priors:

@@ -49,7 +49,9 @@ class RecordingEngine:
         """See `Engine.prepare`."""
         return self.engine.prepare(image, affine, size)
 
-    def infer(self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[np.ndarray]) -> list[Peaks]:
+    def infer(
+        self, images: Sequence[Any], previous: Sequence[Any], priors: Sequence[np.ndarray], cells: Any = None
+    ) -> list[Peaks]:
         """See `Engine.infer`."""
         image, before = images[0], previous[0]
         self.previous_is_image = before is image
@@ -231,7 +233,7 @@ def check_decoded(errors: Errors, peaks: Peaks, columns: Mapping[str, Any], opti
     if "dep" in columns:
         errors.compare("3D", "decoded depths", values["dep"] * options.config.depth_scale, expected("dep"))
     if "hps" in columns:
-        points, scores = keypoints_on_grid(cells, peaks.scores[index], values, peaks.joints)
+        points, scores, _ = keypoints_on_grid(cells, peaks.scores[index], values, peaks.joints)
         errors.compare("box", "decoded joints", points.reshape(len(index), -1), expected("hps"))
         if peaks.joints is not None:
             errors.compare("score", "decoded joint scores", scores, expected("kps_score"))

@@ -238,7 +238,7 @@ def _check_rows(errors: Errors, peaks: Peaks, stored: Fields, image: int) -> Non
         if name in stored:
             errors.compare("box", name, boxes_on_grid(cells, peaks.values), stored[name][image])
     if "out_hps" in stored:
-        points, scores = keypoints_on_grid(cells, peaks.scores, peaks.values, peaks.joints)
+        points, scores, _ = keypoints_on_grid(cells, peaks.scores, peaks.values, peaks.joints)
         errors.compare("box", "joints", points.reshape(len(cells), -1), stored["out_hps"][image])
         if "out_kps_score" in stored:
             errors.compare("score", "joint scores", scores, stored["out_kps_score"][image])

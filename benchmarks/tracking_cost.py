@@ -80,7 +80,10 @@ def sensors(flat: Detections, rng: np.random.Generator) -> dict[str, Callable[[]
     view = CAMERA.scaled_to(width, height)
     boxes = flat.boxes * np.tile([width / IMAGE[1], height / IMAGE[0]], 2).astype(np.float32)
     seen, lifter = replace(flat, boxes=boxes), SizePriorLifter(CLASSES)
-    depths = rng.integers(3000, 60000, (height, width)).astype("<u2")
+    # Each object stands before a wall, at a distance of its own; of those that overlap the nearer one is seen.
+    depths = np.full((height, width), 60_000, "<u2")
+    for (x1, y1, x2, y2), far in zip(boxes.astype(int).clip(0), np.linspace(50_000, 4_000, len(boxes)), strict=True):
+        depths[y1:y2, x1:x2] = far
     image = SimpleNamespace(
         encoding="16UC1", height=height, width=width, step=2 * width, is_bigendian=0, data=depths.tobytes()
     )

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether weights may run in a lower precision: COCO's AP and tracking figures, in float32 and in that precision.
 
-    python -m experiments.verify_precision DATA [--weights FILE] [--precision bf16]
+    python -m experiments.verify_precision DATA [--weights FILE] [--precision bf16|fp16] [--device cuda]
 
 DATA holds coco, pets09_s2l1 and mot17. AP is that of the first 64 images of val; tracking runs with the defaults of
 this package, at full rate and on every third frame; both for several sizes of the input. The last lines say whether the
 precision passes and, if so, what to state in the profile of the weights, for `tools.edit_profile`; engine 'auto' uses
-it then where the CPU has it.
+it then where the CPU (bf16) or the GPU (fp16) has it.
 
 Rounding moves every figure both ways, by some objects of short recordings; a worse network moves them down. So means
 over the sizes and recordings decide: a precision passes if it loses at most 0.003 of AP and one point of MOTA and IDF1.
@@ -36,6 +36,8 @@ from experiments import real_frames, real_tracks
 
 TRACKING = ("MOTA", "IDF1")  # percent
 LOSSES = {"AP": 0.003, **dict.fromkeys(TRACKING, 1.0)}  # the most that a precision may lose, see above
+# Precision -> the engines that are compared: in float32, and in it.
+ENGINES = {"bf16": ("openvino", "openvino-bf16"), "fp16": ("torch", "torch-fp16")}
 SIZES = ((512, 512), (576, 448), (672, 512))  # (width, height) px of the input for AP; images are stretched
 BUDGETS = (196608, 262144, 344064)  # px of the input for tracking
 
@@ -61,14 +63,16 @@ def tracking_figures(recordings: Mapping[str, list[VideoSequence]], engine: Engi
     return found
 
 
-def measure(data: Path, weights: str | None, engine: str, threads: int | None) -> tuple[str, dict[str, float]]:
+def measure(
+    data: Path, weights: str | None, engine: str, threads: int | None, device: str = "cpu"
+) -> tuple[str, dict[str, float]]:
     """Name of the model, and all figures of one engine.
 
     Raises:
         SystemExit: The engine cannot run here, or the model is another than this measures.
     """
     engines = {
-        budget: load_engine(weights, engine=engine, device="cpu", threads=threads, input_pixels=budget)
+        budget: load_engine(weights, engine=engine, device=device, threads=threads, input_pixels=budget)
         for budget in BUDGETS
     }
     profile = engines[BUDGETS[0]].profile
@@ -99,11 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", help="default: the embedded model")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu", help="for fp16, which CPUs compute slowly: cuda")
     args = parser.parse_args(arguments)
     if missing := [name for name in ("coco", "pets09_s2l1") if not (args.data / name).is_dir()]:
         raise SystemExit(f"no {' and no '.join(missing)} in {args.data}")
-    name, exact = measure(args.data, args.weights, "openvino", args.threads)
-    _, lower = measure(args.data, args.weights, f"openvino-{args.precision}", args.threads)
+    (name, exact), (_, lower) = (
+        measure(args.data, args.weights, engine, args.threads, args.device) for engine in ENGINES[args.precision]
+    )
     figures = {kind: (value, means(lower)[kind]) for kind, value in means(exact).items()}
     every = {title: (value, lower[title]) for title, value in exact.items()}
     rows = [[title, *(f"{value:.3f}" for value in pair)] for title, pair in (every | figures).items()]
@@ -112,6 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{args.precision} does not pass: it loses too much of {' and of '.join(lost)}")
         return 1
     command = "python -m experiments.verify_precision DATA" + (f" --weights {name}" if args.weights else "")
+    command += "" if args.precision == PRECISIONS[0] else f" --precision {args.precision}"
     check = asdict(PrecisionCheck(command, figures))
     print(f"{args.precision} passes; for the profile:\nverified_precisions='{json.dumps({args.precision: check})}'")
     return 0

@@ -112,7 +112,7 @@ def test_every_key_of_the_manifest_is_one_that_rosdistro_has() -> None:
 
 def test_the_extras_that_messages_name_exist() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    extras = set(re.findall(r"^(\w+) = \[", text, re.MULTILINE))
+    extras = set(re.findall(r"^([\w-]+) = \[", text, re.MULTILINE))
     for path in (ROOT / "centertrack_ros").rglob("*.py"):
-        for name in re.findall(r"centertrack_ros\[(\w+)\]", path.read_text(encoding="utf-8")):
+        for name in re.findall(r"centertrack_ros\[([\w-]+)\]", path.read_text(encoding="utf-8")):
             assert name in extras, f"{path.name} names the extra {name}"

@@ -398,7 +398,7 @@ class Environment:
     def export_model(self) -> None:
         """Exports the embedded model, for which the first node would have to wait otherwise. A failure is no error."""
         say("exporting the embedded model for the fastest engine of this machine")
-        command = [str(self.python), "-m", "centertrack_ros.cli", "export", "--keep"]
+        command = [str(self.python), "-m", "centertrack_ros.cli", "export", "--build-only"]
         try:
             self.call(command, "exporting the embedded model", env={**os.environ, "PYTHONPATH": str(ROOT)})
         except SetupError as error:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from centertrack_ros.cli._arguments import SIZE, network_pixels, network_size
+from centertrack_ros.cli._arguments import SIZE, image_size, network_pixels, network_size
 
 if TYPE_CHECKING:
     from centertrack_ros.engine.base import Engine
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="?", help="weights file; default: the embedded model")
     parser.add_argument("-o", "--output", type=Path, help="default: the model's name with the format's suffix, here")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
-    parser.add_argument("--batch", type=int, help="images at once; default: any number (TensorRT: 1)")
+    parser.add_argument("--batch", type=int, help="images at once; default: any number (TensorRT: at most 1)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--size",
@@ -42,7 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image: twice the time")
     parser.add_argument("--shuffle", action="store_true", help="up-sample by pixel shuffles: faster in bfloat16")
-    parser.add_argument("--keep", action="store_true", help="only make and keep what engine 'auto' needs here")
+    parser.add_argument(
+        "--precision",
+        choices=("f32", "fp16"),
+        help="of the file, default f32; with --build-only: as verified, else f32",
+    )
+    parser.add_argument(
+        "--build-only",
+        "--keep",
+        action="store_true",
+        help="write no file: make, check, measure and keep what engine 'auto' chooses from on this machine",
+    )
+    parser.add_argument("--device", default="auto", help="with --build-only: auto, cpu, cuda, cuda:1, …")
+    parser.add_argument(
+        "--image-size", type=image_size, metavar=SIZE, help="with --build-only on a GPU: of the camera, for TensorRT"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,11 +64,15 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.network.registry import weights_path
 
     weights = weights_path(args.weights)
-    if args.keep:
-        return _keep(weights, args.flip_test)
+    if args.build_only:
+        return _build_only(args, weights)
     from centertrack_ros.engine import export
     from centertrack_ros.network import checkpoints
 
+    if args.format == "tensorrt":
+        from centertrack_ros.engine import tensorrt_plan
+
+        tensorrt_plan.machine()  # says at once what is missing
     network, profile = checkpoints.load(weights)
     if args.input_pixels:
         profile = profile.with_input_pixels(args.input_pixels)
@@ -62,7 +80,10 @@ def run(args: argparse.Namespace) -> int:
     target = args.output or Path(profile.name).with_suffix(export.SUFFIXES[args.format])
     if target.suffix != export.SUFFIXES[args.format]:
         raise ValueError(f"a file of format {args.format} ends in {export.SUFFIXES[args.format]}, got {target}")
-    traced = export.trace(network, profile, shape, args.flip_test, args.shuffle)
+    half = args.precision == "fp16"
+    if half and args.format == "openvino":
+        raise ValueError("OpenVINO chooses its precision itself: engine openvino-bf16")
+    traced = export.trace(network, profile, shape, args.flip_test, args.shuffle, half=half)
     # Written and checked beside the target: a file under the final name is always complete.
     with tempfile.TemporaryDirectory(prefix=".export.", dir=target.resolve().parent) as folder:
         fresh = Path(folder) / target.name
@@ -74,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
         if args.format == "openvino":
             export.to_openvino(onnx_path, fresh)
         elif args.format == "tensorrt":
-            export.to_tensorrt(onnx_path, fresh, shape)
+            assert shape.size is not None
+            export.to_tensorrt(onnx_path, fresh, shape.size, args.batch or 1, traced.profile)
         print(_verify(args, network, profile, fresh, shape))
         for path in sorted(Path(folder).glob(f"{target.stem}.*")):
             os.replace(path, target.with_name(path.name))
@@ -82,14 +104,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _keep(weights: Path, flip_test: bool) -> int:
-    """Exports for this machine, and prints which engine 'auto' takes."""
+def _build_only(args: argparse.Namespace, weights: Path) -> int:
+    """Exports for this machine, and prints what every engine that 'auto' chooses from is like here."""
     from centertrack_ros.engine import selection
+    from centertrack_ros.engine.loading import resolve_device
     from centertrack_ros.engine.registry import EngineOptions
 
-    checks = selection.verified_precisions(weights)
+    device = resolve_device(args.device)
+    on_gpu = device.startswith("cuda")
+    if args.precision == "fp16" and not on_gpu:
+        raise ValueError("float16 is built for NVIDIA GPUs only, and there is none here")
+    checks = selection.verified_precisions(weights, on_gpu)
+    variant = args.precision or next(iter(checks), "f32")
+    options = EngineOptions(device, args.flip_test, batch=args.batch or 1, build_size=_build_size(args, weights))
     try:
-        entry = selection.find_or_export(weights, EngineOptions(flip_test=flip_test), next(iter(checks), "f32"))
+        entry = selection.find_or_export(weights, options, variant)
     except selection.EngineUnavailableError as error:
         raise ValueError(str(error)) from None
     for name, result in sorted(entry.manifest["engines"].items(), key=lambda item: item[1].get("ms", float("inf"))):
@@ -100,6 +129,21 @@ def _keep(weights: Path, flip_test: bool) -> int:
     return 0
 
 
+def _build_size(args: argparse.Namespace, weights: Path) -> tuple[int, int] | None:
+    """(height, width) px of the network input for images of the camera; None: as the weights say."""
+    if args.size:
+        return (args.size[1], args.size[0])
+    if args.image_size is None:
+        return None
+    from centertrack_ros.network import checkpoints
+
+    _, profile = checkpoints.load(weights)
+    if args.input_pixels:
+        profile = profile.with_input_pixels(args.input_pixels)
+    width, height = args.image_size
+    return profile.place((height, width)).input_size
+
+
 def _shape(args: argparse.Namespace, profile: ModelProfile) -> InputShape:
     from centertrack_ros.engine.export import InputShape
 
@@ -107,7 +151,7 @@ def _shape(args: argparse.Namespace, profile: ModelProfile) -> InputShape:
     if args.batch is not None and args.batch < 1:
         raise ValueError(f"--batch must be at least 1, got {args.batch}")
     if args.format == "tensorrt":
-        return InputShape(args.batch or 1, size or (profile.input_height, profile.input_width))
+        return InputShape(None, size or (profile.input_height, profile.input_width))
     return InputShape(args.batch, size)
 
 
@@ -119,26 +163,27 @@ def _verify(
     from centertrack_ros.engine.loading import load_engine
     from centertrack_ros.engine.torch_engine import TorchEngine
 
-    if args.format == "tensorrt":
-        return "not checked: run the file where TensorRT runs"
     if args.format == "torch-export":
         from centertrack_ros.engine.export import ExportedProgramEngine
 
         engine: Engine = ExportedProgramEngine(path)
     else:
         try:
-            engine = load_engine(path, threads=None)
+            engine = load_engine(path, device="auto" if args.format == "tensorrt" else "cpu", threads=None)
         except ImportError as error:
             return f"not checked: {error}"
     reference = TorchEngine(network, profile, flip_test=args.flip_test, dense=True, fuse=False)
     sizes = [shape.size] if shape.size else [(128, 160), (profile.input_height, profile.input_width)]
-    batch = shape.batch or 2
+    batch = args.batch or (1 if args.format == "tensorrt" else 2)
     found = [
         verification.compare(
             verification.run_reference(reference, size, batch), verification.run_reference(engine, size, batch)
         )
         for size in sizes
     ]
-    if wrong := [agreement for agreement in found if not agreement.exact]:
+    half = args.precision == "fp16"
+    if wrong := [agreement for agreement in found if not (agreement.close if half else agreement.exact)]:
         raise ValueError(f"the exported network does not agree with the reference: {wrong[0]}")
+    if half:
+        return f"checked against the reference: {found[-1].describe_close()}"
     return f"checked against the reference: {min(found, key=lambda agreement: -agreement.value_error)}"

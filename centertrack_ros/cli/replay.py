@@ -20,6 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("replay"), metavar="DIR", help="results go to DIR/NAME")
     parser.add_argument("--topics", nargs="+", default=[], metavar="TOPIC", help="image topics; default: every camera")
     parser.add_argument(
+        "--depth",
+        default="",
+        metavar="TOPIC",
+        help="depth images beside the images; without it 'depth' beside each image topic, if there is one",
+    )
+    parser.add_argument(
+        "--points", default="", metavar="TOPIC", help="point clouds (PointCloud2); without it 'points' beside them"
+    )
+    parser.add_argument(
         "--keep", nargs="+", default=[], metavar="TOPIC", help="topics of the bag to copy; '*' copies all"
     )
     parser.add_argument("--params-file", type=Path, action="append", default=[], metavar="YAML", help="as for the node")
@@ -84,9 +93,9 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
 
     with BagReader(bag) as reader:
         total = sum(reader.require(name).count for name in args.topics) or sum(t.count for t in image_topics(reader))
-    summary = Summary()
+    summary, sensors = Summary(), (args.depth, args.points)
     with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
-        for summary in replay.run(bag, target, args.topics, args.keep, detections=args.detections):
+        for summary in replay.run(bag, target, args.topics, args.keep, detections=args.detections, sensors=sensors):
             bar.update(min(1, summary.images))
     print(f"{target}: {summary.processed} of {summary.images} images processed")
     for reason, count in summary.left_out.items():

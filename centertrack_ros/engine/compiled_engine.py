@@ -19,6 +19,8 @@ class Compiled(nn.Module):
     """Compiles a network for each input shape when it first occurs, and runs it uncompiled if that is not possible."""
 
     def __init__(self, network: nn.Module) -> None:
+        import torch._inductor.config  # noqa: F401 (torch does not import it by itself)
+
         super().__init__()
         self.network = network
         self._compiled: Callable[..., Any] | None = _compile(network)
@@ -50,7 +52,5 @@ class CompiledEngine(TorchEngine):
     name = "torch-compile"
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        import torch._inductor.config  # noqa: F401 (torch does not import it by itself)
-
         super().__init__(*args, **options)
         self._network = Compiled(self._network)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from centertrack_ros.engine.array_engine import INPUTS, ArrayEngine
+from centertrack_ros.engine.export_cache import content_hash
 from centertrack_ros.engine.onnx_engine import PROFILE_KEY
 from centertrack_ros.engine.openvino_engine import OUTPUT_KEYS, PROFILE_KEYS, runtime
 from centertrack_ros.geometry.affine import LARGEST_INPUT, STRIDE
@@ -34,6 +35,7 @@ from centertrack_ros.network.profile import ModelProfile
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "tensorrt": ".engine"}
 _OUTPUTS_KEY = "outputs"
+_FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto
 OPSET = 20  # DeformConv came with 19
 _MAX_CELLS = LARGEST_INPUT // STRIDE  # largest side of a dynamic input, in units of 32 px
 _MAX_BATCH = 64
@@ -55,15 +57,19 @@ class InputShape:
 class _TupleOutput(nn.Module):
     """A PeakNetwork whose outputs are a tuple; calls `report_names` with their names when it runs."""
 
-    def __init__(self, network: PeakNetwork, report_names: Callable[[list[str]], None]) -> None:
+    def __init__(self, network: PeakNetwork, report_names: Callable[[list[str]], None], in_half: bool) -> None:
         super().__init__()
+        self.in_half = in_half
         self.network = network
         self.report_names = report_names  # a function: torch.export undoes changes of attributes during tracing
 
     def forward(self, image: Tensor, previous_image: Tensor | None, prior_heatmap: Tensor | None) -> tuple[Tensor, ...]:
-        outputs = self.network(image, previous_image, prior_heatmap)
+        inputs = [image, previous_image, prior_heatmap]
+        if self.in_half:
+            inputs = [None if tensor is None else tensor.to(torch.float16) for tensor in inputs]
+        outputs = self.network(*inputs)
         self.report_names(list(outputs))
-        return tuple(outputs.values())
+        return tuple(value.float() if value.is_floating_point() else value for value in outputs.values())
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,13 @@ class Traced:
         program: A torch.export.ExportedProgram.
         outputs: Names of its outputs.
         profile: Of the model.
+        half: Whether the network computes in float16.
     """
 
     program: Any
     outputs: list[str]
     profile: ModelProfile
+    half: bool = False
 
 
 def trace(
@@ -88,8 +96,9 @@ def trace(
     flip_test: bool = False,
     shuffle: bool = False,
     dense: bool = False,
+    half: bool = False,
 ) -> Traced:
-    """Trace the fused network with its decoding and sparse heads, on the CPU and in float32.
+    """Trace the fused network with its decoding and sparse heads, on the CPU; its inputs and outputs are float32.
 
     Args:
         network: The network.
@@ -99,6 +108,7 @@ def trace(
         shuffle: Replace transposed convolutions by convolutions and pixel shuffles: much faster in OpenVINO with
             bfloat16.
         dense: Evaluate every head at every cell, for comparison.
+        half: Compute in float16, except coordinates, scores and depths.
 
     Returns:
         The graph. For a fixed size its profile says that images are fitted into it.
@@ -109,8 +119,10 @@ def trace(
     fused = network.fused().cpu()
     if shuffle:
         shuffle_upsampling(fused)
+    if half:
+        fused = fused.half()
     names: list[list[str]] = []
-    peaks = _TupleOutput(PeakNetwork(fused, profile.max_detections, flip_test, dense), names.append).eval()
+    peaks = _TupleOutput(PeakNetwork(fused, profile.max_detections, flip_test, dense), names.append, half).eval()
     height, width = shape.size or (128, 160)
     if height % 32 or width % 32:
         raise ValueError(f"the input size must be multiples of 32, got {height}x{width}")
@@ -130,7 +142,7 @@ def trace(
         program = torch.export.export(peaks, examples, dynamic_shapes=shapes, strict=False)
     if shape.size is not None:
         profile = profile.with_input_size(width, height)
-    return Traced(program, names[-1], profile)
+    return Traced(program, names[-1], profile, half)
 
 
 def to_onnx(traced: Traced, path: Path) -> None:
@@ -151,7 +163,9 @@ def to_onnx(traced: Traced, path: Path) -> None:
             (),
             dynamo=True,
             opset_version=OPSET,
-            custom_translation_table={torch.ops.centertrack.deform_conv2d.default: _deform_conv_translation()},
+            custom_translation_table={
+                torch.ops.centertrack.deform_conv2d.default: _deform_conv_translation(traced.half)
+            },
             input_names=_inputs(traced.profile),
             output_names=traced.outputs,
             external_data=False,
@@ -171,7 +185,8 @@ def _inputs(profile: ModelProfile) -> list[str]:
     return [name for name, there in zip(INPUTS, present, strict=True) if there]
 
 
-def _deform_conv_translation() -> Any:
+def _deform_conv_translation(half: bool) -> Any:
+    """To the ONNX operator; in float32 always, because float16 is too coarse for the coordinates of its samples."""
     from onnxscript import opset20
 
     assert deform_conv.operator is not None  # its import defines torch.ops.centertrack
@@ -179,9 +194,11 @@ def _deform_conv_translation() -> Any:
     def translate(
         x: Any, offset: Any, mask: Any, weight: Any, bias: Any, stride: int, padding: int, dilation: int
     ) -> Any:
-        return opset20.DeformConv(
-            x, weight, offset, bias, mask, strides=[stride] * 2, pads=[padding] * 4, dilations=[dilation] * 2
-        )
+        inputs: tuple[Any, ...] = (x, weight, offset, bias, mask)
+        if half:
+            inputs = tuple(opset20.Cast(value, to=_FLOAT) for value in inputs)
+        result = opset20.DeformConv(*inputs, strides=[stride] * 2, pads=[padding] * 4, dilations=[dilation] * 2)
+        return opset20.Cast(result, to=_FLOAT16) if half else result
 
     return translate
 
@@ -246,38 +263,30 @@ def to_torch_export(traced: Traced, path: Path) -> None:
     )
 
 
-def to_tensorrt(onnx_path: Path, path: Path, shape: InputShape, half: bool = True) -> None:
-    """Build a TensorRT engine for this machine's GPU.
+def to_tensorrt(onnx_path: Path, path: Path, size: tuple[int, int], batch: int, profile: ModelProfile) -> None:
+    """Build a TensorRT engine for this machine's GPU: the engine 'tensorrt' runs it on this GPU and version only.
 
     Args:
-        onnx_path: A file of `to_onnx`.
+        onnx_path: A file of `to_onnx` for this size.
         path: The file to write.
-        shape: Batch and size, both fixed.
-        half: Allow float16.
+        size: (height, width) px of the input.
+        batch: Most images at once.
+        profile: Of the model.
 
     Raises:
         ImportError: tensorrt is not installed.
         ValueError: The engine cannot be built.
     """
-    try:
-        import tensorrt  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        raise ImportError("TensorRT is not installed: pip install tensorrt, on a machine with an NVIDIA GPU") from None
-    if shape.batch is None or shape.size is None:
-        raise ValueError("a TensorRT engine is built for one batch and input size: state both")
-    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
-    builder = tensorrt.Builder(logger)
-    network = builder.create_network(0)
-    parser = tensorrt.OnnxParser(network, logger)
-    if not parser.parse(onnx_path.read_bytes()):
-        raise ValueError(f"TensorRT cannot read the network: {parser.get_error(0)}")
-    config = builder.create_builder_config()
-    if half:
-        config.set_flag(tensorrt.BuilderFlag.FP16)
-    built = builder.build_serialized_network(network, config)
-    if built is None:
-        raise ValueError("TensorRT could not build an engine; its messages are above")
-    path.write_bytes(bytes(built))
+    from centertrack_ros.engine import tensorrt_plan
+
+    facts = {
+        "onnx": content_hash(onnx_path),
+        "size": list(size),
+        "batch": batch,
+        "profile": profile.to_json(),
+        **tensorrt_plan.machine(),
+    }
+    tensorrt_plan.write(path, tensorrt_plan.Plan(facts, tensorrt_plan.build(onnx_path, size, batch)))
 
 
 class _Shuffle(nn.Module):

@@ -16,7 +16,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -117,16 +117,20 @@ def cpu() -> dict[str, str]:
     return {"name": lines.get("model name", platform.machine()), "flags": flags}
 
 
-def cache_key(weights: Path, flip_test: bool = False, variant: str = "f32") -> dict[str, Any]:
+def cache_key(
+    weights: Path, flip_test: bool = False, variant: str = "f32", gpu: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Everything that an export for this machine depends on.
 
     Args:
         weights: The file; its content counts.
         flip_test: Whether the export averages with the mirrored image.
-        variant: 'f32' or 'bf16'.
+        variant: 'f32', 'bf16' or 'fp16'.
+        gpu: Of `engine.gpu.facts`, for the engines that run there; None: for those that run on the CPU.
     """
     options = {"flip_test": flip_test, "variant": variant}
-    return {"weights": content_hash(weights), "options": options, "versions": versions(), "cpu": cpu()}
+    key = {"weights": content_hash(weights), "options": options, "versions": versions(), "cpu": cpu()}
+    return key if gpu is None else {**key, "options": {**options, "device": "gpu"}, "gpu": dict(gpu)}
 
 
 def _folder_name(key: dict[str, Any]) -> str:
@@ -135,10 +139,10 @@ def _folder_name(key: dict[str, Any]) -> str:
 
 def _cache_folders(weights: Path) -> list[Path]:
     """Folders in which exports of these weights can be, the preferred one first."""
-    return [weights.with_name(f"{weights.stem}.engines"), _user_cache()]
+    return [weights.with_name(f"{weights.stem}.engines"), user_folder()]
 
 
-def _user_cache() -> Path:
+def user_folder() -> Path:
     """The user's folder for exports: by XDG_CACHE_HOME, else in the home, else, without one, among temporary files."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(given):  # a relative one is to be ignored, says the XDG specification
@@ -182,18 +186,21 @@ def compiled_folder(weights: Path) -> Path | None:
     return None
 
 
-def find(weights: Path, flip_test: bool = False, variant: str = "f32") -> tuple[CachedExport | None, list[str]]:
+def find(
+    weights: Path, flip_test: bool = False, variant: str = "f32", gpu: Mapping[str, str] | None = None
+) -> tuple[CachedExport | None, list[str]]:
     """Find the cached export of these weights for this machine.
 
     Args:
         weights: The file.
         flip_test: See `cache_key`.
         variant: See `cache_key`.
+        gpu: See `cache_key`.
 
     Returns:
         The export, or None, and a warning for every cached export that is not valid.
     """
-    key = cache_key(weights, flip_test, variant)
+    key = cache_key(weights, flip_test, variant, gpu)
     warnings: list[str] = []
     for parent in _cache_folders(weights):
         folder = parent / _folder_name(key)
@@ -278,7 +285,15 @@ def _difference(cached: dict[str, Any], requested: dict[str, Any]) -> str:
     if cpu != requested["cpu"]:
         other = cpu.get("name") if isinstance(cpu, dict) else cpu
         return f"it was made for another CPU ({_plain(other)}), here is {requested['cpu']['name']}"
-    return "it was made for other options"
+    return _gpu_difference(cached.get("gpu"), requested.get("gpu")) or "it was made for other options"
+
+
+def _gpu_difference(cached: Any, requested: Mapping[str, str] | None) -> str:
+    """The first difference between two GPUs or their libraries, as a clause; '' if there is none."""
+    for name, here in (requested or {}).items():
+        if (old := cached.get(name) if isinstance(cached, dict) else None) != here:
+            return f"it was made with {name} {_plain(old)}, here is {here}"
+    return ""
 
 
 @contextmanager
@@ -333,7 +348,7 @@ def write_manifest(folder: Path, key: dict[str, Any], content: dict[str, Any]) -
         key: Of `cache_key`.
         content: Further entries of the manifest.
     """
-    files = {path.name: content_hash(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    files = {path.name: content_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
     manifest = {"facts": key, "files": files, **content}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
@@ -350,5 +365,12 @@ def prune(cached: CachedExport) -> None:
             other = _manifest(folder)["facts"]
         except StaleEntryError:
             continue
-        if folder != cached.folder and other.get("weights") == key["weights"] and other.get("cpu") == key["cpu"]:
+        same = all(other.get(name) == key.get(name) for name in ("weights", "cpu")) and _same_gpu(other, key)
+        if folder != cached.folder and same:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _same_gpu(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two cache keys are of one GPU, or of none."""
+    names = [key.get("gpu", {}).get("GPU") if isinstance(key.get("gpu", {}), dict) else "" for key in (one, other)]
+    return bool(names[0] == names[1])

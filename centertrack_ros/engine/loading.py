@@ -16,6 +16,7 @@ from centertrack_ros.engine.registry import (
     engine_names,
     engines_for_file,
     is_installed,
+    own_engine,
 )
 from centertrack_ros.network.registry import weights_path
 
@@ -36,12 +37,13 @@ def load_engine(
     """Load weights into an engine that is ready to run.
 
     Args:
-        weights: A .safetensors file of this project or an official checkpoint, an exported file (.onnx or .xml) of
-            `centertrack export`, or the name of an embedded model. None: the default model.
+        weights: A .safetensors file of this project or an official checkpoint, an exported file (.onnx, .xml,
+            .engine) of `centertrack export`, or the name of an embedded model. None: the default model.
         engine: 'auto' or a name of `registry.ENGINES`. 'auto' is the fastest installed engine whose output equals the
             reference: on a CPU it exports the weights at the first start and caches the result beside them
-            (`engine.export_cache`), on CUDA it is torch. If a named engine is not available, torch replaces it and the
-            log says so in one line. Without torch OpenVINO runs the weights as they are (`engine.direct_engine`).
+            (`engine.export_cache`); on CUDA it is torch, or what `centertrack export --build-only` found to be faster.
+            If a named engine is not available, torch replaces it and the log says so in one line.
+            Without torch OpenVINO runs the weights as they are (`engine.direct_engine`).
         device: 'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', …
         flip_test: Average with the mirrored image (twice the time).
         dense: Evaluate every head at every cell, by torch; the same numbers, slower.
@@ -66,27 +68,42 @@ def load_engine(
     options = EngineOptions(
         flip_test=flip_test, dense=dense, threads=threads, input_size=input_size, input_pixels=input_pixels
     )
-    if engines_for_file(path):
-        return _open_exported_file(
-            path, engine, replace(options, device="cuda" if device.startswith("cuda") else "cpu")
-        )
-    if not is_installed("torch"):
+    if not is_installed("torch") and not engines_for_file(path):
         return _open_without_torch(path, engine, replace(options, device=device))
-    runs_weights = engine != AUTO and ENGINES[engine].export is None
-    if not runs_weights and not dense and not _prefers_cuda(device):
-        from centertrack_ros.engine.selection import NotExportedError
+    on_gpu = _prefers_cuda(device)
+    options = replace(options, device=resolve_device(device) if on_gpu else "cpu")
+    if engines_for_file(path):
+        return _open_exported_file(path, engine, options)
+    if engine != AUTO and ENGINES[engine].export is None:
+        return ENGINES[engine].open(path, options)
+    if not dense and (exported := _open_exported(path, engine, device, options, background)) is not None:
+        return exported
+    return ENGINES[DEFAULT_ENGINE].open(path, options)
 
-        try:
-            exported = _select_exported(path, engine, options, build=not background)
-        except NotExportedError:
-            from centertrack_ros.engine.background import BackgroundEngine
 
-            first = ENGINES[DEFAULT_ENGINE].open(path, options)
-            return BackgroundEngine(first, lambda: _select_exported(path, engine, options))
-        if exported is not None:
-            return exported
-    name = engine if runs_weights else DEFAULT_ENGINE
-    return ENGINES[name].open(path, replace(options, device=_resolve_device(device)))
+def _open_exported(path: Path, engine: str, device: str, options: EngineOptions, background: bool) -> Engine | None:
+    """An engine that runs an export of the weights, or what 'auto' takes; None: torch, and the log says why."""
+    from centertrack_ros.engine.selection import NotExportedError, select_on_gpu
+
+    on_gpu, own = options.device != "cpu", DEFAULT_ENGINE
+    if engine == AUTO and on_gpu:
+        return select_on_gpu(path, options)
+    if engine != AUTO:
+        entry = ENGINES[engine]
+        if on_gpu and not entry.gpu:
+            if device != "auto":
+                _LOG.warning("engine %s runs on the CPU; torch on %s is used instead", engine, options.device)
+                return None
+            options = replace(options, device="cpu")
+        assert entry.export is not None
+        own = own_engine(entry.export.variant, entry.gpu and on_gpu)
+    try:
+        return _select_exported(path, engine, options, build=not background)
+    except NotExportedError:
+        from centertrack_ros.engine.background import BackgroundEngine
+
+        first = ENGINES[own].open(path, options)
+        return BackgroundEngine(first, lambda: _select_exported(path, engine, options))
 
 
 def _open_without_torch(path: Path, engine: str, options: EngineOptions) -> Engine:
@@ -114,12 +131,28 @@ def _select_exported(path: Path, engine: str, options: EngineOptions, build: boo
 
 def _open_exported_file(path: Path, engine: str, options: EngineOptions) -> Engine:
     entries = {entry.name: entry for entry in engines_for_file(path)}
-    default = next(iter(entries))
     if engine not in (AUTO, *entries):
-        raise ValueError(f"{path} is run by {default}, got engine '{engine}'")
+        raise ValueError(f"{path} is run by {' or '.join(entries)}, got engine '{engine}'")
     if options.flip_test:
         raise ValueError(f"{path}: an exported file contains the flip test or not; choose it when you export")
-    return entries[default if engine == AUTO else engine].open(path, options)
+    for_gpu = [entry for entry in entries.values() if entry.gpu]
+    for_cpu = [entry for entry in entries.values() if not entry.gpu]
+    if engine == AUTO and for_cpu:
+        for entry in for_gpu if options.device != "cpu" else []:
+            try:
+                if not entry.unavailable_reason():
+                    return entry.open(path, options)
+            except (ImportError, ValueError, RuntimeError) as error:
+                _LOG.warning("engine %s is not used: %s", entry.name, " ".join(str(error).split())[:400])
+        return for_cpu[0].open(path, replace(options, device="cpu"))
+    entry = for_gpu[0] if engine == AUTO else entries[engine]
+    if not entry.gpu:
+        return entry.open(path, replace(options, device="cpu"))
+    if reason := entry.unavailable_reason():
+        raise ValueError(f"{path}: {reason}")
+    if options.device == "cpu":
+        raise ValueError(f"{path}: engine {entry.name} runs on an NVIDIA GPU, got device 'cpu'")
+    return entry.open(path, options)
 
 
 def _prefers_cuda(device: str) -> bool:
@@ -127,11 +160,19 @@ def _prefers_cuda(device: str) -> bool:
     if device == "auto":
         if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvhost-gpu").exists():
             return False
-        return is_installed("torch") and _resolve_device("auto").startswith("cuda")
+        return is_installed("torch") and resolve_device("auto").startswith("cuda")
     return device != "cpu"
 
 
-def _resolve_device(name: str) -> str:
+def resolve_device(name: str) -> str:
+    """The device that a name stands for on this machine.
+
+    Args:
+        name: 'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', …
+
+    Raises:
+        ValueError: There is no such device.
+    """
     import torch
 
     if name == "auto":

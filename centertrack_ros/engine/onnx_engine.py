@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs exported networks by ONNX Runtime."""
+"""Runs exported networks by ONNX Runtime on CPUs, and opens ONNX files for other engines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from centertrack_ros.network.profile import ModelProfile
 PROFILE_KEY = "profile"  # in the metadata of the ONNX file
 
 
-def open_session(path: str | Path, options: EngineOptions, graph: bytes | None = None) -> Any:
+def open_session(
+    path: str | Path, options: EngineOptions, graph: bytes | None = None, providers: Sequence[Any] | None = None
+) -> Any:
     """Opens an .onnx file, of whatever network.
 
     Args:
         path: The file.
         options: Device and threads.
         graph: What to run instead of the file's content.
+        providers: Of ONNX Runtime, as names or pairs of a name and its options; None: as the device says.
 
     Returns:
         The `onnxruntime.InferenceSession`.
@@ -39,13 +43,14 @@ def open_session(path: str | Path, options: EngineOptions, graph: bytes | None =
     session_options.log_severity_level = 3
     session_options.intra_op_num_threads = options.threads or 0
     session_options.inter_op_num_threads = 1
-    providers = ["CPUExecutionProvider"]
-    if options.device.startswith("cuda"):
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
-        providers.insert(0, "CUDAExecutionProvider")
+    if providers is None:
+        providers = ["CPUExecutionProvider"]
+        if options.device.startswith("cuda"):
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise ValueError("this onnxruntime has no CUDA: install onnxruntime-gpu")
+            providers = ["CUDAExecutionProvider", *providers]
     try:
-        return onnxruntime.InferenceSession(graph or str(path), session_options, providers=providers)
+        return onnxruntime.InferenceSession(graph or str(path), session_options, providers=list(providers))
     except Exception as error:  # onnxruntime has one type per status
         raise ValueError(f"onnxruntime cannot run {path}: {first_line(error)}") from None
 
@@ -58,12 +63,34 @@ def metadata(session: Any, path: str | Path) -> dict[str, str]:
         raise ValueError(f"{path}: its metadata are damaged: expected text") from None
 
 
+def read_profile(session: Any, path: str | Path, options: EngineOptions) -> ModelProfile:
+    """The model's profile in a session's file, with the requested input size.
+
+    Args:
+        session: Of `open_session`.
+        path: Its file, for messages.
+        options: How the engine runs.
+
+    Raises:
+        ValueError: The file was not written by `centertrack export`, or does not take such an input.
+    """
+    stored = metadata(session, path)
+    if PROFILE_KEY not in stored:
+        raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
+    shape = session.get_inputs()[0].shape  # names instead of numbers where any will do
+    if len(shape) != 4:
+        raise ValueError(f"{path}: its first input is no batch of images, which has 4 dimensions")
+    height, width = shape[2:]
+    only = (width, height) if isinstance(height, int) and isinstance(width, int) else None
+    return options.apply(ModelProfile.from_json(stored[PROFILE_KEY], f"{path}: model profile"), only, str(path))
+
+
 class OnnxEngine(ArrayEngine):
     """Runs an .onnx file of `centertrack export`, in float32.
 
     Args:
         path: The file.
-        options: Device ('cpu', or 'cuda' with an onnxruntime that has CUDA), threads and input size.
+        options: Threads and input size.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -73,20 +100,11 @@ class OnnxEngine(ArrayEngine):
     name = "onnxruntime"
 
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS) -> None:
-        self._path, self._options = Path(path), options
-        self._session = open_session(path, options)
+        self._path, self._options = Path(path), replace(options, device="cpu")
+        self._session = open_session(path, self._options)
         self._asked_session: Any = None  # with one more input: made when it is needed
-        stored = metadata(self._session, path)
-        if PROFILE_KEY not in stored:
-            raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
-        self.device = options.device
         self._outputs = [output.name for output in self._session.get_outputs()]
-        shape = self._session.get_inputs()[0].shape  # names instead of numbers where any will do
-        if len(shape) != 4:
-            raise ValueError(f"{path}: its first input is no batch of images, which has 4 dimensions")
-        height, width = shape[2:]
-        only = (width, height) if isinstance(height, int) and isinstance(width, int) else None
-        profile = options.apply(ModelProfile.from_json(stored[PROFILE_KEY], f"{path}: model profile"), only, str(path))
+        profile = read_profile(self._session, path, options)
         super().__init__(profile, [node.name for node in self._session.get_inputs()])
 
     def _run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[Any]]:

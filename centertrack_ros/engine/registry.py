@@ -34,6 +34,8 @@ class EngineOptions:
             profile.
         compiled: Folder in which the runtime can cache compiled networks; None: no cache.
         streams: Images of a batch that are processed at once.
+        build_size: (height, width) px for which an export for a GPU is built; None: as in the model's profile.
+        batch: Images of the largest batch that TensorRT builds for; more are run in parts.
     """
 
     device: str = "cpu"
@@ -44,6 +46,8 @@ class EngineOptions:
     input_pixels: int = 0
     compiled: Path | None = None
     streams: int = 1
+    batch: int = 1
+    build_size: tuple[int, int] | None = None
 
     def apply(self, profile: ModelProfile, only: tuple[int, int] | None = None, where: str = "") -> ModelProfile:
         """The model's profile with the requested input size.
@@ -75,16 +79,23 @@ class ExportForm:
 
     Attributes:
         file: Its name in a folder of the export cache; the suffix identifies exported files that users name.
-        variant: 'f32' (equal to the reference but for rounding) or 'bf16': the engine's precision, and the form of the
-            graph that suits it.
+        variant: 'f32' (equal to the reference but for rounding), 'bf16' or 'fp16': the engine's precision, and the form
+            of the graph that suits it.
         convert: Makes the file from the ONNX file: (ONNX path, path to write); None: it is the ONNX file.
         streams: Largest number of streams to measure for batches; 1: images run one after the other.
+        built: Suffix of files for one GPU that it runs as well; '': there are none.
     """
 
     file: str
     variant: str = "f32"
     convert: Callable[[Path, Path], None] | None = None
     streams: int = 1
+    built: str = ""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of files that users name; whether such a graph computes in float16 is its own matter."""
+        return () if self.variant == "fp16" else tuple(filter(None, (Path(self.file).suffix, self.built)))
 
 
 EngineFactory = Callable[[Path, EngineOptions], Engine]
@@ -99,25 +110,58 @@ class EngineEntry:
         open: (weights or exported file, options) -> engine; raises ImportError or ValueError.
         package: Python package that must be installed; '': none but this package's own dependencies.
         export: The exported file that the engine runs; None: it runs the weights themselves.
+        gpu: It runs on NVIDIA GPUs only.
+        extra: Of this package (`pip install 'centertrack_ros[…]'`), which brings the Python package.
+        provider: Of ONNX Runtime, by which the engine runs; '': another engine.
     """
 
     name: str
     open: EngineFactory
     package: str = ""
     export: ExportForm | None = None
+    gpu: bool = False
+    extra: str = ""
+    provider: str = ""
 
     def unavailable_reason(self) -> str:
         """Why the engine cannot run on this machine, as one clause; '' if it can."""
+        hint = f": pip install 'centertrack_ros[{self.extra}]'" if self.extra else ""
         if self.package and not is_installed(self.package):
-            return f"engine {self.name} needs {self.package}, which is not installed"
+            return f"engine {self.name} needs {self.package}, which is not installed{hint}"
+        if self.provider and self.provider not in _providers():
+            return f"engine {self.name} needs an onnxruntime with {self.provider}, which the installed one lacks{hint}"
+        if self.gpu and not has_gpu():
+            return f"engine {self.name} needs an NVIDIA GPU, and torch sees none here"
         return ""
 
 
 ENGINES: dict[str, EngineEntry] = {}
 
 
+def _providers() -> list[str]:
+    """What the installed ONNX Runtime can run networks by; onnxruntime and onnxruntime-gpu are one Python package."""
+    try:
+        import onnxruntime
+
+        return list(onnxruntime.get_available_providers())
+    except Exception:  # a build for other libraries fails in many ways
+        return []
+
+
+def has_gpu() -> bool:
+    """Whether torch sees an NVIDIA GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def register_engine(
-    name: str, package: str = "", export: ExportForm | None = None
+    name: str,
+    package: str = "",
+    export: ExportForm | None = None,
+    gpu: bool = False,
+    extra: str = "",
+    provider: str = "",
 ) -> Callable[[EngineFactory], EngineFactory]:
     """Decorator: adds an engine to the table.
 
@@ -125,6 +169,9 @@ def register_engine(
         name: As in `load_engine`.
         package: See `EngineEntry`.
         export: See `EngineEntry`.
+        gpu: See `EngineEntry`.
+        extra: See `EngineEntry`.
+        provider: See `EngineEntry`.
 
     Raises:
         ValueError: There is an engine of this name.
@@ -133,7 +180,7 @@ def register_engine(
     def register(factory: EngineFactory) -> EngineFactory:
         if name in ENGINES or name == AUTO:
             raise ValueError(f"engine '{name}' is registered already")
-        ENGINES[name] = EngineEntry(name, factory, package, export)
+        ENGINES[name] = EngineEntry(name, factory, package, export, gpu, extra, provider)
         return factory
 
     return register
@@ -144,20 +191,36 @@ def engine_names() -> tuple[str, ...]:
     return (AUTO, *ENGINES)
 
 
-def exported_engines(variant: str) -> list[EngineEntry]:
-    """The engines that run an export of this variant; those in float32 run that of a lower precision as well."""
-    return [
-        entry for entry in ENGINES.values() if entry.export is not None and entry.export.variant in ("f32", variant)
-    ]
+def exported_engines(variant: str, gpu: bool = False) -> list[EngineEntry]:
+    """The engines that run an export of this variant, on CPUs or on GPUs.
 
+    On a CPU those in float32 run the graph of a lower precision as well; a graph for float16 has float16 in it.
 
-def engines_for_file(path: Path) -> list[EngineEntry]:
-    """The engines that run exported files with this suffix; the first one is the default."""
+    Args:
+        variant: 'f32', 'bf16' or 'fp16'.
+        gpu: Those for GPUs instead of those for CPUs.
+    """
+    fitting = (variant,) if gpu else ("f32", variant)
     return [
         entry
         for entry in ENGINES.values()
-        if entry.export is not None and Path(entry.export.file).suffix == path.suffix
+        if entry.export is not None and entry.gpu == gpu and entry.export.variant in fitting
     ]
+
+
+def own_engine(variant: str, gpu: bool) -> str:
+    """The engine that runs the weights themselves in the precision of an export, which takes part in the choice.
+
+    Args:
+        variant: 'f32', 'bf16' or 'fp16'.
+        gpu: On a GPU, where torch has float16.
+    """
+    return "torch-fp16" if gpu and variant == "fp16" else DEFAULT_ENGINE
+
+
+def engines_for_file(path: Path) -> list[EngineEntry]:
+    """The engines that run exported files with this suffix; the first one is the default of its kind of device."""
+    return [entry for entry in ENGINES.values() if entry.export is not None and path.suffix in entry.export.suffixes]
 
 
 def is_installed(package: str) -> bool:
@@ -170,7 +233,7 @@ def is_installed(package: str) -> bool:
 
 @register_engine("torch")
 def _torch(path: Path, options: EngineOptions) -> Engine:
-    return _open_torch(path, options, compiled=False)
+    return _open_torch(path, options)
 
 
 @register_engine("torch-compile")
@@ -178,16 +241,23 @@ def _torch_compile(path: Path, options: EngineOptions) -> Engine:
     return _open_torch(path, options, compiled=True)
 
 
-def _open_torch(path: Path, options: EngineOptions, compiled: bool) -> Engine:
+@register_engine("torch-fp16")
+def _torch_fp16(path: Path, options: EngineOptions) -> Engine:
+    if options.dense:
+        raise ValueError("engine torch-fp16 evaluates heads at the peaks only; engine torch can do it everywhere")
+    return _open_torch(path, options, half=True)
+
+
+def _open_torch(path: Path, options: EngineOptions, compiled: bool = False, half: bool = False) -> Engine:
     from centertrack_ros.engine.torch_engine import TorchEngine
     from centertrack_ros.network import checkpoints
 
     network, profile = checkpoints.load(path)
     profile = options.apply(profile)
-    if options.device.startswith("cuda") and not options.dense:
+    if half or (options.device.startswith("cuda") and not options.dense):
         from centertrack_ros.engine.cuda_engine import CudaEngine
 
-        return CudaEngine(network, profile, options.device, flip_test=options.flip_test)
+        return CudaEngine(network, profile, options.device, options.flip_test, half, compiled=compiled)
     kind = TorchEngine
     if compiled:
         from centertrack_ros.engine.compiled_engine import CompiledEngine
@@ -227,3 +297,42 @@ def _openvino_bf16(path: Path, options: EngineOptions) -> Engine:
     from centertrack_ros.engine.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(path, options, precision="bf16")
+
+
+def _on_gpu(name: str, provider: str, extra: str, variant: str) -> None:
+    """Adds an engine that runs by a provider of ONNX Runtime for GPUs."""
+
+    @register_engine(
+        name,
+        package="onnxruntime",
+        export=ExportForm("model.onnx", variant),
+        gpu=True,
+        extra=extra,
+        provider=provider,
+    )
+    def _open(path: Path, options: EngineOptions) -> Engine:
+        from centertrack_ros.engine.onnx_device_engine import OnnxDeviceEngine
+
+        return OnnxDeviceEngine(path, options, name, provider)
+
+
+def _tensorrt_engine(name: str, variant: str) -> None:
+    """Adds an engine of TensorRT itself."""
+
+    @register_engine(
+        name,
+        package="tensorrt",
+        export=ExportForm("model.onnx", variant, built=".engine"),
+        gpu=True,
+        extra="tensorrt",
+    )
+    def _open(path: Path, options: EngineOptions) -> Engine:
+        from centertrack_ros.engine.tensorrt_engine import TensorRtEngine
+
+        return TensorRtEngine(path, options, name)
+
+
+for _suffix, _variant in (("", "f32"), ("-fp16", "fp16")):
+    _on_gpu(f"onnxruntime-cuda{_suffix}", "CUDAExecutionProvider", "onnx-gpu", _variant)
+    _on_gpu(f"onnxruntime-tensorrt{_suffix}", "TensorrtExecutionProvider", "onnx-gpu", _variant)
+    _tensorrt_engine(f"tensorrt{_suffix}", _variant)

@@ -206,9 +206,11 @@ def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
 
 
 def pictures(reader: BagReader) -> list[Topic]:
-    """The topics of images, but for depth: image_transport packs that into a CompressedImage of its own."""
+    """The topics of images, but for depth: the node's own, and what image_transport packs into a CompressedImage."""
     return [
-        topic for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE) if not topic.name.endswith("/compressedDepth")
+        topic
+        for topic in reader.of_type(IMAGE_TYPE, COMPRESSED_TYPE)
+        if not topic.name.endswith(("/compressedDepth", "/depth"))
     ]
 
 

@@ -19,7 +19,7 @@ OFFICIAL_STD = (0.28863828, 0.27408164, 0.27809835)
 VELOCITY_PARTS = 6  # channels of a velocity head with two parts: m since the previous image, and m/s
 
 ASSOCIATION_POINTS = ("official", "box")
-PRECISIONS = ("bf16",)  # besides float32, in which every network runs
+PRECISIONS = ("bf16", "fp16")  # besides float32, in which every network runs
 RESIZE_MODES = ("fixed", "keep_aspect", "budget", "keep_resolution", "fix_short")
 SMALLEST_BUDGET, LARGEST_BUDGET = 64 * 64, 4096 * 4096  # px of an input
 MOST_CHANNELS, MOST_DETECTIONS = 65536, 10_000  # beyond, memory would end before an error
@@ -117,7 +117,7 @@ class ModelProfile:
         class_groups: Names of classes that can be the same object, one list for each group; None: those of
             `network.class_groups`.
         verified_precisions: Precision of `PRECISIONS` -> what was measured. Engine 'auto' uses such a precision where
-            the CPU has it; weights without an entry stay in float32.
+            the CPU ('bf16') or a GPU ('fp16') has it; weights without an entry stay in float32.
         licence: Of the weights.
         source: Of the weights.
 

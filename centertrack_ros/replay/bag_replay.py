@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from centertrack_ros.datasets.detection_files import MadeDetections, open_detections
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.detector import Detector
+from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.io.bag_transforms import read_transforms
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
@@ -36,10 +37,11 @@ from centertrack_ros.io.sources import (
     pictures,
 )
 from centertrack_ros.io.stamps import from_nanoseconds, nanoseconds, record_stamp, stamp_or_arrival
-from centertrack_ros.io.transform_buffer import TransformBuffer
+from centertrack_ros.io.transform_buffer import LookupFailure, TransformBuffer
+from centertrack_ros.replay.bag_sensors import BagSensors, sensors_beside
 from centertrack_ros.replay.parameters import live_only, require_replayable
 from centertrack_ros.ros.autoware import require_autoware
-from centertrack_ros.ros.frames import camera_poses
+from centertrack_ros.ros.frames import camera_poses, sensor_pose
 from centertrack_ros.ros.messages import generated_messages, label_info
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.ros.publishers import ResultMessages
@@ -97,6 +99,7 @@ class _Camera:
     messages: ResultMessages
     calibration: Calibration = field(default_factory=Calibration)
     detections: MadeDetections | None = None
+    sensors: BagSensors | None = None
     images: int = 0
 
     @property
@@ -134,6 +137,7 @@ class Replay:
         passes: int = 1,
         only: Collection[tuple[str, int, int]] | None = None,
         detections: Sequence[str] = (),
+        sensors: tuple[str, str] = ("", ""),
     ) -> Iterator[Summary]:
         """Writes `target`, an mcap bag, and yields the summary so far after every image.
 
@@ -145,6 +149,7 @@ class Replay:
             passes: How often the bag is played, one after the other, with the tracks of the pass before.
             detections: Files or topics of another detector, one for each camera; none: if the parameters ask for
                 another detector, the bag's only topic of its detections.
+            sensors: Topics of depth images and of points; '': `depth` and `points` beside each image topic.
             only: (topic, stamp ns, pass from 0) of the images to process, as if the others had been dropped.
 
         Raises:
@@ -158,6 +163,7 @@ class Replay:
             cameras = self._cameras(reader, topics, summary)
             kept = self._kept(reader, keep, cameras.values(), summary)
             self._read_detections(reader, list(cameras.values()), detections, summary)
+            self._read_sensors(reader, cameras.values(), sensors, summary)
             run = _Run(self._engine, self._parameters, reader, cameras, self._messages(reader), self._detector)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
             writer = BagWriter(target)
@@ -181,6 +187,17 @@ class Replay:
                 raise
             if not summary.images:
                 yield summary
+
+    def _read_sensors(
+        self, reader: BagReader, cameras: Iterable[_Camera], topics: tuple[str, str], summary: Summary
+    ) -> None:
+        """The cameras get the sensors beside them, if the parameters do not ignore them."""
+        if not self._parameters.tracker.depth_sensors:
+            return
+        for camera in cameras:
+            camera.sensors = sensors_beside(reader, camera.image_topic, summary.note, *topics)
+            if camera.sensors is not None:
+                summary.note(f"distances for {camera.image_topic} by {' and '.join(camera.sensors.names)}, too")
 
     def _read_detections(
         self, reader: BagReader, cameras: Sequence[_Camera], named: Sequence[str], summary: Summary
@@ -296,7 +313,9 @@ class _Run:
     def _read_transforms(self) -> TransformBuffer | None:
         """All of the bag's, known at once; None if no output needs them."""
         frames = self._session.config.frames
-        if not frames.target:
+        if not frames.target and not any(camera.sensors for camera in self._cameras.values()):
+            return None
+        if not frames.target and not any(name in self._reader.topics for name in ("/tf", "/tf_static")):
             return None
         if not any(name in self._reader.topics for name in ("/tf", "/tf_static")):
             raise DataError(
@@ -367,12 +386,19 @@ class _Run:
         if camera.calibration.is_known and camera.calibration.problem:
             summary.note(f"2D only for {camera.image_topic}: {camera.calibration.problem}")
         frame = Frame(image, stamp, model, header=header)
+        if camera.sensors is not None:
+            frame = camera.sensors.attach(frame, self._parameters.depth, self._sensor_pose)
         if camera.detections is None:
             return frame
         foreign = camera.detections.of(replace(frame, index=camera.images))
         if foreign is None:
             summary.note(f"{camera.image_topic}: not every image has detections of the other detector")
         return replace(frame, foreign=foreign)
+
+    def _sensor_pose(self, image: FrameHeader, sensor: FrameHeader) -> Transform:
+        if self._transforms is None:
+            raise LookupFailure("the bag has no /tf or /tf_static")
+        return sensor_pose(self._transforms.lookup, image, sensor, self._parameters.output.frames.fixed)
 
     def _poses(self, _: str, frame: Frame) -> CameraPoses:
         assert frame.header is not None and self._transforms is not None

@@ -19,6 +19,7 @@ _LIVE_ONLY = (
     "autostart",
     "camera.reliability",
     "camera.queue_depth",
+    "depth.timeout_s",
     "output.tf_timeout_s",
     "output.trail_s",
     "output.selected_frame",

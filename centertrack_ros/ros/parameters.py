@@ -290,8 +290,9 @@ _MODEL = (
     Spec(
         "model.engine",
         "auto",
-        "What runs the network; auto takes the fastest that is there, in bfloat16 if the weights are verified for it; "
-        "openvino: in float32.",
+        "What runs the network; auto takes the fastest that is there, in bfloat16 or float16 if the weights are "
+        "verified for it. By name: openvino, onnxruntime, torch, on a GPU torch, tensorrt, onnxruntime-cuda or "
+        "onnxruntime-tensorrt, in float32; with -fp16 behind it, those of a GPU compute in float16.",
         change=UNCONFIGURED,
     ),
     Spec("model.device", "auto", "Where it runs: auto, cpu, cuda, cuda:1, …", change=UNCONFIGURED),

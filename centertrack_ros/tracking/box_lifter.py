@@ -18,7 +18,7 @@ from centertrack_ros.tracking.box_filter import MOST_VIEWS, aligned, average, fi
 from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, Sizes, edges_of, fit_boxes, positions_of
 from centertrack_ros.tracking.ground import FIRST_SIGMA, LEVEL_SIGMA, observe_horizon, with_ground
 from centertrack_ros.tracking.lifting import CENTER_SIGMA_PX
-from centertrack_ros.tracking.sensor_depth import Expected, SensorView, Surfaces
+from centertrack_ros.tracking.sensor_depth import Expected, SensorView, Surfaces, covered_edges
 from centertrack_ros.tracking.size_prior import class_sizes
 from centertrack_ros.tracking.surface_fit import Fills, fills_of, with_surface
 from centertrack_ros.types import LIFT_GROUND, LIFT_SIZE_PRIOR, BoxFilters, BoxMemory, CameraMount, Detections, Tracks
@@ -148,12 +148,17 @@ class SizePriorLifter:
         fits = fit_boxes(edges, sizes, headings)
         sensed = _Sensed(self._fills_of(classes), sizes.is_round)
         if view is not None:
-            sensed.surfaces = view.surfaces(detections.boxes[rows], _expected(fits, sizes), axes)
+            expected = _expected(fits, sizes)
+            sensed.surfaces = view.surfaces(detections.boxes[rows], expected, axes)
+            covered = covered_edges(detections.boxes[rows], sensed.surfaces, expected.spans) & ~edges.cut
+            if covered.any():
+                edges = replace(edges, cut=edges.cut | covered)
+                fits = fits.with_rows(*_refitted(np.asarray(covered.any(axis=1)), fits, edges, sizes, headings))
+                cut = edges.cut.any(axis=1)
         alone = (before.sensed > 0) & ~sensed.found(len(rows))  # a sensor told their sizes before
         if alone.any():
             sizes = self._sizes(classes, before, alone, sizes)
-            chosen = np.flatnonzero(alone)
-            fits = fits.with_rows(chosen, fit_boxes(edges.select(chosen), sizes.select(chosen), headings[chosen]))
+            fits = fits.with_rows(*_refitted(alone, fits, edges, sizes, headings))
         fits, _, _ = sensed.correct(fits, edges, headings)
         likelihoods = fits.log_likelihoods - fits.log_likelihoods.max(axis=1, keepdims=True)
         seen = average(before.headings, before.views, likelihoods, elapsed)
@@ -279,6 +284,14 @@ class _Sensed:
             lifts[own < noise] = surfaces.source
             noise = np.minimum(noise, own)
         return fits, noise, lifts
+
+
+def _refitted(
+    chosen: Array, fits: BoxFits, edges: Edges, sizes: Sizes, headings: Array
+) -> tuple[NDArray[np.int64], BoxFits]:
+    """The chosen (N,) rows, and their fits with other edges or sizes; the same parts of them are seen."""
+    rows = np.flatnonzero(chosen)
+    return rows, fit_boxes(edges.select(rows), sizes.select(rows), headings[rows], fits.seen[rows])
 
 
 def _expected(fits: BoxFits, sizes: Sizes) -> Expected:

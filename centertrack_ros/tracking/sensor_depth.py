@@ -8,6 +8,7 @@ is the object. What a nearer object's box covers is left out where its depth is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,10 +33,12 @@ _BIN = 0.03  # of the logarithm of a depth
 _BINS = int(np.ceil(np.log(FARTHEST / NEAREST) / _BIN)) + 1
 _THICKNESS = 0.3  # of an object's span: what of it a mode holds
 _NEAR_SHARE = 0.5  # of the strongest mode: what a nearer one needs
-_UNEXPECTED = 0.03  # weight of a mode at a depth that the object's size excludes
+# Weight of a mode that is nearer than the object's size tells: its box may show only a part of it. It cannot be farther
+# by more than some standard deviations: then it would be larger than any of its kind.
+_UNEXPECTED, _MOST_SIGMAS = 0.25, 3.5
 # Quantile of the foreground in a column: 3D boxes reach to the foremost parts, noise reaches farther. The few points in
 # a column are at different places across it.
-_QUANTILES = {LIFT_DEPTH: 0.25, LIFT_POINTS: 0.4}
+_QUANTILES = {LIFT_DEPTH: 0.35, LIFT_POINTS: 0.4}
 _FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
 _MOST_PAIRS = 2000  # of boxes that cover each other
 
@@ -187,7 +190,7 @@ def _projected(points: Array, camera: Camera) -> Array:
     # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
     room, margin = (1.2, 0.1) if bent else (1.0, 0.0)
     low, high = (-center / focal - margin) * room, ((size - center) / focal + margin) * room
-    x, y, z = points.T
+    x, y, z = np.ascontiguousarray(points.T)
     with np.errstate(invalid="ignore", over="ignore"):
         ahead = (z > NEAREST) & (z < FARTHEST) & (x > low[0] * z) & (x < high[0] * z)
         chosen = np.flatnonzero(ahead & (y > low[1] * z) & (y < high[1] * z))
@@ -259,7 +262,8 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
     reach = expected.spans[:, None] / 2
     off = np.log(starts + reach) - np.log(np.maximum(expected.depths, NEAREST))[:, None]
     likely = np.exp(-0.5 * (off / (sigma + reach / np.maximum(expected.depths, reach[:, 0])[:, None])) ** 2)
-    scores = scores * np.where(np.isfinite(likely), _UNEXPECTED + likely, 1.0)
+    possible = off < _MOST_SIGMAS * sigma
+    scores = scores * np.where(np.isfinite(likely), (_UNEXPECTED + likely) * possible, 1.0)
     # The window that begins first among the strong ones still ends within its mode: the strongest one there is it.
     strong = scores >= _NEAR_SHARE * scores.max(axis=1, keepdims=True)
     first = np.argmax(strong & (scores > 0), axis=1)
@@ -267,7 +271,7 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
     within = (after >= 0) & (after <= np.take_along_axis(ends, first[:, None], axis=1) - first[:, None])
     best = np.where(within, scores, -1.0).argmax(axis=1)
     low, high = starts[best], starts[np.minimum(ends[np.arange(count), best], _BINS - 1)]
-    inside = (depths >= low[:, None]) & (depths <= high[:, None])
+    inside = (depths >= low[:, None]) & (depths <= high[:, None]) & (scores.max(axis=1, keepdims=True) > 0)
     number = inside.sum(axis=1)
     return np.where(number > 0, np.where(inside, depths, 0.0).sum(axis=1) / np.maximum(number, 1), np.nan)
 
@@ -316,3 +320,33 @@ def _by_column(depths: Array, columns: Array, own: Mask, quantile: float) -> Arr
     grid = numbers.reshape(count, COLUMNS)
     enough = (grid > 0) & (grid >= 0.15 * grid.max(axis=1, keepdims=True))
     return np.where(enough, found.reshape(count, COLUMNS), np.nan)
+
+
+def covered_edges(boxes: NDArray[np.floating], surfaces: Sequence[Surfaces], spans: Array) -> Mask:
+    """Finds the edges of boxes where a nearer object begins: there the object goes on behind that one.
+
+    Args:
+        boxes: (N, 4) px.
+        surfaces: Of the objects, of each sensor.
+        spans: (N,) m, see `Expected`.
+
+    Returns:
+        (N, 4) whether the left, top, right, bottom edge is covered.
+    """
+    depths = np.full(len(boxes), np.nan)
+    for found in surfaces:
+        rows = np.flatnonzero(found.found & np.isnan(depths))
+        ordered = np.sort(found.depths[rows], axis=1)  # NaN last
+        depths[rows] = ordered[np.arange(len(rows)), np.isfinite(ordered).sum(axis=1) // 2]
+    behind = depths[:, None] - depths[None] > 0.3 * (spans[:, None] + spans[None])  # (of, by)
+    covered = np.zeros((len(boxes), 4), bool)
+    if not behind.any():
+        return covered
+    low, high = boxes[:, None, :2].astype(np.float64), boxes[:, None, 2:].astype(np.float64)
+    other_low, other_high = boxes[None, :, :2], boxes[None, :, 2:]
+    overlap = np.minimum(high, other_high) - np.maximum(low, other_low)
+    beside = (overlap >= 0.5 * (high - low))[..., ::-1] & behind[..., None]  # along the edge, in x for top and bottom
+    margin = 3.0 + 0.03 * (high - low)
+    covered[:, :2] = (beside & (other_low < low - margin) & (other_high > low - margin)).any(axis=1)
+    covered[:, 2:] = (beside & (other_high > high + margin) & (other_low < high + margin)).any(axis=1)
+    return covered

@@ -77,11 +77,12 @@ def with_surface(
         The fits, and (N,) m², the part of the variances of the measured depths that another frame would not repeat;
         inf without a surface.
     """
-    entries, *coefficients = _entries(fits, headings, is_round, fills.parts, surfaces.slopes)
+    guess = _moved(fits, headings, is_round, fills.parts, surfaces)
+    entries, *coefficients = _entries(guess, headings, is_round, fills.parts, surfaces.slopes)
     measured = surfaces.depths[:, None, :]
     depths = np.broadcast_to(np.nan_to_num(measured), entries.shape)
-    reach = 0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
-    usable = np.isfinite(measured) & (entries <= fits.states[..., :1] + reach)
+    reach = 0.5 * np.hypot(guess.states[..., 2], guess.states[..., 3])[..., None]
+    usable = np.isfinite(measured) & (entries <= guess.states[..., :1] + reach)
     residuals = np.where(usable, depths - entries, 0.0)
     sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * depths[:, :1])
     weights = usable.astype(np.float64)
@@ -120,6 +121,17 @@ def with_surface(
         positions=positions_of(edges, states, fits.supports),
     )
     return corrected, (1 / np.maximum(noises, 1e-12)).min(axis=1, where=seen, initial=np.inf)
+
+
+def _moved(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, surfaces: Surfaces) -> BoxFits:
+    """The fits where the surfaces are: where rays enter depends on it. Every other strip is enough."""
+    entries = _entries(fits, headings, is_round, parts, surfaces.slopes[:, ::2])[0]
+    residuals = surfaces.depths[:, None, ::2] - entries
+    usable = residuals > -0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
+    shift = np.where(usable, residuals, 0.0).sum(axis=-1) / np.maximum(usable.sum(axis=-1), 1)
+    states = fits.states.copy()
+    states[..., 0] = np.maximum(states[..., 0] + shift, NEAREST)
+    return replace(fits, states=states, positions=fits.positions * (states[..., :1] / fits.states[..., :1]))
 
 
 def _entries(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> list[Array]:

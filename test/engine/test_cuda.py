@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from centertrack_ros.engine import verification
+from centertrack_ros.engine import device_images, verification
 from centertrack_ros.engine.cuda_engine import CudaEngine
+from centertrack_ros.engine.registry import ENGINES, EngineOptions
 from centertrack_ros.engine.torch_engine import TorchEngine
 from centertrack_ros.network import checkpoints, deform_conv
 from centertrack_ros.network.peaks import Peaks
@@ -23,7 +24,10 @@ from support.network_reference import seeded_network
 
 cv2 = pytest.importorskip("cv2")
 DEVICE = "cuda"
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a torch that sees it")
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a torch that sees it"),
+]
 
 IMAGE = Path(__file__).parents[1] / "data" / "centernet_tfjs" / "street_512x320.png"
 NUSCENES = {"hm": 10, "reg": 2, "wh": 2, "tracking": 2, "dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2}
@@ -105,7 +109,7 @@ def test_float32_equals_the_cpu(exact, name) -> None:
 
 @pytest.mark.parametrize(("half", "score"), [(False, 0.01), (True, 0.02)])
 @pytest.mark.parametrize("name", MODELS)
-def test_tf32_and_float16_find_the_same_strong_peaks(name, half, score) -> None:
+def test_float32_and_float16_find_the_same_strong_peaks(name, half, score) -> None:
     (reference,), (got,) = answers(TorchEngine(*model(name))), answers(CudaEngine(*model(name), DEVICE, half=half))
     assert_close(name, reference, got, score)
 
@@ -114,7 +118,7 @@ def test_tf32_and_float16_find_the_same_strong_peaks(name, half, score) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_graphs_are_used_and_their_outputs_are_not_stale(exact, name, half) -> None:
     engine, plain = CudaEngine(*model(name), DEVICE, half=half), CudaEngine(*model(name), DEVICE, half=half)
-    plain._network._usable = False
+    plain._graphs.usable = False
     seen = []
     for shifts in ((0,), (64,), (0, 8, 16, 64, 128, 200), (8,), (0,)):
         got, expected = answers(engine, shifts), answers(plain, shifts)
@@ -124,9 +128,9 @@ def test_graphs_are_used_and_their_outputs_are_not_stale(exact, name, half) -> N
         else:
             assert same(expected, got), (shifts, verification.compare(expected, got))
         seen.append(got[0])
-        assert engine._network._usable is True
-    assert len(engine._network._graphs) == 2  # of batches of 1 and 6
-    assert not plain._network._graphs
+        assert engine._graphs.usable is True
+    assert len(engine._graphs.recordings) == 2  # of batches of 1 and 6
+    assert not plain._graphs.recordings
     first, moved, *_, again = seen
     assert not np.array_equal(first.cells, moved.cells)
     assert same([first], [again])
@@ -240,13 +244,56 @@ def test_a_batch_that_does_not_fit_is_halved(exact, little_memory) -> None:
     torch.cuda.reset_peak_memory_stats()
     whole = answers(engine, shifts)
     needed = torch.cuda.max_memory_reserved() - before
-    assert engine._most is None
+    assert engine._batch_limit is None
     assert same(singles * 16, whole), verification.compare(singles * 16, whole)
     del engine
     _forget()
     little_memory(torch.cuda.memory_reserved() + 0.45 * needed)
     engine = CudaEngine(*model(name), DEVICE, half=False)
     parts = answers(engine, shifts)
-    assert engine._most is not None and engine._most < len(shifts)
+    assert engine._batch_limit is not None and engine._batch_limit < len(shifts)
     assert same(singles * 16, parts), verification.compare(singles * 16, parts)
     assert same(singles, answers(engine, shifts[:4]))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> dict[str, Path]:
+    """The street model as ONNX files, by precision."""
+    export = pytest.importorskip("centertrack_ros.engine.export")
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("exported")
+    for name, half in (("f32", False), ("fp16", True)):
+        export.to_onnx(export.trace(*model(MODELS[1]), half=half), folder / f"{name}.onnx")
+    return {name: folder / f"{name}.onnx" for name in ("f32", "fp16")}
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENGINES.items() if entry.gpu])
+def test_runtimes_on_the_gpu_equal_the_cpu(exported, tmp_path, name) -> None:
+    """Batches of one and six, so that what was built for one is used again; every other result in the same buffers."""
+    entry = ENGINES[name]
+    if reason := entry.unavailable_reason():
+        pytest.skip(reason)
+    assert entry.export is not None
+    options = EngineOptions(device=DEVICE, compiled=tmp_path, batch=6)
+    engine = entry.open(exported[entry.export.variant], options)
+    reference = TorchEngine(*model(MODELS[1]))
+    for shifts in ((0,), (0, 8, 16, 64, 128, 200), (64,)):
+        expected, got = answers(reference, shifts), answers(engine, shifts)
+        for one, other in zip(expected, got, strict=True):
+            if entry.export.variant == "f32":
+                assert same([one], [other]), verification.compare([one], [other])
+            else:
+                assert_close(MODELS[1], one, other, score=0.02)
+
+
+def test_the_warp_on_the_gpu_equals_that_on_the_cpu() -> None:
+    image = verification.make_test_image((270, 480), 3)
+    affine, size = np.array([[0.7, 0.01, 3.5], [-0.01, 0.7, 2.25]]), (192, 352)
+    made = []
+    for device in ("cpu", DEVICE):
+        one = device_images.upload(image, affine, size, torch.device(device))
+        made.append(device_images.warp(one.bytes, one.to_image, size).cpu())
+    assert (made[0] - made[1]).abs().max() <= 1 and (made[0] != made[1]).float().mean() < 0.01
+    priors = [PRIOR, np.zeros((0, 3), np.int64)]
+    heats = [device_images.prior_heatmaps(priors, size, torch.device(device)).cpu() for device in ("cpu", DEVICE)]
+    assert torch.allclose(*heats, atol=1e-6)

@@ -394,31 +394,28 @@ def test_without_a_compiler_the_network_runs_uncompiled(weights, caplog, monkeyp
     assert verification.compare(verification.run_reference(reference, SIZE) * 2, got).exact
 
 
-def test_too_little_memory_on_the_gpu_makes_the_batches_smaller(weights, caplog, monkeypatch) -> None:
+def test_too_little_memory_on_the_gpu_makes_the_batches_smaller(weights, caplog) -> None:
     """The engine's reaction, on a device that takes two images at once."""
     import torch
 
     from centertrack_ros.engine.cuda_engine import CudaEngine
 
-    class Small(torch.nn.Module):
-        def __init__(self, network: torch.nn.Module) -> None:
-            super().__init__()
-            self.network, self.most = network, 2
+    class Small(CudaEngine):
+        most = 2
 
-        def forward(self, image, *others):
+        def _network(self, image, *others):
             if len(image) > self.most:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-            return self.network(image, *others)
+            return super()._network(image, *others)
 
-    monkeypatch.setattr("centertrack_ros.engine.cuda_engine._Graphed", Small)
-    engine = CudaEngine(*checkpoints.load(weights), "cpu", half=False)
+    engine = Small(*checkpoints.load(weights), "cpu", half=False)
     with caplog.at_level(logging.WARNING, "centertrack_ros"):
         got = verification.run_reference(engine, SIZE, 5) + verification.run_reference(engine, SIZE, 5)
     (line,) = caplog.messages
     assert "does not suffice for 5 images at once: 2 from now on" in line
     reference = verification.run_reference(load_engine(weights, engine="torch"), SIZE, 5)
     assert verification.compare(reference * 2, got).exact
-    engine._network.most = 0
+    engine.most = 0
     with pytest.raises(RuntimeError, match="does not suffice for one image"):
         verification.run_reference(engine, SIZE)
 

@@ -111,7 +111,7 @@ def test_the_profile_carries_what_was_measured(weights, capsys) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"fp8": {"command": "c", "figures": {"AP": [1, 1]}}}, "must name some of bf16, got 'fp8'"),
+        ({"fp8": {"command": "c", "figures": {"AP": [1, 1]}}}, "must name some of bf16, fp16, got 'fp8'"),
         ({"bf16": {"command": "c", "figures": {}}}, "bf16 needs figures and their command"),
         ({"bf16": {"command": "c", "figures": {"AP": [1]}}}, "must be a list of 2"),
         ({"bf16": True}, "must be a mapping"),

@@ -87,6 +87,16 @@ def test_what_stands_before_an_object_is_left_out() -> None:
     assert lifted.depths[0] == pytest.approx(20.0, rel=0.03)
 
 
+def test_an_edge_that_a_nearer_object_covers_does_not_make_a_car_small() -> None:
+    near, far = Solid(-2.2, 8.0, (2.2, 2.0, 4.6)), Solid(-1.2, 17.0, LONG, np.radians(-70))
+    both = detections(far, near)
+    both.boxes[0, 0] = both.boxes[1, 2]  # what is seen of it begins where the nearer one ends
+    assert both.boxes[0, 2] - both.boxes[0, 0] < 0.8 * np.diff(far.box()[0, [0, 2]])[0]
+    lifted = LIFTER.lift(both, CAMERA, view=SensorView(CAMERA, DepthImage(depth_image(near, far))))
+    assert lifted.depths[0] == pytest.approx(17.0, rel=0.025)
+    assert lifted.dimensions[0, 2] > 0.85 * LONG[2]
+
+
 @pytest.mark.parametrize("hole", [0.0, np.nan, np.inf, -1.0])
 def test_what_was_not_measured_counts_for_nothing(hole) -> None:
     solid, rng = Solid(1.0, 15.0, LONG, 0.0), np.random.default_rng(1)
