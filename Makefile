@@ -7,7 +7,7 @@ export PYTHON
 # COVERAGE=1 make test measures which statements the tests run; `make coverage` prints it.
 PYTEST := python $(if $(COVERAGE),-m coverage run )-m pytest
 
-.PHONY: help setup setup-tests setup-docs setup-jazzy demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-jazzy fuzz signals soak overload coverage docs lint clean
+.PHONY: help setup setup-tests setup-docs setup-kilted demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-kilted fuzz signals soak overload coverage docs lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,8 +21,8 @@ setup-tests:  ## the same with the packages that only tests and checks need
 setup-docs:  ## the same with the packages that build the documentation
 	@$(SYSTEM_PYTHON) tools/environment.py --docs
 
-setup-jazzy:  ## the same with ROS 2 Jazzy, beside the first
-	@$(SYSTEM_PYTHON) tools/environment.py --jazzy --tests
+setup-kilted:  ## the same with ROS 2 Kilted, beside the first
+	@$(SYSTEM_PYTHON) tools/environment.py --kilted --tests
 
 demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
 	@$(RUN) centertrack demo $(ARGS)
@@ -70,8 +70,8 @@ soak: setup  ## the demo clip in a loop for MINUTES=10, with a faulty driver bes
 overload: setup  ## latency and drops when images come ten times as fast as the network can follow
 	@$(RUN) python -m benchmarks.overload $(ARGS)
 
-test-jazzy: setup-jazzy  ## the ROS tests on ROS 2 Jazzy
-	@$(RUN) --jazzy python -m pytest test/ros test/io test/replay test/cli/test_demo.py -m "ros and not slow" $(ARGS)
+test-kilted: setup-kilted  ## the ROS tests on ROS 2 Kilted
+	@$(RUN) --kilted python -m pytest test/ros test/io test/replay test/cli/test_demo.py -m "ros and not slow" $(ARGS)
 
 coverage: setup-tests  ## statements that `COVERAGE=1 make test-slow test` ran, by module; fails below the limit of pyproject.toml
 	@$(RUN) python -m tools.check_coverage
@@ -86,4 +86,4 @@ lint: setup-tests  ## ruff (format and lint), and mypy on the package, experimen
 	@$(RUN) python -m tools.check_spdx
 
 clean:  ## remove both environments and every build output
-	rm -rf .venv .venv-jazzy .venv-ros-* build install log dist out *.egg-info .coverage .coverage.*
+	rm -rf .venv .venv-* build install log dist out *.egg-info .coverage .coverage.*

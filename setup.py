@@ -5,10 +5,16 @@ colcon does not read this file: CMakeLists.txt installs the same things there. B
 `ros2 launch` look: the executables in lib/<package>, the rest in share/<package>, and a marker in the ament index.
 """
 
+import gzip
+import io
+import os
 import re
+import tarfile
 from pathlib import Path
+from typing import Any
 
 from setuptools import find_packages, setup
+from setuptools.command.sdist import sdist
 
 NAME = "centertrack_ros"
 HERE = Path(__file__).resolve().parent
@@ -38,8 +44,37 @@ def ament_marker() -> str:
     return str(marker.relative_to(HERE))
 
 
+class ReproducibleSdist(sdist):
+    """With SOURCE_DATE_EPOCH set, the same sources give the same bytes, as setuptools has it for wheels only."""
+
+    def make_archive(self, base_name: Any, format: str, *args: Any, **options: Any) -> str:
+        """Makes the archive, and writes it again without what differs from build to build."""
+        path = str(super().make_archive(base_name, format, *args, **options))
+        epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+        if epoch and path.endswith(".tar.gz"):
+            Path(path).write_bytes(normalized(Path(path), int(epoch)))
+        return path
+
+
+def normalized(path: Path, epoch: int) -> bytes:
+    """The archive with sorted members of one time and one owner."""
+    content = io.BytesIO()
+    with (
+        tarfile.open(path) as old,
+        gzip.GzipFile("", "wb", 9, content, mtime=epoch) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as new,
+    ):
+        for member in sorted(old.getmembers(), key=lambda member: member.name):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
+            member.pax_headers = {}
+            member.mode = 0o755 if member.mode & 0o100 else 0o644
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    return content.getvalue()
+
+
 setup(
     version=version(),
+    cmdclass={"sdist": ReproducibleSdist},
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         NAME: ["**/*.safetensors", "**/*.md", "**/*.yaml", "**/*.json", "**/LICENSE*", "**/*.mcap", "py.typed"]

@@ -5,7 +5,7 @@
 Needs nothing but Python's standard library. Does nothing when nothing has changed, continues after an interruption,
 and works without a network once the packages are installed. Two kinds of environment:
 
-wheels        no ROS installation: ROS 2 itself comes as wheels from PyPI (`.venv`: Kilted, `.venv-jazzy`: Jazzy)
+wheels        no ROS installation: ROS 2 itself comes as wheels from PyPI (`.venv`: Jazzy, `.venv-kilted`: Kilted)
 distribution  a sourced ROS 2 (`ROS_DISTRO` set, rclpy importable): `.venv-ros-<distro>` on top of it
 """
 
@@ -26,7 +26,7 @@ from typing import Any, TypedDict
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 PACKAGE = ROOT / "centertrack_ros"
-OLDEST, NEWEST = (3, 10), (3, 13)
+OLDEST, NEWEST = (3, 10), (3, 14)
 # Where a distribution or the system has one of these modules, that one stays: pip's NumPy 2 beside a cv_bridge that was
 # built for NumPy 1 breaks both.
 SYSTEM_MODULES = {
@@ -36,6 +36,8 @@ SYSTEM_MODULES = {
     "scipy": "scipy",
     "pytest": "pytest",
 }
+# ROS 2 as wheels: the one that `make` works with, supported until 2029, and the one that runs the ROS tests too.
+FIRST, SECOND = "jazzy", "kilted"
 COMPAT_PACKAGES = ["vision_msgs", "tf2_msgs", "autoware_perception_msgs"]  # not on PyPI
 INTERFACE_SOURCES = ["msg", "srv", "compat", "cmake", "CMakeLists.txt", "package.xml"]
 PROBE = """
@@ -110,13 +112,13 @@ def probe(command: str) -> PythonFacts | None:
 
 
 def find_python(need_rclpy: bool) -> PythonFacts:
-    """Finds the first Python that serves: $PYTHON, python3, then the newest of 3.13 to 3.10 that is installed.
+    """Finds the first Python that serves: $PYTHON, python3, then the newest of 3.14 to 3.10 that is installed.
 
     Raises:
         SetupError: There is none; the text says what each of those that were found lacks.
     """
     wanted = os.environ.get("PYTHON")
-    names = [wanted] if wanted else ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
+    names = [wanted] if wanted else ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"]
     rejected = []
     for name in names:
         facts = probe(name)
@@ -125,7 +127,7 @@ def find_python(need_rclpy: bool) -> PythonFacts:
         version = tuple(facts["version"])
         label = f"{name} ({'.'.join(map(str, version))})"
         if not OLDEST <= version[:2] <= NEWEST:
-            rejected.append(f"{label} is not 3.10 to 3.13")
+            rejected.append(f"{label} is not 3.10 to 3.14")
         elif not facts["venv"]:
             rejected.append(f"{label} lacks the venv module: apt-get install python{version[0]}.{version[1]}-venv")
         elif not facts["headers"]:
@@ -135,7 +137,7 @@ def find_python(need_rclpy: bool) -> PythonFacts:
         else:
             return facts
     found = "; ".join(rejected) or f"none of {', '.join(names)} starts"
-    raise SetupError(f"a Python of 3.10 to 3.13 with venv and Python.h is needed, but {found}.")
+    raise SetupError(f"a Python of 3.10 to 3.14 with venv and Python.h is needed, but {found}.")
 
 
 def find_compiler() -> None:
@@ -177,6 +179,11 @@ class Environment:
         self.python = self.folder / "bin" / "python"
 
     @property
+    def is_second(self) -> bool:
+        """Whether it is the one beside `.venv`, which only runs the ROS tests."""
+        return self.folder.name == f".venv-{SECOND}"
+
+    @property
     def has_engines(self) -> bool:
         """Whether the fast engines of a CPU belong to it."""
         return any(path.name == "engines.txt" for path in self.requirement_files("packages")[0])
@@ -188,7 +195,9 @@ class Environment:
         except (OSError, ValueError):
             return {}
         usable = self.python.exists() and Path(stamp.get("base", "")).exists()
-        return stamp if usable and stamp.get("root") == str(ROOT) else {}
+        # The wheels of two distributions overwrite each other's files: pip cannot turn one into the other.
+        same = stamp.get("root") == str(ROOT) and stamp.get("ros") == self.ros
+        return stamp if usable and same else {}
 
     def write_stamp(self, stamp: Mapping[str, Any]) -> None:
         """Records what has been set up."""
@@ -199,11 +208,11 @@ class Environment:
     def requirement_files(self, group: str) -> tuple[list[Path], list[Path]]:
         """Files of a group, 'packages' or 'tests': to be installed with their dependencies, and without."""
         if group == "tests":
-            # The ROS tests, the only ones that Jazzy's environment is for, want nothing optional.
-            names = ["test.txt"] if self.folder.name == ".venv-jazzy" else ["test.txt", "optional.txt"]
+            # The ROS tests, the only ones that the second environment is for, want nothing optional.
+            names = ["test.txt"] if self.is_second else ["test.txt", "optional.txt"]
         elif self.distribution:
             names = ["runtime.txt", "engines.txt"]
-        elif self.folder.name == ".venv-jazzy":
+        elif self.is_second:
             names = ["runtime.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
         else:
             names = ["runtime.txt", "engines.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
@@ -234,7 +243,7 @@ class Environment:
         self.folder.mkdir(parents=True)
         options = ["--system-site-packages"] if self.distribution else []
         self.call([base["executable"], "-m", "venv", *options, str(self.folder)], "creating the virtual environment")
-        return {"root": str(ROOT), "base": base["executable"], "version": base["version"]}
+        return {"root": str(ROOT), "ros": self.ros, "base": base["executable"], "version": base["version"]}
 
     def install_packages(self, group: str) -> None:
         """Brings every package of a group to the version pinned for it."""
@@ -481,18 +490,19 @@ def _has_rclpy(command: str) -> bool:
     return facts is not None and facts["rclpy"]
 
 
-def choose(jazzy: bool) -> Environment:
+def choose(second: bool) -> Environment:
     """Chooses the environment that fits this machine: a sourced distribution's, or that of the wheels."""
-    if jazzy:
-        return Environment(".venv-jazzy", "jazzy")
+    if second:
+        return Environment(f".venv-{SECOND}", SECOND)
     distribution = os.environ.get("ROS_DISTRO", "")
     if not distribution:
-        return Environment(".venv", "kilted")
+        return Environment(".venv", FIRST)
     sourced = Environment(f".venv-ros-{distribution}", distribution, distribution)
     if sourced.stamp() or _has_rclpy(os.environ.get("PYTHON") or "python3"):
         return sourced
-    say(f"ROS_DISTRO is {distribution}, but python3 cannot import rclpy: using ROS 2 Kilted from PyPI instead")
-    return Environment(".venv", "kilted")
+    instead = FIRST.capitalize()
+    say(f"ROS_DISTRO is {distribution}, but python3 cannot import rclpy: using ROS 2 {instead} from PyPI instead")
+    return Environment(".venv", FIRST)
 
 
 def lock_out_others(environment: Environment) -> int:
@@ -510,7 +520,9 @@ def lock_out_others(environment: Environment) -> int:
 def main() -> None:
     """Reads the arguments and sets up."""
     parser = argparse.ArgumentParser(description="Set up what make runs in.")
-    parser.add_argument("--jazzy", action="store_true", help="set up the second environment, with the wheels of Jazzy")
+    parser.add_argument(
+        "--kilted", action="store_true", help="set up the second environment, with the wheels of Kilted"
+    )
     parser.add_argument("--tests", action="store_true", help="with the packages that only the tests need")
     parser.add_argument("--docs", action="store_true", help="with the packages that build the documentation")
     arguments = parser.parse_args()
@@ -518,7 +530,7 @@ def main() -> None:
         check_place(ROOT)
     except SetupError as error:
         sys.exit(f"setup: {error}")
-    environment = choose(arguments.jazzy)
+    environment = choose(arguments.kilted)
     lock = lock_out_others(environment)
     try:
         environment.set_up(arguments.tests, arguments.docs)

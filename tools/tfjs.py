@@ -22,9 +22,6 @@ from centertrack_ros.cli.weights import add_profile_arguments, changed_profile
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.classes import COCO_CLASSES
 from centertrack_ros.network.mobilenetv3 import (
-    LATERAL_EXPANSIONS,
-    LATERAL_OUTPUT,
-    SIXTH,
     ConvLayer,
     InvertedResidual,
     MobileNetV3CenterNet,
@@ -32,6 +29,7 @@ from centertrack_ros.network.mobilenetv3 import (
     SqueezeExcite,
     Upsample,
 )
+from centertrack_ros.network.mobilenetv3_shapes import LATERAL_EXPANSIONS, LATERAL_OUTPUT, SIXTH
 from centertrack_ros.network.profile import ModelProfile, Thresholds
 from tools.tfjs_graph import Graph, GraphConvolution, GraphError, GraphWalk, Node, read_graph
 

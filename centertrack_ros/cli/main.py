@@ -174,6 +174,8 @@ def _words(error: BaseException) -> str:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
     elif isinstance(error, OSError) and error.strerror:
         text = str(error.strerror)
+    elif isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "torch":
+        text = "this needs torch, which is not installed: pip install 'centertrack_ros[torch]'"
     return " ".join(text.split())
 
 

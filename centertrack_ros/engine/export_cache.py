@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros import __version__
+from centertrack_ros.engine.trust import distrust
 from centertrack_ros.typed_records import shown
 
 MANIFEST = "manifest.json"
@@ -163,6 +164,28 @@ def _cache_without_home() -> Path:
     return folder
 
 
+def compiled_folder(weights: Path) -> Path | None:
+    """Folder in which a runtime caches what it compiled from these weights without an export; made if necessary.
+
+    Args:
+        weights: The file; its content counts.
+
+    Returns:
+        The folder; None where none can be written and trusted, after a line in the log.
+    """
+    for parent in _cache_folders(weights):
+        folder = parent / f"compiled-{content_hash(weights)[:20]}"
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if reason := distrust(folder):
+            _LOG.warning("compiled networks in %s are not used: %s", folder, reason)
+        elif os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
 def find(
     weights: Path, flip_test: bool = False, variant: str = "f32", gpu: Mapping[str, str] | None = None
 ) -> tuple[CachedExport | None, list[str]]:
@@ -212,8 +235,10 @@ def read(folder: Path, key: dict[str, Any]) -> CachedExport:
         key: The requested cache key.
 
     Raises:
-        StaleEntryError: It has another key, or is damaged.
+        StaleEntryError: It has another key, is damaged, or others can write into it.
     """
+    if reason := distrust(folder):
+        raise StaleEntryError(reason)
     manifest = _manifest(folder)
     if manifest["facts"] != key:
         raise StaleEntryError(_difference(manifest["facts"], key))

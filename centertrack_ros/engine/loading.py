@@ -43,6 +43,7 @@ def load_engine(
             reference: on a CPU it exports the weights at the first start and caches the result beside them
             (`engine.export_cache`); on CUDA it is torch, or what `centertrack export --build-only` found to be faster.
             If a named engine is not available, torch replaces it and the log says so in one line.
+            Without torch OpenVINO runs the weights as they are (`engine.direct_engine`).
         device: 'auto' (CUDA if there is one), 'cpu', 'cuda', 'cuda:1', …
         flip_test: Average with the mirrored image (twice the time).
         dense: Evaluate every head at every cell, by torch; the same numbers, slower.
@@ -67,6 +68,8 @@ def load_engine(
     options = EngineOptions(
         flip_test=flip_test, dense=dense, threads=threads, input_size=input_size, input_pixels=input_pixels
     )
+    if not is_installed("torch") and not engines_for_file(path):
+        return _open_without_torch(path, engine, replace(options, device=device))
     on_gpu = _prefers_cuda(device)
     options = replace(options, device=resolve_device(device) if on_gpu else "cpu")
     if engines_for_file(path):
@@ -101,6 +104,17 @@ def _open_exported(path: Path, engine: str, device: str, options: EngineOptions,
 
         first = ENGINES[own].open(path, options)
         return BackgroundEngine(first, lambda: _select_exported(path, engine, options))
+
+
+def _open_without_torch(path: Path, engine: str, options: EngineOptions) -> Engine:
+    from centertrack_ros.engine.direct_engine import open_without_torch
+
+    opened = open_without_torch(path, options)
+    if engine in (AUTO, "openvino"):
+        _LOG.info("engine %s: openvino, in float32; torch, which the others need, is not installed", engine)
+    else:
+        _LOG.warning("engine %s needs torch, which is not installed; openvino is used instead", engine)
+    return opened
 
 
 def _select_exported(path: Path, engine: str, options: EngineOptions, build: bool = True) -> Engine | None:

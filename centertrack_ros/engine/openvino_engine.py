@@ -98,12 +98,7 @@ class OpenVinoEngine(ArrayEngine):
     """
 
     def __init__(self, path: str | Path, options: EngineOptions = DEFAULT_OPTIONS, precision: str = "f32") -> None:
-        openvino = runtime()
-        self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
-        self._path = Path(path)
-        self._core = openvino.Core()
-        self._config = settings(options, precision)
-        self._streams = options.streams
+        self._configure(Path(path), options, precision)
         model = read_model(self._core, self._path)
         if not model.has_rt_info(PROFILE_KEYS):
             raise ValueError(f"{path} has no model profile in its metadata: write it with `centertrack export`")
@@ -121,9 +116,16 @@ class OpenVinoEngine(ArrayEngine):
         # A result that several operations share has several names in random order.
         self._outputs = model.get_rt_info(OUTPUT_KEYS).astype(str).split(",")
         self._names = [node.get_any_name() for node in model.inputs]
+        super().__init__(profile, self._names)
+
+    def _configure(self, path: Path, options: EngineOptions, precision: str) -> None:
+        self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
+        self._path = path
+        self._core = runtime().Core()
+        self._config = settings(options, precision)
+        self._streams = options.streams
         self._requests: dict[tuple[Any, ...], list[Any]] = {}  # by shape, number of streams and of cells
         self._lock = threading.Lock()  # a request runs one call at a time
-        super().__init__(profile, self._names)
 
     def _run_at(
         self, feeds: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]
@@ -161,16 +163,21 @@ class OpenVinoEngine(ArrayEngine):
         """The network for one shape; with `asked` cells, if any, at which its heads are read."""
         batch, _, height, width = shape
         hints = {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": streams}
-        channels = {"image": 3, "previous_image": 3, "prior_heatmap": 1}
         try:
-            model = asked_cells.openvino_graph(self._model) if asked else self._model.clone()
-            shapes = {name: [batch, channels[name], height, width] for name in self._names}
-            model.reshape({**shapes, asked_cells.INPUT: [batch, asked]} if asked else shapes)
-            return compile_model(self._core, model, self._config, hints)
+            return compile_model(self._core, self._model_of(shape, asked), self._config, hints)
         except Exception as error:
             raise ValueError(
                 f"openvino cannot run {self._path} on {batch} x {height}x{width}: {last_line(error)}"
             ) from None
+
+    def _model_of(self, shape: tuple[int, ...], asked: int) -> Any:
+        """The network for images (batch, channels, height, width), as `_compile` compiles it."""
+        batch, _, height, width = shape
+        channels = {"image": 3, "previous_image": 3, "prior_heatmap": 1}
+        model = asked_cells.openvino_graph(self._model) if asked else self._model.clone()
+        shapes = {name: [batch, channels[name], height, width] for name in self._names}
+        model.reshape({**shapes, asked_cells.INPUT: [batch, asked]} if asked else shapes)
+        return model
 
 
 def last_line(error: Exception) -> str:

@@ -121,7 +121,7 @@ def compressed_to_bgr(message: Any) -> BGR:
     Raises:
         ImageError: The file is neither JPEG nor PNG, too large, cut short or corrupt.
     """
-    data = np.frombuffer(message.data, np.uint8)
+    data = _bytes_of(message)
     raw = data.tobytes()
     what = f"compressed image (format '{message.format[:40]}', {len(raw)} bytes)"
     if not raw:
@@ -155,13 +155,28 @@ def _compressed_advice(form: str, raw: bytes) -> str:
     return ""
 
 
+def _bytes_of(message: Any) -> NDArray[np.uint8]:
+    """A view of the data of a message, whatever kind of buffer holds them; nothing is copied.
+
+    From Lyrical on `data` can be a rosidl_buffer.Buffer, which may be in the memory of a device.
+    """
+    try:
+        return np.frombuffer(message.data, np.uint8)
+    except (TypeError, BufferError, ValueError):
+        if hasattr(message.data, "__len__") and not len(message.data):
+            return np.empty(0, np.uint8)
+        kind = type(message.data).__name__
+        raise ImageError(f"image data of type {kind} cannot be read in place; expected bytes in main memory") from None
+
+
 def _planes_to_bgr(message: Any) -> BGR:
     """Decodes an image in planes.
 
     `step` is that of the first, or wrong: then the planes have no padding. Some drivers count the rows of colour, too,
     and give 3/2 of the image's height: then the data have as many rows as the message says.
     """
-    planes, width, height, size = LAYOUTS[message.encoding.lower()], message.width, message.height, len(message.data)
+    data = _bytes_of(message)
+    planes, width, height, size = LAYOUTS[message.encoding.lower()], message.width, message.height, len(data)
     what = f"{width}x{height} {message.encoding} image"
     _check_size(width, height, what)
     if (
@@ -174,7 +189,6 @@ def _planes_to_bgr(message: Any) -> BGR:
         unit = f"{planes.columns}x{planes.rows} px"
         raise ImageError(f"{what} has an odd width or height; expected multiples of {unit}, which share a colour")
     tight, padding = planes.size(width, height), message.step - width
-    data = np.frombuffer(message.data, np.uint8)
     if size == tight:
         return planes.bgr(data, width, height, width)
     if padding > 0 and 0 <= planes.size(message.step, height) - size <= padding:
@@ -184,7 +198,8 @@ def _planes_to_bgr(message: Any) -> BGR:
 
 def _samples(message: Any, encoding: _Encoding) -> NDArray[np.uint8]:
     """(H, W, channels * bytes per sample) view of the data, row padding left out."""
-    width, height, step, size = message.width, message.height, message.step, len(message.data)
+    buffer = _bytes_of(message)
+    width, height, step, size = message.width, message.height, message.step, len(buffer)
     what = f"{width}x{height} {message.encoding} image"
     _check_size(width, height, what)
     if encoding.even_width and width % 2:
@@ -197,7 +212,6 @@ def _samples(message: Any, encoding: _Encoding) -> NDArray[np.uint8]:
     if not least <= size <= most:
         kind = "is truncated: it" if size < least else "does not fit its step: it"
         raise ImageError(f"{what} {kind} has {size} bytes of data; expected {most} (step {step} x height {height})")
-    buffer = np.frombuffer(message.data, np.uint8)
     return np.ndarray((height, width, pixel), np.uint8, buffer, 0, (step, pixel, 1))
 
 

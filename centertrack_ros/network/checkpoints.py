@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 import tempfile
 import warnings
 import zipfile
@@ -24,15 +23,10 @@ from centertrack_ros.network.classes import known_classes
 from centertrack_ros.network.heads import HEAD_CHANNELS, order_heads
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.network.registry import build, download, with_zoo_facts
+from centertrack_ros.network.weights_file import CheckpointError, is_safetensors, listed, opened
 
-SUFFIX = ".safetensors"
 _FORMAT = "centertrack_ros 1"
 _BACKBONE = ("base", "dla_up", "ida_up")
-_MAX_LISTED_KEYS = 40  # an error message names so many keys, then only counts the rest
-
-
-class CheckpointError(ValueError):
-    """A file cannot be used as weights; the message says why, and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ def read(path: str | Path, name: str | None = None) -> Weights:
         OSError: The file cannot be read.
     """
     path = Path(path)
-    if _is_safetensors(path):
+    if is_safetensors(path):
         state, profile = _read_safetensors(path)
         return Weights(state, replace(profile, name=name or profile.name), ())
     official = read_official(path)
@@ -176,7 +170,7 @@ def build_loaded(profile: ModelProfile, state: Mapping[str, Tensor], where: str)
         if key in state and state[key].shape != value.shape
     ]
     if problems:
-        raise CheckpointError(f"{where} does not fit {profile.architecture}: {_list(problems, '; ')}")
+        raise CheckpointError(f"{where} does not fit {profile.architecture}: {listed(problems, '; ')}")
     network.load_state_dict(dict(state), strict=True)
     return network
 
@@ -258,7 +252,7 @@ def _architecture(state: Mapping[str, Tensor], where: str) -> str:
     missing = [key for key in expected if key not in state and not key.startswith(("hm.", "base.pre_"))]
     raise CheckpointError(
         f"{where} is of another architecture than DLA-34; keys that DLA-34 does not have: "
-        f"{_list(unknown_keys, ', ') or 'none'}; keys that are missing: {_list(missing, ', ')}"
+        f"{listed(unknown_keys, ', ') or 'none'}; keys that are missing: {listed(missing, ', ')}"
     )
 
 
@@ -276,7 +270,7 @@ def _head_convolutions(state: Mapping[str, Tensor], where: str) -> dict[str, lis
         elif layer[2] == "weight" and value.dim() == 4:
             layers_of.setdefault(head, {})[int(layer[1] or 0)] = value
     if unknown_keys:
-        raise CheckpointError(f"{where} has keys that belong to no head of CenterTrack: {_list(unknown_keys, ', ')}")
+        raise CheckpointError(f"{where} has keys that belong to no head of CenterTrack: {listed(unknown_keys, ', ')}")
     if "hm" not in layers_of:
         raise CheckpointError(f"{where} has no heatmap head: hm.0.weight is missing, heads found: {sorted(layers_of)}")
     return {head: [layers[i] for i in sorted(layers)] for head, layers in layers_of.items()}
@@ -330,34 +324,9 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     return "it is truncated, or neither a PyTorch checkpoint nor a safetensors file"
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Looks at the content as well, a length of 8 bytes and then JSON: the suffix can be wrong."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return path.suffix == SUFFIX or (len(head) == 9 and head[8:] == b"{")
-
-
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelProfile]:
-    from safetensors import SafetensorError, safe_open
-
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty: expected a safetensors file")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except (SafetensorError, struct.error) as error:
-        raise CheckpointError(
-            f"{path} is not usable: it is truncated or not a safetensors file ({str(error)[:160]})"
-        ) from None
-    if "profile" not in metadata:
-        raise CheckpointError(
-            f"{path} has no model profile in its metadata: write such files with `centertrack weights convert`"
-        )
-    try:
-        profile = ModelProfile.from_json(metadata["profile"])
-    except ValueError as error:
-        raise CheckpointError(f"{path}: its model profile cannot be read: {error}") from None
+    with opened(path, "pt") as (file, profile):
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, profile
 
 
@@ -372,10 +341,7 @@ def _to_half(key: str, value: Tensor) -> Tensor:
 
 def _describe(content: object) -> str:
     if isinstance(content, Mapping):
-        return f"a dictionary with the keys {_list([str(key) for key in content], ', ')}" if content else "an empty one"
+        return (
+            f"a dictionary with the keys {listed([str(key) for key in content], ', ')}" if content else "an empty one"
+        )
     return f"a {type(content).__name__}"
-
-
-def _list(items: list[str], separator: str) -> str:
-    more = f"{separator}and {len(items) - _MAX_LISTED_KEYS} more" if len(items) > _MAX_LISTED_KEYS else ""
-    return separator.join(item[:200] for item in items[:_MAX_LISTED_KEYS]) + more

@@ -13,14 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from centertrack_ros.network.mobilenetv3_shapes import (
+    FINE_SEARCH_RADIUS,
+    INVERSE_TEMPERATURE,
+    MATCH_TILES,
+    MOTION_SCALE,
+    SEARCH_RADIUS,
+)
+
 WIDTHS = (24, 32, 48)  # channels of the compared features at strides 4, 8, 16
 CHANNELS = 32  # of the branch's output
-SEARCH_RADIUS = 3  # cells to each side: 24 px at stride 8, 48 px at stride 16
-SCALE = 1 / 128  # the input is 0..255
-INVERSE_TEMPERATURE = 8.0  # initial factor on the correlation before the softmax
 FURTHER_STRIDES = (4, 32)  # additional strides at which the images can be compared
-# Stride 4 has many cells: a window of 4 px to each side, and few channels to compare.
-FINE_SEARCH_RADIUS, FINE_KEYS = 1, 8
+FINE_KEYS = 8  # stride 4 has many cells: few channels to compare
 
 
 class _Block(nn.Sequential):
@@ -145,18 +149,18 @@ class MotionBranch(nn.Module):
         self.previous_image, self.prior_heatmap = previous_image, prior_heatmap
         fine, middle, coarse = WIDTHS
         self.patches = nn.Sequential(nn.Conv2d(3, fine, 4, 4, bias=False), nn.BatchNorm2d(fine), nn.Hardswish())
-        self.look8, self.match8 = _Block(fine, middle, 2), _Match(middle, tile=4)
-        self.look16, self.match16 = _Block(middle, coarse, 2), _Match(coarse, tile=2)
+        self.look8, self.match8 = _Block(fine, middle, 2), _Match(middle, MATCH_TILES["match8"])
+        self.look16, self.match16 = _Block(middle, coarse, 2), _Match(coarse, MATCH_TILES["match16"])
         window = (2 * SEARCH_RADIUS + 1) ** 2
         self.mix16 = _Mix(coarse + 2 * window + 2)
         self.mix8 = _Mix(middle + 2 * window + 2 + CHANNELS)
         self.mix4 = _Mix(fine + window + CHANNELS)
         self.match4 = self.add4 = self.look32 = self.match32 = self.add32 = None
         if 4 in further:
-            self.match4 = _Match(fine, 8, FINE_SEARCH_RADIUS, FINE_KEYS)
+            self.match4 = _Match(fine, MATCH_TILES["match4"], FINE_SEARCH_RADIUS, FINE_KEYS)
             self.add4 = _zero_projection(self.match4.channels)
         if 32 in further:
-            self.look32, self.match32 = _Block(coarse, coarse, 2), _Match(coarse, tile=1)
+            self.look32, self.match32 = _Block(coarse, coarse, 2), _Match(coarse, MATCH_TILES["match32"])
             self.add32 = _zero_projection(coarse + self.match32.channels)
 
     def forward(self, image: Tensor, previous: Tensor | None, prior: Tensor | None) -> Tensor:
@@ -182,7 +186,7 @@ class MotionBranch(nn.Module):
 
     def _pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features at strides 4, 8 and 16."""
-        fine = self.patches(image * SCALE)
+        fine = self.patches(image * MOTION_SCALE)
         middle = self.look8(fine)
         return fine, middle, self.look16(middle)
 

@@ -9,7 +9,6 @@ and all further heads change nothing at first: their contribution is exactly 0 u
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,59 +17,17 @@ from torch import Tensor, nn
 from centertrack_ros.network.base import TrackingNetwork, check_input_size
 from centertrack_ros.network.correlation import MotionBranch
 from centertrack_ros.network.heads import HEATMAPS, PRIOR_BIAS, join_parts, make_head
-
-FEATURE_CHANNELS = 128
-DETECTION_HEADS = ("hm", "ltrb")  # the two heads of the published network
-
-# The published graph stores the 1/6 of its hard swish and hard sigmoid as float16. The error is only 0.02 %, but 28 of
-# them follow each other, and the outputs must agree with the graph to 0.001.
-SIXTH = 0.1666259765625
-ACTIVATION_SCALE = 6.0 * SIXTH
-
-
-@dataclass(frozen=True)
-class BlockShape:
-    """The shape of one inverted residual.
-
-    Attributes:
-        kernel: Of the depthwise convolution.
-        stride: Of the depthwise convolution.
-        expanded: Channels of the expansion; None: no expansion.
-        out: Channels of the output.
-        activation: Key of `_ACTIVATIONS`.
-        squeezed: Channels inside the squeeze-and-excitation; None: there is none.
-    """
-
-    kernel: int
-    stride: int
-    expanded: int | None
-    out: int
-    activation: str
-    squeezed: int | None = None
-
-
-BLOCKS = (
-    BlockShape(3, 1, None, 16, "relu"),
-    BlockShape(3, 2, 64, 24, "relu"),
-    BlockShape(3, 1, 72, 24, "relu"),
-    BlockShape(5, 2, 72, 32, "relu", 24),
-    BlockShape(5, 1, 96, 32, "relu", 24),
-    BlockShape(5, 1, 96, 32, "relu", 24),
-    BlockShape(3, 2, 192, 64, "hard_swish"),
-    BlockShape(3, 1, 160, 64, "hard_swish"),
-    BlockShape(3, 1, 144, 64, "hard_swish"),
-    BlockShape(3, 1, 144, 64, "hard_swish"),
-    BlockShape(3, 1, 384, 88, "hard_swish", 96),
-    BlockShape(3, 1, 528, 88, "hard_swish", 136),
-    BlockShape(5, 2, 528, 120, "hard_swish", 136),
-    BlockShape(5, 1, 720, 120, "hard_swish", 184),
-    BlockShape(5, 1, 720, 120, "hard_swish", 184),
+from centertrack_ros.network.mobilenetv3_shapes import (
+    ACTIVATION_SCALE,
+    BLOCKS,
+    DETECTION_HEADS,
+    FEATURE_CHANNELS,
+    LAST_CHANNELS,
+    LATERAL_EXPANSIONS,
+    LATERAL_OUTPUT,
+    STEM_CHANNELS,
+    BlockShape,
 )
-STEM_CHANNELS = 16
-LAST_CHANNELS = 480
-# The neck reads the expansions of blocks 3 and 5 (strides 4 and 8) and the output of block 11 (stride 16).
-LATERAL_EXPANSIONS = (3, 5)
-LATERAL_OUTPUT = 11
 
 
 def hard_swish(x: Tensor) -> Tensor:

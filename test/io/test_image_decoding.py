@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import struct
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from centertrack_ros.io.image_decoding import ENCODINGS, ImageError, compressed_
 from centertrack_ros.io.yuv_planes import LAYOUTS  # noqa: E402
 
 BGR_COLOR = (40, 120, 210)
+
+
+FIELDS = ("header", "height", "width", "encoding", "is_bigendian", "step", "data")
 
 
 def make_image(encoding: str, rows: np.ndarray, padding: int = 0, width: int | None = None, big_endian: bool = False):
@@ -227,3 +231,31 @@ def test_a_damaged_file_is_an_image_or_an_image_error(data) -> None:
     except ImageError:
         return
     assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: array.array("B", data), np.frombuffer])
+def test_any_buffer_is_read_in_place(kind) -> None:
+    """Distributions differ in what `data` is: nothing but its bytes counts."""
+    bgr = smooth_image()
+    message = SimpleNamespace(
+        **{name: getattr(make_image("bgr8", bgr.reshape(24, -1), width=32), name) for name in FIELDS}
+    )
+    content = bgr.tobytes()
+    message.data = np.frombuffer(content, np.uint8) if kind is np.frombuffer else kind(content)
+    decoded = image_to_bgr(message)
+    np.testing.assert_array_equal(decoded, bgr)
+    assert np.shares_memory(decoded, np.frombuffer(message.data, np.uint8))
+
+
+def test_data_in_the_memory_of_a_device_are_one_sentence() -> None:
+    message = SimpleNamespace(
+        **{name: getattr(make_image("bgr8", smooth_image().reshape(24, -1), width=32), name) for name in FIELDS}
+    )
+
+    class DeviceBuffer:
+        def __len__(self) -> int:
+            return 24 * 32 * 3
+
+    message.data = DeviceBuffer()
+    with pytest.raises(ImageError, match="type DeviceBuffer cannot be read in place; expected bytes in main memory"):
+        image_to_bgr(message)

@@ -36,10 +36,10 @@ def interpreter(folder: Path, name: str, **facts: object) -> Path:
 
 def finished(environment: ModuleType, folder: Path) -> Any:
     """An environment in `folder` whose set-up is complete."""
-    made = environment.Environment(str(folder), "kilted")
+    made = environment.Environment(str(folder), "jazzy")
     made.python.parent.mkdir(parents=True)
     made.python.symlink_to(sys.executable)
-    made.write_stamp({"root": str(ROOT), "base": sys.executable, "version": [3, 11, 4]})
+    made.write_stamp({"root": str(ROOT), "ros": "jazzy", "base": sys.executable, "version": [3, 11, 4]})
     stamp = {
         **made.stamp(),
         **{g: made.packages_digest(g) for g in ("packages", "tests")},
@@ -81,14 +81,16 @@ def test_a_changed_pin_is_installed(environment: ModuleType, tmp_path: Path, mon
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path)
-    made = environment.Environment("venv", "kilted")
+    made = environment.Environment("venv", "jazzy")
     before = made.packages_digest("packages")
     pins = tmp_path / "constraints.txt"
     pins.write_text(pins.read_text().replace("torch==", "torch==1"))
     assert made.packages_digest("packages") != before
 
 
-@pytest.mark.parametrize("damage", ["stamp cut short", "no stamp", "python gone", "checkout moved"])
+@pytest.mark.parametrize(
+    "damage", ["stamp cut short", "no stamp", "python gone", "checkout moved", "other distribution"]
+)
 def test_what_was_interrupted_is_not_trusted(environment: ModuleType, tmp_path: Path, damage: str) -> None:
     made = finished(environment, tmp_path / "venv")
     if damage == "stamp cut short":
@@ -97,6 +99,8 @@ def test_what_was_interrupted_is_not_trusted(environment: ModuleType, tmp_path: 
         made.stamp_file.unlink()
     elif damage == "python gone":
         made.python.unlink()
+    elif damage == "other distribution":
+        made.write_stamp({**made.stamp(), "ros": "kilted"})
     else:
         made.write_stamp({**made.stamp(), "root": "/elsewhere"})
     assert made.stamp() == {}
@@ -105,8 +109,8 @@ def test_what_was_interrupted_is_not_trusted(environment: ModuleType, tmp_path: 
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"version": [3, 9, 2]}, ["3.9.2", "3.10 to 3.13"]),
-        ({"version": [3, 14, 0]}, ["3.14.0", "3.10 to 3.13"]),
+        ({"version": [3, 9, 2]}, ["3.9.2", "3.10 to 3.14"]),
+        ({"version": [3, 15, 0]}, ["3.15.0", "3.10 to 3.14"]),
         ({"venv": False}, ["venv", "apt-get install python3.11-venv"]),
         ({"headers": False}, ["Python.h", "apt-get install python3.11-dev"]),
     ],
@@ -127,8 +131,8 @@ def test_a_fit_python_is_found_behind_an_unfit_one(
     fit = interpreter(tmp_path, "python3.12", version=[3, 12, 3])
     monkeypatch.delenv("PYTHON", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    if any(Path("/bin", f"python{version}").exists() for version in ("3.13",)):
-        pytest.skip("this system's own Python 3.13 comes first")
+    if any(Path("/bin", f"python{version}").exists() for version in ("3.14", "3.13")):
+        pytest.skip("this system's own Python comes first")
     assert environment.find_python(need_rclpy=False)["executable"] == fit.name
 
 
@@ -195,3 +199,26 @@ def test_a_place_where_the_messages_cannot_be_built_is_said_before_anything_is_d
 
 def test_spaces_and_common_signs_are_no_problem(environment: ModuleType) -> None:
     environment.check_place(Path("/home/me/my work/ros2_ws-1.0+x/src/centertrack_ros"))
+
+
+# Packages that exist as sources only; they are pure Python, and pip builds them anywhere.
+SOURCES_ONLY = {"empy"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["constraints.txt", "docs.txt", "ros-jazzy.txt", "ros-kilted.txt"])
+def test_every_pin_has_a_wheel_for_the_newest_python(environment: ModuleType, tmp_path: Path, name: str) -> None:
+    """Pin by pin: pip itself evaluates markers for the Python that runs it."""
+    requirements = pytest.importorskip("packaging.requirements")
+    version = ".".join(map(str, environment.NEWEST))
+    lines = map(requirements.Requirement, environment.requirement_lines([ROOT / "requirements" / name], set()))
+    there = {"python_version": version, "python_full_version": f"{version}.0"}
+    pins = [f"{line.name}{line.specifier}" for line in lines if line.marker is None or line.marker.evaluate(there)]
+    wanted = tmp_path / "pins.txt"
+    wanted.write_text("\n".join(pin for pin in pins if pin.split("=")[0] not in SOURCES_ONLY) + "\n")
+    options = ["--dry-run", "-q", "--no-deps", "--only-binary=:all:", "--python-version", version]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(tmp_path / "x"), "-r", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if any(sign in done.stderr for sign in environment.NO_NETWORK):
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr[-1500:]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from centertrack_ros.network import checkpoints
-from centertrack_ros.network.mobilenetv3 import SIXTH
+from centertrack_ros.network.mobilenetv3_shapes import SIXTH
 from centertrack_ros.network.registry import weights_path
 from tools.tfjs import import_centernet, main
 from tools.tfjs_graph import GraphError, read_graph
