@@ -33,7 +33,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector-class-names",
         nargs="+",
         default=(),
-        metavar="NAME",
+        metavar="N",
         help="names of its classes in their order, or a .txt or .yaml file of them; default: as in the file, or COCO's",
     )
     group.add_argument(

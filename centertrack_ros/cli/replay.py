@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detections",
         nargs="+",
         default=[],
-        metavar="FILE|TOPIC",
+        metavar="PLACE",
         help="detections of another detector, one for each camera in their order: a Detection2DArray topic of the bag, "
         "or a file in MOTChallenge's, KITTI's or COCO's format; without detector.source they replace the network's",
     )

@@ -56,7 +56,7 @@ class EndlessSource:
 
 @pytest.fixture
 def small_world(monkeypatch):
-    monkeypatch.setattr(track_verb, "load", lambda args: engine())
+    monkeypatch.setattr(track_verb, "load", lambda *_: engine())
 
 
 def folder_of_images(folder: Path, count: int = 4) -> Path:
