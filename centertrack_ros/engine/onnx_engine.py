@@ -51,6 +51,8 @@ def open_session(
             providers = ["CUDAExecutionProvider", *providers]
     try:
         return onnxruntime.InferenceSession(graph or str(path), session_options, providers=list(providers))
+    except UnicodeDecodeError:
+        raise ValueError(f"onnxruntime cannot run {path}: a text in it is not UTF-8") from None
     except Exception as error:  # onnxruntime has one type per status
         raise ValueError(f"onnxruntime cannot run {path}: {first_line(error)}") from None
 
@@ -127,4 +129,4 @@ class OnnxEngine(ArrayEngine):
 
 def first_line(error: Exception) -> str:
     """What a runtime says of its error, short."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -53,8 +53,9 @@ def _default(kind: str) -> Any:
             values[name] = _default(argument)
         elif node == 3:  # an array of a fixed length
             values[name] = np.zeros(argument[1])
-        else:
-            values[name] = []
+        else:  # of any length: rosbags wants arrays of numbers, lists of everything else
+            kind_of_items, item = argument[0]
+            values[name] = np.zeros(0) if kind_of_items == 1 and item[0] != "string" else []
     return store.types[kind](**values)
 
 

@@ -68,7 +68,11 @@ class RectangleEngine:
         return cv2.warpAffine(image, affine, (size[1], size[0]), flags=cv2.INTER_NEAREST)
 
     def infer(
-        self, images: Sequence[np.ndarray], previous: Sequence[np.ndarray], priors: Sequence[np.ndarray]
+        self,
+        images: Sequence[np.ndarray],
+        previous: Sequence[np.ndarray],
+        priors: Sequence[np.ndarray],
+        cells: Sequence[np.ndarray] | None = None,
     ) -> list[Peaks]:
         self.priors.extend(priors)
         self.batches.append(len(images))

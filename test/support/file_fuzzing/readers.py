@@ -208,6 +208,12 @@ def _exported_file(name: str, folder: Path) -> Any:
     return load_engine(folder / name, device="cpu")
 
 
+def _own_detector(folder: Path) -> Any:
+    from centertrack_ros.engine.detector import load_detector
+
+    return load_detector(folder / "detector.onnx", "yolov8", engine="onnxruntime", device="cpu", threads=1)
+
+
 def _tfjs(folder: Path) -> Any:
     from tools.tfjs_graph import read_graph
 
@@ -382,6 +388,7 @@ READERS: dict[str, Reader] = {
     "cached export": Reader(seeds.cached_export, _cached_export, ("*.engines/*/*",)),
     "exported file": Reader(seeds.exported_file, partial(_exported_file, "model.onnx"), needs=("onnxruntime", "onnx")),
     "openvino file": Reader(seeds.openvino_file, partial(_exported_file, "model.xml"), needs=("openvino",)),
+    "own detector": Reader(seeds.own_detector, _own_detector, needs=("onnxruntime", "onnx")),
     "tensorflow.js model": Reader(seeds.tfjs_model, _tfjs, ("*.json", "*.bin")),
     "mcap bag": Reader(seeds.bag, _bag, ("drive/*.mcap",), 2, ("datasets.registry:bag",), longest=LISTING),
     "sqlite3 bag": Reader(partial(seeds.bag, storage="sqlite3", raw=True), _bag, ("drive/*.db3",), longest=LISTING),
@@ -428,15 +435,20 @@ READERS: dict[str, Reader] = {
 PARSERS: dict[str, str] = {
     "cli/train.py": "words of the command line",
     "datasets/": "mot, kitti, coco video, crowdhuman, dgp, nuscenes …",
+    "engine/asked_cells.py": "the exported file that an engine has read a moment before",
+    "engine/detector_graph.py": "own detector",
     "engine/export.py": "what it has written itself a moment before",
     "engine/export_cache.py": "cached export",
     "engine/onnx_engine.py": "exported file",
     "engine/openvino_engine.py": "openvino file",
+    "engine/tensorrt_engine.py": "ONNX files for a GPU's builder, which is not here",
+    "engine/tensorrt_plan.py": "plans for one GPU, whose digest is compared first: test_tensorrt_plan.py",
     "evaluation/nuscenes_metrics.py": "nuscenes evaluation",
     "evaluation/parallel.py": "kept scores",
     "evaluation/tables.py": "evaluation document",
     "io/": "images, videos, bags; text, JSON and YAML for all others",
     "network/checkpoints.py": "weights, checkpoint, legacy checkpoint",
+    "network/weights_file.py": "weights",
     "network/profile.py": "weights, exported file",
     "replay/parameters.py": "parameters",
     "ros/command_line.py": "parameters, by the same function",

@@ -296,6 +296,15 @@ def exported_file(folder: Path) -> None:
     onnx.save(model, folder / "model.onnx")
 
 
+def own_detector(folder: Path) -> None:
+    """detector.onnx: of YOLOv8's layout, with names in its metadata; it gives the same boxes for every image."""
+    from support.detector_graphs import fixed_outputs
+
+    values = np.random.default_rng(1).uniform(0.0, 0.3, (1, 4 + 3, 126)).astype(np.float32)
+    values[:, :4] *= 100
+    fixed_outputs(folder / "detector.onnx", {"output0": values}, metadata={"names": "{0: 'a', 1: 'b', 2: 'c'}"})
+
+
 def copied(source: str, name: str, folder: Path) -> None:
     """A file of the source tree."""
     shutil.copy(ROOT / source, folder / name)
