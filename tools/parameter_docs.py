@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from centertrack_ros.ros.class_parameters import CLASS_PARAMETERS, default_of
-from centertrack_ros.ros.parameters import LIVE, READ_ONLY, SPECS, UNCONFIGURED, Spec
+from centertrack_ros.ros.parameter_specs import LIVE, READ_ONLY, SPECS, UNCONFIGURED, Spec
 from centertrack_ros.tracking.config import OFFICIAL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def default_yaml() -> str:
     lines = [
         "# SPDX-License-Identifier: Apache-2.0",
         "# Every parameter of the node with its default, sound for the embedded COCO model: a file to copy and change.",
-        "# Written by tools/parameter_docs.py from the declarations in centertrack_ros/ros/parameters.py.",
+        "# Written by tools/parameter_docs.py from the declarations in centertrack_ros/ros/parameter_specs.py.",
         "/**:",
         "  ros__parameters:",
     ]

@@ -9,7 +9,8 @@ from typing import Any
 
 from centertrack_ros.io.yaml_files import load_yaml, parse_yaml
 from centertrack_ros.ros import class_parameters
-from centertrack_ros.ros.parameters import BY_NAME, SPECS, NodeParameters, node_parameters
+from centertrack_ros.ros.parameter_specs import BY_NAME, SPECS
+from centertrack_ros.ros.parameters import NodeParameters, node_parameters
 from centertrack_ros.typed_records import shown
 
 _NODES = ("/**", "centertrack", "/centertrack", "/**/centertrack")

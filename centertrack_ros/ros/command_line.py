@@ -13,7 +13,7 @@ from pathlib import Path
 from rclpy.node import Node
 
 from centertrack_ros.io.yaml_files import load_yaml
-from centertrack_ros.ros.parameters import BY_NAME
+from centertrack_ros.ros.parameter_specs import BY_NAME
 
 
 def unused_parameters(node: Node, arguments: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from centertrack_ros.ros import class_parameters
-from centertrack_ros.ros.parameters import BY_NAME, SPECS, UNCONFIGURED, NodeParameters, node_parameters
+from centertrack_ros.ros.parameter_specs import BY_NAME, SPECS, UNCONFIGURED
+from centertrack_ros.ros.parameters import NodeParameters, node_parameters
 
 
 class DeclaredParameters:

@@ -26,7 +26,8 @@ from centertrack_ros.datasets.mot import read_results
 from centertrack_ros.engine.loading import load_engine
 from centertrack_ros.io.rosbag import BagReader, BagWriter
 from centertrack_ros.io.stamps import nanoseconds
-from centertrack_ros.ros.parameters import BY_NAME, tracker_config
+from centertrack_ros.ros.parameter_specs import BY_NAME
+from centertrack_ros.ros.parameters import tracker_config
 from centertrack_ros.tracking.config import TrackerConfig
 
 ROOT = Path(__file__).resolve().parents[2]

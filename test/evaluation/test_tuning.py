@@ -87,7 +87,7 @@ def test_defaults_that_nothing_beats_are_kept(tmp_path) -> None:
 
 def test_a_preset_names_the_nodes_parameters_within_their_ranges() -> None:
     pytest.importorskip("rcl_interfaces")
-    from centertrack_ros.ros.parameters import SPECS
+    from centertrack_ros.ros.parameter_specs import SPECS
 
     known = {spec.name: spec for spec in SPECS}
     for end in ("low", "high"):

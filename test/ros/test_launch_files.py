@@ -54,7 +54,7 @@ def test_arguments_have_different_names_and_allowed_defaults(name: str) -> None:
 @pytest.mark.parametrize("name", LAUNCH_FILES)
 def test_every_parameter_that_an_argument_sets_is_declared(name: str) -> None:
     pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
-    from centertrack_ros.ros.parameters import BY_NAME
+    from centertrack_ros.ros.parameter_specs import BY_NAME
 
     for argument in ARGUMENTS[name]:
         if argument.parameter and argument.parameter != "use_sim_time":  # that one is rclpy's own

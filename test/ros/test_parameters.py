@@ -17,7 +17,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels
 from centertrack_ros.network.profile import ModelProfile
 from centertrack_ros.ros import parameters
 from centertrack_ros.ros.class_parameters import CLASS_PARAMETERS
-from centertrack_ros.ros.parameters import BY_NAME, SPECS, tracker_config
+from centertrack_ros.ros.parameter_specs import BY_NAME, SPECS
+from centertrack_ros.ros.parameters import tracker_config
 from centertrack_ros.tracking.class_limits import ClassLimits
 from centertrack_ros.tracking.config import TrackerConfig
 
