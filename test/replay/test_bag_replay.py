@@ -351,7 +351,7 @@ def _compare_live(bag: Path, output: Path, *assignments: str, **playback: Any) -
     """Replays the bag into the folder, then plays it into a live node and compares the results."""
     values = [word for word in (*SMALL, *LOW, *assignments) if word != "-p"]
     parameters = load_parameters([], values)
-    replay, target = Replay(engine_of(parameters.model), parameters), output / bag.name
+    replay, target = Replay(engine_of(parameters), parameters), output / bag.name
     output.mkdir(parents=True, exist_ok=True)
     for _ in replay.run(bag, target, []):
         pass

@@ -49,7 +49,7 @@ def assert_live_equals_replay(
     """Replays the bag, plays it into a live node, compares all bytes; returns the messages."""
     values = load_values(files, assignments)
     parameters = node_parameters(values)
-    replay, target = Replay(engine_of(parameters.model), parameters), output / bag.name
+    replay, target = Replay(engine_of(parameters), parameters), output / bag.name
     output.mkdir(parents=True, exist_ok=True)
     summary = list(replay.run(bag, target))[-1]
     result = compare_with_live_node(replay, bag, target, [], values, PlaybackOptions(lockstep=True))
