@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import rclpy
 from rclpy.node import Node
@@ -56,7 +57,11 @@ class Recorder:
         qos = subscriber_qos(self._node, topic)
         kind = message_class(type_name)
         has_header = next(iter(kind.get_fields_and_field_types()), "") == "header"
-        self._node.create_subscription(kind, topic, lambda data: self._record(topic, has_header, data), qos, raw=True)
+
+        def record(data: Any) -> None:  # bytes: rclpy's types do not know of `raw` in every distribution
+            self._record(topic, has_header, data)
+
+        self._node.create_subscription(kind, topic, record, qos, raw=True)
 
     def _record(self, topic: str, has_header: bool, data: bytes) -> None:
         wall_ns = time.time_ns()
