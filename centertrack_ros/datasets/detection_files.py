@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from centertrack_ros.datasets import coco_video, kitti, mot
-from centertrack_ros.datasets.records import VideoSequence, check_objects, tracks_of
+from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, check_objects, tracks_of
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.foreign_messages import DETECTIONS_TYPE, detections_2d
 from centertrack_ros.io.image_files import frame_numbers
@@ -24,14 +24,12 @@ from centertrack_ros.io.json_files import JsonValue, read_document
 from centertrack_ros.io.rosbag import BagReader
 from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
 from centertrack_ros.io.text_files import read_lines
-from centertrack_ros.network.classes import COCO_CLASSES
+from centertrack_ros.network.classes import COCO_CATEGORIES
 from centertrack_ros.types import ForeignDetections, Frame
 
 _LOG = logging.getLogger(__name__)
 TOLERANCE_S = 0.01  # of a bag's stamps
-# COCO's 80 classes have the numbers 1 to 90 without these.
-_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-_COCO_NAMES = dict(zip((n for n in range(1, 91) if n not in _UNUSED_IDS), COCO_CLASSES, strict=True))
+_COCO_NAMES = {number: name for number, name in enumerate(COCO_CATEGORIES) if name}
 _COCO_FORM = "image_id, category_id, bbox and score"
 
 
@@ -201,6 +199,6 @@ def _read_coco_results(path: Path, document: JsonValue) -> VideoSequence:
         nobody = np.full(len(found), -1, np.int64)
         check_objects(path, np.full(len(found), number), nobody, boxes, scores)
         class_ids = np.array([ids.index(category) for category, *_ in found], np.int64)
-        frames.append(coco_video.AnnotatedFrame(number, float("nan"), tracks_of(nobody, class_ids, scores, boxes)))
+        frames.append(AnnotatedFrame(number, float("nan"), tracks_of(nobody, class_ids, scores, boxes)))
     first = min(rows, default=1)
     return VideoSequence(path.stem, classes, tuple(frames), min(first, 1), max(rows, default=0) + 1 - min(first, 1))
