@@ -31,6 +31,11 @@ COCO_BONES = (
 )
 
 
+def bones_of(count: int) -> tuple[tuple[int, int], ...]:
+    """Pairs of a model's joints that a bone connects; none unless they are COCO's."""
+    return COCO_BONES if count == len(COCO_JOINTS) else ()
+
+
 def joint_names(count: int) -> tuple[str, ...]:
     """Names of a model's joints: those of COCO for its 17, else 'joint_0', 'joint_1' and so on."""
     return COCO_JOINTS if count == len(COCO_JOINTS) else tuple(f"joint_{i}" for i in range(count))

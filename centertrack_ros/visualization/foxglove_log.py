@@ -15,7 +15,7 @@ import numpy as np
 
 from centertrack_ros.geometry.boxes3d import BODY_FROM_OPTICAL
 from centertrack_ros.geometry.transform import matrix_to_quaternion
-from centertrack_ros.network.joints import COCO_BONES, COCO_JOINTS
+from centertrack_ros.network.joints import bones_of
 from centertrack_ros.visualization.views import View
 
 IMAGE, CALIBRATION, ANNOTATIONS = "/camera/image", "/camera/calibration", "/camera/annotations"
@@ -118,8 +118,8 @@ class FoxgloveLog:
                 )
             )
         joints = view.objects.joints
-        if joints is not None and joints.shape[1] == len(COCO_JOINTS):
-            bones = np.array(COCO_BONES).reshape(-1)
+        if joints is not None and (pairs := bones_of(joints.shape[1])):
+            bones = np.array(pairs).reshape(-1)
             lines += [
                 self._line(stamp, kinds.LineList, person[bones], self._color(rgb))
                 for person, rgb in zip(joints, view.colors, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.network.joints import COCO_BONES, COCO_JOINTS
+from centertrack_ros.network.joints import bones_of
 from centertrack_ros.visualization.views import View
 
 CAMERA, IMAGE = "camera", "camera/image"
@@ -120,9 +120,7 @@ class RerunLog:
 
     def _add_joints(self, view: View) -> None:
         joints = view.objects.joints
-        if joints is None or joints.shape[1] != len(COCO_JOINTS):
+        if joints is None or not (bones := bones_of(joints.shape[1])):
             return
-        lines = [person[list(bone)] for person in joints for bone in COCO_BONES]
-        self._stream.log(
-            JOINTS, self._rerun.LineStrips2D(lines, colors=np.repeat(view.colors, len(COCO_BONES), axis=0))
-        )
+        lines = [person[list(bone)] for person in joints for bone in bones]
+        self._stream.log(JOINTS, self._rerun.LineStrips2D(lines, colors=np.repeat(view.colors, len(bones), axis=0)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.network.joints import COCO_BONES, COCO_JOINTS
+from centertrack_ros.network.joints import bones_of
 from centertrack_ros.visualization.canvas import Image, color_of, line_width, polyline, shaded
 
 
@@ -18,7 +18,7 @@ def draw_skeletons(canvas: Image, joints: NDArray[np.floating], ids: NDArray[np.
         joints: (N, J, 2) px.
         ids: (N,) of the people, for their colours.
     """
-    bones = np.array(COCO_BONES) if joints.shape[1] == len(COCO_JOINTS) else np.zeros((0, 2), np.int64)
+    bones = np.array(bones_of(joints.shape[1]), np.int64).reshape(-1, 2)
     width, dot = line_width(canvas), line_width(canvas) * np.array([[-1.0, 0.0], [1.0, 0.0]])
     for points, identity in zip(joints.astype(np.float64), ids.tolist(), strict=True):
         color = color_of(identity)
