@@ -98,7 +98,7 @@ def _averages(recordings: list[list[_Frame]], min_iou: float) -> dict[str, float
         threshold = float(found[needed - 1])
         if threshold not in known:
             chosen = [[frame.above(threshold) for frame in frames] for frames in recordings]
-            known[threshold] = _combined(chosen, min_iou)["CLEAR"]
+            known[threshold] = _combined(chosen, min_iou, ("CLEAR",))["CLEAR"]
         clear = known[threshold]
         errors = clear["CLR_FP"] + clear["CLR_FN"] + clear["IDSW"]
         plain.append(1.0 - errors / total)
@@ -120,14 +120,17 @@ def _assignment(similarity: NDArray[np.float64], least: float) -> tuple[NDArray[
     return rows[good], columns[good]
 
 
-def _combined(recordings: list[list[_Frame]], min_iou: float) -> dict[str, Raw]:
+def _combined(
+    recordings: list[list[_Frame]], min_iou: float, wanted: Sequence[str] = ("HOTA", "CLEAR", "Identity")
+) -> dict[str, Raw]:
     """Metric -> field -> value over all recordings."""
     metrics = trackeval_module().metrics
-    chosen = {
+    known = {
         "HOTA": metrics.HOTA(),
         "CLEAR": metrics.CLEAR({"THRESHOLD": min_iou, "PRINT_CONFIG": False}),
         "Identity": metrics.Identity({"THRESHOLD": min_iou, "PRINT_CONFIG": False}),
     }
+    chosen = {name: known[name] for name in wanted}
     data = [_trackeval_data(frames) for frames in recordings]
     return {
         name: metric.combine_sequences({str(n): metric.eval_sequence(one) for n, one in enumerate(data)})

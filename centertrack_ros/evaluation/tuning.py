@@ -178,13 +178,13 @@ class _Search:
     def best(self, recordings: Sequence[VideoSequence], title: str) -> dict[str, float | int]:
         """The best values of a search on the recordings."""
         optuna = optuna_module()
-        self.score(recordings, {})  # the detections that all trials get
+        as_it_is = self.score(recordings, {})  # the network runs here: all trials get these detections
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=self.seed))
         study.enqueue_trial(self._start())
         for number in range(1, self.trials + 1):
             trial = study.ask()
             values = {one.field: one.suggest(trial) for one in self.space}
-            study.tell(trial, self.score(recordings, {} if number == 1 else values, self.engine.repeater()))
+            study.tell(trial, as_it_is if number == 1 else self.score(recordings, values, self.engine.repeater()))
             self.progress(f"{title}: trial {number} of {self.trials}, best {self.metric} {study.best_value:.1f}")
         return {} if study.best_trial.number == 0 else dict(study.best_params)
 
