@@ -62,13 +62,6 @@ def probe(node) -> Iterator[Probe]:
     probe.close()
 
 
-@pytest.fixture
-def clock(probe) -> CameraClock:
-    """A later hour for every test: the gap ends the tracks of the test before."""
-    probe.hour = getattr(probe, "hour", time.time()) + 3600.0
-    return CameraClock(probe.hour)
-
-
 def play(probe: Probe, frames: Any, clock: CameraClock) -> list[tuple[int, int]]:
     """Publishes each image once the result of the one before is there; returns the stamps."""
     stamps = []

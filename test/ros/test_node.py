@@ -57,13 +57,6 @@ def probe(node, own_messages) -> Iterator[Probe]:
     probe.close()
 
 
-@pytest.fixture
-def clock(probe) -> CameraClock:
-    """A later hour for every test: the gap ends the tracks of the test before."""
-    probe.hour = getattr(probe, "hour", time.time()) + 3600.0
-    return CameraClock(probe.hour)
-
-
 def play(probe: Probe, frames: list[np.ndarray], clock: CameraClock, topic: str = "output/detections_2d") -> list:
     """Publishes each image once the result of the one before is there; returns the results."""
     results = []
