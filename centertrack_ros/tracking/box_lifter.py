@@ -20,7 +20,7 @@ from centertrack_ros.tracking.ground import FIRST_SIGMA, LEVEL_SIGMA, observe_ho
 from centertrack_ros.tracking.lifting import CENTER_SIGMA_PX
 from centertrack_ros.tracking.sensor_depth import Expected, SensorView, Surfaces, covered_edges
 from centertrack_ros.tracking.size_prior import class_sizes
-from centertrack_ros.tracking.surface_fit import Fills, fills_of, with_surface
+from centertrack_ros.tracking.surface_fit import Fills, fills_of, with_surfaces
 from centertrack_ros.types import LIFT_GROUND, LIFT_SIZE_PRIOR, BoxFilters, BoxMemory, CameraMount, Detections, Tracks
 
 Array = NDArray[Any]
@@ -146,7 +146,7 @@ class SizePriorLifter:
         sizes = self._sizes(classes, before, cut & (before.views > 0) & ~self._classes.is_round[classes])
         headings = np.broadcast_to(heading.HEADINGS[: heading.HALF], (len(rows), heading.HALF))
         fits = fit_boxes(edges, sizes, headings)
-        sensed = _Sensed(self._fills_of(classes), sizes.is_round)
+        sensed = _Sensed(self._fills.select(classes), sizes.is_round)
         if view is not None:
             expected = _expected(fits, sizes)
             sensed.surfaces = view.surfaces(detections.boxes[rows], expected, axes)
@@ -248,9 +248,6 @@ class SizePriorLifter:
         covariances[remembered] += np.where(before.sensed[remembered, None] > 0, least, 0.0)[:, :, None] * np.eye(3)
         return Sizes(means, covariances, others.is_round)
 
-    def _fills_of(self, class_ids: Array) -> Fills:
-        return Fills(self._fills.parts[class_ids], self._fills.sigmas[class_ids])
-
     @staticmethod
     def _estimate(edges: Edges, sizes: Sizes, fits: BoxFits, seen: Array, road: Array) -> Estimate:
         """Chooses the headings by what was seen of them (N, H) and by the road."""
@@ -278,12 +275,7 @@ class _Sensed:
 
     def correct(self, fits: BoxFits, edges: Edges, headings: Array) -> tuple[BoxFits, Array, Array]:
         """The fits with all surfaces, (N,) m² of the best sensor's noise, inf without one, and (N,) of LIFT_*."""
-        noise, lifts = np.full(len(headings), np.inf), np.full(len(headings), LIFT_SIZE_PRIOR, np.float32)
-        for surfaces in self.surfaces:
-            fits, own = with_surface(fits, edges, headings, self._is_round, self._fills, surfaces)
-            lifts[own < noise] = surfaces.source
-            noise = np.minimum(noise, own)
-        return fits, noise, lifts
+        return with_surfaces(fits, edges, headings, self._is_round, self._fills, self.surfaces, LIFT_SIZE_PRIOR)
 
 
 def _refitted(

@@ -14,7 +14,7 @@ from centertrack_ros.tracking.box_fit import BoxFits, Supports, edges_of
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.sensor_depth import Expected, SensorView
 from centertrack_ros.tracking.size_prior import class_sizes
-from centertrack_ros.tracking.surface_fit import Fills, fills_of, with_surface
+from centertrack_ros.tracking.surface_fit import fills_of, with_surfaces
 from centertrack_ros.types import LIFT_HEADS, Detections
 
 _SIZE_SIGMA = 0.08  # of the dimension head, relative
@@ -55,12 +55,10 @@ class HeadsLifter:
         edges = edges_of(lifted.boxes[rows], camera, np.ones((len(rows), 2)), np.full(len(rows), 0.03))
         fits = _fits_of(depths[rows], sizes[rows], lifted.locations[rows].astype(np.float64), sigma)
         headings = lifted.rotations_y[rows, None].astype(np.float64)
-        fills = Fills(self._fills.parts[classes], self._fills.sigmas[classes])
-        noise, lifts = np.full(len(rows), np.inf), np.full(len(rows), LIFT_HEADS, np.float32)
-        for surfaces in view.surfaces(lifted.boxes[rows], expected):
-            fits, own = with_surface(fits, edges, headings, self._is_round[classes], fills, surfaces)
-            lifts[own < noise] = surfaces.source
-            noise = np.minimum(noise, own)
+        surfaces = view.surfaces(lifted.boxes[rows], expected)
+        fits, noise, lifts = with_surfaces(
+            fits, edges, headings, self._is_round[classes], self._fills.select(classes), surfaces, LIFT_HEADS
+        )
         seen = np.isfinite(noise)
         sigmas = np.full(len(detections), self._sigma)
         chosen = rows[seen]

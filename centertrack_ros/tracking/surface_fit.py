@@ -9,7 +9,7 @@ single strips tells how plausible the heading is, as two sides of a vehicle that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,11 +53,46 @@ class Fills:
     parts: Array
     sigmas: Array
 
+    def select(self, rows: Array) -> Fills:
+        """Those of some objects, or of objects by their classes."""
+        return Fills(self.parts[rows], self.sigmas[rows])
+
 
 def fills_of(class_names: Sequence[str]) -> Fills:
     """Those of classes, in their order."""
     values = np.array([_FILLS.get(name.strip().lower().replace("_", " "), _FULL) for name in class_names])
     return Fills(*values.reshape(-1, 2).T)
+
+
+def with_surfaces(
+    fits: BoxFits,
+    edges: Edges,
+    headings: Array,
+    is_round: Mask,
+    fills: Fills,
+    surfaces: Iterable[Surfaces],
+    otherwise: int,
+) -> tuple[BoxFits, Array, Array]:
+    """Corrects fits by the surfaces of all sensors.
+
+    Args:
+        fits: (N, H), as all that follow for `with_surface`.
+        edges: Of the 2D boxes.
+        headings: (N, H) rot_y, rad.
+        is_round: (N,) objects that look as wide from everywhere.
+        fills: Of the objects.
+        surfaces: Theirs, of each sensor.
+        otherwise: The LIFT_* of objects that no sensor sees.
+
+    Returns:
+        The fits; (N,) m² of the best sensor's noise, inf without one; and (N,) float32 of LIFT_*, by that sensor.
+    """
+    noise, lifts = np.full(len(headings), np.inf), np.full(len(headings), otherwise, np.float32)
+    for one in surfaces:
+        fits, own = with_surface(fits, edges, headings, is_round, fills, one)
+        lifts[own < noise] = one.source
+        noise = np.minimum(noise, own)
+    return fits, noise, lifts
 
 
 def with_surface(
