@@ -22,7 +22,9 @@ def has_invalid_types() -> bool:
 
 WAYS = {
     "raw, reliable": [],
-    "raw, best effort": ["--best-effort"],
+    # Of a raw image of a megabyte, best effort loses most fragments over UDP, whatever the DDS (docs/deployment.md has
+    # the remedy). A small one fits into a socket's usual buffer.
+    "raw, best effort": ["--best-effort", "--scale", "0.25"],
     "jpeg, reliable": ["--compressed"],
 }
 
@@ -48,6 +50,5 @@ def test_cyclone_feeds_the_node_and_reads_its_detections(ros, way: list[str], ca
     found = json.loads(done.stdout.splitlines()[-1])
     with capsys.disabled():
         print(f"\nCyclone DDS {' '.join(way) or 'raw'}: {found}")
-    # Best effort loses many images of a megabyte over UDP, whatever the DDS; docs/deployment.md has the remedy.
-    assert found["answered"] >= (1 if "--best-effort" in way else found["sent"])
+    assert found["answered"] >= (found["sent"] // 2 if "--best-effort" in way else found["sent"])
     assert found["boxes"] > found["answered"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera and a reader of detections on Cyclone DDS, without ROS: what another middleware sees of the node.
 
-    python -m support.cyclone_peer --node NAME --domain ID [--count 20] [--compressed] [--best-effort]
+    python -m support.cyclone_peer --node NAME --domain ID [--count 20] [--scale 0.25] [--compressed] [--best-effort]
 
 Sends images of the demo clip and waits for the answer to each; prints a line of JSON. Everything stays on the loopback
 interface. The types are those of the messages under the names that ROS gives them on the wire.
@@ -169,7 +169,8 @@ def exchange(arguments: argparse.Namespace) -> dict[str, Any]:
             raise SystemExit("the node was not discovered within 30 s")
         time.sleep(0.1)
     answers, latencies, boxes = 0, [], 0
-    for number, image in enumerate(demo_frames(arguments.count)):
+    for number, frame in enumerate(demo_frames(arguments.count)):
+        image = cv2.resize(frame, None, fx=arguments.scale, fy=arguments.scale, interpolation=cv2.INTER_AREA)
         stamp = Time(1000 + number // 10, number % 10 * 100_000_000)
         begin = time.monotonic()
         writer.write(_message(image, Header(stamp, "camera"), arguments.compressed))
@@ -207,6 +208,7 @@ def main() -> int:
     parser.add_argument("--domain", type=int, required=True)
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--timeout", type=float, default=5.0, help="for one answer, s")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the images' sides")
     parser.add_argument("--compressed", action="store_true")
     parser.add_argument("--best-effort", action="store_true")
     print(json.dumps(exchange(parser.parse_args())))
