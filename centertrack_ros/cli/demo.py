@@ -51,15 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.io.rosbag import BagReader
     from centertrack_ros.io.sources import BagSource
 
-    for package in ("rclpy", "vision_msgs"):
-        if find_spec(package) is None:
-            raise ImportError(f"ROS 2's {package} is not installed: `make demo` installs it, or source a distribution")
-    if not args.rate > 0:
-        raise ValueError(f"--rate must be above 0, got {args.rate:g}")
-    if args.street and args.bag:
-        raise ValueError("--street plays a drive of its own: leave out --bag")
-    if (args.depth or args.points) and not args.street:
-        raise ValueError("--depth and --points are for the synthetic drive: add --street")
+    _check(args)
     bag = (
         _street(_prepare(args.output), args.depth, args.points)
         if args.street
@@ -93,6 +85,19 @@ def run(args: argparse.Namespace) -> int:
     if problem := results.problem():
         raise SubprocessError(problem)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises what is wrong with the arguments, and ImportError without ROS 2."""
+    for package in ("rclpy", "vision_msgs"):
+        if find_spec(package) is None:
+            raise ImportError(f"ROS 2's {package} is not installed: `make demo` installs it, or source a distribution")
+    if not args.rate > 0:
+        raise ValueError(f"--rate must be above 0, got {args.rate:g}")
+    if args.street and args.bag:
+        raise ValueError("--street plays a drive of its own: leave out --bag")
+    if (args.depth or args.points) and not args.street:
+        raise ValueError("--depth and --points are for the synthetic drive: add --street")
 
 
 def _prepare(folder: Path) -> Path:
