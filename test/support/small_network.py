@@ -59,9 +59,7 @@ class SmallNetwork(TrackingNetwork):
 
 def _layer(channels: int, stride: int = 1) -> nn.Sequential:
     first = 2 if channels < _FEATURES else stride
-    return nn.Sequential(
-        nn.Conv2d(channels, _FEATURES, 5, first, 2, bias=False), nn.BatchNorm2d(_FEATURES)
-    )
+    return nn.Sequential(nn.Conv2d(channels, _FEATURES, 5, first, 2, bias=False), nn.BatchNorm2d(_FEATURES))
 
 
 def small_network(heads: dict[str, int], **fields: Any) -> tuple[TrackingNetwork, ModelProfile]:
