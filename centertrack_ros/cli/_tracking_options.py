@@ -23,6 +23,7 @@ from centertrack_ros.tracking.lifters import LIFTERS
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.detection_files import MadeDetections
+    from centertrack_ros.io.sources import Source
 
 _DEFAULTS = TrackerConfig()
 
@@ -66,8 +67,12 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetections | None:
+def made_detections(args: argparse.Namespace, source: Source) -> MadeDetections | None:
     """What `--detections` or `--detector` names, None if nothing; sets `detector_source` in the arguments.
+
+    Args:
+        args: The arguments.
+        source: The images.
 
     Raises:
         ValueError: Only one of the options is given that go together, or the detections cannot be used.
@@ -83,10 +88,14 @@ def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetection
             raise ValueError(f"--detector-source {args.detector_source} needs --detections or --detector")
         args.detector_source = NETWORK
         return None
-    from centertrack_ros.datasets.detection_files import open_detections
+    from centertrack_ros.datasets.detection_files import COUNTED, open_detections
+    from centertrack_ros.io.image_source import ImageSource
+    from centertrack_ros.io.sources import BagSource
 
     args.detector_source = args.detector_source or EXTERNAL
-    return open_detections(args.detections, bag)
+    bag = source.path if isinstance(source, BagSource) else None
+    images = source.named if isinstance(source, ImageSource) else COUNTED
+    return open_detections(args.detections, bag, images=images)
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:

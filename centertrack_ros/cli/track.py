@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.cli._track_outputs import TrackOutputs
     from centertrack_ros.engine.cyclists import CyclistEngine
     from centertrack_ros.io.source_base import DEFAULT_RATE
-    from centertrack_ros.io.sources import BagSource, open_source
+    from centertrack_ros.io.sources import open_source
 
     logging.basicConfig(format="%(message)s")
     if args.frames is not None and args.frames < 1:
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
-    detections = made_detections(args, source.path if isinstance(source, BagSource) else None)
+    detections = made_detections(args, source)
     engine = load(args, () if detections is None else detections.classes)
     if args.cyclists:
         engine = CyclistEngine(engine)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detections of another detector that were made beforehand: in MOTChallenge's, KITTI's or COCO's files, or in a bag.
 
-A file counts frames as the video or the images do (`Frame.index`). What begins with frame 0, as KITTI's files do,
-begins with the first frame, unless the images' names begin with a later number.
+A file counts frames as the video or the images do. KITTI counts from 0, MOTChallenge from 1, COCO as the file says:
+`place` tells which frame is whose, by the file and the numbers in the images' names.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from centertrack_ros.network.classes import COCO_CATEGORIES
 from centertrack_ros.types import ForeignDetections, Frame
 
 _LOG = logging.getLogger(__name__)
+COUNTED = range(10**9)  # of the images of a video or a bag
 TOLERANCE_S = 0.01  # of a bag's stamps
 _COCO_NAMES = {number: name for number, name in enumerate(COCO_CATEGORIES) if name}
 _COCO_FORM = "image_id, category_id, bbox and score"
@@ -47,8 +48,13 @@ class MadeDetections(Protocol):
 class DetectionFile:
     """Detections by the number of their frame; frames without any are frames in which nothing was found."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, images: range | None = None) -> None:
         """Reads a file.
+
+        Args:
+            path: The file.
+            images: Numbers of the images by their names, which `Frame.index` repeats, but from 1 where they begin with
+                0; those of a video or of a bag are from 0. None: the first frame that is asked for tells.
 
         Raises:
             DataError: The file is malformed; the text names the line.
@@ -61,7 +67,6 @@ class DetectionFile:
         are_scores = told.min() >= 0 and told.max() <= 1
         if not are_scores:
             _LOG.warning("%s: its scores are not in 0..1, every detection counts as certain", path)
-        self._shift = None if sequence.first == 0 else 0
         self._frames: dict[int, ForeignDetections] = {}
         for frame in sequence:
             found = frame.tracks.detections
@@ -69,12 +74,51 @@ class DetectionFile:
             self._frames[frame.index] = ForeignDetections(
                 np.asarray(found.boxes, np.float32), np.asarray(scores, np.float32), names[found.class_ids]
             )
+        self._first = min(sequence.first, 1)
+        self._shift: int | None = None if self._first == 0 else 0
+        if images is not None and self._frames:
+            self._shift, note = place(min(self._frames), max(self._frames), self._first, images)
+            if note:
+                _LOG.warning("%s: %s", path, note)
 
     def of(self, frame: Frame) -> ForeignDetections:
         """See `MadeDetections.of`."""
         if self._shift is None:  # images that begin with 0 are counted from 1, others by their own numbers
             self._shift = 1 if frame.index <= 1 else 0
         return self._frames.get(frame.index - self._shift, ForeignDetections.empty())
+
+
+def place(least: int, most: int, first: int, images: range) -> tuple[int, str]:
+    """Which image the frames of a file belong to.
+
+    Images whose names begin with 0, and those of a video or a bag, are counted from 1 (`Frame.index`). Otherwise the
+    numbers in names are those of the file, unless it cannot be so.
+
+    Args:
+        least: The first frame of the file that has an object.
+        most: The last one.
+        first: With which number the file's format begins, 0 or 1.
+        images: Numbers of the images by their names.
+
+    Returns:
+        What is to be subtracted from `Frame.index` for the number in the file; and a sentence if that had to be
+        guessed, '' if not.
+    """
+    begin, end = images.start, images.stop - 1
+    if begin == 0:
+        return 1 - first, ""
+    by_order = begin - first
+    in_order = f"the file's frame {first} is taken for the first image, which is called {begin}"
+    if most < begin:
+        return by_order, f"no image has the number of one of its frames ({least} to {most}): {in_order}"
+    if first == 0 and begin == 1 and least == 0:
+        return by_order, f"it counts frames from 0, and the images are called {begin} to {end}: {in_order}"
+    if first == 0 and begin == 1 and most < end:
+        return 0, (
+            f"its frames {least} to {most} are taken for the images that are called so; if it counts from 0, call the "
+            "first image 0"
+        )
+    return 0, ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +175,11 @@ class DetectionTopic:
 
 
 def open_detections(
-    text: str, bag: Path | None, names: Mapping[int, str] | None = None, tolerance_s: float = TOLERANCE_S
+    text: str,
+    bag: Path | None,
+    names: Mapping[int, str] | None = None,
+    tolerance_s: float = TOLERANCE_S,
+    images: range | None = None,
 ) -> MadeDetections:
     """The detections that a user names.
 
@@ -140,12 +188,13 @@ def open_detections(
         bag: Where the images are from; None: not from a bag.
         names: Names of classes where messages have their numbers.
         tolerance_s: How far the stamp of a message may be from the image's.
+        images: As `DetectionFile` takes it.
 
     Raises:
         DataError: The detections are malformed, or are not there.
     """
     if Path(text).is_file():
-        return DetectionFile(text)
+        return DetectionFile(text, images)
     if bag is None:
         raise DataError(text, "no such file of detections")
     return DetectionTopic.read(bag, text, names or {}, tolerance_s)

@@ -22,6 +22,7 @@ from centertrack_ros.io.image_files import (
     frame_numbers,
     load_image,
     natural_order,
+    numbers_in_names,
     reason,
     visible,
 )
@@ -64,6 +65,12 @@ class ImageSource:
         if numbers is None and not self._one:
             _LOG.warning("%s: the names do not number the images: they are counted in their order", self.path)
         return numbers or list(range(1, len(self.files) + 1))
+
+    @property
+    def named(self) -> range:
+        """From the number in the first image's name to that in the last one's; from 0 where names do not number."""
+        found = numbers_in_names(self.files) or [0, len(self.files) - 1]
+        return range(found[0], found[-1] + 1)
 
     def _rates(self) -> float:
         """Sets the rate of the images, and returns that of their numbers: each tenth may be there."""

@@ -7,7 +7,7 @@ would have published, had it not dropped a frame. Two replays write the same byt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from centertrack_ros.datasets.detection_files import MadeDetections, open_detections
+from centertrack_ros.datasets.detection_files import COUNTED, MadeDetections, open_detections
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.detector import Detector
 from centertrack_ros.geometry.transform import Transform
@@ -23,6 +23,7 @@ from centertrack_ros.io.bag_transforms import read_transforms
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.foreign_messages import DETECTIONS_TYPE
+from centertrack_ros.io.frame_numbers import told_numbers
 from centertrack_ros.io.image_decoding import ImageError
 from centertrack_ros.io.rosbag import BagReader, BagWriter, Record, Topic, bag_name, message_types
 from centertrack_ros.io.sources import (
@@ -101,6 +102,7 @@ class _Camera:
     detections: MadeDetections | None = None
     sensors: BagSensors | None = None
     images: int = 0
+    numbers: Mapping[int, int] = field(default_factory=dict)  # stamp, ns -> number of the image, where the bag tells
 
     @property
     def output(self) -> str:
@@ -216,8 +218,9 @@ class Replay:
         for camera, name in zip(cameras, names, strict=True):
             summary.note(f"detections for {camera.image_topic}: {name}")
             camera.detections = open_detections(
-                name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s
+                name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s, COUNTED
             )
+            camera.numbers = told_numbers(reader, camera.image_topic)
 
     def _kept(self, reader: BagReader, keep: Sequence[str], cameras: Iterable[_Camera], summary: Summary) -> set[str]:
         """The topics to copy: none that the results are written to, as a bag of an earlier replay has them."""
@@ -390,7 +393,8 @@ class _Run:
             frame = camera.sensors.attach(frame, self._parameters.depth, self._sensor_pose)
         if camera.detections is None:
             return frame
-        foreign = camera.detections.of(replace(frame, index=camera.images))
+        index = camera.numbers.get(header.stamp_ns, camera.images)
+        foreign = camera.detections.of(replace(frame, index=index))
         if foreign is None:
             summary.note(f"{camera.image_topic}: not every image has detections of the other detector")
         return replace(frame, foreign=foreign)

@@ -44,6 +44,43 @@ def test_mot_and_kitti_count_frames_as_their_benchmarks_do(tmp_path) -> None:
     assert boxes(later.of(frame(2))) == [[12, 20, 42, 60]]
 
 
+# Numbers in a file, numbers in the images' names -> number of the image that the file's frame 4 belongs to; words.
+PLACES = {
+    "kitti, images from 0": ("kitti", (0, 4, 6), range(0, 9), 4, ""),
+    "kitti, images from 1, frames from 0": ("kitti", (0, 4, 6), range(1, 10), 5, "called 1 to 9: the file's frame 0"),
+    "kitti, images and frames from 1 to 9": ("kitti", (1, 4, 9), range(1, 10), 4, ""),
+    "kitti, images from 1, maybe from 0": ("kitti", (1, 4, 8), range(1, 10), 4, "if it counts from 0, call the first"),
+    "kitti, a part of its images": ("kitti", (0, 4, 6), range(3, 8), 4, ""),
+    "kitti, other numbers": ("kitti", (0, 4, 6), range(40, 50), 44, "frame 0 is taken for the first image, which"),
+    "mot, images from 0": ("mot", (1, 4, 6), range(0, 9), 3, ""),
+    "mot, images from 1": ("mot", (1, 4, 6), range(1, 10), 4, ""),
+    "mot, other numbers": (
+        "mot",
+        (1, 4, 6),
+        range(301, 310),
+        304,
+        "no image has the number of one of its frames (1 to 6)",
+    ),
+    "coco, images from 1": ("coco", (1, 4, 6), range(1, 10), 4, ""),
+    "coco, images from 0": ("coco", (0, 4, 6), range(0, 10), 4, ""),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_frames_belong_to_the_images_that_file_and_names_tell(tmp_path, caplog, case) -> None:
+    kind, numbers, images, expected, words = PLACES[case]
+    if kind == "kitti":
+        text = "".join(KITTI.format(frame=n, name="Car", x1=10 + n, x2=40) for n in numbers)
+    elif kind == "mot":
+        text = "".join(f"{n},-1,{10 + n},20,30,40,0.9,-1,-1,-1\n" for n in numbers)
+    else:
+        text = json.dumps([{"image_id": n, "category_id": 1, "bbox": [10 + n, 2, 3, 4], "score": 0.5} for n in numbers])
+    found = DetectionFile(written(tmp_path, "made.json" if kind == "coco" else "made.txt", text), images)
+    index = expected + (images.start == 0)  # `Frame.index` counts from 1
+    assert boxes(found.of(frame(index)))[0][0] == 14
+    assert words in caplog.text and bool(words) == bool(caplog.text)
+
+
 def test_coco_documents_and_lists_of_results(tmp_path) -> None:
     document = {
         "images": [{"id": 5, "file_name": "b/000002.jpg"}, {"id": 9, "file_name": "b/000001.jpg"}],
