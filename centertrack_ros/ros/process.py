@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from centertrack_ros.ros.ending import Ending
 from centertrack_ros.ros.log_folder import ensure_log_folder
 from centertrack_ros.ros.logs import ForwardingHandler
 from centertrack_ros.ros.node import CenterTrackNode
+from centertrack_ros.ros.shared_memory import shortage_of_shared_memory
 
 
 class NodeProcess:
@@ -56,7 +58,8 @@ class NodeProcess:
         return 0
 
     def _open(self, arguments: list[str]) -> None:
-        ensure_log_folder()
+        arguments = [*arguments, *ensure_log_folder()]
+        shortage = shortage_of_shared_memory(os.environ)
         try:
             rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:  # rcl's: an unknown option, a name that ROS does not allow, a broken file
@@ -64,6 +67,8 @@ class NodeProcess:
         self._executor = SingleThreadedExecutor()
         self._node = CenterTrackNode(self._ending.leaving_alone)
         ForwardingHandler(self._node.get_logger()).install()
+        if shortage:
+            self._node.get_logger().warning(shortage)
         self._executor.add_node(self._node)
 
     def _close(self) -> None:
