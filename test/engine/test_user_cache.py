@@ -57,7 +57,7 @@ def test_a_folder_that_somebody_else_may_have_put_there_is_not_used(no_home):
 def test_where_nothing_can_be_written_nothing_is_kept_and_one_line_says_so(no_home, monkeypatch, caplog):
     monkeypatch.setattr(export_cache.tempfile, "tempdir", "/dev/null")
     assert not user_cache().exists()
-    with pytest.raises(OSError):
+    with pytest.raises(NotADirectoryError):
         user_cache().mkdir(parents=True)
     assert len(caplog.messages) == 1 and "XDG_CACHE_HOME" in caplog.text
 
