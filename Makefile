@@ -79,11 +79,12 @@ coverage: setup-tests  ## statements that `COVERAGE=1 make test-slow test` ran, 
 docs: setup-docs  ## the documentation as HTML in out/docs: guides, messages, parameters, commands, API
 	@$(RUN) python -m tools.build_docs $(ARGS)
 
-lint: setup-tests  ## ruff (format and lint), and mypy on the package, experiments, benchmarks and tools
+lint: setup-tests  ## ruff (format and lint), mypy on the package, experiments, benchmarks and tools, hadolint on the Dockerfile
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) python -m tools.check_spdx
+	@$(RUN) hadolint docker/Dockerfile
 
 clean:  ## remove both environments and every build output
 	rm -rf .venv .venv-* build install log dist out *.egg-info .coverage .coverage.*

@@ -24,6 +24,8 @@ LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
 READ_ONLY = "read_only"  # only at start
 
+EXECUTORS = SINGLE_THREADED, EVENTS = ("single_threaded", "events")
+
 Value = bool | int | float | str | list[str]
 
 
@@ -338,6 +340,8 @@ _DIAGNOSTICS = (
 )  # fmt: skip
 SPECS: tuple[Spec, ...] = (
     Spec("autostart", True, "The node configures and activates itself; false: a manager does.", change=READ_ONLY),
+    Spec("executor", "single_threaded", "What runs the callbacks: rclpy's usual executor, or its experimental "
+         "EventsExecutor, which takes less of the processor, from Jazzy on.", choices=EXECUTORS, change=READ_ONLY),
     Spec("cameras", [""], "Names of cameras, with topics ~/input/<camera>/…; empty: one, on ~/input/…",
          change=UNCONFIGURED),
     *_MODEL,

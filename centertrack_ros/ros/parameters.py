@@ -139,6 +139,7 @@ class NodeParameters:
 
     Attributes:
         autostart: The node configures and activates itself.
+        executor: What runs its callbacks, one of `parameter_specs.EXECUTORS`.
         cameras: Names of the cameras; empty: one without a name.
         model: Which network, and what runs it.
         tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
@@ -152,6 +153,7 @@ class NodeParameters:
     """
 
     autostart: bool
+    executor: str
     cameras: tuple[str, ...]
     model: ModelParameters
     tracker: TrackerConfig
@@ -222,6 +224,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
     check_camera_names(names(values["cameras"]))  # type: ignore[arg-type]
     return NodeParameters(
         autostart=bool(values["autostart"]),
+        executor=str(values["executor"]),
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
         model=_group(ModelParameters, "model", values),
         tracker=tracker,
