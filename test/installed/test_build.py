@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`colcon build` makes a package that `ros2 pkg`, `ros2 interface` and `ros2 run` know; `colcon test` runs its tests."""
+"""`colcon build` makes a package that `ros2 pkg`, `ros2 interface` and `ros2 run` know; `colcon test` passes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,6 @@ NODE = {
     "namespace": "robot/front",
     "preset": "coco",
     "weights": "mobilenetv3-coco-track",
-    "engine": "torch",
     "device": "cpu",
     "classes": "person, car",
     "input_pixels": "147456",
@@ -156,7 +155,13 @@ def test_every_argument_is_explained(workspace: Workspace, file: str) -> None:
 
 
 def test_every_argument_of_one_camera_arrives(workspace: Workspace, parameter_file: str) -> None:
-    arguments = {**NODE, **topics("centertrack"), "params_file": parameter_file, "image_compressed": "/new/jpeg"}
+    arguments = {
+        **NODE,
+        "engine": workspace.engine,
+        **topics("centertrack"),
+        "params_file": parameter_file,
+        "image_compressed": "/new/jpeg",
+    }
     assert set(arguments) == {a.name for a in ARGUMENTS["centertrack"]}
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     with workspace.launched("centertrack", ready="process started", **arguments) as process:
@@ -170,7 +175,7 @@ def test_every_argument_of_one_camera_arrives(workspace: Workspace, parameter_fi
 
 
 def test_compressed_images_come_from_their_own_topic(workspace: Workspace) -> None:
-    arguments = {"name": "tracker", "namespace": "/robot/front", "transport": "compressed", "engine": "torch"}
+    arguments = {"name": "tracker", "namespace": "/robot/front", "transport": "compressed", "engine": workspace.engine}
     with workspace.launched("centertrack", **arguments, image="/front/image", device="cpu") as process:
         found = wait_until(
             lambda: {t for t in topics_of(workspace) if t.startswith("/front")}, 10.0, "the node's subscriptions"
@@ -184,7 +189,14 @@ def test_compressed_images_come_from_their_own_topic(workspace: Workspace) -> No
 def test_every_argument_of_several_cameras_arrives(workspace: Workspace, parameter_file: str) -> None:
     inputs = {f"{camera}_{kind}": f"/new/{camera}/{kind}" for camera in CAMERAS for kind in ("image", "camera_info")}
     more = {"cameras": ",".join([*CAMERAS, "roof"]), "image": "/{camera}/rect", "camera_info": "/{camera}/info"}
-    arguments = {**NODE, **topics("surround"), **more, **inputs, "params_file": parameter_file}
+    arguments = {
+        **NODE,
+        "engine": workspace.engine,
+        **topics("surround"),
+        **more,
+        **inputs,
+        "params_file": parameter_file,
+    }
     arguments["cross_camera_ids"] = "false"
     assert set(arguments) == {a.name for a in ARGUMENTS["surround"]}
     with workspace.launched("surround", ready="process started", **arguments) as process:
@@ -199,7 +211,14 @@ def test_every_argument_of_several_cameras_arrives(workspace: Workspace, paramet
 
 def test_every_argument_of_a_replay_arrives(workspace: Workspace, parameter_file: str) -> None:
     """The player's command is logged; without such a bag it fails, and everything ends with it."""
-    arguments = {**NODE, **PLAYER, **topics("replay"), "params_file": parameter_file, "image_compressed": "/new/jpeg"}
+    arguments = {
+        **NODE,
+        "engine": workspace.engine,
+        **PLAYER,
+        **topics("replay"),
+        "params_file": parameter_file,
+        "image_compressed": "/new/jpeg",
+    }
     arguments |= {"cameras": "front,rear", "cross_camera_ids": "false"}
     arguments |= {"image": "/{camera}/rect", "camera_info": "/{camera}/info"}
     assert set(arguments) == {a.name for a in ARGUMENTS["replay"]}
@@ -232,7 +251,7 @@ def test_a_bad_argument_starts_nothing(workspace: Workspace, file: str, argument
 
 
 def test_a_node_that_was_killed_starts_again(workspace: Workspace) -> None:
-    with workspace.launched("centertrack", respawn="true", engine="torch", device="cpu") as process:
+    with workspace.launched("centertrack", respawn="true", engine=workspace.engine, device="cpu") as process:
         first, line = pid_of_node(process), len(process.lines)
         os.kill(first, signal.SIGKILL)
         process.wait_for_line("process started", line)

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ class Workspace:
 
     folder: Path
     variables: dict[str, str]
+
+    @cached_property
+    def engine(self) -> str:
+        """An engine that needs no export, which would keep a small machine busy for half a minute."""
+        return "openvino" if self.run("python3", "-c", "import torch").code else "torch"
 
     @property
     def share(self) -> Path:
