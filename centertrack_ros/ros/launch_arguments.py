@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.ros.camera_names import check_camera_names
+from centertrack_ros.ros.main import END_WITH_PARENT
 
 PACKAGE = "centertrack_ros"
 PRESETS = ("default", "official", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")
@@ -328,6 +329,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
         prefix=values["prefix"] or None,
         respawn=is_true(values["respawn"]),
         respawn_delay=2.0,
+        additional_env={END_WITH_PARENT: "1"},
         output="screen",
         emulate_tty=True,
     )
