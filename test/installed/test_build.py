@@ -19,17 +19,17 @@ INTERFACES = {
 
 def test_the_package_is_found_in_the_workspace(workspace: Workspace) -> None:
     answer = workspace.ros2("pkg", "prefix", PACKAGE)
-    assert (answer.code, answer.text) == (0, str(workspace.folder / "install" / PACKAGE))
+    assert (answer.code, answer.out) == (0, str(workspace.folder / "install" / PACKAGE))
     answer = workspace.ros2("pkg", "executables", PACKAGE)
-    assert answer.text.splitlines() == [f"{PACKAGE} centertrack", f"{PACKAGE} centertrack_node"]
+    assert answer.out.splitlines() == [f"{PACKAGE} centertrack", f"{PACKAGE} centertrack_node"]
     answer = workspace.ros2("pkg", "xml", PACKAGE, "--tag", "version")
-    assert answer.text == ElementTree.parse(ROOT / "package.xml").findtext("version")
+    assert answer.out == ElementTree.parse(ROOT / "package.xml").findtext("version")
 
 
 def test_every_interface_is_installed(workspace: Workspace) -> None:
     assert len(INTERFACES) >= 4
     answer = workspace.ros2("interface", "package", PACKAGE)
-    assert set(answer.text.split()) == INTERFACES
+    assert set(answer.out.split()) == INTERFACES
     answer = workspace.ros2("interface", "show", f"{PACKAGE}/msg/TrackArray")
     assert answer.code == 0 and "tracks" in answer.text
 
@@ -41,7 +41,7 @@ def test_ros2_run_starts_the_command(workspace: Workspace) -> None:
 
 def test_the_installed_package_is_the_one_that_runs(workspace: Workspace) -> None:
     code = "import centertrack_ros, centertrack_ros.msg as m; print(centertrack_ros.__file__, m.TrackArray.__name__)"
-    where, message = workspace.run("python3", "-c", code).text.split()
+    where, message = workspace.run("python3", "-c", code).out.split()
     assert where.startswith(str(workspace.folder / "install" / PACKAGE)) and message == "TrackArray"
 
 

@@ -87,7 +87,7 @@ def wait_for_node(workspace: Workspace, process: Process) -> None:
     """Waits until `ros2 node list` shows the node."""
 
     def listed() -> bool:
-        return FULL_NAME in workspace.ros2("node", "list").text.split()
+        return FULL_NAME in workspace.ros2("node", "list").out.split()
 
     assert wait_until(listed, 60.0, f"the node:\n{process.lines}")
 
@@ -257,3 +257,32 @@ def test_a_node_that_was_killed_starts_again(workspace: Workspace) -> None:
         process.wait_for_line("process started", line)
         process.wait_for_line("model ", line, timeout=60.0)
         assert pid_of_node(process) != first
+
+
+INCLUDING = """
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
+
+def generate_launch_description():
+    ours = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource({path!r}), launch_arguments={arguments!r}.items()
+    )
+    return LaunchDescription([GroupAction([PushRosNamespace("fleet"), ours])])
+"""
+
+
+def test_a_launch_file_of_the_user_includes_ours_in_its_namespace(workspace: Workspace, tmp_path: Path) -> None:
+    ours = workspace.share / "launch" / "centertrack.launch.py"
+    arguments = {"namespace": "robot", "log_level": "debug", "autostart": "false"}
+    path = tmp_path / "fleet.launch.py"
+    path.write_text(INCLUDING.format(path=str(ours), arguments=arguments))
+    process = workspace.start("ros2", "launch", str(path))
+    try:
+        process.wait_for_line("process started", timeout=60.0)
+        wait_until(lambda: "/fleet/robot/centertrack" in workspace.ros2("node", "list").out, 60.0, "the node")
+        assert "fleet.robot.centertrack:=debug" in command_line(pid_of_node(process))
+    finally:
+        code, _ = process.end(signal.SIGINT, timeout=20.0)
+    assert code == 0

@@ -25,7 +25,7 @@ def node(workspace: Workspace) -> Iterator[Process]:
 
 
 def state(workspace: Workspace) -> str:
-    return workspace.ros2("lifecycle", "get", NODE).text
+    return workspace.ros2("lifecycle", "get", NODE).out
 
 
 def test_a_manager_takes_it_through_every_state(workspace: Workspace, node: Process) -> None:
@@ -37,9 +37,9 @@ def test_a_manager_takes_it_through_every_state(workspace: Workspace, node: Proc
         ("cleanup", "unconfigured [1]"),
     ):
         answer = workspace.ros2("lifecycle", "set", NODE, transition)
-        assert (answer.code, answer.text) == (0, "Transitioning successful")
+        assert (answer.code, answer.out) == (0, "Transitioning successful")
         assert state(workspace) == expected
-    assert workspace.ros2("topic", "info", f"{NODE}/output/detections_2d").text.startswith("Unknown topic")
+    assert workspace.ros2("topic", "info", f"{NODE}/output/detections_2d").text.count("Unknown topic")
 
 
 def test_transitions_that_a_state_has_not_are_refused(workspace: Workspace, node: Process) -> None:
@@ -53,12 +53,12 @@ def test_a_missing_model_fails_the_transition_with_a_sentence(workspace: Workspa
     """And the next try, with a model that is there, succeeds."""
     line = len(node.lines)
     answer = workspace.ros2("param", "set", NODE, "model.weights", "/no/such/weights.safetensors")
-    assert answer.text == "Set parameter successful"
+    assert answer.out == "Set parameter successful"
     answer = workspace.ros2("lifecycle", "set", NODE, "configure")
-    assert answer.text == "Transitioning failed"
+    assert "Transitioning failed" in answer.text
     assert "/no/such/weights.safetensors" in node.wait_for_line("cannot load the model", line)
     assert state(workspace) == "unconfigured [1]"
     workspace.ros2("param", "set", NODE, "model.weights", "mobilenetv3-coco-track")
-    assert workspace.ros2("lifecycle", "set", NODE, "configure").text == "Transitioning successful"
-    assert workspace.ros2("lifecycle", "set", NODE, "cleanup").text == "Transitioning successful"
+    assert workspace.ros2("lifecycle", "set", NODE, "configure").out == "Transitioning successful"
+    assert workspace.ros2("lifecycle", "set", NODE, "cleanup").out == "Transitioning successful"
     assert not node.logged("Traceback")

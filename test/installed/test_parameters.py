@@ -84,7 +84,7 @@ def node(workspace: Workspace) -> Iterator[Process]:
 
 
 def test_every_parameter_is_listed_and_described(workspace: Workspace, node: Process) -> None:
-    listed = workspace.ros2("param", "list", NODE).text.split()
+    listed = workspace.ros2("param", "list", NODE).out.split()
     assert {spec.name for spec in SPECS} <= set(listed)
     text = workspace.ros2("param", "describe", NODE, *(spec.name for spec in SPECS)).text
     for spec in SPECS:
@@ -128,10 +128,10 @@ def test_every_good_value_is_taken_and_dumped(workspace: Workspace, node: Proces
 
 def test_single_values_by_hand(workspace: Workspace, node: Process) -> None:
     def put(name: str, value: str) -> str:
-        return workspace.ros2("param", "set", NODE, name, value).text
+        return workspace.ros2("param", "set", NODE, name, value).text.strip()
 
     assert put("tracker.max_age", "5") == "Set parameter successful"
-    assert workspace.ros2("param", "get", NODE, "tracker.max_age").text == "Integer value is: 5"
+    assert workspace.ros2("param", "get", NODE, "tracker.max_age").out == "Integer value is: 5"
     assert "Setting parameter failed" in put("tracker.max_age", "-2")
     assert "must be one of" in put("tracker.motion", "teleport")
     assert "Setting parameter failed" in put("autostart", "true")
@@ -146,7 +146,7 @@ def test_a_configured_node_takes_what_is_live_and_refuses_the_rest(
     workspace: Workspace, node: Process, tmp_path: Path
 ) -> None:
     load(workspace, tmp_path / "small.yaml", {"model.engine": workspace.engine, "model.input_pixels": 76800})
-    assert workspace.ros2("lifecycle", "set", NODE, "configure").text == "Transitioning successful"
+    assert workspace.ros2("lifecycle", "set", NODE, "configure").out == "Transitioning successful"
     try:
         apart = ("detector.regions", "camera.heights", "camera.pitches")  # one text for each of two cameras
         live = {s.name: good(s) for s in SPECS if s.change == LIVE and s.name not in apart}

@@ -69,10 +69,19 @@ def _is_ours(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has printed, on both streams, and its exit code."""
+    """What a command has printed on standard output and on standard error, and its exit code.
+
+    Fast DDS may write there, too: on standard error.
+    """
 
     code: int
-    text: str
+    out: str
+    error: str
+
+    @property
+    def text(self) -> str:
+        """Both outputs."""
+        return f"{self.out}\n{self.error}"
 
 
 @dataclass(frozen=True)
@@ -111,14 +120,12 @@ class Workspace:
         """Runs a command to its end.
 
         Raises:
-            AssertionError: it still ran after `timeout` s.
+            subprocess.TimeoutExpired: it still ran after `timeout` s.
         """
-        process = self.start(*command)
-        try:
-            wait_until(lambda: not process.alive, timeout, f"the end of {' '.join(command)}")
-        finally:
-            code, _ = process.end(signal.SIGKILL)
-        return Answer(code, "\n".join(process.lines))
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout
+        )
+        return Answer(done.returncode, done.stdout.strip(), done.stderr.strip())
 
     def watch(self, *arguments: str, seconds: float) -> str:
         """What `ros2 ARGUMENTS` prints until Ctrl+C ends it after `seconds`."""
@@ -242,7 +249,7 @@ def parameters_of(workspace: Workspace, node: str) -> dict[str, Any]:
     """
     answer = workspace.ros2("param", "dump", node)
     assert answer.code == 0, answer.text
-    [content] = yaml.safe_load(answer.text).values()
+    [content] = yaml.safe_load(answer.out).values()
     return flat(content["ros__parameters"])
 
 
