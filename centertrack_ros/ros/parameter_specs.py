@@ -299,8 +299,8 @@ _DEPTH = (
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
          "camera to camera; false: ids belong to one camera each."),
-    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view.",
-         0.0, 60.0),
+    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view. "
+         "The longer of it and hold_s counts.", 0.0, 60.0),
     Spec("surround.hold_s", 0.5, "How long the merged view keeps what a camera saw last when it sends nothing more.",
          0.0, 60.0),
     Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "

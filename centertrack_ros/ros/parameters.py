@@ -234,7 +234,8 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         depth=_group(SensorConfig, "depth", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
-            window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]
+            # Set one by one, the two pass through every combination.
+            window_s=max(float(values["surround.window_s"]), float(values["surround.hold_s"])),  # type: ignore[arg-type]
             hold_s=float(values["surround.hold_s"]),  # type: ignore[arg-type]
             appearance=bool(values["surround.appearance"]),
             depth_sigma=tracker.depth_sigma,
