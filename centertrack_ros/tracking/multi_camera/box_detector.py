@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A detector that finds objects in 3D, in the view of several cameras: it is one more of them, without images."""
+
+from __future__ import annotations
+
+from centertrack_ros.tracking.foreign_boxes import GrowingNames, in_common_frame, usable_boxes
+from centertrack_ros.tracking.multi_camera.box_tracker import BoxTrackerState, objects_of, step
+from centertrack_ros.tracking.multi_camera.records import CameraTracks, MultiCameraConfig, kinds_of
+from centertrack_ros.tracking.results import BoxFrame, CameraPoses, OutputFrames
+
+DETECTOR = "~/input/detections_3d"  # in place of a camera's name, which it cannot be
+
+
+class BoxDetector:
+    """Holds what is remembered of the detector: its tracks, and how its stamps lie to those of the cameras."""
+
+    def __init__(self, names: GrowingNames) -> None:
+        """Starts with nothing; names of classes that the model does not have are added to `names`."""
+        self.names = names
+        self._state = BoxTrackerState()
+        self._camera_stamp: float | None = None
+        self._alone_since: float | None = None  # stamp of the first message after the newest image
+
+    def restart(self, keep_ids: bool) -> None:
+        """Forgets all tracks; their ids are given again or not."""
+        self._state = BoxTrackerState(next_id=self._state.next_id if keep_ids else 1)
+
+    def take_image(self, stamp: float) -> None:
+        """Knows that a camera's image of this stamp, s, has come."""
+        self._camera_stamp, self._alone_since = stamp, None
+
+    def observe(
+        self, frame: BoxFrame, poses: CameraPoses, frames: OutputFrames, config: MultiCameraConfig
+    ) -> tuple[CameraTracks, tuple[str, ...]]:
+        """The tracks after a message, and sentences on what of it could not be used.
+
+        Raises:
+            ValueError: It is not the next one, by its stamp.
+        """
+        self._check_stamp(frame.stamp, config)
+        found = usable_boxes(frame.found, self.names, config.box_sigma)
+        boxes = in_common_frame(found.boxes, poses.to_common, _is_upright(frames.common))
+        kinds = kinds_of(self.names, self.names.of_model)[found.class_ids]
+        self._state = step(self._state, boxes, found.scores, found.class_ids, kinds, frame.stamp, config)
+        tracks, placed = objects_of(self._state)
+        return CameraTracks(DETECTOR, frame.stamp, tracks, poses.to_common, placed), found.notes
+
+    def _check_stamp(self, stamp: float, config: MultiCameraConfig) -> None:
+        """Raises ValueError for a message whose time is not that of the images; without images any time is right."""
+        if self._alone_since is None or stamp < self._alone_since:
+            self._alone_since = stamp
+        alone = self._camera_stamp is None or stamp - self._alone_since >= config.window_s
+        ahead = 0.0 if self._camera_stamp is None else stamp - self._camera_stamp
+        if abs(ahead) > config.window_s and not alone:
+            order = "after" if ahead > 0 else "before"
+            raise ValueError(
+                f"they are stamped {abs(ahead):.3g} s {order} the newest image, allowed are {config.window_s:g} s "
+                "(surround.window_s): do the clocks of both sensors agree?"
+            )
+        behind = self._state.stamp - stamp
+        if behind > config.window_s:  # time itself went back
+            self.restart(keep_ids=True)
+        elif behind >= 0:
+            raise ValueError(f"their stamp is not after that of the message before, but {behind:.3g} s earlier")
+
+
+def _is_upright(frame: str) -> bool:
+    """Whether the z axis of a frame points up, as REP 103 asks of all but optical ones."""
+    return not frame.endswith(("_optical", "_optical_frame"))
