@@ -7,7 +7,7 @@ The tables and the functions on values are plain Python; only the functions at t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Argument:
     text: str
     choices: tuple[str, ...] = ()
     parameter: str = ""
-    kind: type = str
+    kind: Callable[[str], Any] = str
     topic: str = ""
 
 
@@ -95,11 +95,21 @@ def _topic(name: str, topic: str, text: str) -> Argument:
     return Argument(name, topic, text, topic=topic)
 
 
+def _is_given(text: str) -> bool:
+    return bool(text)
+
+
+BOXES = Argument(
+    "lidar_detections", "", "Objects that a LiDAR's or a radar's detector finds in 3D, vision_msgs/Detection3DArray, to "
+    "be fused with the cameras' tracks; needs target_frame; empty: none",
+    parameter="surround.detections_3d", kind=_is_given, topic="~/input/detections_3d",
+)  # fmt: skip
 ONE_CAMERA = (
     _topic("image", "~/input/image", "Images, sensor_msgs/Image"),
     Argument("image_compressed", "", "Images, sensor_msgs/CompressedImage; empty: the value of image with /compressed",
              topic="~/input/image/compressed"),
     _topic("camera_info", "~/input/camera_info", "Calibration, sensor_msgs/CameraInfo; required for 3D boxes"),
+    BOXES,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes, vision_msgs/Detection3DArray"),
     _topic("detections_2d", "~/output/detections_2d", "2D boxes, vision_msgs/Detection2DArray"),
     _topic("tracks", "~/output/tracks", "Tracks, centertrack_ros/TrackArray"),
@@ -111,6 +121,8 @@ ONE_CAMERA = (
     _topic("debug_image", "~/debug/image", "Images with the tracks drawn on them"),
     _topic("prior_heatmap", "~/debug/prior_heatmap", "The prior heatmap, which shows the network the tracks"),
 )  # fmt: skip
+
+
 _PATTERNS = {"image": "/{camera}/image_raw", "camera_info": "/{camera}/camera_info"}
 _CROSS_CAMERA_IDS = Argument(
     "cross_camera_ids", "", "A track keeps its id from camera to camera; empty: as in the preset", _OPTIONAL_BOOLEAN,
@@ -120,6 +132,7 @@ SURROUND = (
     Argument("cameras", ",".join(NUSCENES_CAMERAS), "Names of the cameras, separated by commas"),
     Argument("image", _PATTERNS["image"], "Images of each camera; {camera} stands for its name"),
     Argument("camera_info", _PATTERNS["camera_info"], "Calibration of each camera; {camera} stands for its name"),
+    BOXES,
     _CROSS_CAMERA_IDS,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes of all cameras, vision_msgs/Detection3DArray"),
     _topic("tracks", "~/output/tracks", "Tracks of all cameras, centertrack_ros/TrackArray"),
@@ -182,7 +195,7 @@ def parameters(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict
     return set_values
 
 
-def _converted(text: str, kind: type) -> Any:
+def _converted(text: str, kind: Callable[[str], Any]) -> Any:
     """The text as a value; of a list, the names between commas. Raises ValueError."""
     if kind is list:
         return [name.strip() for name in text.split(",") if name.strip()]
@@ -200,6 +213,8 @@ def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str
         ValueError: `cameras` or a pattern for their topics is wrong.
     """
     outputs = {a.topic: values[a.name] for a in arguments if a.topic and not a.topic.startswith("~/input/")}
+    if values.get(BOXES.name):
+        outputs[BOXES.topic] = values[BOXES.name]
     if values.get("cameras"):
         for camera in camera_names(values):
             outputs.update(_camera_topics(camera, values))

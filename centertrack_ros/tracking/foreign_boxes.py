@@ -131,7 +131,7 @@ def usable_boxes(found: ForeignBoxes, names: GrowingNames, sigma: float) -> Usab
 def _known_covariances(covariances: Floats, sigma: float) -> tuple[Floats, int]:
     """The covariances (N, 6, 6) with the usual one in place of unknown ones, and how many are none at all."""
     usual = np.diag([sigma**2] * 3 + [_TILT_SIGMA**2, _TILT_SIGMA**2, _HEADING_SIGMA**2])
-    finite = np.isfinite(covariances).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(covariances).all(axis=(1, 2)))
     values = np.where(finite[:, None, None], covariances, 0.0)
     told = values[:, :3, :3].any(axis=(1, 2))
     values = (values + np.swapaxes(values, 1, 2)) / 2
