@@ -28,20 +28,17 @@ def read_boxes(data: bytes) -> Any:
     Raises:
         ValueError: It is too large, or no such message.
     """
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"a message of {len(data) / 1e6:.1f} MB is not read, expected are at most {MOST} boxes")
     try:
-        if (count := _count(data)) > MOST:
-            raise TooManyBoxes(f"a message of {count} boxes is not read, expected are at most {MOST}")
-        return message_types().deserialize_cdr(data, BOXES_TYPE)
-    except TooManyBoxes:
-        raise
+        count = _count(data)
+        found = message_types().deserialize_cdr(data, BOXES_TYPE) if count <= MOST and len(data) <= MOST_BYTES else None
     except Exception as error:  # whatever the library stumbles over
         raise ValueError(f"a message cannot be read as a {BOXES_TYPE}: {sentence(error)}") from None
-
-
-class TooManyBoxes(ValueError):  # noqa: N818 - says what it is
-    """There are more boxes in a message than are read."""
+    if found is None:
+        raise ValueError(
+            f"a message of {count} boxes and {len(data) / 1e6:.1f} MB is not read, expected are at most {MOST} boxes "
+            f"and {MOST_BYTES / 1e6:.0f} MB"
+        )
+    return found
 
 
 def _count(data: bytes) -> int:

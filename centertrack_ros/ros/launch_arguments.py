@@ -100,8 +100,8 @@ def _is_given(text: str) -> bool:
 
 
 BOXES = Argument(
-    "lidar_detections", "", "Objects that a LiDAR's or a radar's detector finds in 3D, vision_msgs/Detection3DArray, to "
-    "be fused with the cameras' tracks; needs target_frame; empty: none",
+    "lidar_detections", "", "Objects that a LiDAR's or a radar's detector finds in 3D, vision_msgs/Detection3DArray, "
+    "to be fused with the cameras' tracks; needs target_frame; empty: none",
     parameter="surround.detections_3d", kind=_is_given, topic="~/input/detections_3d",
 )  # fmt: skip
 ONE_CAMERA = (
