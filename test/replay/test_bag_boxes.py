@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """3D detections of a bag are fused with its camera's tracks in a replay, as the node does it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame = AnnotatedFrame(index, index / 10, empty_tracks(), image=path, camera=camera, pose=pose)
         made.append(frame)
     write_bag(folder / "plain", {"front": VideoSequence("v", ("car",), tuple(made), 0, FRAMES, 10.0, (240, 320))})
-    (folder / "det.txt").write_text("".join(f"{n + 1},-1,131,123,58,48,0.9,3,1\n" for n in range(FRAMES)))
+    seen = {"category_id": 3, "bbox": [131, 123, 58, 48], "score": 0.9}  # 3: car
+    (folder / "det.json").write_text(json.dumps([{"image_id": n + 1, **seen} for n in range(FRAMES)]))
     with BagReader(folder / "plain") as reader, BagWriter(folder / "both") as writer:
         for topic in reader.topics.values():
             writer.add_topic(topic.name, topic.type, topic.qos, source=reader)
@@ -55,7 +57,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _replay(bag: Path, output: Path, *options: str) -> dict[str, list[Any]]:
-    given = ("--detections", str(bag.parent / "det.txt"), "--output", str(output))
+    given = ("--detections", str(bag.parent / "det.json"), "--output", str(output))
     assert main(["replay", str(bag), *given, *TRACKED, *options]) == 0
     with BagReader(output / bag.name) as reader:
         found: dict[str, list[Any]] = {name: [] for name in reader.topics}
@@ -80,6 +82,6 @@ def test_the_topic_must_be_clear(bag: Path, tmp_path: Path, capsys: pytest.Captu
         (("-p", "surround.detections_3d:=true"), "/lidar/boxes, /radar/boxes: name it with --detections-3d"),
         (("--detections-3d", "/front/image_raw/compressed"), "expected a vision_msgs/msg/Detection3DArray"),
     ):
-        given = ("--detections", str(bag.parent / "det.txt"), "--output", str(tmp_path))
+        given = ("--detections", str(bag.parent / "det.json"), "--output", str(tmp_path))
         assert main(["replay", str(bag), *given, *TRACKED, *options]) != 0
         assert words in capsys.readouterr().err
