@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.geometry.boxes3d import OrientedBoxes
+from centertrack_ros.geometry.boxes3d import MIN_EXTENT, OrientedBoxes
 from centertrack_ros.geometry.transform import Transform, matrix_to_quaternion, quaternion_to_matrix
 from centertrack_ros.tracking.class_names import UNKNOWN, ClassNames
 from centertrack_ros.types import ForeignBoxes
@@ -17,8 +17,9 @@ from centertrack_ros.types import ForeignBoxes
 Floats = NDArray[np.float64]
 
 MOST = 500  # boxes of one message
+_ROUNDING = 1e-9  # m² by which a variance may be negative
 _FARTHEST = 1e5  # m; what is farther away, or larger, is no object around a vehicle
-_LEAST_NORM = 1e-6  # of a quaternion
+_LEAST_NORM, _LEAST_SIZE = 1e-6, 1e-3  # of a quaternion; m, of a side
 _MOST_NAMES = 1000  # classes that a detector may add: one that makes up names does not fill the memory
 # Least part of a unit vector that must point up: a box that lies otherwise is left as it is.
 _UPRIGHT = np.cos(np.radians(45.0))
@@ -92,14 +93,14 @@ def usable_boxes(found: ForeignBoxes, names: GrowingNames, sigma: float) -> Usab
         sigma: m, standard deviation of positions of which the detector does not tell it.
     """
     count, boxes, scores = len(found), found.boxes, np.asarray(found.scores, np.float64)
-    norms = np.linalg.norm(boxes.quaternions, axis=1)
+    norms = np.hypot(*np.hypot(*boxes.quaternions.reshape(-1, 2, 2).T))  # of the largest numbers as well
     lost: dict[str, int] = {}
     keep = np.ones(count, bool)
     numbers = np.concatenate([boxes.centers, boxes.sizes, boxes.quaternions, scores[:, None]], axis=1)
     for good, reason in (
         (np.isfinite(numbers).all(axis=1), "not finite"),
-        ((boxes.sizes > 0).all(axis=1), "without a size"),
-        (norms > _LEAST_NORM, "with a quaternion of length 0"),
+        ((boxes.sizes > _LEAST_SIZE).all(axis=1), "without a size"),
+        ((norms > _LEAST_NORM) & (norms < 1 / _LEAST_NORM), "with a quaternion that is no rotation"),
         ((np.abs(numbers[:, :6]) < _FARTHEST).all(axis=1), "beyond all measure"),
     ):
         if number := int((keep & ~good).sum()):
@@ -124,24 +125,27 @@ def usable_boxes(found: ForeignBoxes, names: GrowingNames, sigma: float) -> Usab
         notes.append(f"{bad} covariances are none: {sigma:g} m is taken instead")
     unit = chosen.quaternions / norms[rows, None]
     class_ids = np.array([names.id_of(str(found.class_names[row])) for row in rows.tolist()], np.int64)
-    made = replace(chosen, quaternions=unit, covariances=covariances)
+    sizes = np.maximum(chosen.sizes, MIN_EXTENT)
+    made = replace(chosen, quaternions=unit, sizes=sizes, covariances=covariances)
     return UsableBoxes(made, np.clip(scores[rows], 0.0, 1.0), class_ids, tuple(notes))
 
 
 def _known_covariances(covariances: Floats, sigma: float) -> tuple[Floats, int]:
     """The covariances (N, 6, 6) with the usual one in place of unknown ones, and how many are none at all."""
     usual = np.diag([sigma**2] * 3 + [_TILT_SIGMA**2, _TILT_SIGMA**2, _HEADING_SIGMA**2])
-    finite = np.asarray(np.isfinite(covariances).all(axis=(1, 2)))
-    values = np.where(finite[:, None, None], covariances, 0.0)
-    told = values[:, :3, :3].any(axis=(1, 2))
+    measurable = np.asarray((np.abs(covariances) < _FARTHEST).all(axis=(1, 2)))  # False for NaN
+    values = np.where(measurable[:, None, None], covariances, 0.0)
     values = (values + np.swapaxes(values, 1, 2)) / 2
-    positive = (np.linalg.eigvalsh(values[:, :3, :3]) >= -1e-9).all(axis=1) if len(values) else finite
-    positive &= np.einsum("nii->ni", values).max(axis=1, initial=0.0) < _FARTHEST**2
-    good = finite & told & positive
-    turned = values[:, 3:, 3:].any(axis=(1, 2)) & (np.einsum("nii->ni", values)[:, 3:] >= 0).all(axis=1)
-    mixed = np.where(turned[:, None, None], values, usual)
-    mixed[:, :3, :3] = values[:, :3, :3]
-    return np.where(good[:, None, None], mixed, usual), int((~finite | (told & ~positive)).sum())
+    told, turned = values[:, :3, :3].any(axis=(1, 2)), values[:, 3:, 3:].any(axis=(1, 2))
+    if told.any():
+        positive = (np.linalg.eigvalsh(values[:, :3, :3]) >= -_ROUNDING).all(axis=1)
+        turned &= (np.linalg.eigvalsh(values[:, 3:, 3:]) >= -_ROUNDING).all(axis=1)
+        good = told & positive
+        mixed = np.broadcast_to(usual, values.shape).copy()
+        mixed[good, :3, :3] = values[good, :3, :3]
+        mixed[good & turned] = values[good & turned]
+        return mixed, int((~measurable | (told & ~positive)).sum())
+    return np.broadcast_to(usual, values.shape).copy(), int((~measurable).sum())
 
 
 def in_common_frame(boxes: OrientedBoxes, to_common: Transform, upright: bool) -> OrientedBoxes:

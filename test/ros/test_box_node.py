@@ -174,7 +174,7 @@ def _many(message: Any) -> None:
 BAD = {
     _nan: "1 of 2 boxes are left out: 1 not finite",
     _flat: "1 without a size",
-    _no_turn: "1 with a quaternion of length 0",
+    _no_turn: "1 with a quaternion that is no rotation",
     _bare: "1 of 2 boxes have no class and no score",
     _unknown_frame: "no transform: ",
     _no_frame: "their frame_id is empty",

@@ -37,7 +37,7 @@ def test_names_are_the_models_or_kept():
         ("centers", 1e9, "1 beyond all measure"),
         ("sizes", 0.0, "1 without a size"),
         ("sizes", -2.0, "1 without a size"),
-        ("quaternions", 0.0, "1 with a quaternion of length 0"),
+        ("quaternions", 0.0, "1 with a quaternion that is no rotation"),
         ("quaternions", np.nan, "1 not finite"),
     ],
 )

@@ -18,16 +18,18 @@ class BoxDetector:
         """Starts with nothing; names of classes that the model does not have are added to `names`."""
         self.names = names
         self._state = BoxTrackerState()
-        self._camera_stamp: float | None = None
-        self._alone_since: float | None = None  # stamp of the first message after the newest image
+        self._image_stamp: float | None = None
+        self._taken_stamp: float | None = None  # of the last message that was taken after the newest image
+        self._alone: tuple[float, float] | None = None  # first and last stamp of messages in a row without an image
 
     def restart(self, keep_ids: bool) -> None:
         """Forgets all tracks; their ids are given again or not."""
         self._state = BoxTrackerState(next_id=self._state.next_id if keep_ids else 1)
+        self._taken_stamp = None
 
     def take_image(self, stamp: float) -> None:
         """Knows that a camera's image of this stamp, s, has come."""
-        self._camera_stamp, self._alone_since = stamp, None
+        self._image_stamp, self._taken_stamp, self._alone = stamp, None, None
 
     def observe(
         self, frame: BoxFrame, poses: CameraPoses, frames: OutputFrames, config: MultiCameraConfig
@@ -37,7 +39,7 @@ class BoxDetector:
         Raises:
             ValueError: It is not the next one, by its stamp.
         """
-        self._check_stamp(frame.stamp, config)
+        self._check_stamp(frame.stamp, config.window_s)
         found = usable_boxes(frame.found, self.names, config.box_sigma)
         boxes = in_common_frame(found.boxes, poses.to_common, _is_upright(frames.common))
         kinds = kinds_of(self.names, self.names.of_model)[found.class_ids]
@@ -45,23 +47,28 @@ class BoxDetector:
         tracks, placed = objects_of(self._state)
         return CameraTracks(DETECTOR, frame.stamp, tracks, poses.to_common, placed), found.notes
 
-    def _check_stamp(self, stamp: float, config: MultiCameraConfig) -> None:
-        """Raises ValueError for a message whose time is not that of the images; without images any time is right."""
-        if self._alone_since is None or stamp < self._alone_since:
-            self._alone_since = stamp
-        alone = self._camera_stamp is None or stamp - self._alone_since >= config.window_s
-        ahead = 0.0 if self._camera_stamp is None else stamp - self._camera_stamp
-        if abs(ahead) > config.window_s and not alone:
-            order = "after" if ahead > 0 else "before"
+    def _check_stamp(self, stamp: float, window: float) -> None:
+        """Raises ValueError for a message whose time, s, is not that of the images, or of the messages without such.
+
+        Another time becomes the right one when nothing else has come for `window` s of it.
+        """
+        first, last = self._alone or (stamp, stamp)
+        self._alone = (first, stamp) if 0 <= stamp - last <= window else (stamp, stamp)
+        known = [one for one in (self._image_stamp, self._taken_stamp) if one is not None]
+        away = min((stamp - one for one in known), key=abs, default=0.0)
+        if abs(away) > window and self._alone[1] - self._alone[0] < window:
+            order = "after" if away > 0 else "before"
+            newest = "image" if self._taken_stamp is None else "message"
             raise ValueError(
-                f"they are stamped {abs(ahead):.3g} s {order} the newest image, allowed are {config.window_s:g} s "
-                "(surround.window_s): do the clocks of both sensors agree?"
+                f"they are stamped {abs(away):.3g} s {order} the newest {newest}, allowed are {window:g} s "
+                "(surround.window_s): do the clocks of all sensors agree?"
             )
         behind = self._state.stamp - stamp
-        if behind > config.window_s:  # time itself went back
+        if behind > window:  # time itself went back
             self.restart(keep_ids=True)
         elif behind >= 0:
             raise ValueError(f"their stamp is not after that of the message before, but {behind:.3g} s earlier")
+        self._taken_stamp = stamp
 
 
 def _is_upright(frame: str) -> bool:

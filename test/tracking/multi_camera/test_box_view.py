@@ -132,6 +132,14 @@ def test_another_clock_is_one_sentence_and_no_reset(shift):
     assert len(one.step({}, boxes=[scan(13.2, [BEHIND])]).merged.boxes) == 2
 
 
+def test_one_wrong_stamp_among_a_lidars_messages_is_left_out():
+    one = session()
+    views = [one.step({}, boxes=[scan(stamp, [BEHIND])]) for stamp in (1.0, 1.1, 99.0, 1.2, -50.0, 2e9, 1.3)]
+    assert [view.merged is None for view in views] == [False, False, True, False, True, True, False]
+    assert "97.9 s after the newest message" in views[2].box_notes[0] and not views[6].merged.reset
+    assert views[6].merged.tracks.ids.tolist() == [1]
+
+
 def test_stamps_that_repeat_cost_their_message_only():
     one = session()
     results = [one.step({}, boxes=[scan(stamp, [BEHIND])]) for stamp in (1.0, 1.1, 1.1, 1.05, 1.2)]
