@@ -7,7 +7,7 @@ The tables and the functions on values are plain Python; only the functions at t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Argument:
         default: its default value; None: the argument is required.
         text: its description.
         choices: the allowed values; empty: any.
-        parameter: the node's parameter that a value other than '' sets.
+        parameter: the node's parameter that a value other than '' sets; with a topic, one that is true then.
         kind: the type of that parameter.
         topic: the node's topic that a value other than '' remaps.
     """
@@ -43,7 +43,7 @@ class Argument:
     text: str
     choices: tuple[str, ...] = ()
     parameter: str = ""
-    kind: Callable[[str], Any] = str
+    kind: type = str
     topic: str = ""
 
 
@@ -95,14 +95,10 @@ def _topic(name: str, topic: str, text: str) -> Argument:
     return Argument(name, topic, text, topic=topic)
 
 
-def _is_given(text: str) -> bool:
-    return bool(text)
-
-
 BOXES = Argument(
     "lidar_detections", "", "Objects that a LiDAR's or a radar's detector finds in 3D, vision_msgs/Detection3DArray, "
     "to be fused with the cameras' tracks; needs target_frame; empty: none",
-    parameter="surround.detections_3d", kind=_is_given, topic="~/input/detections_3d",
+    parameter="surround.detections_3d", kind=bool, topic="~/input/detections_3d",
 )  # fmt: skip
 ONE_CAMERA = (
     _topic("image", "~/input/image", "Images, sensor_msgs/Image"),
@@ -189,13 +185,13 @@ def parameters(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict
         if not argument.parameter or text == "":
             continue
         try:
-            set_values[argument.parameter] = _converted(text, argument.kind)
+            set_values[argument.parameter] = True if argument.topic else _converted(text, argument.kind)
         except ValueError:
             raise ValueError(f"{argument.name}:={text} should be a {argument.kind.__name__}") from None
     return set_values
 
 
-def _converted(text: str, kind: Callable[[str], Any]) -> Any:
+def _converted(text: str, kind: type) -> Any:
     """The text as a value; of a list, the names between commas. Raises ValueError."""
     if kind is list:
         return [name.strip() for name in text.split(",") if name.strip()]
