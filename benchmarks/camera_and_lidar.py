@@ -102,7 +102,8 @@ class Scores:
         true: Objects within reach, over all views.
         boxes: Boxes in all views.
         matched: Boxes that are an object's.
-        changes: Times that an object's id was another one than the last that it had.
+        changes: Times that an object's id was another one than the last that it had, no longer ago than an object is
+            waited for.
         errors: m, of the matched boxes.
     """
 
@@ -111,7 +112,7 @@ class Scores:
     matched: int = 0
     changes: int = 0
     errors: list[float] = field(default_factory=list)
-    _last: dict[int, int] = field(default_factory=dict)
+    _last: dict[int, tuple[int, float]] = field(default_factory=dict)  # id and stamp
     _common: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def add(self, view: FusedTracks, scene: Scene) -> None:
@@ -128,8 +129,9 @@ class Scores:
                 continue
             user, track_id = int(near[row]), int(view.ids[within[column]])
             self.matched += 1
-            self.changes += self._last.get(user, track_id) != track_id
-            self._last[user] = track_id
+            before, seen = self._last.get(user, (track_id, view.stamp))
+            self.changes += before != track_id and view.stamp - seen <= MultiCameraConfig.window_s
+            self._last[user] = (track_id, view.stamp)
             self._common[user, track_id] = self._common.get((user, track_id), 0) + 1
             self.errors.append(float(distances[row, column]))
 

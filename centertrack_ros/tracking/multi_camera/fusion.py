@@ -130,7 +130,7 @@ def _observe(state: MultiCameraState, observation: CameraTracks, setup: MultiCam
     others = state.local_tracks.select(~mine)
     local_tracks = update_local_tracks(state.local_tracks.select(mine), observation, camera, config)
     local_tracks = one_track_per_camera(local_tracks)
-    left = find_diverged(local_tracks, others, state.objects, config)
+    left = find_diverged(local_tracks, others, state.objects, config, setup.detector)
     local_tracks = replace(local_tracks, object_ids=np.where(left != 0, 0, local_tracks.object_ids))
     seen = looks_in(observation, camera, local_tracks.object_ids) if config.appearance else None
     local_tracks, memory = associate(local_tracks, left, state, camera, stamp, setup, seen)
@@ -210,9 +210,12 @@ def _rows(ids: Integers, object_ids: Integers) -> Integers:
 
 
 def find_diverged(
-    local_tracks: LocalTracks, others: LocalTracks, objects: Objects, config: MultiCameraConfig
+    local_tracks: LocalTracks, others: LocalTracks, objects: Objects, config: MultiCameraConfig, detector: int = -1
 ) -> Integers:
-    """(V,) the object that a view must leave, else 0: another camera, which had it first, sees it somewhere else."""
+    """(V,) the object that a view must leave, else 0: another camera, which had it first, sees it somewhere else.
+
+    What a detector of 3D boxes sees stays: its places are shown, and the ids with them.
+    """
     left = np.zeros(len(local_tracks), np.int64)
     mine, theirs = np.nonzero(
         local_tracks.seen[:, None] & others.seen & (local_tracks.object_ids[:, None] == others.object_ids)
@@ -226,6 +229,7 @@ def find_diverged(
     moved = other.boxes.centers + velocities * (one.stamps - other.stamps)[:, None]
     squares = kalman.squared_distances(one.boxes.centers - moved, one.position_covariances + other.position_covariances)
     later = (one.joined > other.joined) | ((one.joined == other.joined) & (one.cameras > other.cameras))
+    later = (later | (other.cameras == detector)) & (one.cameras != detector)
     far = mine[later & (squares > config.release_sigma**2)]
     left[far] = local_tracks.object_ids[far]
     return left
