@@ -3,9 +3,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from centertrack_ros.tracking.foreign_boxes import GrowingNames, in_common_frame, usable_boxes
 from centertrack_ros.tracking.multi_camera.box_tracker import BoxTrackerState, objects_of, step
-from centertrack_ros.tracking.multi_camera.records import CameraTracks, MultiCameraConfig, kinds_of
+from centertrack_ros.tracking.multi_camera.records import (
+    CameraTracks,
+    Integers,
+    LocalTracks,
+    MultiCameraConfig,
+    kinds_of,
+)
 from centertrack_ros.tracking.results import BoxFrame, CameraPoses, OutputFrames
 
 DETECTOR = "~/input/detections_3d"  # in place of a camera's name, which it cannot be
@@ -74,3 +82,36 @@ class BoxDetector:
 def _is_upright(frame: str) -> bool:
     """Whether the z axis of a frame points up, as REP 103 asks of all but optical ones."""
     return not frame.endswith(("_optical", "_optical_frame"))
+
+
+def surest_boxes(
+    local_tracks: LocalTracks, best: Integers, now: float, detector: int, config: MultiCameraConfig
+) -> Integers:
+    """Rows of the tracks whose boxes are shown for objects that are seen.
+
+    An object that the detector has just missed, but a camera sees, is where it was expected: a camera's distance would
+    make it jump.
+
+    Args:
+        local_tracks: Of all cameras, the detector among them.
+        best: (N,) rows of the tracks that describe the objects.
+        now: s, of the view.
+        detector: Its index among the cameras.
+        config: How long what was seen is remembered, and how objects move.
+
+    Returns:
+        (N,) rows: those in `best`, or the detector's of the same objects where it knows their places better.
+    """
+    measured = np.flatnonzero((local_tracks.cameras == detector) & (now - local_tracks.stamps <= config.window_s))
+    rows, columns = np.nonzero(local_tracks.object_ids[best][:, None] == local_tracks.object_ids[measured])
+    others, own = best[rows], measured[columns]
+    spreads = np.einsum("nii->n", local_tracks.position_covariances)
+    elapsed = np.maximum(now - local_tracks.stamps[own], 0.0)
+    speeds = np.einsum("nii->n", local_tracks.boxes.velocity_covariances[own])
+    speeds = np.where(np.isfinite(speeds), speeds, 3 * config.velocity_sigma**2)
+    drifts = speeds * elapsed**2 + config.process_noise**2 * elapsed**3
+    drifts = np.where(local_tracks.seen[own] & (elapsed <= config.hold_s), 0.0, drifts)
+    surer = spreads[own] + drifts < spreads[others]
+    shown = best.copy()
+    shown[rows[surer]] = own[surer]
+    return shown

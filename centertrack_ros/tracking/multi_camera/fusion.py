@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.tracking import kalman
+from centertrack_ros.tracking.multi_camera.box_detector import surest_boxes
 from centertrack_ros.tracking.multi_camera.looks import compare, learn_gains, looks_in, remember, remembered
 from centertrack_ros.tracking.multi_camera.records import (
     ANY_KIND,
@@ -454,7 +455,7 @@ def fuse(state: MultiCameraState, setup: MultiCameraSetup) -> tuple[FusedTracks,
     chosen, motions = local_tracks.select(best), objects.means[rows, 3:]
     boxes = chosen
     if setup.detector >= 0:
-        boxes = local_tracks.select(_surest(local_tracks, best, fresh, setup.detector))
+        boxes = local_tracks.select(surest_boxes(local_tracks, best, now, setup.detector, setup.config))
         own = (boxes.cameras == setup.detector)[:, None] & np.isfinite(boxes.boxes.velocities)
         motions = np.where(own, boxes.boxes.velocities, motions)  # its filter knows places that are not a camera's
     elapsed = now - boxes.stamps
@@ -472,18 +473,6 @@ def fuse(state: MultiCameraState, setup: MultiCameraSetup) -> tuple[FusedTracks,
         motions=motions,
     )
     return tracks, replace(state, objects=replace(objects, shown=shown))
-
-
-def _surest(local_tracks: LocalTracks, best: Integers, fresh: Integers, detector: int) -> Integers:
-    """Rows of the tracks whose boxes are shown: `best`, or the detector's of the same object where that is surer."""
-    boxes = best.copy()
-    measured = fresh[local_tracks.cameras[fresh] == detector]
-    same = local_tracks.object_ids[best][:, None] == local_tracks.object_ids[measured]
-    rows, columns = np.nonzero(same)
-    spreads = np.einsum("nii->n", local_tracks.position_covariances)
-    surer = spreads[measured[columns]] < spreads[best[rows]]
-    boxes[rows[surer]] = measured[columns[surer]]
-    return boxes
 
 
 def _ids_of(state: MultiCameraState, camera: int, setup: MultiCameraSetup) -> Integers:

@@ -12,6 +12,7 @@ from benchmarks import camera_and_lidar
 from centertrack_ros.geometry.boxes3d import BODY_FROM_OPTICAL
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import Transform
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 from centertrack_ros.tracking.results import CameraPoses, OutputFrames
 from centertrack_ros.tracking.session import SessionConfig, TrackingSession
 from centertrack_ros.types import LIFT_POINTS, Frame, FrameHeader
@@ -88,6 +89,27 @@ def test_a_gap_is_bridged_with_the_motion_and_a_longer_one_keeps_the_id():
     np.testing.assert_allclose(views[8].boxes.centers[0], (-8.0, 3.0, 0.75), atol=0.4)
     np.testing.assert_allclose(views[15].boxes.velocities[0], (15.0, 0, 0), atol=0.5)
     assert {view.tracks.ids.tolist()[0] for view in views[2:] if len(view.boxes)} == {1}
+
+
+def test_what_the_lidar_misses_for_a_moment_does_not_jump_to_the_cameras_distance():
+    one = session()
+    place = watched(one) + [0.8, 0.0, 0.0]  # by which the camera is wrong
+    offsets = []
+    for step in range(1, 40):
+        stamp = 10.1 + step / 30
+        seen = [place] if step < 18 or step > 30 else []
+        result = one.step(image(stamp, 60), HERE, [scan(stamp - 0.01, seen)] if step % 3 == 0 else [])
+        offsets.append(np.linalg.norm(result.merged.boxes.centers - place, axis=1).min())
+        assert len(result.merged.boxes) == 1 or step < 7
+    assert max(offsets[6:22]) < 0.2 and result.merged.tracks.ids.tolist() == [1]
+
+
+def test_without_a_fixed_frame_what_stands_is_followed_as_the_vehicle_drives():
+    one = session(frames=OutputFrames("base_link"), multi_camera=MultiCameraConfig(measured_velocities=False))
+    for step in range(12):
+        view = one.step({}, boxes=[scan(step / 10, [(60.0 - 1.8 * step, 4.0, 0.7), (50.0 - 1.8 * step, -4, 0.7)])])
+    assert view.merged.tracks.ids.tolist() == [1, 2]
+    assert view.merged.tracks.motion_states.tolist() == [0, 0]  # who moves over ground is not known
 
 
 def test_a_lidar_that_stops_leaves_the_camera_as_it_was():
