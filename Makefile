@@ -62,7 +62,7 @@ test-installed: setup-tests  ## builds with colcon and tests with the command ro
 	@$(RUN) python -m pytest -rs test/installed $(ARGS)
 
 fuzz: setup-tests  ## ten thousand malformed messages into the node, ten thousand mutated files through every reader
-	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py $(ARGS)
+	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py test/ros/test_fuzzed_boxes.py $(ARGS)
 
 signals: setup-tests  ## SIGINT, SIGTERM and SIGHUP to the node in every order and at every moment, ROUNDS=20 times each: 20 minutes
 	@SIGNAL_ROUNDS=$(or $(ROUNDS),20) $(RUN) python -m pytest -m slow test/ros/test_signals.py $(ARGS)

@@ -19,6 +19,7 @@ from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import DETECTOR_SOURCES, MOST_PITCH, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
@@ -305,6 +306,11 @@ _SURROUND = (
          0.0, 60.0),
     Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "
          "first; needs tracker.appearance."),
+    Spec("surround.detections_3d", False, "What another detector finds in 3D, such as that of a LiDAR or a radar, on "
+         "~/input/detections_3d, is tracked and fused with the cameras' tracks, also with one camera; needs "
+         "output.target_frame.", change=UNCONFIGURED),
+    Spec("surround.box_sigma", MultiCameraConfig.box_sigma, "m, standard deviation of the positions in these messages, "
+         "where they do not tell it.", 0.01, 10.0),
 )  # fmt: skip
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
