@@ -31,7 +31,7 @@ _FILLS = {
     "rider": (0.5, 0.25),
     "bicycle": (0.5, 0.25),
     "motorcycle": (0.6, 0.25),
-    "traffic_cone": (0.5, 0.2),
+    "traffic cone": (0.5, 0.2),
     "fire hydrant": (0.7, 0.2),
 }
 _FULL = (0.97, 0.04)  # vehicles, and all other classes
