@@ -99,15 +99,14 @@ class SensorView:
     """What sensors measured of one camera's view at the time of one image."""
 
     def __init__(self, camera: Camera, depth: DepthImage | None = None, points: Points | None = None) -> None:
-        """Projects the points.
+        """Takes what was measured.
 
         Args:
             camera: Of the image, in its px.
             depth: A depth image of the same view.
             points: Points in the camera's frame.
         """
-        self._camera, self._depth = camera, depth
-        self._points = None if points is None else _projected(points.points, camera)
+        self._camera, self._depth, self._points = camera, depth, points
 
     def surfaces(self, boxes: NDArray[np.floating], expected: Expected, axes: Array | None = None) -> list[Surfaces]:
         """Finds the surfaces of the objects in boxes.
@@ -125,7 +124,7 @@ class SensorView:
         if len(boxes) and self._depth is not None:
             samples[LIFT_DEPTH] = _image_samples(self._depth.depths, inner, self._camera)
         if len(boxes) and self._points is not None:
-            samples[LIFT_POINTS] = _point_samples(self._points, inner)
+            samples[LIFT_POINTS] = _point_samples(_projected(self._points.points, self._camera, inner), inner)
         slopes = self._slopes(inner, axes)
         if axes is not None:
             samples = {source: self._levelled(found, axes) for source, found in samples.items()}
@@ -182,25 +181,34 @@ def _image_samples(depths: Array, inner: Array, camera: Camera) -> _Samples:
     )
 
 
-def _projected(points: Array, camera: Camera) -> Array:
-    """(P, 3) float32: x and y, px, and depth, m, of the points that are in the image, from its left column on."""
+def _projected(points: Array, camera: Camera, boxes: Array) -> Array:
+    """(P, 3) float32: x and y, px, and depth, m, of the points in the rectangle around all boxes, by their columns."""
     focal, center = np.array(camera.focal, np.float32), camera.projection[:2, 2].astype(np.float32)
-    size = np.array([camera.width, camera.height], np.float32)
+    first, last = boxes[:, :2].min(axis=0).astype(np.float32), boxes[:, 2:].max(axis=0).astype(np.float32)
     bent = camera.is_distorted
-    # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
-    room, margin = (1.2, 0.1) if bent else (1.0, 0.0)
-    low, high = (-center / focal - margin) * room, ((size - center) / focal + margin) * room
-    x, y, z = np.ascontiguousarray(points.T)
+    if bent:
+        # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
+        size = np.array([camera.width, camera.height], np.float32)
+        low, high = (-center / focal - 0.1) * 1.2, ((size - center) / focal + 0.1) * 1.2
+    else:
+        low, high = (first - center) / focal, (last - center) / focal
+    x, z = points[:, 0], points[:, 2]
     with np.errstate(invalid="ignore", over="ignore"):
-        ahead = (z > NEAREST) & (z < FARTHEST) & (x > low[0] * z) & (x < high[0] * z)
-        chosen = np.flatnonzero(ahead & (y > low[1] * z) & (y < high[1] * z))
+        between = x > low[0] * z  # what is behind the camera is not between both
+        between &= x < high[0] * z
+        x, y, z = np.ascontiguousarray(points.take(np.flatnonzero(between), axis=0).T)
+        inside = (y >= low[1] * z) & (y <= high[1] * z) & (z > NEAREST) & (z < FARTHEST)
+    chosen = np.flatnonzero(inside)
     if len(chosen) > MOST_POINTS:
         chosen = chosen[:: -(-len(chosen) // MOST_POINTS)]
-    near = points.take(chosen, axis=0)
-    pixels = near[:, :2] / near[:, 2:] * focal + center
-    found = np.column_stack([camera.distort(pixels).astype(np.float32) if bent else pixels, near[:, 2]])
+    found = np.empty((len(chosen), 3), np.float32)
+    found[:, 2] = depths = z[chosen]
+    found[:, 0], found[:, 1] = x[chosen] / depths, y[chosen] / depths
+    found[:, :2] = found[:, :2] * focal + center
     if bent:
-        found = found[((found[:, :2] >= 0) & (found[:, :2] < size)).all(axis=1)]
+        found[:, :2] = camera.distort(found[:, :2])
+    # Rounding, or distortion: columns must be those of the image.
+    found = found[((found[:, :2] >= first) & (found[:, :2] <= last)).all(axis=1)]
     return found.take(np.argsort(found[:, 0].astype(np.uint16), kind="stable"), axis=0)  # a radix sort
 
 
