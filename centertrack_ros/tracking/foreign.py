@@ -185,15 +185,22 @@ def read_off(
     return replace(decoder(peaks), boxes=found.boxes)
 
 
-def with_own(foreign: Detections, own: Detections, exclusive: NDArray[np.bool_]) -> Detections:
+def with_own(
+    foreign: Detections, own: Detections, exclusive: NDArray[np.bool_], overlap: float = IOU_ACROSS_CLASSES
+) -> tuple[Detections, NDArray[np.bool_]]:
     """Detections of both, strongest first: where both see one object, that of the other detector stays.
 
     Args:
         foreign: N detections of the other detector.
         own: M detections of the network.
         exclusive: (C, C) mask of classes that one object cannot have both, see `ClassRules`.
+        overlap: IoU from which both see one object.
+
+    Returns:
+        The detections, and which of them are the network's.
     """
-    overlaps = iou(own.boxes, foreign.boxes) > IOU_ACROSS_CLASSES
+    overlaps = iou(own.boxes, foreign.boxes) > overlap
     overlaps &= exclusive[np.ix_(own.class_ids, foreign.class_ids)]
     joined = Detections.concatenate([foreign, own.select(~np.asarray(overlaps.any(axis=1)))])
-    return joined.select(np.argsort(-joined.scores, kind="stable"))
+    order = np.argsort(-joined.scores, kind="stable")
+    return joined.select(order), order >= len(foreign)
