@@ -26,8 +26,9 @@ Array = NDArray[np.float64]
 _NETWORK_SIGMAS = 1.3, 0.7  # m/s, of the network's velocity along the viewing ray and across it
 _FIRST_SIGMA = 10.0  # m/s, of the velocity of an object that was seen once
 _PROCESS_NOISE = 0.5  # m/s that a velocity may change within a second
-# Squared Mahalanobis distance from which a filter is reinitialized: another object, or the fixed frame has jumped.
-_MAX_SQUARED_DISTANCE = 100.0
+# Squared Mahalanobis distance from which a filter starts anew: another object, a wrong position before, or the fixed
+# frame has jumped. Of what fits, 0.01 % is farther away (three dimensions); taken for motion, a jump would last.
+_MAX_SQUARED_DISTANCE = 21.1
 _USEFUL_SIGMA = 1.5  # m/s up to which a velocity is reported if the network gives none
 
 

@@ -108,6 +108,25 @@ def test_what_drives_moves_though_its_distance_drifts() -> None:
     assert (drifting((12.0, 0.0), 0.05, 2.0, 5.0)[20:] == MOTION_MOVING).mean() > 0.95
 
 
+def test_a_distance_that_was_once_far_off_is_no_motion() -> None:
+    """As where the first view of an object took what is behind it for the object."""
+    filters, states = VelocityFilters(), []
+    for index in range(20):
+        middle = np.array([[0.0, 0.5, 20.0 if index < 2 else 12.0]])
+        detections = replace(
+            Detections.from_boxes(np.zeros((1, 4))),
+            dimensions=np.full((1, 3), 1.5),
+            locations=middle + [0.0, 0.75, 0.0],
+            location_covariances=ray_covariances(middle, np.full(1, 0.2), CAMERA),
+        )
+        one = np.ones(1, np.int64)
+        result, filters = filter_velocities(
+            filters, Tracks(detections, one, one, 2 * one, np.zeros(1)), POSE, index / 10
+        )
+        states.append(int(result.motion_states[0]))
+    assert MOTION_MOVING not in states and states[-1] == MOTION_STANDING
+
+
 def test_a_distance_that_nobody_knows_tells_nothing_about_a_walk_along_the_ray() -> None:
     states = watched((1.0, 0.0), 2.0, 5.0)
     assert (states == MOTION_UNKNOWN).mean() > 0.9
