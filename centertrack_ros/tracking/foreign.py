@@ -53,7 +53,9 @@ class UsableDetections:
         return Detections.from_boxes(self.boxes[order], self.scores[order], self.class_ids[order])
 
 
-def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, most: int) -> UsableDetections:
+def usable(
+    foreign: ForeignDetections, placement: Placement, names: ClassNames, most: int, places: int = 0
+) -> UsableDetections:
     """Selects the detections that can be tracked.
 
     Args:
@@ -61,6 +63,7 @@ def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, 
         placement: How the image lies in the network's input.
         names: The model's classes.
         most: So many of them, the strongest, are taken.
+        places: Of the network, which it shares with them; 0: it does not.
 
     Raises:
         ValueError: They are no table of boxes, scores and names.
@@ -83,7 +86,10 @@ def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, 
     wrong = int(((scores[rows] < 0) | (scores[rows] > 1)).sum())
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     if len(rows) > most:
-        lost[f"weaker than the {most} best"] = len(rows) - most
+        shared = (
+            f" (with 'both' the network keeps {places - most} of its {places} places for its own)" if places else ""
+        )
+        lost[f"weaker than the {most} best{shared}"] = len(rows) - most
         rows = rows[:most]
     called = [str(foreign.class_names[row]) for row in rows.tolist()]
     class_ids = np.array([names.id_of(name) for name in called], np.int64)

@@ -144,9 +144,10 @@ class Pipeline:
         placement = profile.place((height, width))
         foreign = None
         if frame.foreign is not None and self.config.detector_source != NETWORK:
-            # Beside the network's own peaks, of which theirs take the weakest ones' places, half of these are left.
-            most = profile.max_detections // (2 if self.config.detector_source == BOTH else 1)
-            foreign = usable(frame.foreign, placement, self._names, max(most, 1))
+            # Their cells take the places of the network's weakest peaks; with 'both' half of these are left.
+            places = profile.max_detections
+            shared = places if self.config.detector_source == BOTH else 0
+            foreign = usable(frame.foreign, placement, self._names, max(places - shared // 2, 1), shared)
         if self.config.detector_source == PUBLIC:
             frame = _with_public(frame, foreign or none_usable())
         reset = _reset_reason(state, frame, self.config.max_gap_s)

@@ -189,6 +189,9 @@ def test_ten_thousand_boxes_take_bounded_time_and_the_best_count() -> None:
     assert prepared.foreign is not None and len(prepared.foreign.scores) == 100
     assert prepared.foreign.boxes[0].tolist() == [20, 30, 60, 70]
     assert "9900 weaker than the 100 best" in prepared.foreign.notes[0]
+    both = Pipeline(CellEngine(), TrackerConfig(detector_source="both")).prepare(frame, TrackState()).foreign
+    assert both is not None and len(both.scores) == 50
+    assert "9950 weaker than the 50 best (with 'both' the network keeps 50 of its 100 places" in both.notes[0]
 
 
 def test_tables_of_another_shape_are_an_error_and_the_next_frame_works() -> None:
