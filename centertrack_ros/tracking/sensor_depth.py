@@ -182,7 +182,7 @@ def _image_samples(depths: Array, inner: Array, camera: Camera) -> _Samples:
 
 
 def _projected(points: Array, camera: Camera, boxes: Array) -> Array:
-    """(P, 3) float32: x and y, px, and depth, m, of the points in the rectangle around all boxes, by their columns."""
+    """(3, P) float32: x and y, px, and depth, m, of the points in the rectangle around all boxes, by their columns."""
     focal, center = np.array(camera.focal, np.float32), camera.projection[:2, 2].astype(np.float32)
     first, last = boxes[:, :2].min(axis=0).astype(np.float32), boxes[:, 2:].max(axis=0).astype(np.float32)
     bent = camera.is_distorted
@@ -197,42 +197,45 @@ def _projected(points: Array, camera: Camera, boxes: Array) -> Array:
         between = x > low[0] * z  # what is behind the camera is not between both
         between &= x < high[0] * z
         x, y, z = np.ascontiguousarray(points.take(np.flatnonzero(between), axis=0).T)
-        inside = (y >= low[1] * z) & (y <= high[1] * z) & (z > NEAREST) & (z < FARTHEST)
-    chosen = np.flatnonzero(inside)
+        chosen = np.flatnonzero((y >= low[1] * z) & (y <= high[1] * z) & (z > NEAREST) & (z < FARTHEST))
     if len(chosen) > MOST_POINTS:
         chosen = chosen[:: -(-len(chosen) // MOST_POINTS)]
-    found = np.empty((len(chosen), 3), np.float32)
-    found[:, 2] = depths = z[chosen]
-    found[:, 0], found[:, 1] = x[chosen] / depths, y[chosen] / depths
-    found[:, :2] = found[:, :2] * focal + center
+    depths = z[chosen]
+    across = x[chosen] / depths * focal[0] + center[0]
+    down = y[chosen] / depths * focal[1] + center[1]
     if bent:
-        found[:, :2] = camera.distort(found[:, :2])
-    # Rounding, or distortion: columns must be those of the image.
-    found = found[((found[:, :2] >= first) & (found[:, :2] <= last)).all(axis=1)]
-    return found.take(np.argsort(found[:, 0].astype(np.uint16), kind="stable"), axis=0)  # a radix sort
+        across, down = camera.distort(np.stack([across, down], axis=1)).astype(np.float32).T
+        inside = (across >= first[0]) & (across <= last[0]) & (down >= first[1]) & (down <= last[1])
+        across, down, depths = across[inside], down[inside], depths[inside]
+    order = np.argsort(_whole(across), kind="stable")  # a radix sort
+    return np.stack([across[order], down[order], depths[order]])
+
+
+def _whole(pixels: Array) -> NDArray[np.uint16]:
+    """Columns of an image; rounding may have left a pixel just outside of it."""
+    return np.maximum(pixels, 0.0).astype(np.uint16)
 
 
 def _point_samples(points: Array, inner: Array) -> _Samples:
-    """The points in each box; of more than `_POINTS_PER_BOX`, a part."""
-    columns_of_points = points[:, 0].astype(np.uint16)
+    """The points (3, P) in each box; of more than `_POINTS_PER_BOX`, a part."""
+    columns_of_points, down_of_points = _whole(points[0]), points[1]
     starts = np.searchsorted(columns_of_points, np.floor(inner[:, 0]).astype(np.uint16))
     ends = np.searchsorted(columns_of_points, np.ceil(inner[:, 2]).astype(np.uint16))
     most = int(np.clip(_MOST_SAMPLES // len(inner), _FEWEST_ROWS * COLUMNS, _POINTS_PER_BOX))
     chosen = []
     for start, end, (_, top, _, bottom) in zip(starts.tolist(), ends.tolist(), inner.tolist(), strict=True):
-        strip = points[start:end]
-        if len(strip) > 50 * most:
-            strip = strip[:: len(strip) // (50 * most) + 1]
-        rows = strip[(strip[:, 1] >= top) & (strip[:, 1] <= bottom)]
+        every = (end - start) // (50 * most) + 1
+        strip = down_of_points[start:end:every]
+        rows = np.flatnonzero((strip >= top) & (strip <= bottom)) * every + start
         chosen.append(rows[:: -(-len(rows) // most)] if len(rows) > most else rows)
     counts = np.array([len(rows) for rows in chosen])
     size = max(int(counts.max()), 1)
-    table = np.zeros((len(inner), size, 3))
-    table[..., 2] = np.inf
-    table[np.arange(size) < counts[:, None]] = np.concatenate(chosen)
-    across = (table[..., 0] - inner[:, :1]) / (inner[:, 2:3] - inner[:, :1])
+    table = np.zeros((3, len(inner), size))
+    table[2] = np.inf
+    table[:, np.arange(size) < counts[:, None]] = points[:, np.concatenate(chosen)]
+    across = (table[0] - inner[:, :1]) / (inner[:, 2:3] - inner[:, :1])
     columns = np.clip((across * COLUMNS).astype(np.intp), 0, COLUMNS - 1)
-    return _Samples(table[..., 2], columns, table[..., 0], table[..., 1])
+    return _Samples(table[2], columns, table[0], table[1])
 
 
 def _foreground(samples: _Samples, inner: Array, expected: Expected, source: int) -> Array:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, positions_of
-from centertrack_ros.tracking.sensor_depth import COLUMNS, Surfaces
+from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, equation, positions_of
+from centertrack_ros.tracking.sensor_depth import Surfaces
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -128,22 +128,27 @@ def with_surface(
         weights = usable / (1 + deviations**2 / 3)
     states, covariances, likelihoods = fits.states, fits.covariances, fits.log_likelihoods
     noises = np.zeros(states.shape[:2])
-    for half in np.arange(COLUMNS) // (COLUMNS // 2) == np.arange(2)[:, None]:  # they may see an end and a side
-        total = (weights * half).sum(axis=-1)
-        shares = weights * half / np.maximum(total, 1e-9)[..., None]
-        by_depth, per_width, per_length = (np.einsum("nhk,nhk->nh", shares, values) for values in coefficients)
-        row = np.stack([by_depth, np.zeros_like(by_depth), per_width, per_length], axis=-1)
-        target = np.einsum("nhk,nhk->nh", shares, depths)
-        spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + _LEAST_SIGMA**2
-        noise = spread * _ALIKE / np.maximum(total, 1.0) + 2 * (_SENSOR_PART * target) ** 2
-        ends = -(per_width * fits.states[..., 2] + per_length * fits.states[..., 3])
-        fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
-        seen = total > 0.5
+    # The left and the right half on their own: they may see an end and a side.
+    of_halves = weights.reshape(*weights.shape[:2], 2, -1)
+    totals = of_halves.sum(axis=-1)
+    shares = of_halves / np.maximum(totals, 1e-9)[..., None]
+
+    def means(values: Array) -> Array:
+        return np.einsum("nhfk,nhfk->fnh", shares, values.reshape(shares.shape))
+
+    by_depths, per_widths, per_lengths = (means(values) for values in coefficients)
+    targets, spreads = means(depths), means((residuals - mean) ** 2) + _LEAST_SIGMA**2
+    totals = totals.transpose(2, 0, 1)
+    measures = spreads * _ALIKE / np.maximum(totals, 1.0) + 2 * (_SENSOR_PART * targets) ** 2
+    ends = -(per_widths * fits.states[..., 2] + per_lengths * fits.states[..., 3])
+    fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
+    for half, seen in enumerate(totals > 0.5):
+        row = equation(by_depths[half], 0.0, np.stack([per_widths[half], per_lengths[half]], axis=-1))
         states, covariances, likelihood = correct(
-            states, covariances, row * seen[..., None], target * seen, noise + fill
+            states, covariances, row * seen[..., None], targets[half] * seen, measures[half] + fill[half]
         )
         likelihoods = likelihoods + likelihood
-        noises += seen / noise
+        noises += seen / measures[half]
     seen = noises > 0
     shape = -2.0 * np.where(usable, np.log1p(deviations**2 / 3), 0.0).sum(axis=-1) / _ALIKE
     states[..., 0] = np.maximum(states[..., 0], NEAREST)
