@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.tracking.box_fit import EDGE_SIGMA_PX
 from centertrack_ros.types import LIFT_DEPTH, LIFT_POINTS, DepthImage, Points
 
 Array = NDArray[Any]
@@ -41,6 +42,8 @@ _UNEXPECTED, _MOST_SIGMAS = 0.25, 3.5
 _QUANTILES = {LIFT_DEPTH: 0.35, LIFT_POINTS: 0.4}
 _FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
 _MOST_PAIRS = 2000  # of boxes that cover each other
+_EDGE_PART = 0.05  # of its height: standard deviation of a box's lower edge
+_CLEARLY = 1.5  # standard deviations by which one of two objects must be nearer
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,8 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
 def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -> Mask | None:
     """(N, S) the samples in boxes of nearer objects that have those objects' depths; None: there are none.
 
-    Which of two objects is nearer their own modes tell, or, where both are one, their sizes if they differ clearly.
+    Which of two objects is nearer their own modes tell, or, where both are one, their sizes and where they stand if these
+    differ clearly: what stands lower in the image is nearer.
     """
     low, high = inner[:, :2], inner[:, 2:]
     crossing = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=-1)
@@ -299,9 +303,12 @@ def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -
     apart = gap > 0.6 * (spans[:, None] + spans[None])
     same = np.abs(gap) <= 0.6 * np.maximum(spans[:, None], spans[None])
     with np.errstate(invalid="ignore"):
-        clearly = np.log(expected.depths[:, None] / expected.depths[None]) > 1.5 * np.hypot(
-            expected.sigmas[:, None], expected.sigmas[None]
-        )
+        by_size = np.log(expected.depths[:, None] / expected.depths[None])
+        by_size /= np.hypot(expected.sigmas[:, None], expected.sigmas[None])
+    heights = (high - low)[:, 1] / (1 - _RIM[1] - _RIM[3])
+    feet, sigmas = high[:, 1] + heights * _RIM[3], np.hypot(EDGE_SIGMA_PX, _EDGE_PART * heights)
+    by_feet = (feet[None] - feet[:, None]) / np.hypot(sigmas[:, None], sigmas[None])
+    clearly = np.maximum(by_size, (by_size + by_feet) / np.sqrt(2)) > _CLEARLY
     behind, before = np.nonzero(crossing & (apart | (same & clearly)))
     if not len(behind):
         return None

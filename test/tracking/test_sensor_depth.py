@@ -88,6 +88,14 @@ def test_what_stands_before_an_object_is_left_out() -> None:
     assert lifted.depths[0] == pytest.approx(20.0, rel=0.03)
 
 
+def test_of_two_that_look_as_large_the_lower_one_is_nearer() -> None:
+    """A tall person mostly behind a short one: their sizes tell nothing, where they stand does."""
+    near, far = Solid(0.0, 9.0, (1.6, 0.6, 0.5)), Solid(0.3, 11.0, (1.95, 0.6, 0.5))
+    both = replace(detections(near, far), class_ids=np.ones(2, np.int64))
+    lifted = LIFTER.lift(both, CAMERA, view=SensorView(CAMERA, DepthImage(depth_image(near, far))))
+    np.testing.assert_allclose(lifted.depths, [9.0, 11.0], rtol=0.03)
+
+
 def test_an_edge_that_a_nearer_object_covers_does_not_make_a_car_small() -> None:
     near, far = Solid(-2.2, 8.0, (2.2, 2.0, 4.6)), Solid(-1.2, 17.0, LONG, np.radians(-70))
     both = detections(far, near)
