@@ -293,8 +293,8 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
 def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -> Mask | None:
     """(N, S) the samples in boxes of nearer objects that have those objects' depths; None: there are none.
 
-    Which of two objects is nearer their own modes tell, or, where both are one, their sizes and where they stand if these
-    differ clearly: what stands lower in the image is nearer.
+    Which of two objects is nearer their own modes tell, or, where both are one, their sizes and where they stand if
+    these differ clearly: what stands lower in the image is nearer.
     """
     low, high = inner[:, :2], inner[:, 2:]
     crossing = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=-1)
