@@ -2,7 +2,7 @@
 """What the network's motion is worth at the boxes of another detector, on the synthetic street.
 
     python -m experiments.foreign_detections [--weights mobilenetv3-street-3d] [--streets N] [--frames N] [--rate HZ]
-        [--seed N] [--only WORDS]
+        [--seed N] [--only PATTERN]
 
 Another detector is made of the true boxes, or of the network's own: each side is off by some 5 % of the box (standard
 deviation), 10 % of the boxes are missing, and 5 % are false. 'Own results' are tracks of the network's own peaks that
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -209,13 +210,13 @@ def lost_ids(pair: SequencePair) -> int:
 def run(
     streets: Sequence[Sequence[StreetFrame]], engine: Engine, errors: Errors, only: str = ""
 ) -> dict[str, dict[str, Any]]:
-    """Name of a way, of those that hold `only`, and of 'own peaks' -> figures over all streets."""
+    """Name of a way, of those that the pattern `only` is in, and of 'own peaks' -> figures over all streets."""
     known, external = (
         with_classes(engine, classes_with(engine.profile.classes, CLASSES)),
         TrackerConfig(detector_source=EXTERNAL),
     )
     any_size, both = replace(external, max_size_ratio=0.0), TrackerConfig(detector_source=BOTH)
-    exact = Errors(0.0, 0.0, 0.0)
+    alone, exact = replace(external, bridge_misses=False), Errors(0.0, 0.0, 0.0)
     single = {
         "sides off": replace(exact, sides=errors.sides),
         "missing": replace(exact, missing=errors.missing),
@@ -234,19 +235,23 @@ def run(
         "true boxes, no network": (NoNetworkEngine(CLASSES), external, lambda n: detector(exact, n)),
         "detector, true displacement": (TrueMotion(), external, lambda n: detector(errors, n)),
         "detector, network's displacement": (known, external, lambda n: detector(errors, n)),
+        "detector, not bridged": (known, alone, lambda n: detector(errors, n)),
         "detector, no network": (NoNetworkEngine(CLASSES), external, lambda n: detector(errors, n)),
         "own boxes given back": (known, external, of_own(exact)),
         **{f"own boxes, {name}": (known, external, of_own(kind)) for name, kind in single.items()},
+        "own boxes, all errors, not bridged": (known, alone, of_own(errors)),
         "own boxes, all errors, both": (known, both, of_own(errors)),
     }
     found: dict[str, dict[str, Any]] = {}
     for name, (used, config, detect) in ways.items():
-        if only not in name and name != OWN:
+        if not re.search(only, name) and name != OWN:
             continue
         pairs = [track(street, used, config, detect(number)) for number, street in enumerate(streets)]
         kinds = {name: pairs}
         if name == OWN:
-            spoilt = [(f"own results, {key}", kind) for key, kind in single.items() if only in f"own results, {key}"]
+            spoilt = [
+                (f"own results, {key}", kind) for key, kind in single.items() if re.search(only, f"own results, {key}")
+            ]
             kinds |= {key: [spoiled(one, kind, n) for n, one in enumerate(pairs)] for key, kind in spoilt}
         for key, tracked in kinds.items():
             found[key] = _figures(tracked)
@@ -276,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--rate", type=float, default=10.0, help="frames/s")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first street")
-    parser.add_argument("--only", default="", help="only ways whose names hold this, and the network's own peaks")
+    parser.add_argument("--only", default="", help="only ways whose names this pattern is in, and own peaks")
     args = parser.parse_args(arguments)
     scenarios = ("drive", "fixed")
     streets = [
