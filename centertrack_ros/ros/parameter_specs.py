@@ -169,6 +169,11 @@ _FOREIGN = (
         change=UNCONFIGURED,
         field="detector_source",
     ),
+    _tracking(
+        "detector.bridge_misses",
+        "With detector.source external: where that detector misses an object that it found before, the network's own "
+        "detection continues the track, until the misses end it.",
+    ),
     Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
     Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
     Spec(
