@@ -23,7 +23,6 @@ from centertrack_ros.tracking.lifters import LIFTERS
 
 if TYPE_CHECKING:
     from centertrack_ros.datasets.detection_files import MadeDetections
-    from centertrack_ros.io.sources import Source
 
 _DEFAULTS = TrackerConfig()
 
@@ -67,12 +66,13 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def made_detections(args: argparse.Namespace, source: Source) -> MadeDetections | None:
+def made_detections(args: argparse.Namespace, bag: Path | None, first_name: int | None = None) -> MadeDetections | None:
     """What `--detections` or `--detector` names, None if nothing; sets `detector_source` in the arguments.
 
     Args:
-        args: The arguments.
-        source: The images.
+        args: Of the command line.
+        bag: Where the images are from; None: not from a bag.
+        first_name: The number in the name of the first image; None: names do not number them.
 
     Raises:
         ValueError: Only one of the options is given that go together, or the detections cannot be used.
@@ -88,14 +88,10 @@ def made_detections(args: argparse.Namespace, source: Source) -> MadeDetections 
             raise ValueError(f"--detector-source {args.detector_source} needs --detections or --detector")
         args.detector_source = NETWORK
         return None
-    from centertrack_ros.datasets.detection_files import COUNTED, open_detections
-    from centertrack_ros.io.image_source import ImageSource
-    from centertrack_ros.io.sources import BagSource
+    from centertrack_ros.datasets.detection_files import open_detections
 
     args.detector_source = args.detector_source or EXTERNAL
-    bag = source.path if isinstance(source, BagSource) else None
-    images = source.named if isinstance(source, ImageSource) else COUNTED
-    return open_detections(args.detections, bag, images=images)
+    return open_detections(args.detections, bag, first_name=first_name)
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:

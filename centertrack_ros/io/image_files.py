@@ -195,28 +195,8 @@ def natural_order(file: Path) -> list[Any]:
     return [(0, int(part), part) if number % 2 else (1, 0, part) for number, part in enumerate(parts) if part]
 
 
-def numbers_in_names(files: Sequence[Path]) -> list[int] | None:
-    """The number in the name of each image of a folder.
-
-    It is the last group of digits that rises from file to file in all names. Longer numbers than 7 digits (dates, times
-    in ns) are not taken for it.
-
-    Args:
-        files: In natural order.
-
-    Returns:
-        Numbers, rising; None when the names do not tell.
-    """
-    groups = [re.findall(r"[0-9]+", file.stem)[::-1] for file in files]
-    for place in range(min(map(len, groups), default=0)):
-        numbers = [int(group[place]) for group in groups]
-        if numbers[-1] < MOST_FRAMES and all(one < two for one, two in pairwise(numbers)):
-            return numbers
-    return None
-
-
 def frame_numbers(files: Sequence[Path]) -> list[int] | None:
-    """The frame number in the name of each image of a folder, see `numbers_in_names`.
+    """The frame number of each image of a folder, by its name.
 
     A folder that counts from 0 is counted from 1, as MOTChallenge does.
 
@@ -228,6 +208,19 @@ def frame_numbers(files: Sequence[Path]) -> list[int] | None:
     """
     numbers = numbers_in_names(files)
     return [number + 1 for number in numbers] if numbers and numbers[0] == 0 else numbers
+
+
+def numbers_in_names(files: Sequence[Path]) -> list[int] | None:
+    """The last group of digits that rises from file to file in all names; None when there is none.
+
+    Longer numbers than 7 digits (dates, times in ns) are not taken for frame numbers.
+    """
+    groups = [re.findall(r"[0-9]+", file.stem)[::-1] for file in files]
+    for place in range(min(map(len, groups), default=0)):
+        numbers = [int(group[place]) for group in groups]
+        if numbers[-1] < MOST_FRAMES and all(one < two for one, two in pairwise(numbers)):
+            return numbers
+    return None
 
 
 def _no_file(path: Path) -> str:

@@ -55,6 +55,11 @@ class ImageSource:
         self.rate: float = DEFAULT_RATE
         self._number_rate = self._rates()
 
+    @property
+    def first_name(self) -> int | None:
+        """The number in the name of the first image; None: the names do not number them."""
+        return next(iter(numbers_in_names(self.files) or ()), None)
+
     def _numbers(self) -> list[int]:
         """The numbers of the images; where what is no file spoils them, it is left out."""
         numbers = frame_numbers(self.files)
@@ -65,12 +70,6 @@ class ImageSource:
         if numbers is None and not self._one:
             _LOG.warning("%s: the names do not number the images: they are counted in their order", self.path)
         return numbers or list(range(1, len(self.files) + 1))
-
-    @property
-    def named(self) -> range:
-        """From the number in the first image's name to that in the last one's; from 0 where names do not number."""
-        found = numbers_in_names(self.files) or [0, len(self.files) - 1]
-        return range(found[0], found[-1] + 1)
 
     def _rates(self) -> float:
         """Sets the rate of the images, and returns that of their numbers: each tenth may be there."""
