@@ -142,7 +142,7 @@ class VelocityFilters(ArrayTable):
     """Filters of N tracks of one camera in a frame that stands still; see `velocity_filter.py`.
 
     ids (N,) int64;  stamps (N,) s of the last match;  means (N, 6) m, m/s;  covariances (N, 6, 6)
-    motion_states (N,) uint8, see `motion_state.py`
+    motion_states (N,) uint8, see `motion_state.py`;  drifts (N, 9, 9), see `depth_drift.py`
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -150,6 +150,7 @@ class VelocityFilters(ArrayTable):
     means: Array = field(default_factory=lambda: np.zeros((0, 6)))
     covariances: Array = field(default_factory=lambda: np.zeros((0, 6, 6)))
     motion_states: Array = field(default_factory=lambda: np.zeros(0, np.uint8))
+    drifts: Array = field(default_factory=lambda: np.zeros((0, 9, 9)))
 
 
 @dataclass(frozen=True)

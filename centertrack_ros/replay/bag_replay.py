@@ -15,7 +15,7 @@ from typing import Any
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from centertrack_ros.datasets.detection_files import MadeDetections, open_detections
+from centertrack_ros.datasets.detection_files import MatchedDetections, open_detections
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.detector import Detector
 from centertrack_ros.geometry.transform import Transform
@@ -99,7 +99,7 @@ class _Camera:
     info_topic: str | None
     messages: ResultMessages
     calibration: Calibration = field(default_factory=Calibration)
-    detections: MadeDetections | None = None
+    detections: MatchedDetections | None = None
     sensors: BagSensors | None = None
     images: int = 0
 
@@ -191,6 +191,7 @@ class Replay:
                             if only is None or (record.topic, stamp, number) in only:
                                 run.process(cameras[record.topic], record, writer, summary)
                             yield summary
+                    _note_unmatched(cameras.values(), summary)
                     if only is None and not summary.processed:
                         raise DataError(reader.path, summary.nothing())
             except Exception:
@@ -227,9 +228,8 @@ class Replay:
         detector = self._parameters.detector
         for camera, name in zip(cameras, names, strict=True):
             summary.note(f"detections for {camera.image_topic}: {name}")
-            camera.detections = open_detections(
-                name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s
-            )
+            made = open_detections(name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s)
+            camera.detections = MatchedDetections(made)
 
     def _kept(self, reader: BagReader, keep: Sequence[str], cameras: Iterable[_Camera], summary: Summary) -> set[str]:
         """The topics to copy: none that the results are written to, as a bag of an earlier replay has them."""
@@ -440,6 +440,12 @@ class _Run:
     def _poses(self, _: str, frame: Frame) -> CameraPoses:
         assert frame.header is not None and self._transforms is not None
         return camera_poses(self._transforms.lookup, frame.header, self._session.config.frames)
+
+
+def _note_unmatched(cameras: Iterable[_Camera], summary: Summary) -> None:
+    for camera in cameras:
+        if camera.detections is not None and camera.detections.problem:
+            summary.note(f"{camera.image_topic}: {camera.detections.problem}")
 
 
 def _leave_out(rejection: Rejection, summary: Summary) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.ros.camera_names import check_camera_names
+from centertrack_ros.ros.main import END_WITH_PARENT
 
 PACKAGE = "centertrack_ros"
 PRESETS = ("default", "official", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")
@@ -260,6 +261,16 @@ def resolved(topic: str, name: str, namespace: str) -> str:
     return topic if topic.startswith("/") else f"{node.rsplit('/', 1)[0]}/{topic}"
 
 
+def full_namespace(values: Mapping[str, str]) -> str:
+    """The node's namespace: a relative one stands in that of the launch file which includes ours (PushRosNamespace).
+
+    Args:
+        values: the arguments' values by name, and launch_ros's own `ros_namespace`.
+    """
+    pushed, own = values.get("ros_namespace", ""), values["namespace"]
+    return own if own.startswith("/") or not pushed else f"{pushed.rstrip('/')}/{own}".rstrip("/")
+
+
 def rviz_remappings(remapping: Mapping[str, str], name: str, namespace: str) -> list[tuple[str, str]]:
     """The remappings of RViz: its configurations show the topics of a node with default names.
 
@@ -327,7 +338,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
     }
     if values.get("cameras"):
         overrides["cameras"] = camera_names(values)
-    logger = ".".join(part for part in (*values["namespace"].split("/"), values["name"]) if part)
+    logger = ".".join(part for part in (*full_namespace(values).split("/"), values["name"]) if part)
     return LifecycleNode(
         package=PACKAGE,
         executable="centertrack_node",
@@ -339,6 +350,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
         prefix=values["prefix"] or None,
         respawn=is_true(values["respawn"]),
         respawn_delay=2.0,
+        additional_env={END_WITH_PARENT: "1"},
         output="screen",
         emulate_tty=True,
     )
@@ -364,7 +376,7 @@ def rviz(values: Mapping[str, str], remapping: Mapping[str, str]) -> list[Any]:
             executable="rviz2",
             name="rviz_centertrack",
             arguments=["-d", values["rviz_config"] or str(config), *(["-f", frame] if frame else [])],
-            remappings=rviz_remappings(remapping, values["name"], values["namespace"]),
+            remappings=rviz_remappings(remapping, values["name"], full_namespace(values)),
             parameters=[{"use_sim_time": is_true(values["use_sim_time"])}],
             output="screen",
         )

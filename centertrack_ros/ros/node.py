@@ -142,7 +142,7 @@ class CenterTrackNode(LifecycleNode):
         return super().on_configure(state)
 
     def _load(self) -> TrackingSession:
-        """The network that the parameters ask for, run once for each number of images that may come together."""
+        """The network that the parameters ask for, run once where the size of its input is known (`warm_up`)."""
         detector = detector_of(self.parameters)
         engine = engine_of(self.parameters, background=True, detector=detector)
         session = TrackingSession(engine, self.parameters.session, detector)
@@ -429,9 +429,13 @@ class CenterTrackNode(LifecycleNode):
         return response
 
     def _apply(self, parameters: NodeParameters) -> None:
-        """Puts new parameters in force; raises ValueError when the model cannot do what they ask for."""
-        _check(parameters)
+        """Puts new parameters in force; raises ValueError when the model cannot do what they ask for.
+
+        Before the node is configured, values that do not go together are no error yet: `ros2 param load` sets them one
+        by one, in the order of their names.
+        """
         if self._session is not None:
+            _check(parameters)
             self._transforms.prepare(parameters.output.frames)
             self._session.configure(replace(parameters.session, cameras=self._session.config.cameras))
         if (period := parameters.diagnostics.period_s) != self.parameters.diagnostics.period_s:

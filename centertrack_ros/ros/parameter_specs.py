@@ -25,6 +25,8 @@ LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
 READ_ONLY = "read_only"  # only at start
 
+EXECUTORS = SINGLE_THREADED, EVENTS = ("single_threaded", "events")
+
 Value = bool | int | float | str | list[str]
 
 
@@ -167,6 +169,11 @@ _FOREIGN = (
         change=UNCONFIGURED,
         field="detector_source",
     ),
+    _tracking(
+        "detector.bridge_misses",
+        "With detector.source external: where that detector misses an object that it found before, the network's own "
+        "detection continues the track, until the misses end it.",
+    ),
     Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
     Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
     Spec(
@@ -298,8 +305,8 @@ _DEPTH = (
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
          "camera to camera; false: ids belong to one camera each."),
-    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view.",
-         0.0, 60.0),
+    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view. "
+         "The longer of it and hold_s counts.", 0.0, 60.0),
     Spec("surround.hold_s", 0.5, "How long the merged view keeps what a camera saw last when it sends nothing more.",
          0.0, 60.0),
     Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "
@@ -344,6 +351,8 @@ _DIAGNOSTICS = (
 )  # fmt: skip
 SPECS: tuple[Spec, ...] = (
     Spec("autostart", True, "The node configures and activates itself; false: a manager does.", change=READ_ONLY),
+    Spec("executor", "single_threaded", "What runs the callbacks: rclpy's usual executor, or its experimental "
+         "EventsExecutor, which takes less of the processor, from Jazzy on.", choices=EXECUTORS, change=READ_ONLY),
     Spec("cameras", [""], "Names of cameras, with topics ~/input/<camera>/…; empty: one, on ~/input/…",
          change=UNCONFIGURED),
     *_MODEL,

@@ -139,6 +139,7 @@ class NodeParameters:
 
     Attributes:
         autostart: The node configures and activates itself.
+        executor: What runs its callbacks, one of `parameter_specs.EXECUTORS`.
         cameras: Names of the cameras; empty: one without a name.
         model: Which network, and what runs it.
         tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
@@ -153,6 +154,7 @@ class NodeParameters:
     """
 
     autostart: bool
+    executor: str
     cameras: tuple[str, ...]
     model: ModelParameters
     tracker: TrackerConfig
@@ -227,6 +229,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
     check_camera_names(names(values["cameras"]))  # type: ignore[arg-type]
     return NodeParameters(
         autostart=bool(values["autostart"]),
+        executor=str(values["executor"]),
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
         model=_group(ModelParameters, "model", values),
         tracker=tracker,
@@ -236,7 +239,8 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         depth=_group(SensorConfig, "depth", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
-            window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]
+            # Set one by one, the two pass through every combination.
+            window_s=max(float(values["surround.window_s"]), float(values["surround.hold_s"])),  # type: ignore[arg-type]
             hold_s=float(values["surround.hold_s"]),  # type: ignore[arg-type]
             appearance=bool(values["surround.appearance"]),
             depth_sigma=tracker.depth_sigma,

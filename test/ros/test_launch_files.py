@@ -172,6 +172,25 @@ def test_names_are_expanded_as_by_rcl(topic: str, name: str, namespace: str, exp
     assert rclpy
 
 
+@pytest.mark.parametrize(
+    ("pushed", "own", "expected"),
+    [
+        ("", "", ""),
+        ("", "robot", "robot"),
+        ("/fleet", "", "/fleet"),
+        ("/fleet", "robot", "/fleet/robot"),
+        ("/fleet", "/robot", "/robot"),
+        ("/", "robot", "/robot"),
+    ],
+)
+def test_a_launch_file_that_includes_ours_sets_the_namespace(pushed: str, own: str, expected: str) -> None:
+    values = {"namespace": own, **({"ros_namespace": pushed} if pushed else {})}
+    assert launch_arguments.full_namespace(values) == expected
+    namespaces = pytest.importorskip("launch_ros.utilities.namespace_utils", reason="launch_ros is not installed")
+    theirs = namespaces.prefix_namespace(pushed or None, own or None) or ""
+    assert theirs.rstrip("/") == expected.rstrip("/")
+
+
 def test_rviz_follows_a_node_of_another_name() -> None:
     remapping = launch_arguments.topics(values_of("centertrack", markers="/boxes"), ARGUMENTS["centertrack"])
     pairs = dict(launch_arguments.rviz_remappings(remapping, "tracker", "robot"))
