@@ -94,9 +94,11 @@ class BoxInput:
         """Drops what waits."""
         self._held.clear()
 
-    def take(self) -> list[BoxFrame]:
-        """What has come since the last call, in the order of arrival."""
-        frames = []
+    def take(self, wanted: bool) -> list[BoxFrame]:
+        """What has come since the last call, in the order of arrival; nothing, and it is forgotten, if not `wanted`."""
+        frames: list[BoxFrame] = []
+        if not wanted:
+            self.forget()
         for _ in range(len(self._held)):
             try:
                 frames.append(self._frame(self._held.popleft()))
