@@ -7,7 +7,7 @@ export PYTHON
 # COVERAGE=1 make test measures which statements the tests run; `make coverage` prints it.
 PYTEST := python $(if $(COVERAGE),-m coverage run )-m pytest
 
-.PHONY: help setup setup-tests setup-docs setup-kilted demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-kilted fuzz signals soak overload coverage docs lint clean
+.PHONY: help setup setup-tests setup-docs setup-kilted demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-kilted test-installed fuzz signals soak overload coverage docs lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,7 +27,7 @@ setup-kilted:  ## the same with ROS 2 Kilted, beside the first
 demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
 	@$(RUN) centertrack demo $(ARGS)
 
-demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d
+demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d (ARGS=--depth, ARGS=--points: with sensors)
 	@$(RUN) centertrack export mobilenetv3-street-3d --build-only
 	@$(RUN) centertrack demo --street --output out/demo-3d $(ARGS)
 
@@ -58,8 +58,11 @@ test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 test-slow: setup-tests  ## the tests that take long
 	@$(RUN) $(PYTEST) -m slow $(ARGS)
 
+test-installed: setup-tests  ## builds with colcon and tests with the command ros2: needs a sourced ROS 2
+	@$(RUN) python -m pytest -rs test/installed $(ARGS)
+
 fuzz: setup-tests  ## ten thousand malformed messages into the node, ten thousand mutated files through every reader
-	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py $(ARGS)
+	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py test/ros/test_fuzzed_boxes.py test/ros/test_sensor_fuzzing.py $(ARGS)
 
 signals: setup-tests  ## SIGINT, SIGTERM and SIGHUP to the node in every order and at every moment, ROUNDS=20 times each: 20 minutes
 	@SIGNAL_ROUNDS=$(or $(ROUNDS),20) $(RUN) python -m pytest -m slow test/ros/test_signals.py $(ARGS)
@@ -79,11 +82,12 @@ coverage: setup-tests  ## statements that `COVERAGE=1 make test-slow test` ran, 
 docs: setup-docs  ## the documentation as HTML in out/docs: guides, messages, parameters, commands, API
 	@$(RUN) python -m tools.build_docs $(ARGS)
 
-lint: setup-tests  ## ruff (format and lint), and mypy on the package, experiments, benchmarks and tools
+lint: setup-tests  ## ruff (format and lint), mypy on the package, experiments, benchmarks and tools, hadolint on the Dockerfile
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) python -m tools.check_spdx
+	@$(RUN) hadolint docker/Dockerfile
 
 clean:  ## remove both environments and every build output
 	rm -rf .venv .venv-* build install log dist out *.egg-info .coverage .coverage.*

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable, column, nested
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 
@@ -295,6 +296,20 @@ class ForeignDetections(ArrayTable):
 
     boxes: Array = field(metadata=column(4, dtype=np.float32))
     scores: Array = field(metadata=column(dtype=np.float32))
+    class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
+
+
+@dataclass(frozen=True)
+class ForeignBoxes(ArrayTable):
+    """N objects that another detector has found in 3D, in one frame of TF.
+
+    boxes        N oriented boxes; covariances of all 0, or not finite: unknown
+    scores       (N,) float64 in 0..1
+    class_names  (N,) str: as that detector calls them
+    """
+
+    boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
+    scores: NDArray[np.float64] = field(metadata=column())
     class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
 
 

@@ -82,6 +82,10 @@ def usable(
     keep = _kept(np.asarray((boxes[:, :2] < boxes[:, 2:]).all(axis=1)), "without an area", keep, lost)
     inside = (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     keep = _kept(inside & (np.abs(boxes) < _LARGEST).all(axis=1), "outside the image", keep, lost)
+    if keep.any() and np.abs(boxes[keep]).max() <= 1:
+        keep = _kept(
+            np.zeros(count, bool), "within one px, as parts of the image's sides would be: px are expected", keep, lost
+        )
     rows = np.flatnonzero(keep)
     wrong = int(((scores[rows] < 0) | (scores[rows] > 1)).sum())
     rows = rows[np.argsort(-scores[rows], kind="stable")]
@@ -121,8 +125,8 @@ def engine_for(source: str, names: Sequence[str], weights: str | None, load: Cal
     if weights == NONE:
         if source not in (EXTERNAL, BOTH):
             raise ValueError(
-                f"without a network (weights '{NONE}') another detector must find the objects, got detection source "
-                f"'{source}', expected '{EXTERNAL}'"
+                f"without a network (weights '{NONE}') another detector must find the objects: name its detections "
+                f"(--detections or --detector, on the node detector.source '{EXTERNAL}'), got source '{source}'"
             )
         return NoNetworkEngine(classes_with((), names) if names else COMMON_CLASSES)
     engine = load()
