@@ -52,7 +52,7 @@ def render_sequences(config: StreetConfig, folder: Path, suffix: str = ".jpg") -
         if frame.depth is not None:
             depth_file(path).write_bytes(depth_png(frame.depth))
         if frame.points is not None:
-            np.save(points_file(path), frame.points)
+            points_file(path).write_bytes(frame.points.astype("<f4").tobytes())
         frames.setdefault(camera, []).append(_ground_truth(frame, path))
     size = (config.height, config.width)
     return {
@@ -82,7 +82,7 @@ def sensor_messages(types: Any, header: Any, camera: str, frame: AnnotatedFrame)
         yield f"/{camera}/{DEPTH_TOPIC}", depth_message(types, header, file.read_bytes())
     if (file := points_file(frame.image)).exists():
         own = types["std_msgs/msg/Header"](stamp=header.stamp, frame_id=lidar_frame(camera))
-        yield f"/{camera}/{POINTS_TOPIC}", points_message(types, own, np.load(file))
+        yield f"/{camera}/{POINTS_TOPIC}", points_message(types, own, np.fromfile(file, "<f4").reshape(-1, 3))
 
 
 def write_street_bags(

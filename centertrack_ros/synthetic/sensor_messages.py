@@ -61,7 +61,7 @@ def depth_message(types: Any, header: Any, png: bytes) -> Any:
     return types["sensor_msgs/msg/CompressedImage"](header=header, format="16UC1; compressedDepth png", data=data)
 
 
-def points_message(types: Any, header: Any, points: Array) -> Any:
+def points_message(types: Any, header: Any, points: NDArray[np.floating]) -> Any:
     """A sensor_msgs/PointCloud2.
 
     Args:
@@ -84,5 +84,5 @@ def depth_file(image: Path) -> Path:
 
 
 def points_file(image: Path) -> Path:
-    """Where the points of an image are kept until the bag is written."""
-    return image.with_name(f"{image.stem}_points.npy")
+    """Where the points of an image are kept, as (P, 3) float32, until the bag is written."""
+    return image.with_name(f"{image.stem}_points.bin")

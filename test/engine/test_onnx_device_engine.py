@@ -16,6 +16,7 @@ from centertrack_ros.engine.onnx_device_engine import CPU_PROVIDER, OnnxDeviceEn
 from centertrack_ros.engine.registry import EngineOptions
 from centertrack_ros.engine.torch_engine import TorchEngine
 from support.network_reference import seeded_network
+from support.small_network import small_network
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -25,17 +26,25 @@ SIZE = (64, 96)
 
 
 @cache
-def network():
+def network(make=small_network):
     """Engines copy the network: all tests share it."""
-    return seeded_network(HEADS, input_height=SIZE[0], input_width=SIZE[1], trained_focal_length=633.0)
+    return make(HEADS, input_height=SIZE[0], input_width=SIZE[1], trained_focal_length=633.0)
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("exported")
-    for name, half in (("f32", False), ("fp16", True)):
-        export.to_onnx(export.trace(*network(), half=half), folder / f"{name}.onnx")
-    return {name: folder / f"{name}.onnx" for name in ("f32", "fp16")}
+def f32(tmp_path_factory) -> Path:
+    """The export of a small network."""
+    path = tmp_path_factory.mktemp("exported") / "f32.onnx"
+    export.to_onnx(export.trace(*network()), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fp16(tmp_path_factory) -> Path:
+    """The export in float16 of one with deformable convolutions."""
+    path = tmp_path_factory.mktemp("exported") / "fp16.onnx"
+    export.to_onnx(export.trace(*network(seeded_network), half=True), path)
+    return path
 
 
 def opened(path: Path) -> OnnxDeviceEngine:
@@ -43,34 +52,34 @@ def opened(path: Path) -> OnnxDeviceEngine:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_its_peaks_equal_those_of_the_reference(files, batch) -> None:
+def test_its_peaks_equal_those_of_the_reference(f32, batch) -> None:
     reference = verification.run_reference(TorchEngine(*network()), SIZE, batch)
-    agreement = verification.compare(reference, verification.run_reference(opened(files["f32"]), SIZE, batch))
+    agreement = verification.compare(reference, verification.run_reference(opened(f32), SIZE, batch))
     assert agreement.exact, agreement
 
 
-def test_float16_in_the_graph_finds_the_same_peaks(files) -> None:
-    graph = onnx.load(files["fp16"]).graph
+def test_float16_in_the_graph_finds_the_same_peaks(fp16) -> None:
+    graph = onnx.load(fp16).graph
     kinds = {tensor.data_type for tensor in graph.initializer if len(tensor.dims) == 4}
     assert onnx.TensorProto.FLOAT16 in kinds  # weights of convolutions
     assert {one.type.tensor_type.elem_type for one in graph.input} == {onnx.TensorProto.FLOAT}
     assert onnx.TensorProto.FLOAT16 not in {one.type.tensor_type.elem_type for one in graph.output}
-    reference = verification.run_reference(TorchEngine(*network()), SIZE)
-    agreement = verification.compare(reference, verification.run_reference(opened(files["fp16"]), SIZE))
+    reference = verification.run_reference(TorchEngine(*network(seeded_network)), SIZE)
+    agreement = verification.compare(reference, verification.run_reference(opened(fp16), SIZE))
     assert agreement.close and agreement.value_error > 1e-4, agreement  # it rounds
 
 
-def test_samples_of_deformable_convolutions_are_in_float32(files) -> None:
+def test_samples_of_deformable_convolutions_are_in_float32(fp16) -> None:
     """Float16 has 11 bits: at 800 px a coordinate would be half a px off."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(files["fp16"]))
+    model = onnx.shape_inference.infer_shapes(onnx.load(fp16))
     kinds = {one.name: one.type.tensor_type.elem_type for one in model.graph.value_info}
     nodes = [node for node in model.graph.node if node.op_type == "DeformConv"]
     assert len(nodes) == 16
     assert {kinds[name] for node in nodes for name in (node.input[0], node.input[2])} == {onnx.TensorProto.FLOAT}
 
 
-def test_outputs_have_fixed_sizes_so_that_they_are_bound_before_a_run(files) -> None:
-    engine = opened(files["f32"])
+def test_outputs_have_fixed_sizes_so_that_they_are_bound_before_a_run(f32) -> None:
+    engine = opened(f32)
     image = torch.zeros(2, 3, *SIZE)
     found = engine._network(image, image, torch.zeros(2, 1, *SIZE), None)
     assert found["scores"].shape == (2, 100) and found["cells"].dtype == torch.int64
@@ -79,9 +88,9 @@ def test_outputs_have_fixed_sizes_so_that_they_are_bound_before_a_run(files) -> 
     assert torch.equal(found["scores"], first)  # each run has outputs of its own
 
 
-def test_a_sequence_of_frames_gives_what_torch_gives(files) -> None:
+def test_a_sequence_of_frames_gives_what_torch_gives(f32) -> None:
     results = []
-    for engine in (TorchEngine(*network()), opened(files["f32"])):
+    for engine in (TorchEngine(*network()), opened(f32)):
         last, found = None, []
         for seed in range(3):
             image = engine.prepare(verification.make_test_image(SIZE, seed), np.eye(2, 3), SIZE)
@@ -91,10 +100,10 @@ def test_a_sequence_of_frames_gives_what_torch_gives(files) -> None:
     assert verification.compare(*results).exact
 
 
-def test_a_provider_that_does_not_start_is_refused_in_one_sentence(files) -> None:
+def test_a_provider_that_does_not_start_is_refused_in_one_sentence(f32) -> None:
     """ONNX Runtime goes on by the CPU without a word."""
     with pytest.raises(ValueError, match=r"cannot (start|run)") as problem:
-        OnnxDeviceEngine(files["f32"], EngineOptions(), "onnxruntime-cuda", "CUDAExecutionProvider")
+        OnnxDeviceEngine(f32, EngineOptions(), "onnxruntime-cuda", "CUDAExecutionProvider")
     assert len(str(problem.value).splitlines()) == 1
 
 
@@ -117,10 +126,10 @@ def test_providers_are_told_to_compute_in_float32_and_where_to_keep_what_they_bu
 CELLS = [np.array([[3, 5], [0, 0], [23, 15]]), np.zeros((0, 2), np.int64)]
 
 
-def test_heads_are_read_at_the_cells_that_a_caller_asks_for(files) -> None:
+def test_heads_are_read_at_the_cells_that_a_caller_asks_for(f32) -> None:
     """As of another detector's boxes; the peaks themselves stay."""
     found = []
-    for engine in (TorchEngine(*network()), CudaEngine(*network(), "cpu"), opened(files["f32"])):
+    for engine in (TorchEngine(*network()), CudaEngine(*network(), "cpu"), opened(f32)):
         images = [engine.prepare(verification.make_test_image(SIZE, seed), np.eye(2, 3), SIZE) for seed in (1, 2)]
         none = [np.zeros((0, 3), np.int64)] * 2
         alone = engine.infer(images, images, none)

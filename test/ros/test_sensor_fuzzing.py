@@ -263,7 +263,7 @@ def test_malformed_points_cost_a_sentence_and_their_own_frame(lidar) -> None:
 
 @needs_tracks
 @pytest.mark.best_effort("the node takes sensors with best effort")
-@pytest.mark.parametrize("count", [pytest.param(40, id="quick"), pytest.param(2000, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [pytest.param(40, id="quick"), pytest.param(600, id="long", marks=pytest.mark.slow)])
 def test_mutated_messages_of_sensors_cost_their_own_frame_only(deep, lidar, count) -> None:
     bytewise, fieldwise = random.Random(SEED), np.random.default_rng(SEED)
     for number in range(count):
