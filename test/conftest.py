@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ ROS_PATHS = [
         "ros",
     )
 ]
+
+_PASSED = pytest.StashKey[bool]()
 
 # How long an example takes says nothing here: the first one pays for imports, and machines are shared. The same commit
 # is always tried with the same examples; HYPOTHESIS_PROFILE=explore looks for new ones.
@@ -69,6 +72,25 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     whole collection then: `colcon test` would run nothing. Launch tests have a runner of their own (CMakeLists.txt).
     """
     return pytest.Module.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Empties the folder of a test that passed: models are exported into hundreds, 15 GB in a run of all tests.
+
+    The folder itself stays, so that none gets the path of an earlier one, by which readers know their files.
+    """
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.when == "call" and report.passed:
+        item.stash[_PASSED] = True
+    elif report.when == "teardown" and isinstance(folder, Path) and folder.is_dir() and item.stash.get(_PASSED, False):
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -155,11 +155,16 @@ def user_folder() -> Path:
 
 @cache
 def _cache_without_home() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"centertrack_ros-{os.getuid()}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # put there by somebody else, who is not trusted
-        folder = Path(tempfile.mkdtemp(prefix=folder.name))
+    name = f"centertrack_ros-{os.getuid()}"
+    try:
+        folder = Path(tempfile.gettempdir()) / name
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # put there by somebody else: not trusted
+            folder = Path(tempfile.mkdtemp(prefix=folder.name))
+    except OSError:  # a file system that cannot be written, without a /tmp of its own
+        _LOG.warning("no folder can be written: exported engines are not kept; XDG_CACHE_HOME=… is a place for them")
+        return Path(os.devnull, name)  # nothing is found there, and nobody can put anything there
     _LOG.warning("this user has no home: exported engines are in %s; XDG_CACHE_HOME=… is another place", folder)
     return folder
 

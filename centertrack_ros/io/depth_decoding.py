@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.io.image_decoding import MAX_PIXELS, MAX_SIDE, ImageError, check_png
 from centertrack_ros.io.image_headers import PNG_SIGNATURE, read_header
+from centertrack_ros.io.message_bytes import message_bytes
 from centertrack_ros.types import DepthImage, Points
 
 Depths = NDArray[np.float32]
@@ -67,7 +68,9 @@ def _raw(message: Any) -> tuple[Depths, str]:
             f"{what} has step {step} and {size} bytes of data; expected a step of at least {row}, and step x height"
         )
     order = ">" if message.is_bigendian else "<"
-    samples = np.ndarray((height, width), order + kind, np.frombuffer(message.data, np.uint8), 0, (step, int(kind[1])))
+    samples = np.ndarray(
+        (height, width), order + kind, message_bytes(message.data, DepthError), 0, (step, int(kind[1]))
+    )
     return _in_meters(samples, unit), message.encoding
 
 
@@ -87,7 +90,7 @@ def _compressed(message: Any) -> tuple[Depths, str]:
     known = _ENCODINGS.get(encoding)
     if known is None or "compressedDepth" not in kind:
         raise DepthError(f"{what} is no depth; expected '16UC1; compressedDepth png' or '32FC1; compressedDepth png'")
-    raw = np.frombuffer(message.data, np.uint8).tobytes()
+    raw = message_bytes(message.data, DepthError).tobytes()
     if "rvl" in kind:
         raise DepthError(f"{what} is compressed by RVL; expected PNG: set the publisher's format to png")
     if len(raw) <= _HEADER.size or not raw.startswith(PNG_SIGNATURE, _HEADER.size):

@@ -32,7 +32,7 @@ def detections_2d(message: Any, names: Mapping[int, str]) -> tuple[ForeignDetect
     for one in found:
         if not one.results:
             continue
-        best = one.results[0].hypothesis if len(one.results) == 1 else _best(one.results)
+        best = best_hypothesis(one.results).hypothesis
         box = one.bbox
         position = box.center.position
         rows.append((position.x, position.y, box.size_x, box.size_y, box.center.theta))
@@ -40,10 +40,11 @@ def detections_2d(message: Any, names: Mapping[int, str]) -> tuple[ForeignDetect
         called.append(_name(best.class_id, names))
     values = np.array(rows, np.float64).reshape(-1, 5)
     with np.errstate(invalid="ignore", over="ignore"):
-        half = np.abs(values[:, 2:4]) / 2
+        half = values[:, 2:4] / 2
         cos, sin = np.abs(np.cos(values[:, 4])), np.abs(np.sin(values[:, 4]))
         width, height = half[:, 0] * cos + half[:, 1] * sin, half[:, 0] * sin + half[:, 1] * cos
-        half = np.where(values[:, 4:] == 0, half, np.stack([width, height], axis=1))
+        is_as_told = (values[:, 4:] == 0) | (half < 0).any(axis=1, keepdims=True)  # a negative size is no area
+        half = np.where(is_as_told, half, np.stack([width, height], axis=1))
         boxes = np.concatenate([values[:, :2] - half, values[:, :2] + half], axis=1).astype(np.float32)
         confidences = np.array(scores, np.float32)
     detections = ForeignDetections(boxes, confidences, np.array(called, np.str_).reshape(-1))
@@ -55,9 +56,12 @@ def detections_2d(message: Any, names: Mapping[int, str]) -> tuple[ForeignDetect
     return detections, problem
 
 
-def _best(results: Sequence[Any]) -> Any:
-    """The hypothesis with the highest score; one without a number is none."""
-    return max((one.hypothesis for one in results), key=lambda one: one.score if one.score == one.score else -np.inf)
+def best_hypothesis(results: Sequence[Any]) -> Any:
+    """The result (at least one is there) with the highest score; one without a number is none."""
+    if len(results) == 1:
+        return results[0]
+    scores = [one.hypothesis.score for one in results]
+    return results[int(np.argmax([score if score == score else -np.inf for score in scores]))]
 
 
 def _name(class_id: Any, names: Mapping[int, str]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.io.image_headers import JPEG_SIGNATURE, PNG_SIGNATURE, has_end_marker, read_header
+from centertrack_ros.io.message_bytes import message_bytes
 from centertrack_ros.io.yuv_planes import LAYOUTS
 
 # A header may claim any size; no camera sends more than this, and a decoder must not be asked for it.
@@ -156,17 +157,7 @@ def _compressed_advice(form: str, raw: bytes) -> str:
 
 
 def _bytes_of(message: Any) -> NDArray[np.uint8]:
-    """A view of the data of a message, whatever kind of buffer holds them; nothing is copied.
-
-    From Lyrical on `data` can be a rosidl_buffer.Buffer, which may be in the memory of a device.
-    """
-    try:
-        return np.frombuffer(message.data, np.uint8)
-    except (TypeError, BufferError, ValueError):
-        if hasattr(message.data, "__len__") and not len(message.data):
-            return np.empty(0, np.uint8)
-        kind = type(message.data).__name__
-        raise ImageError(f"image data of type {kind} cannot be read in place; expected bytes in main memory") from None
+    return message_bytes(message.data, ImageError)
 
 
 def _planes_to_bgr(message: Any) -> BGR:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from centertrack_ros.io.message_bytes import message_bytes
 from centertrack_ros.types import Points
 
 MOST_POINTS = 500_000  # of a cloud that is larger, every n-th point is taken
@@ -53,7 +54,7 @@ def points_of(message: Any) -> Points:
             f"expected at least {max(least, width * point_step)} and at most {_LARGEST}"
         )
     order = ">" if message.is_bigendian else "<"
-    buffer = np.frombuffer(message.data, np.uint8)
+    buffer = message_bytes(message.data, PointsError)
     every = -(-width * height // MOST_POINTS)
     across, down = (every, 1) if height == 1 else (-(-every // 2) if every > 1 else 1, 2 if every > 1 else 1)
     shape = (-(-height // down), -(-width // across))

@@ -18,6 +18,7 @@ _OTHER = {"use_sim_time"}  # every node's own
 # How images reach a live node, when it works, and when it warns: a replay processes every image, at once.
 _LIVE_ONLY = (
     "autostart",
+    "executor",
     "camera.reliability",
     "camera.queue_depth",
     "depth.timeout_s",

@@ -34,7 +34,7 @@ class Argument:
         default: its default value; None: the argument is required.
         text: its description.
         choices: the allowed values; empty: any.
-        parameter: the node's parameter that a value other than '' sets.
+        parameter: the node's parameter that a value other than '' sets; with a topic, one that is true then.
         kind: the type of that parameter.
         topic: the node's topic that a value other than '' remaps.
     """
@@ -96,11 +96,17 @@ def _topic(name: str, topic: str, text: str) -> Argument:
     return Argument(name, topic, text, topic=topic)
 
 
+BOXES = Argument(
+    "lidar_detections", "", "Objects that a LiDAR's or a radar's detector finds in 3D, vision_msgs/Detection3DArray, "
+    "to be fused with the cameras' tracks; needs target_frame; empty: none",
+    parameter="surround.detections_3d", kind=bool, topic="~/input/detections_3d",
+)  # fmt: skip
 ONE_CAMERA = (
     _topic("image", "~/input/image", "Images, sensor_msgs/Image"),
     Argument("image_compressed", "", "Images, sensor_msgs/CompressedImage; empty: the value of image with /compressed",
              topic="~/input/image/compressed"),
     _topic("camera_info", "~/input/camera_info", "Calibration, sensor_msgs/CameraInfo; required for 3D boxes"),
+    BOXES,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes, vision_msgs/Detection3DArray"),
     _topic("detections_2d", "~/output/detections_2d", "2D boxes, vision_msgs/Detection2DArray"),
     _topic("tracks", "~/output/tracks", "Tracks, centertrack_ros/TrackArray"),
@@ -112,6 +118,8 @@ ONE_CAMERA = (
     _topic("debug_image", "~/debug/image", "Images with the tracks drawn on them"),
     _topic("prior_heatmap", "~/debug/prior_heatmap", "The prior heatmap, which shows the network the tracks"),
 )  # fmt: skip
+
+
 _PATTERNS = {"image": "/{camera}/image_raw", "camera_info": "/{camera}/camera_info"}
 _CROSS_CAMERA_IDS = Argument(
     "cross_camera_ids", "", "A track keeps its id from camera to camera; empty: as in the preset", _OPTIONAL_BOOLEAN,
@@ -121,6 +129,7 @@ SURROUND = (
     Argument("cameras", ",".join(NUSCENES_CAMERAS), "Names of the cameras, separated by commas"),
     Argument("image", _PATTERNS["image"], "Images of each camera; {camera} stands for its name"),
     Argument("camera_info", _PATTERNS["camera_info"], "Calibration of each camera; {camera} stands for its name"),
+    BOXES,
     _CROSS_CAMERA_IDS,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes of all cameras, vision_msgs/Detection3DArray"),
     _topic("tracks", "~/output/tracks", "Tracks of all cameras, centertrack_ros/TrackArray"),
@@ -177,7 +186,7 @@ def parameters(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict
         if not argument.parameter or text == "":
             continue
         try:
-            set_values[argument.parameter] = _converted(text, argument.kind)
+            set_values[argument.parameter] = True if argument.topic else _converted(text, argument.kind)
         except ValueError:
             raise ValueError(f"{argument.name}:={text} should be a {argument.kind.__name__}") from None
     return set_values
@@ -213,6 +222,8 @@ def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str
         ValueError: `cameras` or a pattern for their topics is wrong.
     """
     outputs = {a.topic: values[a.name] for a in arguments if a.topic and not a.topic.startswith("~/input/")}
+    if values.get(BOXES.name):
+        outputs[BOXES.topic] = values[BOXES.name]
     if values.get("cameras"):
         for camera in camera_names(values):
             outputs.update(_camera_topics(camera, values))

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
+_NO_FILES = ["--ros-args", "--disable-external-lib-logs"]
 
-def ensure_log_folder() -> None:
+
+def ensure_log_folder() -> list[str]:
     """Sets ROS_LOG_DIR to a folder for temporary files where rclpy would find none and could not be initialised.
 
     That is so without HOME, as in a container with a foreign user id, and with a home that cannot be written.
+
+    Returns:
+        Further arguments for rclpy.init: where no folder at all can be written, no log files are.
     """
     if os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME"):
-        return
+        return []
     home = os.environ.get("HOME")
     try:
         if not home:
@@ -24,4 +30,9 @@ def ensure_log_folder() -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(folder)
     except OSError:
-        os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix=f"ros-log-{os.getuid()}-")
+        try:
+            os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix=f"ros-log-{os.getuid()}-")
+        except OSError:
+            print("no folder for log files can be written: none are, set ROS_LOG_DIR to have them", file=sys.stderr)
+            return _NO_FILES
+    return []

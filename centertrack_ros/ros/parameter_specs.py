@@ -19,10 +19,13 @@ from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import DETECTOR_SOURCES, MOST_PITCH, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
 READ_ONLY = "read_only"  # only at start
+
+EXECUTORS = SINGLE_THREADED, EVENTS = ("single_threaded", "events")
 
 Value = bool | int | float | str | list[str]
 
@@ -166,6 +169,11 @@ _FOREIGN = (
         change=UNCONFIGURED,
         field="detector_source",
     ),
+    _tracking(
+        "detector.bridge_misses",
+        "With detector.source external: where that detector misses an object that it found before, the network's own "
+        "detection continues the track, until the misses end it.",
+    ),
     Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
     Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
     Spec(
@@ -303,6 +311,11 @@ _SURROUND = (
          0.0, 60.0),
     Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "
          "first; needs tracker.appearance."),
+    Spec("surround.detections_3d", False, "What another detector finds in 3D, such as that of a LiDAR or a radar, on "
+         "~/input/detections_3d, is tracked and fused with the cameras' tracks, also with one camera; needs "
+         "output.target_frame.", change=UNCONFIGURED),
+    Spec("surround.box_sigma", MultiCameraConfig.box_sigma, "m, standard deviation of the positions in these messages, "
+         "where they do not tell it.", 0.01, 10.0),
 )  # fmt: skip
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),
@@ -338,6 +351,8 @@ _DIAGNOSTICS = (
 )  # fmt: skip
 SPECS: tuple[Spec, ...] = (
     Spec("autostart", True, "The node configures and activates itself; false: a manager does.", change=READ_ONLY),
+    Spec("executor", "single_threaded", "What runs the callbacks: rclpy's usual executor, or its experimental "
+         "EventsExecutor, which takes less of the processor, from Jazzy on.", choices=EXECUTORS, change=READ_ONLY),
     Spec("cameras", [""], "Names of cameras, with topics ~/input/<camera>/…; empty: one, on ~/input/…",
          change=UNCONFIGURED),
     *_MODEL,

@@ -139,6 +139,7 @@ class NodeParameters:
 
     Attributes:
         autostart: The node configures and activates itself.
+        executor: What runs its callbacks, one of `parameter_specs.EXECUTORS`.
         cameras: Names of the cameras; empty: one without a name.
         model: Which network, and what runs it.
         tracker: `detector.*`, `tracker.*`, `classes.*`, `output.lift` and `output.max_range`.
@@ -147,11 +148,13 @@ class NodeParameters:
         camera: How images are received.
         depth: `depth.*` without `depth.sensors`, which is a setting of the tracker.
         multi_camera: `surround.*`, with what it takes from other parameters.
+        boxes: `surround.detections_3d`: another detector finds objects in 3D.
         output: What is published, and in which frames.
         diagnostics: Limits for /diagnostics.
     """
 
     autostart: bool
+    executor: str
     cameras: tuple[str, ...]
     model: ModelParameters
     tracker: TrackerConfig
@@ -160,6 +163,7 @@ class NodeParameters:
     camera: CameraParameters
     depth: SensorConfig
     multi_camera: MultiCameraConfig
+    boxes: bool
     output: OutputParameters
     diagnostics: DiagnosticsParameters
 
@@ -179,6 +183,8 @@ class NodeParameters:
         heights = _for_each(self.camera.heights, "camera.heights", cameras, all_heights, {"tf": FROM_POSE})
         if FROM_POSE in heights and not self.output.frames.target:
             raise ValueError("a camera's height from TF needs output.target_frame, a frame on the ground")
+        if self.boxes and not self.output.frames.target:
+            raise ValueError("surround.detections_3d needs output.target_frame, such as base_link")
         pitches = _for_each(self.camera.pitches, "camera.pitches", cameras, 0.0, {})
         return SessionConfig(
             cameras,
@@ -189,6 +195,7 @@ class NodeParameters:
             camera_heights=heights,
             camera_pitches=pitches,
             detector=self.detector.limits,
+            boxes=self.boxes,
         )
 
 
@@ -222,6 +229,7 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
     check_camera_names(names(values["cameras"]))  # type: ignore[arg-type]
     return NodeParameters(
         autostart=bool(values["autostart"]),
+        executor=str(values["executor"]),
         cameras=names(values["cameras"]),  # type: ignore[arg-type]
         model=_group(ModelParameters, "model", values),
         tracker=tracker,
@@ -237,7 +245,9 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
             appearance=bool(values["surround.appearance"]),
             depth_sigma=tracker.depth_sigma,
             measured_velocities=bool(output.frames.fixed),  # relative to a moving frame they would mislead
+            box_sigma=float(values["surround.box_sigma"]),  # type: ignore[arg-type]
         ),
+        boxes=bool(values["surround.detections_3d"]),
         output=output,
         diagnostics=_group(DiagnosticsParameters, "diagnostics", values),
     )

@@ -196,8 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _arguments(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ensure_log_folder()
-    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    rclpy.init(args=[*sys.argv, *ensure_log_folder()], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_player")
     try:
         _run(args, node)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
@@ -17,6 +18,12 @@ from centertrack_ros.ros.ending import Ending
 from centertrack_ros.ros.log_folder import ensure_log_folder
 from centertrack_ros.ros.logs import ForwardingHandler
 from centertrack_ros.ros.node import CenterTrackNode
+from centertrack_ros.ros.parameter_specs import EVENTS
+from centertrack_ros.ros.shared_memory import shortage_of_shared_memory
+
+# Of one call to spin. EventsExecutor of rclpy's wheels, whose C++ library has no wait by the steady clock, turns a wait
+# without a limit into a loop that keeps everybody else from its queue.
+_SPIN_S = 3600.0
 
 
 class NodeProcess:
@@ -27,7 +34,7 @@ class NodeProcess:
         self._ending = ending
         self._context = rclpy.utilities.get_default_context()
         self._node: CenterTrackNode | None = None
-        self._executor: SingleThreadedExecutor | None = None
+        self._executor: Executor | None = None
         self._end: Future = Future()
 
     def run(self, arguments: Sequence[str]) -> int:
@@ -47,7 +54,8 @@ class NodeProcess:
                 self._node.get_logger().warning(line)
             if not self._ending.requested.is_set():
                 self._node.autostart()
-            self._executor.spin_until_future_complete(self._end)
+            while not self._end.done():
+                self._executor.spin_until_future_complete(self._end, _SPIN_S)
         except (ParameterException, NameValidationException, ValueError) as error:
             print(f"centertrack_node: {without_places(str(error))}", file=sys.stderr)
             return 1
@@ -56,14 +64,17 @@ class NodeProcess:
         return 0
 
     def _open(self, arguments: list[str]) -> None:
-        ensure_log_folder()
+        arguments = [*arguments, *ensure_log_folder()]
+        shortage = shortage_of_shared_memory(os.environ)
         try:
             rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:  # rcl's: an unknown option, a name that ROS does not allow, a broken file
             raise ValueError(str(error)) from None
-        self._executor = SingleThreadedExecutor()
         self._node = CenterTrackNode(self._ending.leaving_alone)
         ForwardingHandler(self._node.get_logger()).install()
+        if shortage:
+            self._node.get_logger().warning(shortage)
+        self._executor = executor_of(self._node)
         self._executor.add_node(self._node)
 
     def _close(self) -> None:
@@ -75,3 +86,15 @@ class NodeProcess:
             self._executor.shutdown()
         rclpy.try_shutdown()
         self._context.destroy()
+
+
+def executor_of(node: CenterTrackNode) -> Executor:
+    """The executor that the node's parameter asks for; the usual one, after a line in the log, where rclpy lacks it."""
+    if node.parameters.executor == EVENTS:
+        try:
+            from rclpy.experimental import EventsExecutor
+
+            return EventsExecutor()
+        except ImportError:
+            node.get_logger().warning("executor events: this rclpy has no EventsExecutor; single_threaded is used")
+    return SingleThreadedExecutor()

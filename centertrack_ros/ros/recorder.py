@@ -109,8 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 after an error, which is on standard error.
     """
     args = _arguments(argv)
-    ensure_log_folder()
-    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    rclpy.init(args=[*sys.argv, *ensure_log_folder()], signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_recorder")
     stopped = Event()  # not an exception, which could interrupt a write
     for number in (signal.SIGINT, signal.SIGTERM):

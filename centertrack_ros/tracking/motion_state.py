@@ -8,9 +8,10 @@ is unknown. A state that was reached is kept at a weaker level (hysteresis), so 
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from centertrack_ros.types import MOTION_MOVING, MOTION_STANDING, MOTION_UNKNOWN
 
@@ -19,7 +20,7 @@ Array = NDArray[np.float64]
 RESTING_SPEED = 0.3  # m/s; people who stand sway, and boxes breathe, by as much
 WALKING_SPEED = 1.4  # m/s at which adults walk: what is slower than that in all certainty stands
 # Quantiles of the normal distribution, one-sided: to reach a state, and to keep it.
-_REACH_MOVING, _REACH_STANDING, _KEEP = (float(norm.ppf(level)) for level in (0.99, 0.95, 0.84))
+_REACH_MOVING, _REACH_STANDING, _KEEP = (NormalDist().inv_cdf(level) for level in (0.99, 0.95, 0.84))
 
 
 def motion_states(velocities: Array, covariances: Array, previous: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,7 +34,7 @@ class View:
         index: The frame's number in its source.
         size: (width, height) px of the image.
         jpeg: The image.
-        prior: JPEG of the prior heatmap, grey, of the network input's size.
+        prior: JPEG of the prior heatmap, grey, of the network input's size; empty if it is not known.
         camera: If it is calibrated.
         objects: The N objects.
         captions: N names with ids.
@@ -82,7 +84,7 @@ class ViewMaker:
             index=frame.index,
             size=(width, height),
             jpeg=_jpeg(frame.image),
-            prior=_jpeg(heatmap),
+            prior=_jpeg(heatmap) if heatmap.size else b"",
             camera=frame.camera,
             objects=objects,
             captions=[f"{label or 'object'} {identity}{_MOTIONS[state]}" for label, identity, state in names],
@@ -95,3 +97,9 @@ class ViewMaker:
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
+
+
+def unwritten(path: Path, problem: Exception) -> OSError:
+    """Removes a file that a viewer's library could not complete, and gives the error that names it."""
+    path.unlink(missing_ok=True)
+    return OSError(errno.EIO, f"could not be written: {problem}", str(path))

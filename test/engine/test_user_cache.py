@@ -54,6 +54,14 @@ def test_a_folder_that_somebody_else_may_have_put_there_is_not_used(no_home):
     assert user_cache().resolve() != no_home / "foreign" and user_cache().is_dir()
 
 
+def test_where_nothing_can_be_written_nothing_is_kept_and_one_line_says_so(no_home, monkeypatch, caplog):
+    monkeypatch.setattr(export_cache.tempfile, "tempdir", "/dev/null")
+    assert not user_cache().exists()
+    with pytest.raises(NotADirectoryError):
+        user_cache().mkdir(parents=True)
+    assert len(caplog.messages) == 1 and "XDG_CACHE_HOME" in caplog.text
+
+
 def test_weights_are_found_and_missing_ones_named_without_a_home(no_home):
     assert weights_path(None).is_file()
     with pytest.raises(FileNotFoundError, match=r"~/model\.safetensors"):

@@ -72,6 +72,13 @@ def test_without_arguments_preset_and_topics_stay(name: str) -> None:
         assert all(topic == new for topic, new in remapping.items())
 
 
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_a_topic_of_3d_detections_switches_them_on(name: str) -> None:
+    values = values_of(name, lidar_detections="/lidar/boxes")
+    assert launch_arguments.parameters(values, ARGUMENTS[name])["surround.detections_3d"] is True
+    assert launch_arguments.topics(values, ARGUMENTS[name])["~/input/detections_3d"] == "/lidar/boxes"
+
+
 def test_arguments_have_the_parameters_types() -> None:
     values = values_of(
         "surround", device="0", rectified="true", tf_timeout_s="0.25", cross_camera_ids="false", input_pixels="393216"

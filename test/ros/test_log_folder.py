@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ def test_what_the_user_has_chosen_stays(name, monkeypatch):
     monkeypatch.setenv(name, "/somewhere")
     ensure_log_folder()
     assert os.environ.get("ROS_LOG_DIR") == ("/somewhere" if name == "ROS_LOG_DIR" else None)
+
+
+def test_where_nothing_can_be_written_there_are_no_log_files_and_one_line_says_so(monkeypatch, capsys):
+    import rclpy
+
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+    arguments = ensure_log_folder()
+    assert "ROS_LOG_DIR" not in os.environ
+    context = rclpy.Context()
+    rclpy.init(args=arguments, context=context)  # fails without them
+    rclpy.shutdown(context=context)
+    assert capsys.readouterr().err.count("ROS_LOG_DIR") == 1
