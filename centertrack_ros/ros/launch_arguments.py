@@ -199,6 +199,18 @@ def _converted(text: str, kind: type) -> Any:
     return is_true(text) if kind is bool else kind(text)
 
 
+def own_parameters(values: Mapping[str, str]) -> str:
+    """The path in `params_file`, '' for none. launch_ros would only warn, and start the node without.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    path = os.path.expanduser(values["params_file"])
+    if path and not os.path.isfile(path):
+        raise ValueError(f"params_file:={values['params_file']} is not a file")
+    return path
+
+
 def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str, str]:
     """The remapping of the node's topics: topic -> its name, which may be the same.
 
@@ -330,7 +342,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
     from launch_ros.actions import LifecycleNode
     from launch_ros.parameter_descriptions import ParameterValue
 
-    files = [str(share() / "config" / f"{values['preset']}.yaml"), values["params_file"]]
+    files = [str(share() / "config" / f"{values['preset']}.yaml"), own_parameters(values)]
     # Without the type YAML would read a string such as "0" as a number.
     overrides: dict[str, Any] = {
         name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
