@@ -7,7 +7,7 @@ export PYTHON
 # COVERAGE=1 make test measures which statements the tests run; `make coverage` prints it.
 PYTEST := python $(if $(COVERAGE),-m coverage run )-m pytest
 
-.PHONY: help setup setup-tests setup-docs setup-kilted demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-kilted fuzz signals soak overload coverage docs lint clean
+.PHONY: help setup setup-tests setup-docs setup-kilted demo demo-3d bench bench-quick paper-tables paper-tables-quick paper-claim quality test test-slow test-kilted test-installed fuzz signals soak overload coverage docs lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -58,8 +58,11 @@ test: setup-tests  ## the quick tests (ARGS=… goes to pytest)
 test-slow: setup-tests  ## the tests that take long
 	@$(RUN) $(PYTEST) -m slow $(ARGS)
 
+test-installed: setup-tests  ## builds with colcon and tests with the command ros2: needs a sourced ROS 2
+	@$(RUN) python -m pytest -rs test/installed $(ARGS)
+
 fuzz: setup-tests  ## ten thousand malformed messages into the node, ten thousand mutated files through every reader
-	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py $(ARGS)
+	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py test/ros/test_fuzzed_boxes.py $(ARGS)
 
 signals: setup-tests  ## SIGINT, SIGTERM and SIGHUP to the node in every order and at every moment, ROUNDS=20 times each: 20 minutes
 	@SIGNAL_ROUNDS=$(or $(ROUNDS),20) $(RUN) python -m pytest -m slow test/ros/test_signals.py $(ARGS)

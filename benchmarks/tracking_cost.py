@@ -105,6 +105,7 @@ def sensors(flat: Detections, rng: np.random.Generator) -> dict[str, Callable[[]
         "lift by size, 1280x720": lift,
         "lift by depth image": lambda: lift(decoded_depth),
         "lift by points": lambda: lift(points=decoded_points),
+        "lift by both": lambda: lift(decoded_depth, decoded_points),
     }
 
 

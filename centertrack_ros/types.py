@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable, column, nested
+from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.regions import Region
 
@@ -141,7 +142,7 @@ class VelocityFilters(ArrayTable):
     """Filters of N tracks of one camera in a frame that stands still; see `velocity_filter.py`.
 
     ids (N,) int64;  stamps (N,) s of the last match;  means (N, 6) m, m/s;  covariances (N, 6, 6)
-    motion_states (N,) uint8, see `motion_state.py`
+    motion_states (N,) uint8, see `motion_state.py`;  drifts (N, 9, 9), see `depth_drift.py`
     """
 
     ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -149,6 +150,7 @@ class VelocityFilters(ArrayTable):
     means: Array = field(default_factory=lambda: np.zeros((0, 6)))
     covariances: Array = field(default_factory=lambda: np.zeros((0, 6, 6)))
     motion_states: Array = field(default_factory=lambda: np.zeros(0, np.uint8))
+    drifts: Array = field(default_factory=lambda: np.zeros((0, 9, 9)))
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,20 @@ class ForeignDetections(ArrayTable):
 
     boxes: Array = field(metadata=column(4, dtype=np.float32))
     scores: Array = field(metadata=column(dtype=np.float32))
+    class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
+
+
+@dataclass(frozen=True)
+class ForeignBoxes(ArrayTable):
+    """N objects that another detector has found in 3D, in one frame of TF.
+
+    boxes        N oriented boxes; covariances of all 0, or not finite: unknown
+    scores       (N,) float64 in 0..1
+    class_names  (N,) str: as that detector calls them
+    """
+
+    boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
+    scores: NDArray[np.float64] = field(metadata=column())
     class_names: Array = field(metadata=column(dtype=np.str_, blank=""))
 
 

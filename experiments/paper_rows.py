@@ -121,10 +121,11 @@ class _TrueMotionPipeline(Pipeline):
         """Sets the ground truth of the next image."""
         self._displacements, self._frame = true_displacements(frame, self._frame), frame
 
-    def _decode(self, *args: Any, **kwargs: Any) -> Detections:
-        detections = super()._decode(*args, **kwargs)
+    def _decode(self, *args: Any, **kwargs: Any) -> tuple[Detections, NDArray[np.bool_] | None]:
+        detections, bridging = super()._decode(*args, **kwargs)
         assert self._frame is not None
-        return replace(detections, displacements=matched_displacements(detections, self._frame, self._displacements))
+        displacements = matched_displacements(detections, self._frame, self._displacements)
+        return replace(detections, displacements=displacements), bridging
 
 
 def track(

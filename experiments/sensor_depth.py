@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distances by depth images, by a LiDAR and by sizes on the synthetic street: mean errors by source and distance.
 
-    python -m experiments.sensor_depth [--streets N] [--frames N] [--size WIDTH HEIGHT]
+    python -m experiments.sensor_depth [--streets N] [--frames N] [--size WIDTH HEIGHT] [--seed N]
 
 The boxes are those of the visible pixels, with jittered edges; tracks are the true ones. The depth image has 1 % noise
 and holes of 5 % of its pixels; the LiDAR stands over the camera and has 64 rings, noise of 2 cm, 15 % dropouts and
@@ -126,11 +126,11 @@ def jittered(tracks: Tracks, rng: np.random.Generator) -> Tracks:
     return replace(tracks, detections=flat)
 
 
-def errors(streets: int, frames: int, size: tuple[int, int]) -> dict[str, Array]:
+def errors(streets: int, frames: int, size: tuple[int, int], first: int = 0) -> dict[str, Array]:
     """Source -> (M, 3): class, true distance and estimated one, m."""
     lifter = SizePriorLifter(CLASSES)
     found: dict[str, list[Array]] = {}
-    for seed in range(streets):
+    for seed in range(first, first + streets):
         config = StreetConfig(seed=seed, frames=frames, look="test", width=size[0], height=size[1])
         memories: dict[str, BoxMemory] = {}
         rng = np.random.default_rng(seed)
@@ -177,8 +177,9 @@ def main() -> None:
     parser.add_argument("--streets", type=int, default=8)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--size", type=int, nargs=2, default=(512, 288), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--seed", type=int, default=0, help="of the first street")
     args = parser.parse_args()
-    print(table(errors(args.streets, args.frames, tuple(args.size))))
+    print(table(errors(args.streets, args.frames, tuple(args.size), args.seed)))
 
 
 if __name__ == "__main__":

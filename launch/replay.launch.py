@@ -51,6 +51,7 @@ def player(values: Mapping[str, str]) -> ExecuteProcess:
     return ExecuteProcess(
         cmd=[*command, "--loop"] if loop else command,
         name="bag_player",
+        log_cmd=True,
         on_exit=Shutdown(reason="the bag has ended") if shut_down else None,
         output="screen",
     )

@@ -55,6 +55,8 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 class OwnDetections:
     """Detections that are made of each image when they are asked for."""
 
+    extent = ""
+
     def __init__(self, detector: Detector, limits: DetectorLimits) -> None:
         """Of a detector, as far as they count."""
         self._detector, self._limits, self.classes = detector, limits, detector.class_names

@@ -66,8 +66,13 @@ def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetections | None:
+def made_detections(args: argparse.Namespace, bag: Path | None, first_name: int | None = None) -> MadeDetections | None:
     """What `--detections` or `--detector` names, None if nothing; sets `detector_source` in the arguments.
+
+    Args:
+        args: Of the command line.
+        bag: Where the images are from; None: not from a bag.
+        first_name: The number in the name of the first image; None: names do not number them.
 
     Raises:
         ValueError: Only one of the options is given that go together, or the detections cannot be used.
@@ -86,7 +91,7 @@ def made_detections(args: argparse.Namespace, bag: Path | None) -> MadeDetection
     from centertrack_ros.datasets.detection_files import open_detections
 
     args.detector_source = args.detector_source or EXTERNAL
-    return open_detections(args.detections, bag)
+    return open_detections(args.detections, bag, first_name=first_name)
 
 
 def add_tracker_arguments(parser: argparse.ArgumentParser) -> None:

@@ -43,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="detections of another detector, one for each camera in their order: a Detection2DArray topic of the bag, "
         "or a file in MOTChallenge's, KITTI's or COCO's format; without detector.source they replace the network's",
     )
+    parser.add_argument(
+        "--detections-3d",
+        default="",
+        metavar="TOPIC",
+        help="3D detections of a LiDAR's or a radar's detector (Detection3DArray), fused with the cameras' tracks; "
+        "sets surround.detections_3d, which without this option takes the bag's only such topic",
+    )
     parser.add_argument("--results", choices=("mot", "kitti", "coco", "nuscenes"), help="result files, DIR/NAME.*")
 
 
@@ -57,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--results needs boxes in the frames of the cameras: leave output.target_frame empty for it")
     if args.detections and parameters.tracker.detector_source == NETWORK:
         parameters = replace(parameters, tracker=replace(parameters.tracker, detector_source=EXTERNAL))
+    if args.detections_3d:
+        parameters = replace(parameters, boxes=True)
     targets = {bag: args.output / bag_name(bag) for bag in args.bags}
     if len(set(targets.values())) < len(args.bags):
         raise ValueError("two bags have the same name: replay them into different folders (--output)")
@@ -95,7 +104,8 @@ def _replay(replay: Any, bag: Path, target: Path, args: argparse.Namespace) -> N
         total = sum(reader.require(name).count for name in args.topics) or sum(t.count for t in image_topics(reader))
     summary, sensors = Summary(), (args.depth, args.points)
     with tqdm(total=total, unit="frame", desc=bag.name, disable=None) as bar:
-        for summary in replay.run(bag, target, args.topics, args.keep, detections=args.detections, sensors=sensors):
+        given = {"detections": args.detections, "sensors": sensors, "boxes": args.detections_3d}
+        for summary in replay.run(bag, target, args.topics, args.keep, **given):
             bar.update(min(1, summary.images))
     print(f"{target}: {summary.processed} of {summary.images} images processed")
     for reason, count in summary.left_out.items():

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Tracks in the input and writes what was asked for."""
     from centertrack_ros.cli._track_outputs import TrackOutputs
     from centertrack_ros.engine.cyclists import CyclistEngine
+    from centertrack_ros.io.image_source import ImageSource
     from centertrack_ros.io.source_base import DEFAULT_RATE
     from centertrack_ros.io.sources import BagSource, open_source
 
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(
         args.input, intrinsics=args.camera, rate=args.rate, image_topic=args.topic, rectified=args.rectified
     )
-    detections = made_detections(args, source.path if isinstance(source, BagSource) else None)
+    bag = source.path if isinstance(source, BagSource) else None
+    detections = made_detections(args, bag, source.first_name if isinstance(source, ImageSource) else None)
     engine = load(args, () if detections is None else detections.classes)
     if args.cyclists:
         engine = CyclistEngine(engine)
@@ -151,14 +153,16 @@ def track(
     """
     from tqdm import tqdm
 
+    from centertrack_ros.datasets.detection_files import MatchedDetections
     from centertrack_ros.tracking.pipeline import Tracker
 
     tracker, log, noted = Tracker(engine, config, region), logging.getLogger(__name__), set[str]()
+    made = None if detections is None else MatchedDetections(detections)
     total = min(filter(None, (source.length, most)), default=None)
     with tqdm(total=total, unit="frame", desc=source.name, disable=None) as bar:
         for count, frame in enumerate(source, start=1):
             try:
-                foreign = None if detections is None else detections.of(frame)
+                foreign = None if made is None else made.of(frame)
                 result = tracker.step(frame.image, frame.camera, frame.stamp, foreign=foreign)
                 for note in set(result.notes) - noted if len(noted) < _MOST_NOTES else ():
                     log.warning("%s: frame %d: %s", source.name, frame.index, note)
@@ -168,4 +172,6 @@ def track(
                 log.warning("%s: frame %d: %s", source.name, frame.index, error)
             bar.update()
             if count == most:
-                return
+                break
+    if made is not None and made.problem:
+        log.warning("%s: %s", source.name, made.problem)

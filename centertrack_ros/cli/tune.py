@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centertrack_ros.cli._output_names import prepare_folder
 from centertrack_ros.cli._tracking_options import add_engine_arguments, load
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
 
     optuna_module()
     space = _space(args.parameters)
+    prepare_folder(
+        args.output.parent
+    )  # a search takes minutes: what stands in the way of its outcome is told before it
     recordings = read_dataset(args.form, DatasetLocation(args.data, args.images, tuple(args.sequences)))
     found = tune(recordings, load(args), None, space, args.metric, args.trials, args.folds, args.seed, _show_progress)
     _show_progress("")

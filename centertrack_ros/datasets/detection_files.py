@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detections of another detector that were made beforehand: in MOTChallenge's, KITTI's or COCO's files, or in a bag.
 
-A file counts frames as the video or the images do (`Frame.index`). What begins with frame 0, as KITTI's files do,
-begins with the first frame, unless the images' names begin with a later number.
+A file counts frames as the video or the images do (`Frame.index`). KITTI's files count from 0, and so does every file
+with a frame 0: there the names of images say which one is 0.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class MadeDetections(Protocol):
     def classes(self) -> tuple[str, ...]:
         """The names that the detector uses."""
 
+    @property
+    def extent(self) -> str:
+        """The frames or the time that they are of; '': of any."""
+
     def of(self, frame: Frame) -> ForeignDetections | None:
         """Those of a frame, by its number or stamp; None where nobody tells."""
 
@@ -47,21 +51,29 @@ class MadeDetections(Protocol):
 class DetectionFile:
     """Detections by the number of their frame; frames without any are frames in which nothing was found."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, first_name: int | None = None) -> None:
         """Reads a file.
 
+        Args:
+            path: Of the file.
+            first_name: The number in the name of the first image; None: names do not number them, as in a video.
+
         Raises:
-            DataError: The file is malformed; the text names the line.
+            DataError: The file is malformed; the text names the line. Or its boxes are not in px.
             OSError: It cannot be read.
         """
         sequence = _read(Path(path))
         self.classes = sequence.classes
         names = np.array(sequence.classes or ("",), np.str_)
         told = np.concatenate([np.zeros(0), *(frame.tracks.detections.scores for frame in sequence)])
-        are_scores = told.min() >= 0 and told.max() <= 1
+        are_scores = bool(((told >= 0) & (told <= 1)).all())
         if not are_scores:
             _LOG.warning("%s: its scores are not in 0..1, every detection counts as certain", path)
-        self._shift = None if sequence.first == 0 else 0
+        boxes = np.concatenate([np.zeros((0, 4)), *(frame.tracks.detections.boxes for frame in sequence)])
+        if len(boxes) and np.abs(boxes).max() <= 1:
+            raise DataError(
+                path, "all boxes lie within one px: they seem to be parts of the image's sides, expected px"
+            )
         self._frames: dict[int, ForeignDetections] = {}
         for frame in sequence:
             found = frame.tracks.detections
@@ -70,10 +82,22 @@ class DetectionFile:
                 np.asarray(found.boxes, np.float32), np.asarray(scores, np.float32), names[found.class_ids]
             )
 
+        numbers = [number for number, found in self._frames.items() if len(found)]
+        self._numbers = (min(numbers), max(numbers)) if numbers else None
+        # `Frame.index` is the number in an image's name, or one more where the names begin with 0.
+        begins_with_0 = first_name in (None, 0) or (first_name == 1 and self._numbers is not None and not min(numbers))
+        self._shift = 1 if sequence.first == 0 and begins_with_0 else 0
+
+    @property
+    def extent(self) -> str:
+        """See `MadeDetections.extent`."""
+        if self._numbers is None:
+            return ""
+        first, last = (number + self._shift for number in self._numbers)
+        return f"of frames {first} to {last}"
+
     def of(self, frame: Frame) -> ForeignDetections:
         """See `MadeDetections.of`."""
-        if self._shift is None:  # images that begin with 0 are counted from 1, others by their own numbers
-            self._shift = 1 if frame.index <= 1 else 0
         return self._frames.get(frame.index - self._shift, ForeignDetections.empty())
 
 
@@ -115,6 +139,12 @@ class DetectionTopic:
         found = tuple(pairs[stamp] for stamp in stamps)
         return cls(np.array(stamps, np.int64), found, tuple(called), tolerance_s)
 
+    @property
+    def extent(self) -> str:
+        """See `MadeDetections.extent`."""
+        told = [stamp for stamp, found in zip(self.stamps.tolist(), self.found, strict=True) if len(found)]
+        return f"stamped {told[0] / 1e9:.3f} to {told[-1] / 1e9:.3f} s" if told else ""
+
     def of(self, frame: Frame) -> ForeignDetections | None:
         """See `MadeDetections.of`."""
         stamp = round(frame.stamp * 1e9) if frame.header is None else frame.header.stamp_ns
@@ -130,8 +160,35 @@ class DetectionTopic:
         return self.found[nearest] if abs(int(self.stamps[nearest]) - stamp) <= allowed else None
 
 
+class MatchedDetections:
+    """Gives the detections of frames, and knows whether any frame had one: numbers or stamps may never meet."""
+
+    def __init__(self, made: MadeDetections) -> None:
+        """Of what was made beforehand."""
+        self._made, self._first, self._last, self._met = made, "", "", False
+
+    def of(self, frame: Frame) -> ForeignDetections | None:
+        """See `MadeDetections.of`."""
+        found = self._made.of(frame)
+        self._met |= found is not None and len(found) > 0
+        self._last = f"frame {frame.index} at {frame.stamp:.3f} s"
+        self._first = self._first or self._last
+        return found
+
+    @property
+    def problem(self) -> str:
+        """A sentence when there are detections, but none was of a frame that was asked for; else ''."""
+        if self._met or not self._first or not self._made.extent:
+            return ""
+        return f"no image has detections: they are {self._made.extent}, images from {self._first} to {self._last}"
+
+
 def open_detections(
-    text: str, bag: Path | None, names: Mapping[int, str] | None = None, tolerance_s: float = TOLERANCE_S
+    text: str,
+    bag: Path | None,
+    names: Mapping[int, str] | None = None,
+    tolerance_s: float = TOLERANCE_S,
+    first_name: int | None = None,
 ) -> MadeDetections:
     """The detections that a user names.
 
@@ -140,12 +197,13 @@ def open_detections(
         bag: Where the images are from; None: not from a bag.
         names: Names of classes where messages have their numbers.
         tolerance_s: How far the stamp of a message may be from the image's.
+        first_name: The number in the name of the first image; None: names do not number them.
 
     Raises:
         DataError: The detections are malformed, or are not there.
     """
     if Path(text).is_file():
-        return DetectionFile(text)
+        return DetectionFile(text, first_name)
     if bag is None:
         raise DataError(text, "no such file of detections")
     return DetectionTopic.read(bag, text, names or {}, tolerance_s)

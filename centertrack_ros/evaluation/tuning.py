@@ -138,7 +138,7 @@ def tune(
 
     Raises:
         ImportError: Optuna is not installed.
-        DataError: A recording has no images, or one cannot be read.
+        DataError: A recording has no images or no objects, or one cannot be read.
         ValueError: There are too few recordings, or none of their classes is the model's.
     """
     if len(recordings) < 2:
@@ -149,6 +149,8 @@ def tune(
     for one in recordings:
         if not any(frame.image is not None for frame in one):
             raise DataError(one.name, "none of its frames has an image; expected the images beside the labels")
+        if not _evaluated(one):
+            raise DataError(one.name, "it has no object that counts; expected labels of objects that are to be found")
     if metric not in METRICS:
         raise ValueError(f"the figure must be one of {', '.join(METRICS)}, got '{metric}'")
     if not folds >= 2 or trials < 1:

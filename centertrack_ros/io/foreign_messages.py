@@ -32,7 +32,7 @@ def detections_2d(message: Any, names: Mapping[int, str]) -> tuple[ForeignDetect
     for one in found:
         if not one.results:
             continue
-        best = one.results[0].hypothesis if len(one.results) == 1 else _best(one.results)
+        best = best_hypothesis(one.results).hypothesis
         box = one.bbox
         position = box.center.position
         rows.append((position.x, position.y, box.size_x, box.size_y, box.center.theta))
@@ -55,9 +55,12 @@ def detections_2d(message: Any, names: Mapping[int, str]) -> tuple[ForeignDetect
     return detections, problem
 
 
-def _best(results: Sequence[Any]) -> Any:
-    """The hypothesis with the highest score; one without a number is none."""
-    return max((one.hypothesis for one in results), key=lambda one: one.score if one.score == one.score else -np.inf)
+def best_hypothesis(results: Sequence[Any]) -> Any:
+    """The result (at least one is there) with the highest score; one without a number is none."""
+    if len(results) == 1:
+        return results[0]
+    scores = [one.hypothesis.score for one in results]
+    return results[int(np.argmax([score if score == score else -np.inf for score in scores]))]
 
 
 def _name(class_id: Any, names: Mapping[int, str]) -> str:

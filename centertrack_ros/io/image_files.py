@@ -196,10 +196,9 @@ def natural_order(file: Path) -> list[Any]:
 
 
 def frame_numbers(files: Sequence[Path]) -> list[int] | None:
-    """The frame number in the name of each image of a folder.
+    """The frame number of each image of a folder, by its name.
 
-    It is the last group of digits that rises from file to file in all names. A folder that counts from 0 is counted
-    from 1, as MOTChallenge does. Longer numbers than 7 digits (dates, times in ns) are not taken for frame numbers.
+    A folder that counts from 0 is counted from 1, as MOTChallenge does.
 
     Args:
         files: In natural order.
@@ -207,11 +206,20 @@ def frame_numbers(files: Sequence[Path]) -> list[int] | None:
     Returns:
         Numbers from 1, rising; None when the names do not tell.
     """
+    numbers = numbers_in_names(files)
+    return [number + 1 for number in numbers] if numbers and numbers[0] == 0 else numbers
+
+
+def numbers_in_names(files: Sequence[Path]) -> list[int] | None:
+    """The last group of digits that rises from file to file in all names; None when there is none.
+
+    Longer numbers than 7 digits (dates, times in ns) are not taken for frame numbers.
+    """
     groups = [re.findall(r"[0-9]+", file.stem)[::-1] for file in files]
     for place in range(min(map(len, groups), default=0)):
         numbers = [int(group[place]) for group in groups]
         if numbers[-1] < MOST_FRAMES and all(one < two for one, two in pairwise(numbers)):
-            return [number + 1 for number in numbers] if numbers[0] == 0 else numbers
+            return numbers
     return None
 
 

@@ -22,6 +22,7 @@ from centertrack_ros.io.image_files import (
     frame_numbers,
     load_image,
     natural_order,
+    numbers_in_names,
     reason,
     visible,
 )
@@ -53,6 +54,11 @@ class ImageSource:
         self.length: int | None = len(self.files)
         self.rate: float = DEFAULT_RATE
         self._number_rate = self._rates()
+
+    @property
+    def first_name(self) -> int | None:
+        """The number in the name of the first image; None: the names do not number them."""
+        return next(iter(numbers_in_names(self.files) or ()), None)
 
     def _numbers(self) -> list[int]:
         """The numbers of the images; where what is no file spoils them, it is left out."""

@@ -7,7 +7,7 @@ would have published, had it not dropped a frame. Two replays write the same byt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from centertrack_ros.datasets.detection_files import MadeDetections, open_detections
+from centertrack_ros.datasets.detection_files import MatchedDetections, open_detections
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.detector import Detector
 from centertrack_ros.geometry.transform import Transform
@@ -38,16 +38,17 @@ from centertrack_ros.io.sources import (
 )
 from centertrack_ros.io.stamps import from_nanoseconds, nanoseconds, record_stamp, stamp_or_arrival
 from centertrack_ros.io.transform_buffer import LookupFailure, TransformBuffer
+from centertrack_ros.replay import bag_boxes
 from centertrack_ros.replay.bag_sensors import BagSensors, sensors_beside
 from centertrack_ros.replay.parameters import live_only, require_replayable
 from centertrack_ros.ros.autoware import require_autoware
 from centertrack_ros.ros.frames import camera_poses, sensor_pose
 from centertrack_ros.ros.messages import generated_messages, label_info
 from centertrack_ros.ros.parameters import NodeParameters
-from centertrack_ros.ros.publishers import ResultMessages
+from centertrack_ros.ros.publishers import DETECTIONS_2D, UNNAMED, ResultMessages
 from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.pipeline import Pipeline
-from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, Rejection
+from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, Rejection, SessionResult
 from centertrack_ros.tracking.session import TrackingSession
 from centertrack_ros.types import Frame, FrameHeader
 
@@ -98,13 +99,18 @@ class _Camera:
     info_topic: str | None
     messages: ResultMessages
     calibration: Calibration = field(default_factory=Calibration)
-    detections: MadeDetections | None = None
+    detections: MatchedDetections | None = None
     sensors: BagSensors | None = None
     images: int = 0
 
-    @property
-    def output(self) -> str:
-        return f"{NODE}/output/{self.name}".rstrip("/")
+    def output(self, topic: str, has_boxes: bool) -> str:
+        return output_topic(self.name, topic, has_boxes)
+
+
+def output_topic(camera: str, topic: str, has_boxes: bool) -> str:
+    """The full name of a camera's output, as the node has it with or without boxes of another detector."""
+    folder = UNNAMED if has_boxes and not camera and topic not in (DETECTIONS_2D, LABEL_INFO) else camera
+    return f"{NODE}/output/{folder}".rstrip("/") + f"/{topic}"
 
 
 class Replay:
@@ -138,6 +144,7 @@ class Replay:
         only: Collection[tuple[str, int, int]] | None = None,
         detections: Sequence[str] = (),
         sensors: tuple[str, str] = ("", ""),
+        boxes: str = "",
     ) -> Iterator[Summary]:
         """Writes `target`, an mcap bag, and yields the summary so far after every image.
 
@@ -150,6 +157,7 @@ class Replay:
             detections: Files or topics of another detector, one for each camera; none: if the parameters ask for
                 another detector, the bag's only topic of its detections.
             sensors: Topics of depth images and of points; '': `depth` and `points` beside each image topic.
+            boxes: Topic of another detector's boxes in 3D; '': if the parameters ask for them, the bag's only one.
             only: (topic, stamp ns, pass from 0) of the images to process, as if the others had been dropped.
 
         Raises:
@@ -164,8 +172,10 @@ class Replay:
             kept = self._kept(reader, keep, cameras.values(), summary)
             self._read_detections(reader, list(cameras.values()), detections, summary)
             self._read_sensors(reader, cameras.values(), sensors, summary)
-            run = _Run(self._engine, self._parameters, reader, cameras, self._messages(reader), self._detector)
+            boxes_topic = bag_boxes.topic_of_boxes(reader, boxes, NODE, summary.note) if self._parameters.boxes else ""
+            run = _Run(self._engine, self._parameters, reader, cameras, self._messages, self._detector)
             wanted = kept | set(cameras) | {camera.info_topic for camera in cameras.values() if camera.info_topic}
+            wanted |= {boxes_topic} - {""}
             writer = BagWriter(target)
             try:
                 with writer:
@@ -174,11 +184,14 @@ class Replay:
                         if record.topic in kept:
                             writer.write(record.topic, record.data, record.time_ns)
                         run.calibrate(record)
+                        if record.topic == boxes_topic:
+                            run.process_boxes(record, writer, summary)
                         if record.topic in cameras:
                             stamp = record_stamp(record.data, record.time_ns)
                             if only is None or (record.topic, stamp, number) in only:
                                 run.process(cameras[record.topic], record, writer, summary)
                             yield summary
+                    _note_unmatched(cameras.values(), summary)
                     if only is None and not summary.processed:
                         raise DataError(reader.path, summary.nothing())
             except Exception:
@@ -215,9 +228,8 @@ class Replay:
         detector = self._parameters.detector
         for camera, name in zip(cameras, names, strict=True):
             summary.note(f"detections for {camera.image_topic}: {name}")
-            camera.detections = open_detections(
-                name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s
-            )
+            made = open_detections(name, reader.path, dict(enumerate(detector.names)), detector.tolerance_s)
+            camera.detections = MatchedDetections(made)
 
     def _kept(self, reader: BagReader, keep: Sequence[str], cameras: Iterable[_Camera], summary: Summary) -> set[str]:
         """The topics to copy: none that the results are written to, as a bag of an earlier replay has them."""
@@ -237,16 +249,19 @@ class Replay:
     def output_topics(self, cameras: Sequence[str]) -> list[str]:
         """All topics of the results of cameras with these names."""
         output, messages = self._parameters.output, self._messages()
-        folders = [f"{NODE}/output/{camera}".rstrip("/") for camera in cameras]
-        topics = [f"{folder}/{topic}" for folder in folders for topic in (*messages.topics(output), LABEL_INFO)]
+        topics = [
+            output_topic(camera, topic, self._parameters.boxes)
+            for camera in cameras
+            for topic in (*messages.topics(output), LABEL_INFO)
+        ]
         if replace(self._parameters.session, cameras=tuple(cameras)).merges:
             topics += [f"{NODE}/output/{topic}" for topic in messages.topics(output, merged=True)]
         return topics
 
-    def _messages(self, reader: BagReader | None = None) -> ResultMessages:
+    def _messages(self, reader: BagReader | None = None, classes: Sequence[str] | None = None) -> ResultMessages:
         """Writes messages; what Autoware knows a bag's tracks by is the same in each replay of it."""
         session = bag_name(reader.path) if reader else ""
-        return ResultMessages(self._engine.profile.classes, self._types, self._autoware, session)
+        return ResultMessages(classes or self.classes, self._types, self._autoware, session)
 
     def _cameras(self, reader: BagReader, topics: Sequence[str], summary: Summary) -> dict[str, _Camera]:
         """Image topic -> camera."""
@@ -301,13 +316,13 @@ class _Run:
         parameters: NodeParameters,
         reader: BagReader,
         cameras: dict[str, _Camera],
-        merged: ResultMessages,
+        messages: Callable[[BagReader, Sequence[str]], ResultMessages],
         detector: Detector | None,
     ) -> None:
         self._parameters, self._reader, self._cameras = parameters, reader, cameras
         names = tuple(camera.name for camera in cameras.values())
         self._session = TrackingSession(engine, replace(parameters.session, cameras=names), detector)
-        self._merged = merged
+        self._merged = messages(reader, self._session.class_names)
         self._transforms = self._read_transforms()
 
     def _read_transforms(self) -> TransformBuffer | None:
@@ -330,15 +345,16 @@ class _Run:
             writer.add_topic(name, topic.type, topic.qos, source=self._reader)
         output, pipeline = self._parameters.output, self._session.pipeline
         for camera in self._cameras.values():
-            for output_topic, kind in camera.messages.topics(output).items():
-                writer.add_topic(f"{camera.output}/{output_topic}", kind)
+            for topic_name, kind in camera.messages.topics(output).items():
+                writer.add_topic(camera.output(topic_name, self._parameters.boxes), kind)
             labels = label_info(Header(), pipeline.engine.profile.classes, pipeline.thresholds.track)
-            writer.add_topic(f"{camera.output}/{LABEL_INFO}", LABEL_INFO_TYPE)
+            label_topic = camera.output(LABEL_INFO, self._parameters.boxes)
+            writer.add_topic(label_topic, LABEL_INFO_TYPE)
             data = serialized(labels, LABEL_INFO_TYPE)
-            writer.write(f"{camera.output}/{LABEL_INFO}", data, self._reader.start_ns, LABEL_INFO_TYPE)
+            writer.write(label_topic, data, self._reader.start_ns, LABEL_INFO_TYPE)
         if self._session.config.merges:
-            for output_topic, kind in self._merged.topics(output, merged=True).items():
-                writer.add_topic(f"{NODE}/output/{output_topic}", kind)
+            for topic_name, kind in self._merged.topics(output, merged=True).items():
+                writer.add_topic(f"{NODE}/output/{topic_name}", kind)
 
     def calibrate(self, record: Record) -> None:
         """Takes a camera_info."""
@@ -358,11 +374,7 @@ class _Run:
         for rejection in result.rejected:
             _leave_out(rejection, summary)
         output, topics = self._parameters.output, camera.messages.topics(self._parameters.output)
-        if result.merged is not None:
-            kinds = self._merged.topics(output, merged=True)
-            for topic, message in self._merged.of_merged_view(result.merged, output):
-                data = serialized(message, kinds[topic])
-                writer.write(f"{NODE}/output/{topic}", data, record.time_ns, kinds[topic])
+        self._write_merged(result, record, writer)
         for one in result.cameras:
             summary.processed += 1
             for note in one.result.notes:
@@ -371,7 +383,32 @@ class _Run:
                 summary.note(f"tracks of {camera.image_topic} reset at {frame.stamp:.3f} s: {one.result.reset}")
             for topic, message in camera.messages.of_camera(one, output):
                 data = serialized(message, topics[topic])
-                writer.write(f"{camera.output}/{topic}", data, record.time_ns, topics[topic])
+                writer.write(camera.output(topic, self._parameters.boxes), data, record.time_ns, topics[topic])
+
+    def process_boxes(self, record: Record, writer: BagWriter, summary: Summary) -> None:
+        """One message of another detector's boxes in 3D to the merged view."""
+        try:
+            frame = bag_boxes.box_frame(record, self._box_poses, summary.note)
+        except ValueError as error:
+            summary.note(f"{record.topic}: {error}")
+            return
+        result = self._session.step({}, boxes=[frame])
+        for note in result.box_notes:
+            summary.note(f"{record.topic}: {note}")
+        self._write_merged(result, record, writer)
+
+    def _write_merged(self, result: SessionResult, record: Record, writer: BagWriter) -> None:
+        if result.merged is None:
+            return
+        output = self._parameters.output
+        kinds = self._merged.topics(output, merged=True)
+        for topic, message in self._merged.of_merged_view(result.merged, output):
+            data = serialized(message, kinds[topic])
+            writer.write(f"{NODE}/output/{topic}", data, record.time_ns, kinds[topic])
+
+    def _box_poses(self, header: FrameHeader) -> CameraPoses:
+        assert self._transforms is not None
+        return camera_poses(self._transforms.lookup, header, self._session.config.frames)
 
     def _frame(self, camera: _Camera, record: Record, summary: Summary) -> Frame:
         message = self._reader.decode(record)
@@ -403,6 +440,12 @@ class _Run:
     def _poses(self, _: str, frame: Frame) -> CameraPoses:
         assert frame.header is not None and self._transforms is not None
         return camera_poses(self._transforms.lookup, frame.header, self._session.config.frames)
+
+
+def _note_unmatched(cameras: Iterable[_Camera], summary: Summary) -> None:
+    for camera in cameras:
+        if camera.detections is not None and camera.detections.problem:
+            summary.note(f"{camera.image_topic}: {camera.detections.problem}")
 
 
 def _leave_out(rejection: Rejection, summary: Summary) -> None:

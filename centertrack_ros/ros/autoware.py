@@ -89,10 +89,7 @@ class AutowareWriter:
             session: Ids of one session belong to one object each; '': a new session.
         """
         self._types, self._session, self._resets = types, session or uuid.uuid4().hex, 0
-        classification = types.ObjectClassification
-        # Older releases have fewer labels.
-        unknown = classification.UNKNOWN
-        self._labels = [getattr(classification, label_of(name), unknown) for name in class_names]
+        self._names, self._labels = class_names, list[int]()
 
     def reset(self) -> None:
         """Ids may start again: from now on they make other UUIDs."""
@@ -128,9 +125,17 @@ class AutowareWriter:
     def _uuid(self, track_id: int) -> bytes:
         return track_uuid(f"{self._session}/{self._resets}", track_id)
 
+    def _label(self, class_id: int) -> int:
+        """The label of a class; there may be more of them than at the start."""
+        classification = self._types.ObjectClassification
+        for name in list(self._names)[len(self._labels) :] if class_id >= len(self._labels) else ():
+            # Older releases have fewer labels.
+            self._labels.append(getattr(classification, label_of(name), classification.UNKNOWN))
+        return self._labels[class_id]
+
     def _describe(self, item: Any, tracks: Tracks, track: int, boxes: OrientedBoxes, row: int) -> None:
         """What both kinds of objects have: class, pose, twist, shape."""
-        label = self._labels[int(tracks.detections.class_ids[track])]
+        label = self._label(int(tracks.detections.class_ids[track]))
         item.classification = [self._types.ObjectClassification(label=label, probability=1.0)]
         kinematics = item.kinematics
         set_pose(kinematics.pose_with_covariance.pose, boxes, row)

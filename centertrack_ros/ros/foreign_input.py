@@ -159,5 +159,5 @@ class ForeignInput:
         return (
             f"no detections on {self.topic} for an image: the nearest are stamped {away:.3f} s from it, allowed are "
             f"{detector.tolerance_s:g} s (detector.tolerance_s), and none came within {detector.timeout_s:g} s "
-            "(detector.timeout_s); a detector should copy the stamp of its image"
+            "(detector.timeout_s); a detector copies the stamp of its image, and best-effort messages may get lost"
         )

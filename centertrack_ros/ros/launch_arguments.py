@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.ros.camera_names import check_camera_names
+from centertrack_ros.ros.main import END_WITH_PARENT
 
 PACKAGE = "centertrack_ros"
 PRESETS = ("default", "official", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")
@@ -33,7 +34,7 @@ class Argument:
         default: its default value; None: the argument is required.
         text: its description.
         choices: the allowed values; empty: any.
-        parameter: the node's parameter that a value other than '' sets.
+        parameter: the node's parameter that a value other than '' sets; with a topic, one that is true then.
         kind: the type of that parameter.
         topic: the node's topic that a value other than '' remaps.
     """
@@ -97,11 +98,17 @@ def _topic(name: str, topic: str, text: str) -> Argument:
     return Argument(name, topic, text, topic=topic)
 
 
+BOXES = Argument(
+    "lidar_detections", "", "Objects that a LiDAR's or a radar's detector finds in 3D, vision_msgs/Detection3DArray, "
+    "to be fused with the cameras' tracks; needs target_frame; empty: none",
+    parameter="surround.detections_3d", kind=bool, topic="~/input/detections_3d",
+)  # fmt: skip
 ONE_CAMERA = (
     _topic("image", "~/input/image", "Images, sensor_msgs/Image"),
     Argument("image_compressed", "", "Images, sensor_msgs/CompressedImage; empty: the value of image with /compressed",
              topic="~/input/image/compressed"),
     _topic("camera_info", "~/input/camera_info", "Calibration, sensor_msgs/CameraInfo; required for 3D boxes"),
+    BOXES,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes, vision_msgs/Detection3DArray"),
     _topic("detections_2d", "~/output/detections_2d", "2D boxes, vision_msgs/Detection2DArray"),
     _topic("tracks", "~/output/tracks", "Tracks, centertrack_ros/TrackArray"),
@@ -113,6 +120,8 @@ ONE_CAMERA = (
     _topic("debug_image", "~/debug/image", "Images with the tracks drawn on them"),
     _topic("prior_heatmap", "~/debug/prior_heatmap", "The prior heatmap, which shows the network the tracks"),
 )  # fmt: skip
+
+
 _PATTERNS = {"image": "/{camera}/image_raw", "camera_info": "/{camera}/camera_info"}
 _CROSS_CAMERA_IDS = Argument(
     "cross_camera_ids", "", "A track keeps its id from camera to camera; empty: as in the preset", _OPTIONAL_BOOLEAN,
@@ -122,6 +131,7 @@ SURROUND = (
     Argument("cameras", ",".join(NUSCENES_CAMERAS), "Names of the cameras, separated by commas"),
     Argument("image", _PATTERNS["image"], "Images of each camera; {camera} stands for its name"),
     Argument("camera_info", _PATTERNS["camera_info"], "Calibration of each camera; {camera} stands for its name"),
+    BOXES,
     _CROSS_CAMERA_IDS,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes of all cameras, vision_msgs/Detection3DArray"),
     _topic("tracks", "~/output/tracks", "Tracks of all cameras, centertrack_ros/TrackArray"),
@@ -178,7 +188,7 @@ def parameters(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict
         if not argument.parameter or text == "":
             continue
         try:
-            set_values[argument.parameter] = _converted(text, argument.kind)
+            set_values[argument.parameter] = True if argument.topic else _converted(text, argument.kind)
         except ValueError:
             raise ValueError(f"{argument.name}:={text} should be a {argument.kind.__name__}") from None
     return set_values
@@ -202,6 +212,8 @@ def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str
         ValueError: `cameras` or a pattern for their topics is wrong.
     """
     outputs = {a.topic: values[a.name] for a in arguments if a.topic and not a.topic.startswith("~/input/")}
+    if values.get(BOXES.name):
+        outputs[BOXES.topic] = values[BOXES.name]
     if values.get("cameras"):
         for camera in camera_names(values):
             outputs.update(_camera_topics(camera, values))
@@ -249,6 +261,16 @@ def resolved(topic: str, name: str, namespace: str) -> str:
     if topic.startswith("~"):
         return node + topic[1:]
     return topic if topic.startswith("/") else f"{node.rsplit('/', 1)[0]}/{topic}"
+
+
+def full_namespace(values: Mapping[str, str]) -> str:
+    """The node's namespace: a relative one stands in that of the launch file which includes ours (PushRosNamespace).
+
+    Args:
+        values: the arguments' values by name, and launch_ros's own `ros_namespace`.
+    """
+    pushed, own = values.get("ros_namespace", ""), values["namespace"]
+    return own if own.startswith("/") or not pushed else f"{pushed.rstrip('/')}/{own}".rstrip("/")
 
 
 def rviz_remappings(remapping: Mapping[str, str], name: str, namespace: str) -> list[tuple[str, str]]:
@@ -318,7 +340,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
     }
     if values.get("cameras"):
         overrides["cameras"] = camera_names(values)
-    logger = ".".join(part for part in (*values["namespace"].split("/"), values["name"]) if part)
+    logger = ".".join(part for part in (*full_namespace(values).split("/"), values["name"]) if part)
     return LifecycleNode(
         package=PACKAGE,
         executable="centertrack_node",
@@ -330,6 +352,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
         prefix=values["prefix"] or None,
         respawn=is_true(values["respawn"]),
         respawn_delay=2.0,
+        additional_env={END_WITH_PARENT: "1"},
         output="screen",
         emulate_tty=True,
     )
@@ -355,7 +378,7 @@ def rviz(values: Mapping[str, str], remapping: Mapping[str, str]) -> list[Any]:
             executable="rviz2",
             name="rviz_centertrack",
             arguments=["-d", values["rviz_config"] or str(config), *(["-f", frame] if frame else [])],
-            remappings=rviz_remappings(remapping, values["name"], values["namespace"]),
+            remappings=rviz_remappings(remapping, values["name"], full_namespace(values)),
             parameters=[{"use_sim_time": is_true(values["use_sim_time"])}],
             output="screen",
         )

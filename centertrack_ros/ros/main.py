@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from centertrack_ros.ros.ending import Ending
 
+# The launch files set it for the node: SIGTERM ends `ros2 launch` at once, and it leaves its nodes behind.
+END_WITH_PARENT = "CENTERTRACK_END_WITH_PARENT"
+_PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -22,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 for a missing package or a bad parameter, with the reason on standard error.
     """
+    if os.environ.get(END_WITH_PARENT):
+        _end_with_parent()
     ending = Ending()
     # Idle threads of the network sleep: with active waiting they would take the cores from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
@@ -35,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     _tune_malloc()
     return NodeProcess(ending).run(sys.argv if arguments is None else arguments)
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel (Linux) for SIGTERM when the process that has started this one ends."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
 
 
 def _tune_malloc() -> None:

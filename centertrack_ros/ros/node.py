@@ -9,18 +9,18 @@ import math
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
 from centertrack_ros.ros.autoware import require_autoware
+from centertrack_ros.ros.box_input import BoxInput
 from centertrack_ros.ros.camera import CameraInput, CameraPipeline, ImageMessage
 from centertrack_ros.ros.declared_parameters import DeclaredParameters
 from centertrack_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics, Health, memory_of_device
@@ -31,13 +31,14 @@ from centertrack_ros.ros.mailbox import Mailbox, Worker
 from centertrack_ros.ros.messages import generated_messages
 from centertrack_ros.ros.multi_camera import MergedViewPublishers
 from centertrack_ros.ros.parameters import NodeParameters, detector_of, engine_of
-from centertrack_ros.ros.publishers import CameraPublishers, Timing
+from centertrack_ros.ros.publishers import UNNAMED, CameraPublishers, Timing
 from centertrack_ros.ros.selection import Selection, selection_service
+from centertrack_ros.ros.warm_up import warm_up
 from centertrack_ros.tracking.config import NETWORK
-from centertrack_ros.tracking.pipeline import Pipeline
-from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
+from centertrack_ros.tracking.multi_camera.box_detector import DETECTOR
+from centertrack_ros.tracking.results import POSE, STAMP, BoxFrame, CameraPoses, CameraResult, Rejection
 from centertrack_ros.tracking.session import TrackingSession
-from centertrack_ros.types import ForeignDetections, Frame, TrackState
+from centertrack_ros.types import Frame
 
 # How long a deactivation waits for the frame in work. SIGTERM must end the process within 2 s.
 _STOP_S = 1.0
@@ -66,9 +67,10 @@ class CenterTrackNode(LifecycleNode):
         self._loading = loading
         self._session: TrackingSession | None = None
         self._merged: MergedViewPublishers | None = None
-        self._worker: Worker[str, ImageMessage] | None = None
+        self._worker: Worker[str, ImageMessage | None] | None = None
         self._cameras: dict[str, CameraPipeline] = {}
-        self._mailbox: Mailbox[str, ImageMessage] = Mailbox()
+        self._boxes: BoxInput | None = None
+        self._mailbox: Mailbox[str, ImageMessage | None] = Mailbox()
         self._sizes: set[tuple[int, int]] = set()  # (height, width) of network inputs that have been logged
         self._enabled, self._activated = True, 0.0
         self._error = ""  # why the last transition failed
@@ -140,13 +142,13 @@ class CenterTrackNode(LifecycleNode):
         return super().on_configure(state)
 
     def _load(self) -> TrackingSession:
-        """The network that the parameters ask for, run once where the size of its input is known (`_warm_up`)."""
+        """The network that the parameters ask for, run once where the size of its input is known (`warm_up`)."""
         detector = detector_of(self.parameters)
         engine = engine_of(self.parameters, background=True, detector=detector)
         session = TrackingSession(engine, self.parameters.session, detector)
         if detector is not None:
             self.get_logger().info(f"detector {detector.name}")
-        _warm_up(session.pipeline, len(session.config.cameras))
+        warm_up(session.pipeline, len(session.config.cameras))
         profile = engine.profile
         self._sizes = {(profile.input_height, profile.input_width)}
         return session
@@ -161,11 +163,14 @@ class CenterTrackNode(LifecycleNode):
             foreign = None
             if session.config.tracker.detector_source != NETWORK and not self.parameters.detector.model:
                 foreign = ForeignInput(self, name, lambda: self.parameters, self._log, self._forward, self._drop)
+            apart = UNNAMED if session.config.boxes and not name else name
             self._cameras[name] = CameraPipeline(
-                camera, CameraPublishers(self, name, classes, types, autoware, uuids), foreign
+                camera, CameraPublishers(self, name, classes, types, autoware, uuids, apart), foreign
             )
-        if len(self._cameras) > 1:
-            self._merged = MergedViewPublishers(self, classes, types, autoware, uuids)
+        if session.config.boxes:
+            self._boxes = BoxInput(self, lambda: self.parameters, self._log, self._transforms, self._boxes_arrived)
+        if len(self._cameras) > 1 or self._boxes is not None:
+            self._merged = MergedViewPublishers(self, session.class_names, types, autoware, uuids)
             if not session.config.merges:
                 self.get_logger().info("no merged view of the cameras on ~/output: output.target_frame is not set")
         self._selection.offer(session.config.cameras)
@@ -182,6 +187,8 @@ class CenterTrackNode(LifecycleNode):
             camera.input.subscribe()
             if camera.foreign is not None:
                 camera.foreign.subscribe()
+        if self._boxes is not None:
+            self._boxes.subscribe()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -212,6 +219,8 @@ class CenterTrackNode(LifecycleNode):
             camera.input.unsubscribe()
             if camera.foreign is not None:
                 camera.foreign.unsubscribe()
+        if self._boxes is not None:
+            self._boxes.unsubscribe()
         if self._worker is not None and not self._worker.stop(_STOP_S):
             self.get_logger().warning(f"the frame in work was given up after {_STOP_S:g} s")
         self._worker = None
@@ -229,7 +238,7 @@ class CenterTrackNode(LifecycleNode):
             self._merged.destroy()
         self._selection.destroy()
         self._transforms.close()
-        self._cameras, self._session, self._merged = {}, None, None
+        self._cameras, self._session, self._merged, self._boxes = {}, None, None, None
         gc.collect()
         if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -251,10 +260,17 @@ class CenterTrackNode(LifecycleNode):
         if self._mailbox.put(name, message):
             self._drop(name)
 
+    def _boxes_arrived(self) -> None:
+        """On the executor's thread: the worker takes them at its next step."""
+        if self._enabled:
+            self._mailbox.put(DETECTOR, None)
+        elif self._boxes is not None:
+            self._boxes.forget()
+
     def _drop(self, name: str) -> None:
         self._cameras[name].input.counts.add("dropped")
 
-    def _process(self, waiting: Mapping[str, ImageMessage]) -> None:
+    def _process(self, waiting: Mapping[str, ImageMessage | None]) -> None:
         """On the worker's thread, which must outlive whatever happens to an image."""
         try:
             self._track(waiting)
@@ -263,7 +279,7 @@ class CenterTrackNode(LifecycleNode):
             for camera in (self._cameras[name] for name in waiting if name in self._cameras):
                 camera.input.counts.add("rejected")
 
-    def _track(self, waiting: Mapping[str, ImageMessage]) -> None:
+    def _track(self, waiting: Mapping[str, ImageMessage | None]) -> None:
         """Images of whichever cameras to results. A failure costs its own frame only."""
         session, parameters, start = self._session, self.parameters, time.perf_counter()
         if session is None:
@@ -271,7 +287,9 @@ class CenterTrackNode(LifecycleNode):
         deadline = time.monotonic() + parameters.output.tf_timeout_s
         frames: dict[str, Frame] = {}
         decoded: dict[str, tuple[float, float]] = {}  # ms: decoding, age of the image at its start
-        for name, message in waiting.items():
+        boxes = self._take_boxes()
+        images = {name: message for name, message in waiting.items() if message is not None}
+        for name, message in images.items():
             begin, now_ns = time.perf_counter(), self.get_clock().now().nanoseconds
             if (frame := self._decode(name, message, now_ns or time.time_ns())) is not None:
                 frames[name] = frame
@@ -282,7 +300,9 @@ class CenterTrackNode(LifecycleNode):
             assert frame.header is not None
             return self._transforms.poses(frame.header, session.config.frames, deadline)
 
-        result = session.step(frames, poses)
+        result = session.step(frames, poses, boxes)
+        if self._boxes is not None:
+            self._boxes.done(len(boxes), result.box_notes)
         for rejection in result.rejected:
             self._report(rejection)
         if result.merged is not None and self._merged is not None:
@@ -291,6 +311,14 @@ class CenterTrackNode(LifecycleNode):
         for one in result.cameras:
             self._guard(self._publish, one, parameters, start, decoded[one.camera])
             self._guard(self._selection.take, one, session.config.merges)
+
+    def _take_boxes(self) -> Sequence[BoxFrame]:
+        """What another detector has found in 3D since the last step, if anybody wants it."""
+        if self._boxes is None:
+            return ()
+        if self.parameters.output.lazy and not any(map(self._has_subscribers, self._cameras.values())):
+            self._boxes.forget()
+        return self._boxes.take()
 
     def _decode(self, name: str, message: ImageMessage, now_ns: int) -> Frame | None:
         """The frame in a message; None, counted, if there is none or nobody wants one."""
@@ -401,9 +429,13 @@ class CenterTrackNode(LifecycleNode):
         return response
 
     def _apply(self, parameters: NodeParameters) -> None:
-        """Puts new parameters in force; raises ValueError when the model cannot do what they ask for."""
-        _check(parameters)
+        """Puts new parameters in force; raises ValueError when the model cannot do what they ask for.
+
+        Before the node is configured, values that do not go together are no error yet: `ros2 param load` sets them one
+        by one, in the order of their names.
+        """
         if self._session is not None:
+            _check(parameters)
             self._transforms.prepare(parameters.output.frames)
             self._session.configure(replace(parameters.session, cameras=self._session.config.cameras))
         if (period := parameters.diagnostics.period_s) != self.parameters.diagnostics.period_s:
@@ -418,6 +450,8 @@ class CenterTrackNode(LifecycleNode):
             camera.input.follow_publishers()
             if self._enabled:
                 camera.input.report_waiting()
+        if self._boxes is not None and self._enabled and (waiting := self._boxes.waiting_for()):
+            self._log.warning(waiting)
 
     def _diagnose(self) -> None:
         if self._session is None:
@@ -439,6 +473,8 @@ class CenterTrackNode(LifecycleNode):
         level, text = (
             (OK, "tracking") if self._worker and self._enabled else (WARN, "disabled" if self._worker else "inactive")
         )
+        if (boxes := self._boxes) is not None:
+            values, lost = {**values, **boxes.values()}, lost or boxes.waiting_for() or boxes.problem
         if level == OK and lost:
             level, text = WARN, lost
         cameras = list(self._cameras.values()) if self._worker else []
@@ -466,23 +502,3 @@ def _age_ms(now_ns: int, stamp: float) -> float:
 def _check(parameters: NodeParameters) -> None:
     """Raises ValueError for parameters that do not go together, whatever the model."""
     _ = parameters.session
-
-
-def _warm_up(pipeline: Pipeline, images: int) -> None:
-    """Runs the network once for one image and for `images`, unless only the camera can tell the size of its input.
-
-    Real frames are then as fast from the first one on, and a full GPU shows at once. Where the input follows the
-    image's shape an engine prepares itself for each new one: a GPU's in seconds, so the shapes of most cameras are
-    tried; a CPU's in some tenths of one, but each takes 70 MB, so it waits for the first image.
-    """
-    engine = pipeline.engine
-    profile = engine.profile
-    shapes: tuple[tuple[int, int], ...] = ((profile.input_height, profile.input_width),)
-    if profile.resize in ("keep_aspect", "budget"):
-        shapes = () if engine.device == "cpu" else ((480, 640), (360, 640), (400, 640))
-    for shape in shapes:
-        image = np.zeros((*shape, 3), np.uint8)
-        boxes, scores = np.array([[0, 0, *shape]], np.float32), np.ones(1, np.float32)  # else no other detector is read
-        frame = Frame(image, 0.0, foreign=ForeignDetections(boxes, scores, np.array(profile.classes[:1])))
-        for count in sorted({1, images}):
-            pipeline.step([frame] * count, [TrackState()] * count)

@@ -19,6 +19,7 @@ from centertrack_ros.tracking.association import COSTS, METHODS
 from centertrack_ros.tracking.config import DETECTOR_SOURCES, MOST_PITCH, MOTIONS, TrackerConfig
 from centertrack_ros.tracking.existence import BIRTHS
 from centertrack_ros.tracking.lifters import LIFTERS
+from centertrack_ros.tracking.multi_camera.records import MultiCameraConfig
 
 LIVE = "live"  # takes effect with the next frame
 UNCONFIGURED = "unconfigured"  # only before the node is configured, or after a clean-up
@@ -168,6 +169,11 @@ _FOREIGN = (
         change=UNCONFIGURED,
         field="detector_source",
     ),
+    _tracking(
+        "detector.bridge_misses",
+        "With detector.source external: where that detector misses an object that it found before, the network's own "
+        "detection continues the track, until the misses end it.",
+    ),
     Spec("detector.tolerance_s", 0.01, "How far the stamp of detections may be from their image's.", 0.0, 10.0),
     Spec("detector.timeout_s", 0.3, "How long an image waits for its detections; then it goes on without.", 0.0, 10.0),
     Spec(
@@ -299,12 +305,17 @@ _DEPTH = (
 _SURROUND = (
     Spec("surround.cross_camera_ids", True, "With several cameras and output.target_frame: a track keeps its id from "
          "camera to camera; false: ids belong to one camera each."),
-    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view.",
-         0.0, 60.0),
+    Spec("surround.window_s", 1.5, "How long the next camera may take to see an object that has left another's view. "
+         "The longer of it and hold_s counts.", 0.0, 60.0),
     Spec("surround.hold_s", 0.5, "How long the merged view keeps what a camera saw last when it sends nothing more.",
          0.0, 60.0),
     Spec("surround.appearance", True, "Colours decide between objects about equally near to what another camera sees "
          "first; needs tracker.appearance."),
+    Spec("surround.detections_3d", False, "What another detector finds in 3D, such as that of a LiDAR or a radar, on "
+         "~/input/detections_3d, is tracked and fused with the cameras' tracks, also with one camera; needs "
+         "output.target_frame.", change=UNCONFIGURED),
+    Spec("surround.box_sigma", MultiCameraConfig.box_sigma, "m, standard deviation of the positions in these messages, "
+         "where they do not tell it.", 0.01, 10.0),
 )  # fmt: skip
 _OUTPUT = (
     Spec("output.target_frame", "", "TF frame of 3D boxes and tracks, such as base_link; empty: the camera's own."),

@@ -148,6 +148,7 @@ class NodeParameters:
         camera: How images are received.
         depth: `depth.*` without `depth.sensors`, which is a setting of the tracker.
         multi_camera: `surround.*`, with what it takes from other parameters.
+        boxes: `surround.detections_3d`: another detector finds objects in 3D.
         output: What is published, and in which frames.
         diagnostics: Limits for /diagnostics.
     """
@@ -162,6 +163,7 @@ class NodeParameters:
     camera: CameraParameters
     depth: SensorConfig
     multi_camera: MultiCameraConfig
+    boxes: bool
     output: OutputParameters
     diagnostics: DiagnosticsParameters
 
@@ -181,6 +183,8 @@ class NodeParameters:
         heights = _for_each(self.camera.heights, "camera.heights", cameras, all_heights, {"tf": FROM_POSE})
         if FROM_POSE in heights and not self.output.frames.target:
             raise ValueError("a camera's height from TF needs output.target_frame, a frame on the ground")
+        if self.boxes and not self.output.frames.target:
+            raise ValueError("surround.detections_3d needs output.target_frame, such as base_link")
         pitches = _for_each(self.camera.pitches, "camera.pitches", cameras, 0.0, {})
         return SessionConfig(
             cameras,
@@ -191,6 +195,7 @@ class NodeParameters:
             camera_heights=heights,
             camera_pitches=pitches,
             detector=self.detector.limits,
+            boxes=self.boxes,
         )
 
 
@@ -234,12 +239,15 @@ def node_parameters(values: Mapping[str, Value]) -> NodeParameters:
         depth=_group(SensorConfig, "depth", values),
         multi_camera=MultiCameraConfig(
             cross_camera=bool(values["surround.cross_camera_ids"]),
-            window_s=float(values["surround.window_s"]),  # type: ignore[arg-type]
+            # Set one by one, the two pass through every combination.
+            window_s=max(float(values["surround.window_s"]), float(values["surround.hold_s"])),  # type: ignore[arg-type]
             hold_s=float(values["surround.hold_s"]),  # type: ignore[arg-type]
             appearance=bool(values["surround.appearance"]),
             depth_sigma=tracker.depth_sigma,
             measured_velocities=bool(output.frames.fixed),  # relative to a moving frame they would mislead
+            box_sigma=float(values["surround.box_sigma"]),  # type: ignore[arg-type]
         ),
+        boxes=bool(values["surround.detections_3d"]),
         output=output,
         diagnostics=_group(DiagnosticsParameters, "diagnostics", values),
     )

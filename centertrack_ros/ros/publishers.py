@@ -35,6 +35,8 @@ _QOS = QoSProfile(depth=5)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DETECTIONS_3D, DETECTIONS_2D, TRACKS, MARKERS = "detections_3d", "detections_2d", "tracks", "markers"
 TRACKED_OBJECTS, DETECTED_OBJECTS = "tracked_objects", "detected_objects"
+# Below ~/output: the 3D outputs of an only camera without a name, where ~/output has those of the merged view.
+UNNAMED = "camera"
 
 
 def everything(_: str) -> bool:
@@ -162,6 +164,7 @@ class CameraPublishers:
         track_types: Any,
         autoware_types: Any = None,
         session: str = "",
+        folder: str | None = None,
     ) -> None:
         """Offers the topics.
 
@@ -172,6 +175,7 @@ class CameraPublishers:
             track_types: The generated module centertrack_ros.msg; None if it is not built.
             autoware_types: The module autoware_perception_msgs.msg; None: its messages are not wanted.
             session: Of `AutowareWriter`.
+            folder: Below ~/output, of the 3D outputs; None: the camera's name.
         """
         self._node, self._types, self._class_names = node, track_types, class_names
         self._publishers: list[Any] = []
@@ -184,7 +188,11 @@ class CameraPublishers:
         if autoware_types is not None:
             kinds[TRACKED_OBJECTS] = autoware_types.TrackedObjects
             kinds[DETECTED_OBJECTS] = autoware_types.DetectedObjects
-        self._outputs = {topic: self._publisher(kind, f"{output}/{topic}") for topic, kind in kinds.items()}
+        in_3d = output if folder is None else f"~/output/{folder}".rstrip("/")
+        self._outputs = {
+            topic: self._publisher(kind, f"{output if topic == DETECTIONS_2D else in_3d}/{topic}")
+            for topic, kind in kinds.items()
+        }
         self._label_info = self._publisher(LabelInfo, f"{output}/label_info", _LATCHED)
         self._debug_image = self._publisher(Image, f"{debug}/image")
         self._prior_heatmap = self._publisher(Image, f"{debug}/prior_heatmap")

@@ -58,6 +58,7 @@ class Selection:
         self._latest: dict[str, Tracks] = {}  # camera -> its last tracks
         self._cameras: tuple[str, ...] = ("",)
         self._merges = False
+        self._merged_ids: frozenset[int] = frozenset()  # of the last view of all cameras
         self._poses: Any = None
         self._transforms: Any = None
 
@@ -74,7 +75,7 @@ class Selection:
     def destroy(self) -> None:
         """Takes the topics back; nothing is chosen any more."""
         with self._lock:
-            self._choice, self._latest = None, {}
+            self._choice, self._latest, self._merged_ids = None, {}, frozenset()
         for publisher, remove in (
             (self._poses, self._node.destroy_lifecycle_publisher),
             (self._transforms, self._node.destroy_publisher),
@@ -106,7 +107,7 @@ class Selection:
         if request.camera and request.camera not in self._cameras:
             names = ", ".join(filter(None, self._cameras)) or "only one, without a name"
             raise ValueError(f"there is no camera '{request.camera}', the node has {names}")
-        if not self._latest:
+        if not self._latest and not self._merged_ids:
             raise ValueError("no image has been processed yet")
         camera, track_id = self._by_id(request) if request.id else self._at(request)
         return _Choice(track_id, "" if self._merges else camera, time.monotonic())
@@ -114,6 +115,8 @@ class Selection:
     def _by_id(self, request: Any) -> tuple[str, int]:
         cameras = [request.camera] if request.camera else list(self._latest)
         found = [name for name in cameras if name in self._latest and request.id in self._latest[name].ids.tolist()]
+        if not found and request.id in self._merged_ids and not request.camera:
+            return "", int(request.id)  # of an object that no camera sees, but another detector
         if not found:
             raise ValueError(f"there is no track {request.id} in the last results")
         if len(found) > 1 and not self._merges:
@@ -141,6 +144,7 @@ class Selection:
         tracks = result.result.tracks
         with self._lock:
             self._latest[result.camera], self._merges = tracks, merges
+            self._merged_ids = self._merged_ids if merges else frozenset()
         if not merges and self._is_of(result.camera):
             index, boxes = boxes3d_of_tracks(tracks)
             if result.poses is not None:
@@ -149,6 +153,8 @@ class Selection:
 
     def take_merged(self, merged: MergedResult) -> None:
         """Publishes the object as the merged view has it."""
+        with self._lock:
+            self._merges, self._merged_ids = True, frozenset(merged.tracks.ids.tolist())
         if self._is_of(""):
             self._publish(merged.header, merged.tracks, np.arange(len(merged.tracks)), merged.boxes, merged.reset)
 

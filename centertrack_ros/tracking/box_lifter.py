@@ -26,6 +26,9 @@ from centertrack_ros.types import LIFT_GROUND, LIFT_SIZE_PRIOR, BoxFilters, BoxM
 Array = NDArray[Any]
 _NO_BIAS = (1.0, 1.0, 0.03)  # relative width and height of boxes, and their standard deviation
 _LEAST_SIZE_SIGMA = 0.03  # of a size that was measured with the help of a sensor, relative
+# Of the length, standard deviation of the middle of an object that a side of the image cuts: the part that is seen
+# tells little of the heading and nothing of where the rest ends.
+_UNSEEN = 0.25
 OWN_SIGMA = 0.03  # of the logarithm of a depth: what changes from frame to frame besides the edges
 
 
@@ -187,6 +190,7 @@ class SizePriorLifter:
         best = _at_depths(estimate.best, edges, filtered)
         spread = depth_covariances[:, 0, 0] + common * filtered**2
         covariances = _position_covariances(estimate, camera, np.sqrt(spread / variances))
+        covariances[:, 0, 0] += np.where(edges.cut[:, ::2].any(axis=1), (_UNSEEN * best.states[:, 0, 3]) ** 2, 0.0)
         lifted = _with_boxes(detections, rows, camera, best, estimate, covariances, lifts, axes)
         anew = direct & (before.sensed == 0)  # what was taken for the size before is known better now
         update = (~cut & ~alone) | (before.views == 0)

@@ -35,6 +35,7 @@ OFFICIAL: dict[str, Any] = {
     "classes": (),
     "class_groups": False,
     "report_occupants": True,
+    "bridge_misses": False,
 }
 
 
@@ -54,6 +55,9 @@ class TrackerConfig:
                   heads tell at their middles), 'both' (where both see one object, the other detector's box counts) or
                   'public' (the network's, of which only those that another detector confirms start tracks: MOT's
                   public-detection protocol, official `--public_det`)
+    bridge_misses  where the other detector misses an object that it found before, the network's own detection of it
+                  continues the track, as long as that detector's misses have not ended it. With detector_source
+                  'external', a network, and birth 'evidence'
     classes       names of classes and of sets of classes that are reported: 'road', 'people', 'animals', 'signs',
                   'indoor', 'all', 'auto' ('road' and larger animals for a model with COCO's classes, all for others and
                   for detector_source 'external'); empty: all
@@ -124,6 +128,7 @@ class TrackerConfig:
     rebirth: float = 4.0
     max_gap_s: float = 1.0
     detector_source: str = NETWORK
+    bridge_misses: bool = True
     classes: tuple[str, ...] = ("auto",)
     lift: str = "auto"
     zero_tracking: bool = False

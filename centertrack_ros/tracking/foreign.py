@@ -53,7 +53,9 @@ class UsableDetections:
         return Detections.from_boxes(self.boxes[order], self.scores[order], self.class_ids[order])
 
 
-def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, most: int) -> UsableDetections:
+def usable(
+    foreign: ForeignDetections, placement: Placement, names: ClassNames, most: int, places: int = 0
+) -> UsableDetections:
     """Selects the detections that can be tracked.
 
     Args:
@@ -61,6 +63,7 @@ def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, 
         placement: How the image lies in the network's input.
         names: The model's classes.
         most: So many of them, the strongest, are taken.
+        places: Of the network, which it shares with them; 0: it does not.
 
     Raises:
         ValueError: They are no table of boxes, scores and names.
@@ -79,11 +82,18 @@ def usable(foreign: ForeignDetections, placement: Placement, names: ClassNames, 
     keep = _kept(np.asarray((boxes[:, :2] < boxes[:, 2:]).all(axis=1)), "without an area", keep, lost)
     inside = (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     keep = _kept(inside & (np.abs(boxes) < _LARGEST).all(axis=1), "outside the image", keep, lost)
+    if keep.any() and np.abs(boxes[keep]).max() <= 1:
+        keep = _kept(
+            np.zeros(count, bool), "within one px, as parts of the image's sides would be: px are expected", keep, lost
+        )
     rows = np.flatnonzero(keep)
     wrong = int(((scores[rows] < 0) | (scores[rows] > 1)).sum())
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     if len(rows) > most:
-        lost[f"weaker than the {most} best"] = len(rows) - most
+        shared = (
+            f" (with 'both' the network keeps {places - most} of its {places} places for its own)" if places else ""
+        )
+        lost[f"weaker than the {most} best{shared}"] = len(rows) - most
         rows = rows[:most]
     called = [str(foreign.class_names[row]) for row in rows.tolist()]
     class_ids = np.array([names.id_of(name) for name in called], np.int64)
@@ -115,8 +125,8 @@ def engine_for(source: str, names: Sequence[str], weights: str | None, load: Cal
     if weights == NONE:
         if source not in (EXTERNAL, BOTH):
             raise ValueError(
-                f"without a network (weights '{NONE}') another detector must find the objects, got detection source "
-                f"'{source}', expected '{EXTERNAL}'"
+                f"without a network (weights '{NONE}') another detector must find the objects: name its detections "
+                f"(--detections or --detector, on the node detector.source '{EXTERNAL}'), got source '{source}'"
             )
         return NoNetworkEngine(classes_with((), names) if names else COMMON_CLASSES)
     engine = load()
@@ -185,15 +195,22 @@ def read_off(
     return replace(decoder(peaks), boxes=found.boxes)
 
 
-def with_own(foreign: Detections, own: Detections, exclusive: NDArray[np.bool_]) -> Detections:
+def with_own(
+    foreign: Detections, own: Detections, exclusive: NDArray[np.bool_], overlap: float = IOU_ACROSS_CLASSES
+) -> tuple[Detections, NDArray[np.bool_]]:
     """Detections of both, strongest first: where both see one object, that of the other detector stays.
 
     Args:
         foreign: N detections of the other detector.
         own: M detections of the network.
         exclusive: (C, C) mask of classes that one object cannot have both, see `ClassRules`.
+        overlap: IoU from which both see one object.
+
+    Returns:
+        The detections, and which of them are the network's.
     """
-    overlaps = iou(own.boxes, foreign.boxes) > IOU_ACROSS_CLASSES
+    overlaps = iou(own.boxes, foreign.boxes) > overlap
     overlaps &= exclusive[np.ix_(own.class_ids, foreign.class_ids)]
     joined = Detections.concatenate([foreign, own.select(~np.asarray(overlaps.any(axis=1)))])
-    return joined.select(np.argsort(-joined.scores, kind="stable"))
+    order = np.argsort(-joined.scores, kind="stable")
+    return joined.select(order), order >= len(foreign)

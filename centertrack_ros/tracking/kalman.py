@@ -112,8 +112,7 @@ def correct(means: Floats, covariances: Floats, positions: Floats, position_cova
         The corrected filters.
     """
     dimensions = positions.shape[1]
-    innovations = covariances[:, :dimensions, :dimensions] + position_covariances
-    gains = covariances[:, :, :dimensions] @ np.linalg.inv(regular(innovations))
+    gains = gains_of(covariances, position_covariances)
     corrected = means + (gains @ (positions - means[:, :dimensions])[:, :, None])[:, :, 0]
     # Joseph's form: a difference of large covariances would leave negative variances where the measurement is exact.
     kept = np.repeat(np.eye(2 * dimensions)[None], len(means), axis=0)
@@ -121,6 +120,13 @@ def correct(means: Floats, covariances: Floats, positions: Floats, position_cova
     remaining = kept @ covariances @ np.swapaxes(kept, 1, 2) + gains @ position_covariances @ np.swapaxes(gains, 1, 2)
     remaining += _ROUNDING * np.trace(covariances, axis1=1, axis2=2)[:, None, None] * np.eye(2 * dimensions)
     return corrected, (remaining + np.swapaxes(remaining, 1, 2)) / 2
+
+
+def gains_of(covariances: Floats, position_covariances: Floats) -> Floats:
+    """(N, 2 D, D) by which `correct` multiplies what was measured less what was predicted."""
+    dimensions = position_covariances.shape[-1]
+    innovations = covariances[:, :dimensions, :dimensions] + position_covariances
+    return np.asarray(covariances[:, :, :dimensions] @ np.linalg.inv(regular(innovations)))
 
 
 def correct_or_initialize(
@@ -144,13 +150,21 @@ def correct_or_initialize(
         The filters after the measurement.
     """
     means, covariances = predicted
-    dimensions = positions.shape[1]
-    innovations = covariances[:, :dimensions, :dimensions] + position_covariances
-    differences = positions - means[:, :dimensions]
-    reinitialize = ~(squared_distances(differences, innovations) <= max_squared_distance)
+    reinitialize = ~are_near(predicted, positions, position_covariances, max_squared_distance)
     means, covariances = correct(means, covariances, positions, position_covariances)
     means[reinitialize], covariances[reinitialize] = initialized[0][reinitialize], initialized[1][reinitialize]
     return means, covariances
+
+
+def are_near(
+    predicted: Filters, positions: Floats, position_covariances: Floats, max_squared_distance: float
+) -> NDArray[np.bool_]:
+    """(N,) whether `correct_or_initialize` corrects the filters; those of the others start anew."""
+    means, covariances = predicted
+    dimensions = positions.shape[1]
+    innovations = covariances[:, :dimensions, :dimensions] + position_covariances
+    differences = positions - means[:, :dimensions]
+    return np.asarray(squared_distances(differences, innovations) <= max_squared_distance)
 
 
 def squared_distances(differences: Floats, covariances: Floats) -> Floats:

@@ -66,6 +66,7 @@ def update(
     rebirth: Array | None = None,
     may_start: NDArray[np.bool_] | None = None,
     looked: bool = True,
+    bridging: NDArray[np.bool_] | None = None,
 ) -> tuple[Tracks, int]:
     """Updates the tracks by the detections of one frame.
 
@@ -83,6 +84,9 @@ def update(
         rebirth: (C,) s within which a lost track of each class may be found again; None: as in `config`.
         may_start: (N,) mask of the detections that lie where tracks may start; None: all.
         looked: Whether anybody looked for objects in this frame: if not, a track without a detection missed none.
+        bridging: (N,) mask of detections that only continue known tracks for which there is no other one, and say
+            nothing for their existence: for that the frame is one without a detection. None: there are none. With
+            birth 'evidence'.
 
     Returns:
         The tracks of this frame and the next `next_id`. Matched tracks come first, in detection order, then new ones,
@@ -96,8 +100,11 @@ def update(
     predicted = _predicted(detections, step, config)
     strengths = existence.strengths(detections) if config.birth == "evidence" else detections.scores
     costs = _costs(tracks, detections, predicted, stamp, step, config, noise, gate, strengths)
-    assignment = _assign(costs, tracks, config)
-    new = assignment.free_detections
+    if bridging is None or not bridging.any():
+        bridging, assignment = np.zeros(len(detections), bool), _assign(costs, tracks, config)
+    else:
+        assignment = _assign_bridged(costs, tracks, config, bridging)
+    new = assignment.free_detections[~bridging[assignment.free_detections]]
     if may_start is not None:
         new = new[may_start[new]]
     if public_centers is not None:
@@ -114,6 +121,9 @@ def update(
     if config.birth == "evidence":  # tentative tracks get an id when they are confirmed; until then none has it twice
         first_id = min(int(tracks.ids.min(initial=0)), 0) - len(new)
     parts = [_continue_and_start(old, seen, first_id, stamp, step, config, noise, strengths[rows])]
+    if bridging.any() and (evidence := parts[0].evidence) is not None:
+        bridged = np.flatnonzero(bridging[assignment.detections])
+        evidence[bridged] = existence.missed(_evidence(old)[bridged], step)
     if len(lost := _recoverable(tracks, assignment.free_tracks, stamp, step, config, rebirth, looked)):
         parts.append(_coast(tracks.select(lost), step, config, looked))
     joined = _join([part for part in parts if len(part)] or parts[:1])
@@ -212,6 +222,26 @@ def _assign(costs: NDArray[np.float64], tracks: Tracks, config: TrackerConfig) -
     if config.live_first:
         return in_stages(costs, tracks.hits != 0, config.association)
     return METHODS[config.association](costs)
+
+
+def may_be_bridged(tracks: Tracks) -> NDArray[np.bool_]:
+    """(N,) known tracks that have not ended by their misses, see `update`."""
+    return np.asarray((tracks.ids > 0) & (_evidence(tracks) > 0))
+
+
+def _assign_bridged(
+    costs: NDArray[np.float64], tracks: Tracks, config: TrackerConfig, bridging: NDArray[np.bool_]
+) -> Assignment:
+    """As `_assign`; then the `bridging` (N,) detections for the known tracks that are left and have not ended."""
+    own, others = np.flatnonzero(bridging), np.flatnonzero(~bridging)
+    early = _assign(costs[others], tracks, config)
+    left = np.intersect1d(early.free_tracks, np.flatnonzero(may_be_bridged(tracks)))
+    late = _assign(costs[np.ix_(own, left)], tracks.select(left), config)
+    rows = np.concatenate([others[early.detections], own[late.detections]])
+    columns = np.concatenate([early.tracks, left[late.tracks]])
+    order = np.argsort(rows, kind="stable")
+    free_rows, free_columns = np.arange(len(costs)), np.arange(len(tracks))
+    return Assignment(rows[order], columns[order], np.setdiff1d(free_rows, rows), np.setdiff1d(free_columns, columns))
 
 
 def _continue_and_start(

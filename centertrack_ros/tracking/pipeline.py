@@ -26,10 +26,10 @@ from centertrack_ros.tracking.class_rules import ClassRules
 from centertrack_ros.tracking.class_votes import FLOOR, vote
 from centertrack_ros.tracking.config import BOTH, EXTERNAL, NETWORK, PUBLIC, TrackerConfig
 from centertrack_ros.tracking.detections import LIFT_HEADS, decode
-from centertrack_ros.tracking.existence import confirm, needed
+from centertrack_ros.tracking.existence import SAME_OBJECT_IOU, confirm, needed
 from centertrack_ros.tracking.foreign import UsableDetections, none_usable, read_off, usable, with_own
 from centertrack_ros.tracking.fused_motion import DisplacementNoise
-from centertrack_ros.tracking.lifecycle import start_tracks, update
+from centertrack_ros.tracking.lifecycle import may_be_bridged, start_tracks, update
 from centertrack_ros.tracking.lifters import LIFTERS, LiftOptions, SensorLifter, TrackLifter
 from centertrack_ros.tracking.lifting import focal_correction
 from centertrack_ros.tracking.motion import flow_displacements, flow_image
@@ -111,6 +111,7 @@ class Pipeline:
         self._foreign_point = "official" if has_amodal else "box"
         self._names = ClassNames(profile.classes)
         self._asks = self.config.detector_source in (EXTERNAL, BOTH)
+        self._bridges = self.config.bridge_misses and self.config.birth == "evidence"
 
     def step(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> list[tuple[FrameResult, TrackState]]:
         """Runs one step for each camera; images of equal input size share one batch of the network.
@@ -143,9 +144,10 @@ class Pipeline:
         placement = profile.place((height, width))
         foreign = None
         if frame.foreign is not None and self.config.detector_source != NETWORK:
-            # Beside the network's own peaks, of which theirs take the weakest ones' places, half of these are left.
-            most = profile.max_detections // (2 if self.config.detector_source == BOTH else 1)
-            foreign = usable(frame.foreign, placement, self._names, max(most, 1))
+            # Their cells take the places of the network's weakest peaks; with 'both' half of these are left.
+            places = profile.max_detections
+            shared = places if self.config.detector_source == BOTH else 0
+            foreign = usable(frame.foreign, placement, self._names, max(places - shared // 2, 1), shared)
         if self.config.detector_source == PUBLIC:
             frame = _with_public(frame, foreign or none_usable())
         reset = _reset_reason(state, frame, self.config.max_gap_s)
@@ -170,14 +172,21 @@ class Pipeline:
         by_size: dict[tuple[int, int], list[int]] = {}
         peaks: dict[int, Peaks] = {}
         for index, one in enumerate(prepared):
-            if self.config.detector_source == EXTERNAL and not (one.foreign and len(one.foreign.cells)):
-                peaks[index] = no_peaks()  # nothing to be read off
+            if self.config.detector_source == EXTERNAL and not self._needs_network(one):
+                peaks[index] = no_peaks()
             else:
                 by_size.setdefault(one.placement.input_size, []).append(index)
         for indices in by_size.values():
             batch = [prepared[index] for index in indices]
             peaks.update(zip(indices, self._infer_batch(batch), strict=True))
         return [peaks[index] for index in range(len(prepared))]
+
+    def _needs_network(self, prepared: PreparedFrame) -> bool:
+        """Whether there is something to be read off at another detector's boxes, or to be bridged that it missed."""
+        if prepared.foreign is None or len(prepared.foreign.cells):
+            return prepared.foreign is not None
+        tracks = prepared.state.tracks
+        return self._bridges and tracks is not None and bool(may_be_bridged(tracks).any())
 
     def _infer_batch(self, batch: list[PreparedFrame]) -> list[Peaks]:
         start = perf_counter()
@@ -203,7 +212,7 @@ class Pipeline:
         step = 0.0 if state.stamp is None else frame.stamp - state.stamp
         view = self._view(frame, camera)
         with prepared.timed("postprocess"):
-            detections = self._decode(peaks, prepared.placement, camera, step, prepared.foreign)
+            detections, own = self._decode(peaks, prepared.placement, camera, step, prepared.foreign)
             if self._track_lifter is None and camera is not None:
                 detections = self._lifted(detections, camera, mount, view)
         with prepared.timed("association"):
@@ -233,6 +242,7 @@ class Pipeline:
                 self.rules.rebirth,
                 _in_region(detections, prepared),
                 self.config.detector_source != EXTERNAL or prepared.foreign is not None,
+                own,
             )
             if self.config.class_groups:
                 tracks = self._with_voted_classes(tracks, prepared, mount, view)
@@ -258,7 +268,7 @@ class Pipeline:
             affine=np.array(prepared.placement.to_input),
             timing_ms=prepared.timing_ms,
             reset=prepared.reset,
-            detections=self.rules.reportable(detections),
+            detections=self.rules.reportable(detections if own is None else detections.select(~own)),
             notes=() if prepared.foreign is None else prepared.foreign.notes,
         )
         size, filters = prepared.placement.image_size, state.velocity_filters
@@ -285,7 +295,7 @@ class Pipeline:
             The detections, strongest first.
         """
         camera = self._camera(camera, placement)
-        detections = self.rules.reportable(self._decode(peaks, placement, camera, step))
+        detections = self.rules.reportable(self._decode(peaks, placement, camera, step)[0])
         return detections if camera is None else self._lift(detections, camera)
 
     def _decode(
@@ -295,8 +305,11 @@ class Pipeline:
         camera: Camera | None,
         step: float,
         foreign: UsableDetections | None = None,
-    ) -> Detections:
-        """What may start or continue a track, in 2D, and with what the network's heads tell of 3D."""
+    ) -> tuple[Detections, NDArray[np.bool_] | None]:
+        """What may start or continue a track, in 2D, and with what the network's heads tell of 3D.
+
+        Also which of them only bridge what the other detector missed; None: that is not done.
+        """
         config, profile = self.config, self.engine.profile
         removes_duplicates = config.duplicate_iou < 1
         lowest = float(self.rules.low.min())
@@ -318,7 +331,7 @@ class Pipeline:
             return self.rules.accepted(detections)
 
         if not self._asks:
-            return useful(decoded(peaks, lowest, self._point))
+            return useful(decoded(peaks, lowest, self._point)), None
         given = read_off(
             foreign or none_usable(),
             peaks.asked or {},
@@ -327,9 +340,12 @@ class Pipeline:
             lambda found: decoded(found, -1.0, self._foreign_point),
         )
         given = useful(given.select(given.scores > np.float32(lowest)))
+        if config.detector_source == EXTERNAL and (foreign is None or not self._bridges):
+            return given, None
+        own = useful(decoded(peaks, lowest, self._point))
         if config.detector_source == EXTERNAL:
-            return given
-        return with_own(given, useful(decoded(peaks, lowest, self._point)), self.rules.exclusive)
+            return with_own(given, own, self.rules.exclusive, SAME_OBJECT_IOU)
+        return with_own(given, own, self.rules.exclusive)[0], None
 
     @property
     def uses_mount(self) -> bool:

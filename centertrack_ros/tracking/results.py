@@ -11,7 +11,7 @@ import numpy as np
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.config import MOST_PITCH
-from centertrack_ros.types import CameraMount, Frame, FrameHeader, FrameResult, Tracks
+from centertrack_ros.types import CameraMount, ForeignBoxes, Frame, FrameHeader, FrameResult, Tracks
 
 # Why a frame has no result.
 STAMP, POSE, ERROR = "stamp", "pose", "error"
@@ -56,6 +56,27 @@ class CameraPoses:
         up = self.to_target.rotation[2]
         usable = abs(up[2]) <= np.sin(np.radians(MOST_PITCH)) and -up[1] >= abs(up[0])
         return CameraMount(max(float(self.to_target.translation[2]), 0.0), up) if usable else None
+
+
+@dataclass(frozen=True)
+class BoxFrame:
+    """What another detector has found in 3D at one time.
+
+    Attributes:
+        header: Its stamp, and the frame of the boxes.
+        found: The boxes.
+        poses: Where that frame was at the stamp, as of a camera, or a function that knows it after the network; it
+            raises any exception with a reason when it does not.
+    """
+
+    header: FrameHeader
+    found: ForeignBoxes
+    poses: CameraPoses | Callable[[], CameraPoses]
+
+    @property
+    def stamp(self) -> float:
+        """In s."""
+        return self.header.stamp_ns * 1e-9
 
 
 # Camera name, frame -> its poses. Raises any exception with a reason when they are not known.
@@ -132,8 +153,10 @@ class SessionResult:
         cameras: The results, in the order of the frames; frames without one are in `rejected`.
         rejected: The frames without a result.
         merged: The merged view; None with one camera or without a target frame.
+        box_notes: Sentences on boxes of another detector that could not be used.
     """
 
     cameras: tuple[CameraResult, ...]
     rejected: tuple[Rejection, ...] = ()
     merged: MergedResult | None = None
+    box_notes: tuple[str, ...] = ()

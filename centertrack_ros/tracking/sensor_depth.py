@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from centertrack_ros.array_table import ArrayTable
 from centertrack_ros.geometry.camera import Camera
+from centertrack_ros.tracking.box_fit import EDGE_SIGMA_PX
 from centertrack_ros.types import LIFT_DEPTH, LIFT_POINTS, DepthImage, Points
 
 Array = NDArray[Any]
@@ -41,6 +42,8 @@ _UNEXPECTED, _MOST_SIGMAS = 0.25, 3.5
 _QUANTILES = {LIFT_DEPTH: 0.35, LIFT_POINTS: 0.4}
 _FEWEST, _LEAST_SHARE = {LIFT_DEPTH: 8, LIFT_POINTS: 2}, 0.08  # samples of a foreground, and part of all in the box
 _MOST_PAIRS = 2000  # of boxes that cover each other
+_EDGE_PART = 0.05  # of its height: standard deviation of a box's lower edge
+_CLEARLY = 1.5  # standard deviations by which one of two objects must be nearer
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,14 @@ class SensorView:
     """What sensors measured of one camera's view at the time of one image."""
 
     def __init__(self, camera: Camera, depth: DepthImage | None = None, points: Points | None = None) -> None:
-        """Projects the points.
+        """Takes what was measured.
 
         Args:
             camera: Of the image, in its px.
             depth: A depth image of the same view.
             points: Points in the camera's frame.
         """
-        self._camera, self._depth = camera, depth
-        self._points = None if points is None else _projected(points.points, camera)
+        self._camera, self._depth, self._points = camera, depth, points
 
     def surfaces(self, boxes: NDArray[np.floating], expected: Expected, axes: Array | None = None) -> list[Surfaces]:
         """Finds the surfaces of the objects in boxes.
@@ -125,7 +127,7 @@ class SensorView:
         if len(boxes) and self._depth is not None:
             samples[LIFT_DEPTH] = _image_samples(self._depth.depths, inner, self._camera)
         if len(boxes) and self._points is not None:
-            samples[LIFT_POINTS] = _point_samples(self._points, inner)
+            samples[LIFT_POINTS] = _point_samples(_projected(self._points.points, self._camera, inner), inner)
         slopes = self._slopes(inner, axes)
         if axes is not None:
             samples = {source: self._levelled(found, axes) for source, found in samples.items()}
@@ -182,49 +184,61 @@ def _image_samples(depths: Array, inner: Array, camera: Camera) -> _Samples:
     )
 
 
-def _projected(points: Array, camera: Camera) -> Array:
-    """(P, 3) float32: x and y, px, and depth, m, of the points that are in the image, from its left column on."""
+def _projected(points: Array, camera: Camera, boxes: Array) -> Array:
+    """(3, P) float32: x and y, px, and depth, m, of the points in the rectangle around all boxes, by their columns."""
     focal, center = np.array(camera.focal, np.float32), camera.projection[:2, 2].astype(np.float32)
-    size = np.array([camera.width, camera.height], np.float32)
+    first, last = boxes[:, :2].min(axis=0).astype(np.float32), boxes[:, 2:].max(axis=0).astype(np.float32)
     bent = camera.is_distorted
-    # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
-    room, margin = (1.2, 0.1) if bent else (1.0, 0.0)
-    low, high = (-center / focal - margin) * room, ((size - center) / focal + margin) * room
-    x, y, z = np.ascontiguousarray(points.T)
+    if bent:
+        # With room for distortion, which bends rays inwards; those beyond the image's corners would come back into it.
+        size = np.array([camera.width, camera.height], np.float32)
+        low, high = (-center / focal - 0.1) * 1.2, ((size - center) / focal + 0.1) * 1.2
+    else:
+        low, high = (first - center) / focal, (last - center) / focal
+    x, z = points[:, 0], points[:, 2]
     with np.errstate(invalid="ignore", over="ignore"):
-        ahead = (z > NEAREST) & (z < FARTHEST) & (x > low[0] * z) & (x < high[0] * z)
-        chosen = np.flatnonzero(ahead & (y > low[1] * z) & (y < high[1] * z))
+        between = x > low[0] * z  # what is behind the camera is not between both
+        between &= x < high[0] * z
+        x, y, z = np.ascontiguousarray(points.take(np.flatnonzero(between), axis=0).T)
+        chosen = np.flatnonzero((y >= low[1] * z) & (y <= high[1] * z) & (z > NEAREST) & (z < FARTHEST))
     if len(chosen) > MOST_POINTS:
         chosen = chosen[:: -(-len(chosen) // MOST_POINTS)]
-    near = points.take(chosen, axis=0)
-    pixels = near[:, :2] / near[:, 2:] * focal + center
-    found = np.column_stack([camera.distort(pixels).astype(np.float32) if bent else pixels, near[:, 2]])
+    depths = z[chosen]
+    across = x[chosen] / depths * focal[0] + center[0]
+    down = y[chosen] / depths * focal[1] + center[1]
     if bent:
-        found = found[((found[:, :2] >= 0) & (found[:, :2] < size)).all(axis=1)]
-    return found.take(np.argsort(found[:, 0].astype(np.uint16), kind="stable"), axis=0)  # a radix sort
+        across, down = camera.distort(np.stack([across, down], axis=1)).astype(np.float32).T
+        inside = (across >= first[0]) & (across <= last[0]) & (down >= first[1]) & (down <= last[1])
+        across, down, depths = across[inside], down[inside], depths[inside]
+    order = np.argsort(_whole(across), kind="stable")  # a radix sort
+    return np.stack([across[order], down[order], depths[order]])
+
+
+def _whole(pixels: Array) -> NDArray[np.uint16]:
+    """Columns of an image; rounding may have left a pixel just outside of it."""
+    return np.maximum(pixels, 0.0).astype(np.uint16)
 
 
 def _point_samples(points: Array, inner: Array) -> _Samples:
-    """The points in each box; of more than `_POINTS_PER_BOX`, a part."""
-    columns_of_points = points[:, 0].astype(np.uint16)
+    """The points (3, P) in each box; of more than `_POINTS_PER_BOX`, a part."""
+    columns_of_points, down_of_points = _whole(points[0]), points[1]
     starts = np.searchsorted(columns_of_points, np.floor(inner[:, 0]).astype(np.uint16))
     ends = np.searchsorted(columns_of_points, np.ceil(inner[:, 2]).astype(np.uint16))
     most = int(np.clip(_MOST_SAMPLES // len(inner), _FEWEST_ROWS * COLUMNS, _POINTS_PER_BOX))
     chosen = []
     for start, end, (_, top, _, bottom) in zip(starts.tolist(), ends.tolist(), inner.tolist(), strict=True):
-        strip = points[start:end]
-        if len(strip) > 50 * most:
-            strip = strip[:: len(strip) // (50 * most) + 1]
-        rows = strip[(strip[:, 1] >= top) & (strip[:, 1] <= bottom)]
+        every = (end - start) // (50 * most) + 1
+        strip = down_of_points[start:end:every]
+        rows = np.flatnonzero((strip >= top) & (strip <= bottom)) * every + start
         chosen.append(rows[:: -(-len(rows) // most)] if len(rows) > most else rows)
     counts = np.array([len(rows) for rows in chosen])
     size = max(int(counts.max()), 1)
-    table = np.zeros((len(inner), size, 3))
-    table[..., 2] = np.inf
-    table[np.arange(size) < counts[:, None]] = np.concatenate(chosen)
-    across = (table[..., 0] - inner[:, :1]) / (inner[:, 2:3] - inner[:, :1])
+    table = np.zeros((3, len(inner), size))
+    table[2] = np.inf
+    table[:, np.arange(size) < counts[:, None]] = points[:, np.concatenate(chosen)]
+    across = (table[0] - inner[:, :1]) / (inner[:, 2:3] - inner[:, :1])
     columns = np.clip((across * COLUMNS).astype(np.intp), 0, COLUMNS - 1)
-    return _Samples(table[..., 2], columns, table[..., 0], table[..., 1])
+    return _Samples(table[2], columns, table[0], table[1])
 
 
 def _foreground(samples: _Samples, inner: Array, expected: Expected, source: int) -> Array:
@@ -279,7 +293,8 @@ def _nearest_mode(depths: Array, expected: Expected) -> Array:
 def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -> Mask | None:
     """(N, S) the samples in boxes of nearer objects that have those objects' depths; None: there are none.
 
-    Which of two objects is nearer their own modes tell, or, where both are one, their sizes if they differ clearly.
+    Which of two objects is nearer their own modes tell, or, where both are one, their sizes and where they stand if
+    these differ clearly: what stands lower in the image is nearer.
     """
     low, high = inner[:, :2], inner[:, 2:]
     crossing = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=-1)
@@ -288,9 +303,12 @@ def _hidden(samples: _Samples, inner: Array, expected: Expected, modes: Array) -
     apart = gap > 0.6 * (spans[:, None] + spans[None])
     same = np.abs(gap) <= 0.6 * np.maximum(spans[:, None], spans[None])
     with np.errstate(invalid="ignore"):
-        clearly = np.log(expected.depths[:, None] / expected.depths[None]) > 1.5 * np.hypot(
-            expected.sigmas[:, None], expected.sigmas[None]
-        )
+        by_size = np.log(expected.depths[:, None] / expected.depths[None])
+        by_size /= np.hypot(expected.sigmas[:, None], expected.sigmas[None])
+    heights = (high - low)[:, 1] / (1 - _RIM[1] - _RIM[3])
+    feet, sigmas = high[:, 1] + heights * _RIM[3], np.hypot(EDGE_SIGMA_PX, _EDGE_PART * heights)
+    by_feet = (feet[None] - feet[:, None]) / np.hypot(sigmas[:, None], sigmas[None])
+    clearly = np.maximum(by_size, (by_size + by_feet) / np.sqrt(2)) > _CLEARLY
     behind, before = np.nonzero(crossing & (apart | (same & clearly)))
     if not len(behind):
         return None

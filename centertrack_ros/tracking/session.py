@@ -23,6 +23,7 @@ from centertrack_ros.tracking.results import (
     ERROR,
     POSE,
     STAMP,
+    BoxFrame,
     CameraPoses,
     CameraResult,
     MergedResult,
@@ -56,6 +57,8 @@ class SessionConfig:
         camera_pitches: deg by which each camera looks down; 0: as `tracker` says, else as the pose of the camera in the
             target frame tells, whose z axis must point up. Empty: 0 for all.
         detector: Which boxes of a detector of the user's own count.
+        boxes: Another detector finds objects in 3D, as of a LiDAR: they are in the view of all cameras, which there is
+            with one camera as well.
     """
 
     cameras: tuple[str, ...] = ("",)
@@ -66,6 +69,7 @@ class SessionConfig:
     camera_heights: tuple[float, ...] = ()
     camera_pitches: tuple[float, ...] = ()
     detector: DetectorLimits = field(default_factory=DetectorLimits)
+    boxes: bool = False
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
@@ -83,8 +87,8 @@ class SessionConfig:
 
     @property
     def merges(self) -> bool:
-        """Whether the cameras are fused into one view."""
-        return len(self.cameras) > 1 and bool(self.frames.target)
+        """Whether the cameras, and boxes of another detector, are fused into one view."""
+        return (len(self.cameras) > 1 or self.boxes) and bool(self.frames.target)
 
 
 @dataclass
@@ -130,7 +134,7 @@ class TrackingSession:
         self._setup = (config, Pipeline(engine, config.tracker))
         self._detector = detector
         self._cameras = {name: _CameraState() for name in config.cameras}
-        self._view = MergedView(config.cameras, engine.profile.classes, config.multi_camera)
+        self._view = MergedView(config.cameras, engine.profile.classes, config.multi_camera, config.boxes)
         self._requested_view_reset = ""
 
     @property
@@ -143,6 +147,11 @@ class TrackingSession:
         """Network and tracking of one frame, as configured."""
         return self._setup[1]
 
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Of the merged view: the model's, and behind them those that only another detector has; they may grow."""
+        return self._view.class_names
+
     def configure(self, config: SessionConfig) -> None:
         """Takes another configuration; what is remembered stays, unless ids would change their meaning.
 
@@ -152,6 +161,8 @@ class TrackingSession:
         before, pipeline = self._setup
         if config.cameras != before.cameras:
             raise ValueError("the cameras of a session cannot change")
+        if config.boxes != before.boxes:
+            raise ValueError("a session cannot begin to take boxes of another detector, or end it")
         if config.tracker != before.tracker:
             pipeline = Pipeline(pipeline.engine, config.tracker)
         self._setup = (config, pipeline)
@@ -172,7 +183,10 @@ class TrackingSession:
         self._requested_view_reset = reason
 
     def step(
-        self, frames: Mapping[str, Frame], poses: PoseLookup | Mapping[str, CameraPoses] | None = None
+        self,
+        frames: Mapping[str, Frame],
+        poses: PoseLookup | Mapping[str, CameraPoses] | None = None,
+        boxes: Sequence[BoxFrame] = (),
     ) -> SessionResult:
         """Tracks in the next frames of some of the cameras. A frame that cannot be used costs its own result only.
 
@@ -180,6 +194,7 @@ class TrackingSession:
             frames: Name of the camera -> its next frame.
             poses: Where the cameras were at the stamps of their frames, or a function that knows it; not needed without
                 a target frame. The function is called after the network, so that a transform may arrive meanwhile.
+            boxes: What another detector has found in 3D since the last step, with or without frames.
 
         Returns:
             The results, and the frames that have none, with the reasons.
@@ -200,8 +215,8 @@ class TrackingSession:
             }
         tracked = self._track(pipeline, self._with_detections(accepted, config, rejected), rejected)
         located = self._locate(tracked, config.frames, known_poses, rejected)
-        results, merged = self._merge(located, config, rejected)
-        return SessionResult(tuple(results), tuple(rejected), merged)
+        results, merged, notes = self._merge(located, boxes, config, rejected)
+        return SessionResult(tuple(results), tuple(rejected), merged, notes)
 
     def _accept(self, frames: Mapping[str, Frame], rejected: list[Rejection]) -> dict[str, Frame]:
         """The frames that are the next ones of their cameras; requested resets take place."""
@@ -317,19 +332,33 @@ class TrackingSession:
         return replace(result, tracks=tracks)
 
     def _merge(
-        self, results: list[CameraResult], config: SessionConfig, rejected: list[Rejection]
-    ) -> tuple[list[CameraResult], MergedResult | None]:
-        """The results with the ids of the merged view, and that view."""
+        self, results: list[CameraResult], boxes: Sequence[BoxFrame], config: SessionConfig, rejected: list[Rejection]
+    ) -> tuple[list[CameraResult], MergedResult | None, tuple[str, ...]]:
+        """The results with the ids of the merged view, that view, and sentences on boxes that are not in it."""
         if self._requested_view_reset:
             self._view.reset(self._requested_view_reset)
             self._requested_view_reset = ""
-        if not config.merges or not results:
-            return results, None
+        if not config.merges or not (results or boxes):
+            return results, None, ()
+        placed, notes = _located_boxes(boxes)
         try:
-            return self._view.step(results, config.frames, config.multi_camera)
+            results, merged, more = self._view.step(results, config.frames, config.multi_camera, placed)
+            return results, merged, (*notes, *more)
         except Exception as error:  # without the view their ids are not known
             rejected += [_failed(one.camera, one.frame, error) for one in results]
-            return [], None
+            return [], None, notes
+
+
+def _located_boxes(boxes: Sequence[BoxFrame]) -> tuple[list[tuple[BoxFrame, CameraPoses]], tuple[str, ...]]:
+    """The boxes with the poses of their frames, and why the others have none."""
+    found: list[tuple[BoxFrame, CameraPoses]] = []
+    notes: list[str] = []
+    for frame in boxes:
+        try:
+            found.append((frame, frame.poses() if callable(frame.poses) else frame.poses))
+        except Exception as error:
+            notes.append(f"no transform: {error}")
+    return found, tuple(notes)
 
 
 def _with_regions(frames: Mapping[str, Frame], config: SessionConfig) -> Mapping[str, Frame]:

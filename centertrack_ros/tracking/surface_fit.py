@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, positions_of
-from centertrack_ros.tracking.sensor_depth import COLUMNS, Surfaces
+from centertrack_ros.tracking.box_fit import NEAREST, SMALLEST, BoxFits, Edges, correct, equation, positions_of
+from centertrack_ros.tracking.sensor_depth import Surfaces
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -31,7 +31,7 @@ _FILLS = {
     "rider": (0.5, 0.25),
     "bicycle": (0.5, 0.25),
     "motorcycle": (0.6, 0.25),
-    "traffic_cone": (0.5, 0.2),
+    "traffic cone": (0.5, 0.2),
     "fire hydrant": (0.7, 0.2),
 }
 _FULL = (0.97, 0.04)  # vehicles, and all other classes
@@ -112,12 +112,13 @@ def with_surface(
         The fits, and (N,) m², the part of the variances of the measured depths that another frame would not repeat;
         inf without a surface.
     """
-    guess = _moved(fits, headings, is_round, fills.parts, surfaces)
-    entries, *coefficients = _entries(guess, headings, is_round, fills.parts, surfaces.slopes)
+    rays = _rays(fits, headings, fills.parts, surfaces.slopes)
+    guess = _moved(fits, rays, is_round, fills.parts, surfaces.depths)
+    entries, *coefficients = _entries(rays, guess, is_round, fills.parts)
     measured = surfaces.depths[:, None, :]
     depths = np.broadcast_to(np.nan_to_num(measured), entries.shape)
-    reach = 0.5 * np.hypot(guess.states[..., 2], guess.states[..., 3])[..., None]
-    usable = np.isfinite(measured) & (entries <= guess.states[..., :1] + reach)
+    reach = 0.5 * np.hypot(guess[..., 2], guess[..., 3])[..., None]
+    usable = np.isfinite(measured) & (entries <= guess[..., :1] + reach)
     residuals = np.where(usable, depths - entries, 0.0)
     sigma = np.hypot(_SURFACE_SIGMA, _SURFACE_PART * depths[:, :1])
     weights = usable.astype(np.float64)
@@ -128,22 +129,27 @@ def with_surface(
         weights = usable / (1 + deviations**2 / 3)
     states, covariances, likelihoods = fits.states, fits.covariances, fits.log_likelihoods
     noises = np.zeros(states.shape[:2])
-    for half in np.arange(COLUMNS) // (COLUMNS // 2) == np.arange(2)[:, None]:  # they may see an end and a side
-        total = (weights * half).sum(axis=-1)
-        shares = weights * half / np.maximum(total, 1e-9)[..., None]
-        by_depth, per_width, per_length = (np.einsum("nhk,nhk->nh", shares, values) for values in coefficients)
-        row = np.stack([by_depth, np.zeros_like(by_depth), per_width, per_length], axis=-1)
-        target = np.einsum("nhk,nhk->nh", shares, depths)
-        spread = (shares * (residuals - mean) ** 2).sum(axis=-1) + _LEAST_SIGMA**2
-        noise = spread * _ALIKE / np.maximum(total, 1.0) + 2 * (_SENSOR_PART * target) ** 2
-        ends = -(per_width * fits.states[..., 2] + per_length * fits.states[..., 3])
-        fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
-        seen = total > 0.5
+    # The left and the right half on their own: they may see an end and a side.
+    of_halves = weights.reshape(*weights.shape[:2], 2, -1)
+    totals = of_halves.sum(axis=-1)
+    shares = of_halves / np.maximum(totals, 1e-9)[..., None]
+
+    def means(values: Array) -> Array:
+        return np.einsum("nhfk,nhfk->fnh", shares, values.reshape(shares.shape))
+
+    by_depths, per_widths, per_lengths = (means(values) for values in coefficients)
+    targets, spreads = means(depths), means((residuals - mean) ** 2) + _LEAST_SIGMA**2
+    totals = totals.transpose(2, 0, 1)
+    measures = spreads * _ALIKE / np.maximum(totals, 1.0) + 2 * (_SENSOR_PART * targets) ** 2
+    ends = -(per_widths * fits.states[..., 2] + per_lengths * fits.states[..., 3])
+    fill = 2 * (ends / fills.parts[:, None] * fills.sigmas[:, None]) ** 2  # of both halves it is one
+    for half, seen in enumerate(totals > 0.5):
+        row = equation(by_depths[half], 0.0, np.stack([per_widths[half], per_lengths[half]], axis=-1))
         states, covariances, likelihood = correct(
-            states, covariances, row * seen[..., None], target * seen, noise + fill
+            states, covariances, row * seen[..., None], targets[half] * seen, measures[half] + fill[half]
         )
         likelihoods = likelihoods + likelihood
-        noises += seen / noise
+        noises += seen / measures[half]
     seen = noises > 0
     shape = -2.0 * np.where(usable, np.log1p(deviations**2 / 3), 0.0).sum(axis=-1) / _ALIKE
     states[..., 0] = np.maximum(states[..., 0], NEAREST)
@@ -158,33 +164,44 @@ def with_surface(
     return corrected, (1 / np.maximum(noises, 1e-12)).min(axis=1, where=seen, initial=np.inf)
 
 
-def _moved(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, surfaces: Surfaces) -> BoxFits:
-    """The fits where the surfaces are: where rays enter depends on it. Every other strip is enough."""
-    entries = _entries(fits, headings, is_round, parts, surfaces.slopes[:, ::2])[0]
-    residuals = surfaces.depths[:, None, ::2] - entries
-    usable = residuals > -0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
-    shift = np.where(usable, residuals, 0.0).sum(axis=-1) / np.maximum(usable.sum(axis=-1), 1)
-    states = fits.states.copy()
-    states[..., 0] = np.maximum(states[..., 0] + shift, NEAREST)
-    return replace(fits, states=states, positions=fits.positions * (states[..., :1] / fits.states[..., :1]))
+def _rays(fits: BoxFits, headings: Array, parts: Array, slopes: Array) -> list[Array]:
+    """Four of (N, H, K), how rays enter boxes at these places in the image, wherever along the way they are.
 
-
-def _entries(fits: BoxFits, headings: Array, is_round: Mask, parts: Array, slopes: Array) -> list[Array]:
-    """Four of (N, H, K): m where rays enter the footprints, and the coefficients of depth, width and length in that."""
+    Through the end and through the side: at how much of the depth of the middle, plus how much of length or width.
+    """
     cos, sin = np.cos(headings)[..., None], np.sin(headings)[..., None]
     middle = (fits.positions[..., 0] / fits.states[..., 0])[..., None]
     slopes = slopes[:, None, :]
     half = parts[:, None, None] / 2
-    depth, width, length = fits.states[..., :1], fits.states[..., 2, None], fits.states[..., 3, None]
     # rot_y turns the length's axis (1, 0) to (cos, -sin) in (x, z), the width's to (sin, cos).
     along, across = _apart(cos * slopes - sin), _apart(sin * slopes + cos)
     by_length, by_width = (cos * middle - sin) / along, (sin * middle + cos) / across
-    per_length, per_width = -half / np.abs(along), -half / np.abs(across)
+    return [by_length, by_width, -half / np.abs(along), -half / np.abs(across)]
+
+
+def _moved(fits: BoxFits, rays: list[Array], is_round: Mask, parts: Array, depths: Array) -> Array:
+    """The states where the surfaces are: where rays enter depends on it. Every other strip is enough."""
+    entries = _entries([values[..., ::2] for values in rays], fits.states, is_round, parts)[0]
+    residuals = depths[:, None, ::2] - entries
+    usable = residuals > -0.5 * np.hypot(fits.states[..., 2], fits.states[..., 3])[..., None]
+    shift = np.where(usable, residuals, 0.0).sum(axis=-1) / np.maximum(usable.sum(axis=-1), 1)
+    states = fits.states.copy()
+    states[..., 0] = np.maximum(states[..., 0] + shift, NEAREST)
+    return states
+
+
+def _entries(rays: list[Array], states: Array, is_round: Mask, parts: Array) -> list[Array]:
+    """Four of (N, H, K): m where rays enter the footprints, and the coefficients of depth, width and length in that."""
+    by_length, by_width, per_length, per_width = rays
+    depth, width, length = states[..., :1], states[..., 2, None], states[..., 3, None]
     ends, sides = by_length * depth + per_length * length, by_width * depth + per_width * width
     through_end = ends > sides
-    per_width[through_end] = 0.0
-    per_length[~through_end] = 0.0
-    found = [np.maximum(ends, sides), np.where(through_end, by_length, by_width), per_width, per_length]
+    found = [
+        np.maximum(ends, sides),
+        np.where(through_end, by_length, by_width),
+        np.where(through_end, 0.0, per_width),
+        np.where(through_end, per_length, 0.0),
+    ]
     if is_round.any():
         share = (-parts / 4)[is_round, None, None]
         whole = (depth + (width + length) * (-parts / 4)[:, None, None])[is_round]

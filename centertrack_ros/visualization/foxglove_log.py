@@ -7,6 +7,7 @@ messages, with the layout config/foxglove/node.json.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from centertrack_ros.geometry.boxes3d import BODY_FROM_OPTICAL
 from centertrack_ros.geometry.transform import matrix_to_quaternion
 from centertrack_ros.network.joints import bones_of
-from centertrack_ros.visualization.views import View
+from centertrack_ros.visualization.views import View, unwritten
 
 IMAGE, CALIBRATION, ANNOTATIONS = "/camera/image", "/camera/calibration", "/camera/annotations"
 SCENE, PRIOR, TRANSFORM = "/objects", "/camera/prior_heatmap", "/tf"
@@ -52,6 +53,8 @@ class FoxgloveLog:
             OSError: The file cannot be written.
         """
         foxglove, self.path = require_foxglove(), path
+        # A full disk is told once, at the end, and not at every message.
+        logging.getLogger("foxglove").setLevel(logging.CRITICAL)
         path.open("wb").close()  # what cannot be written is an OSError with the system's words
         self._m, channels = foxglove.messages, foxglove.channels
         context = self._context = foxglove.Context()  # its channels close when it is gone
@@ -69,7 +72,10 @@ class FoxgloveLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except RuntimeError as problem:  # as on a full disk
+            raise unwritten(self.path, problem) from error
 
     def add(self, view: View) -> None:
         """Writes a frame, at its stamp."""

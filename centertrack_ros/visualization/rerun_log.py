@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from centertrack_ros.network.joints import bones_of
-from centertrack_ros.visualization.views import View
+from centertrack_ros.visualization.views import View, unwritten
 
 CAMERA, IMAGE = "camera", "camera/image"
 BOXES_2D, TRAILS, JOINTS = "camera/image/boxes", "camera/image/trails", "camera/image/joints"
 BOXES_3D, PRIOR = "objects", "prior_heatmap"
+_FLUSH_S = 60.0
 _EPOCH = 1e8  # s; later stamps are dates, earlier ones count from the start of a video
 
 
@@ -76,8 +77,13 @@ class RerunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.flush()
-        self._stream.disconnect()
+        try:
+            self._stream.flush(timeout_sec=_FLUSH_S)  # without a limit it waits forever for a thread that has died
+            self._stream.disconnect()
+        except RuntimeError as problem:  # of the thread that writes, as on a full disk
+            if self.path is None:
+                raise
+            raise unwritten(self.path, problem) from error
 
     def add(self, view: View) -> None:
         """Writes a frame. What is no longer there is cleared: each entity holds all objects of one frame."""

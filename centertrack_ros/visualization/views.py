@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -95,3 +97,9 @@ class ViewMaker:
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
+
+
+def unwritten(path: Path, problem: Exception) -> OSError:
+    """Removes a file that a viewer's library could not complete, and gives the error that names it."""
+    path.unlink(missing_ok=True)
+    return OSError(errno.EIO, f"could not be written: {problem}", str(path))

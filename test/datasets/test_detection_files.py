@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from centertrack_ros.datasets.detection_files import DetectionFile, DetectionTopic, open_detections
+from centertrack_ros.datasets.detection_files import DetectionFile, DetectionTopic, MatchedDetections, open_detections
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.rosbag import BagWriter, message_types
 from centertrack_ros.types import Frame, FrameHeader
@@ -37,11 +37,59 @@ def test_mot_and_kitti_count_frames_as_their_benchmarks_do(tmp_path) -> None:
     assert mot.of(frame(1)).class_names.tolist() == ["pedestrian"] and mot.of(frame(3)).scores[0] == np.float32(0.7)
     lines = KITTI.format(frame=0, name="Car", x1=10, x2=40) + KITTI.format(frame=2, name="Cyclist", x1=12, x2=42)
     path = written(tmp_path, "0001.txt", lines)
-    from_video = DetectionFile(path)  # and from images 000000.png, …, which are counted from 1
-    assert [boxes(from_video.of(frame(n))) for n in (1, 2, 3)] == [[[10, 20, 40, 60]], [], [[12, 20, 42, 60]]]
-    assert from_video.of(frame(3)).class_names.tolist() == ["Cyclist"]
-    later = DetectionFile(path)  # images that begin with 000002.png
+    for first_name in (None, 0, 1):  # a video, images 000000.png, …, which are counted from 1, images made of a video
+        found = DetectionFile(path, first_name)
+        assert [boxes(found.of(frame(n))) for n in (1, 2, 3)] == [[[10, 20, 40, 60]], [], [[12, 20, 42, 60]]]
+        assert found.of(frame(3)).class_names.tolist() == ["Cyclist"] and found.extent == "of frames 1 to 3"
+    later = DetectionFile(path, 2)  # images that begin with 000002.png
     assert boxes(later.of(frame(2))) == [[12, 20, 42, 60]]
+
+
+def test_a_kitti_file_that_begins_later_is_of_the_images_of_its_numbers(tmp_path) -> None:
+    path = written(tmp_path, "0001.txt", KITTI.format(frame=1, name="Car", x1=10, x2=40))
+    assert boxes(DetectionFile(path, 1).of(frame(1))) == [[10, 20, 40, 60]]  # 000001.png
+    for first_name in (None, 0):  # the second image of a video; 000001.png after 000000.png
+        assert boxes(DetectionFile(path, first_name).of(frame(2))) == [[10, 20, 40, 60]]
+
+
+def test_which_frame_comes_first_changes_nothing(tmp_path) -> None:
+    path = written(tmp_path, "0001.txt", "".join(KITTI.format(frame=n, name="Car", x1=n, x2=40) for n in range(3)))
+    found = DetectionFile(path, 0)
+    assert boxes(found.of(frame(3))) == [[2, 20, 40, 60]]  # the first images could not be read
+    assert boxes(found.of(frame(1))) == [[0, 20, 40, 60]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("det.txt", ""),
+        ("det.txt", "\n \n"),
+        ("det.json", "[]"),
+        ("det.json", '{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [], "categories": []}'),
+        ("0001.txt", KITTI.format(frame=0, name="DontCare", x1=10, x2=40)),
+    ],
+)
+def test_a_file_without_detections_finds_nothing(tmp_path, name, text) -> None:
+    found = MatchedDetections(DetectionFile(written(tmp_path, name, text)))
+    assert not len(found.of(frame(1))) and not found.problem
+
+
+def test_boxes_in_parts_of_the_sides_are_refused(tmp_path) -> None:
+    with pytest.raises(DataError, match="within one px"):
+        DetectionFile(written(tmp_path, "det.txt", "1,-1,0.4,0.2,0.05,0.2,0.9\n"))
+
+
+def test_numbers_that_never_meet_are_told(tmp_path) -> None:
+    made = DetectionFile(written(tmp_path, "det.txt", "100,-1,10,20,30,40,0.9\n108,-1,10,20,30,40,0.9\n"))
+    found = MatchedDetections(made)
+    assert not found.problem  # nothing was asked for
+    for number in (1, 2, 3):
+        found.of(frame(number))
+    assert found.problem == (
+        "no image has detections: they are of frames 100 to 108, images from frame 1 at 0.100 s to frame 3 at 0.300 s"
+    )
+    found.of(frame(108))
+    assert not found.problem
 
 
 def test_coco_documents_and_lists_of_results(tmp_path) -> None:

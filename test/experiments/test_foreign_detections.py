@@ -8,7 +8,7 @@ pytest.importorskip("trackeval")
 
 from centertrack_ros.synthetic import Street, StreetConfig
 from centertrack_ros.tracking.config import EXTERNAL, TrackerConfig
-from experiments.foreign_detections import Errors, TrueMotion, detector, lost_ids, track
+from experiments.foreign_detections import Errors, TrueMotion, detector, disturbed, lost_ids, spoiled, track
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +40,32 @@ def test_a_detector_errs_as_told(street) -> None:
     count, true = sum(map(len, found)), sum(map(len, known))
     assert count == pytest.approx(true, rel=0.25)  # half is missing, and as many are false
     assert all(np.isfinite(one.boxes).all() for one in found)
+
+
+def test_errors_are_the_same_alone_and_together(street) -> None:
+    """What one kind of error costs can be told from what the others cost."""
+    found = detector(Errors(0.0, 0.0, 0.0), 1)(street[-1])
+    assert len(found) > 2
+
+    def changed(errors: Errors) -> np.ndarray:
+        return disturbed(found, errors, ["car"], (320, 192), np.random.default_rng(5)).boxes
+
+    with_false = changed(Errors(0.0, 0.0, 0.5))
+    assert len(with_false) > len(found)
+    np.testing.assert_array_equal(with_false[: len(found)], found.boxes)
+    off, left = changed(Errors(0.05, 0.0, 0.0)), changed(Errors(0.0, 0.4, 0.0))
+    rows = np.flatnonzero((found.boxes[:, None] == left[None]).all(axis=2).any(axis=1))
+    assert 0 < len(rows) < len(found)
+    np.testing.assert_array_equal(changed(Errors(0.05, 0.4, 0.0)), off[rows])
+
+
+def test_results_that_are_spoiled_keep_their_ids(street) -> None:
+    config = TrackerConfig(detector_source=EXTERNAL, max_size_ratio=0.0)
+    pair = track(street, TrueMotion(), config, detector(Errors(0.0, 0.0, 0.0), 1))
+    worse = spoiled(pair, Errors(0.05, 0.3, 0.2), 1)
+    before, after = ([frame.tracks.ids for frame in one.results] for one in (pair, worse))
+    true = [ids[ids < 1_000_000] for ids in after]
+    assert all(np.isin(ids, known).all() for ids, known in zip(true, before, strict=True))
+    assert sum(map(len, true)) == pytest.approx(0.7 * sum(map(len, before)), rel=0.2)
+    made_up = np.concatenate([ids[ids >= 1_000_000] for ids in after])
+    assert len(set(made_up.tolist())) == len(made_up) > 0

@@ -13,13 +13,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
+from support.detection_messages import Box, detections_message
 from support.ros_harness import (
     RELIABLE,
     TORCH,
     CameraClock,
     Probe,
     Process,
-    header,
     ids_of,
     image_message,
     start_node,
@@ -29,7 +29,6 @@ from support.ros_harness import (
 
 OUTPUTS = ("output/detections_2d", "/diagnostics")
 IMAGE = np.full((240, 320, 3), 90, np.uint8)
-Box = tuple[float, float, float, float]
 
 
 class Detector:
@@ -63,21 +62,6 @@ class Detector:
             time.sleep(0.03)
             self.publisher.publish(message)
         return self.probe.wait_for_message("output/detections_2d", stamp)
-
-
-def detections_message(stamp: tuple[int, int], boxes: Sequence[Box], name: str, score: float) -> Any:
-    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
-
-    message = Detection2DArray(header=header(stamp))
-    for number, (x1, y1, x2, y2) in enumerate(boxes):
-        one = Detection2D(header=header(stamp), id=str(99 - number))
-        one.bbox.center.position.x, one.bbox.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
-        one.bbox.size_x, one.bbox.size_y = float(x2 - x1), float(y2 - y1)
-        hypothesis = ObjectHypothesisWithPose()
-        hypothesis.hypothesis.class_id, hypothesis.hypothesis.score = name, score
-        one.results = [hypothesis]
-        message.detections.append(one)
-    return message
 
 
 def boxes_of(message: Any) -> list[Box]:

@@ -72,6 +72,13 @@ def test_without_arguments_preset_and_topics_stay(name: str) -> None:
         assert all(topic == new for topic, new in remapping.items())
 
 
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_a_topic_of_3d_detections_switches_them_on(name: str) -> None:
+    values = values_of(name, lidar_detections="/lidar/boxes")
+    assert launch_arguments.parameters(values, ARGUMENTS[name])["surround.detections_3d"] is True
+    assert launch_arguments.topics(values, ARGUMENTS[name])["~/input/detections_3d"] == "/lidar/boxes"
+
+
 def test_arguments_have_the_parameters_types() -> None:
     values = values_of(
         "surround", device="0", rectified="true", tf_timeout_s="0.25", cross_camera_ids="false", input_pixels="393216"
@@ -163,6 +170,25 @@ def test_names_are_expanded_as_by_rcl(topic: str, name: str, namespace: str, exp
     space = "/" + namespace.strip("/")
     assert expand_topic_name(topic, name, space) == expected
     assert rclpy
+
+
+@pytest.mark.parametrize(
+    ("pushed", "own", "expected"),
+    [
+        ("", "", ""),
+        ("", "robot", "robot"),
+        ("/fleet", "", "/fleet"),
+        ("/fleet", "robot", "/fleet/robot"),
+        ("/fleet", "/robot", "/robot"),
+        ("/", "robot", "/robot"),
+    ],
+)
+def test_a_launch_file_that_includes_ours_sets_the_namespace(pushed: str, own: str, expected: str) -> None:
+    values = {"namespace": own, **({"ros_namespace": pushed} if pushed else {})}
+    assert launch_arguments.full_namespace(values) == expected
+    namespaces = pytest.importorskip("launch_ros.utilities.namespace_utils", reason="launch_ros is not installed")
+    theirs = namespaces.prefix_namespace(pushed or None, own or None) or ""
+    assert theirs.rstrip("/") == expected.rstrip("/")
 
 
 def test_rviz_follows_a_node_of_another_name() -> None:

@@ -111,3 +111,16 @@ def test_in_the_merged_view_an_id_is_one_object_whichever_camera_sees_it(selecti
     assert selection.status(0.04) == ("track 1", "")
     selection.take_merged(MergedResult(FrameHeader(3, "base_link"), tracks, boxes, 1.1, reset="requested"))
     assert not selection.is_active
+
+
+def test_an_object_that_no_camera_sees_can_be_chosen(selection: Selection) -> None:
+    """Of a LiDAR: it is in the merged view alone."""
+    selection.offer(("",))
+    tracks = result("", 5).result.tracks
+    boxes = replace(OrientedBoxes.blank(1), centers=np.zeros((1, 3)), quaternions=np.array([[0.0, 0, 0, 1]]))
+    selection.take_merged(MergedResult(FrameHeader(2, "base_link"), tracks, boxes, 1.0))
+    assert ask(selection, id=5).success and not ask(selection, id=6).success
+    selection.take(result("", 1), merges=True)
+    assert ask(selection, id=5).success
+    selection.take(result("", 1), merges=False)  # nothing is merged any more
+    assert not ask(selection, id=5).success

@@ -106,6 +106,33 @@ class Mutator:
             message.detections.append(one)
         return message
 
+    def boxes(self, stamp: tuple[int, int] | None = None) -> Any:
+        """A fuzzed vision_msgs/Detection3DArray of up to thousands of boxes, or bytes."""
+        from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+
+        choose, chance = self.random.choice, self.random.random
+        frame = choose(("base_link", "base_link", "base_link", "", "nowhere", *ODD_TEXTS))
+        message = Detection3DArray(header=header(stamp or self.stamp(), frame))
+        wrong = choose((0.0, 0.0, 0.2, 1.0))
+        for _ in range(choose((0, 1, 3, 8, 30, 120, 2500))):
+            one, values = Detection3D(), [self.random.uniform(-40, 40) for _ in range(3)]
+            values += [0.0, 0.0, 0.0, 1.0, 4.0, 1.8, 1.5, 0.7]
+            if chance() < wrong:
+                values[self.random.randrange(11)] = choose(NUMBERS)
+            center, size, hypothesis = one.bbox.center, one.bbox.size, ObjectHypothesisWithPose()
+            center.position.x, center.position.y, center.position.z = values[:3]
+            turn = center.orientation
+            turn.x, turn.y, turn.z, turn.w = values[3:7]
+            size.x, size.y, size.z, hypothesis.hypothesis.score = values[7:]
+            hypothesis.hypothesis.class_id = choose((*ODD_TEXTS, "", "0", "99999999999", "person", "car", "Van"))
+            if chance() < wrong:
+                hypothesis.pose.covariance = np.full(36, choose((0.0, *NUMBERS)))
+            one.results = [hypothesis] * (choose((0, 1, 2, 5)) if chance() < wrong else 1)
+            message.detections.append(one)
+        if chance() < 0.1:
+            return bytes(choose((flip, cut, grow))(bytearray(serialize_message(message)), self.random, first=4))
+        return message
+
     def any(self) -> tuple[str, Any]:
         """One of ('image' | 'compressed' | 'camera_info', message); images come twice as often."""
         kind = self.random.choice(("image", "image", "compressed", "compressed", "camera_info"))

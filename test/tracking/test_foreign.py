@@ -189,6 +189,9 @@ def test_ten_thousand_boxes_take_bounded_time_and_the_best_count() -> None:
     assert prepared.foreign is not None and len(prepared.foreign.scores) == 100
     assert prepared.foreign.boxes[0].tolist() == [20, 30, 60, 70]
     assert "9900 weaker than the 100 best" in prepared.foreign.notes[0]
+    both = Pipeline(CellEngine(), TrackerConfig(detector_source="both")).prepare(frame, TrackState()).foreign
+    assert both is not None and len(both.scores) == 50
+    assert "9950 weaker than the 50 best (with 'both' the network keeps 50 of its 100 places" in both.notes[0]
 
 
 def test_tables_of_another_shape_are_an_error_and_the_next_frame_works() -> None:
@@ -227,3 +230,40 @@ def test_told_names_become_classes_unless_the_model_has_them() -> None:
     assert classes_with(("person", "car"), ["Pedestrian", "Cyclist", "forklift"]) == (
         "person", "car", "Cyclist", "forklift", "unknown",
     )  # fmt: skip
+
+
+class TestBridge:
+    """What the other detector misses in a frame, and the network sees."""
+
+    @staticmethod
+    def reported(missed: set[int], frames: int = 16, strays: bool = False, **config) -> list[list[int]]:
+        """Ids in each frame of a thing that the other detector finds but in the `missed` frames; the network always."""
+        tracker, ids = Tracker(CellEngine(), TrackerConfig(detector_source="external", **config)), []
+        for frame in range(frames):
+            thing = Thing(1, (10 + 3 * frame, 30, 50 + 3 * frame, 70), score=0.9)
+            seen = [thing, Thing(2, (100, 80, 130, 110), score=0.9)] if strays else [thing]
+            result = tracker.step(paint(seen), stamp=frame * STEP, foreign=given([] if frame in missed else [thing]))
+            assert len(result.detections) == (frame not in missed), "detections are the other detector's"
+            ids.append(result.tracks.ids[result.tracks.hits > 0].tolist())
+        return ids
+
+    def test_a_miss_is_bridged_by_what_the_network_sees(self) -> None:
+        assert self.reported({5, 9, 10}) == [[1]] * 16
+        assert self.reported({5, 9, 10}, bridge_misses=False) == [[] if n in (5, 9, 10) else [1] for n in range(16)]
+
+    def test_what_the_other_detector_never_found_is_never_reported(self) -> None:
+        assert self.reported({5, 9, 10}, strays=True) == [[1]] * 16
+
+    def test_the_other_detectors_misses_end_a_track(self) -> None:
+        """However long the network goes on to see the thing."""
+        ids = self.reported(set(range(8, 40)), frames=40)
+        assert ids[8] == [1] and ids[20:] == [[]] * 20
+
+    def test_without_a_message_nothing_is_bridged(self) -> None:
+        tracker = Tracker(CellEngine(), EXTERNAL)
+        for frame in range(6):
+            things = [Thing(1, (20, 30, 60, 70), score=0.9)]
+            tracks = tracker.step(
+                paint(things), stamp=frame * STEP, foreign=given(things) if frame < 5 else None
+            ).tracks
+        assert tracks.hits.tolist() == [0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.geometry.transform import Transform
@@ -66,6 +67,64 @@ def test_what_moves_moves_within_two_seconds_and_never_stands(velocity: tuple[fl
     states = watched(velocity, 4.0, 0.2)
     assert (states[20:] == MOTION_MOVING).mean() > 0.99
     assert (states == MOTION_STANDING).mean() < 0.005
+
+
+def drifting(
+    velocity: tuple[float, float], part: float, memory_s: float, driven: float, count: int = 100
+) -> NDArray[np.uint8]:
+    """(frames, count) states of objects whose distances are wrong by a part that changes slowly, after a second.
+
+    The camera drives ahead with `driven` m/s. The covariances state the errors' variance, and nothing of their memory.
+    """
+    random, filters, states = np.random.default_rng(4), VelocityFilters(), []
+    error, kept = random.normal(size=count), np.exp(-STEP_S / memory_s)
+    for index in range(60):
+        stamp = index * STEP_S
+        true = np.array([2.0, 0.5, 45.0]) + stamp * np.array([-velocity[1], 0.0, velocity[0] - driven])
+        middles = true * np.exp(part * error)[:, None]
+        error = kept * error + np.sqrt(1 - kept**2) * random.normal(size=count)
+        detections = replace(
+            Detections.from_boxes(np.zeros((count, 4))),
+            dimensions=np.full((count, 3), 1.5),
+            locations=middles + [0.0, 0.75, 0.0],
+            location_covariances=ray_covariances(middles, part * middles[:, 2], CAMERA),
+        )
+        ones = np.ones(count, np.int64)
+        tracks = Tracks(detections, np.arange(1, count + 1), ones, 2 * ones, np.zeros(count))
+        pose = Transform(POSE.rotation, np.array([driven * stamp, 0.0, 0.0]))
+        result, filters = filter_velocities(filters, tracks, pose, stamp)
+        states.append(result.motion_states)
+    return np.array(states[10:])
+
+
+@pytest.mark.parametrize(("part", "memory_s", "most"), [(0.05, 2.0, 0.025), (0.08, 10.0, 0.002)])
+def test_a_distance_that_drifts_is_no_motion(part: float, memory_s: float, most: float) -> None:
+    """Seen from a vehicle that drives past. With errors that are taken as independent 6.2 and 0.6 % would move."""
+    assert (drifting((0.0, 0.0), part, memory_s, 5.0) == MOTION_MOVING).mean() < most
+
+
+def test_what_drives_moves_though_its_distance_drifts() -> None:
+    assert (drifting((0.0, 8.0), 0.05, 2.0, 0.0)[20:] == MOTION_MOVING).mean() > 0.95
+    assert (drifting((12.0, 0.0), 0.05, 2.0, 5.0)[20:] == MOTION_MOVING).mean() > 0.95
+
+
+def test_a_distance_that_was_once_far_off_is_no_motion() -> None:
+    """As where the first view of an object took what is behind it for the object."""
+    filters, states = VelocityFilters(), []
+    for index in range(20):
+        middle = np.array([[0.0, 0.5, 20.0 if index < 2 else 12.0]])
+        detections = replace(
+            Detections.from_boxes(np.zeros((1, 4))),
+            dimensions=np.full((1, 3), 1.5),
+            locations=middle + [0.0, 0.75, 0.0],
+            location_covariances=ray_covariances(middle, np.full(1, 0.2), CAMERA),
+        )
+        one = np.ones(1, np.int64)
+        result, filters = filter_velocities(
+            filters, Tracks(detections, one, one, 2 * one, np.zeros(1)), POSE, index / 10
+        )
+        states.append(int(result.motion_states[0]))
+    assert MOTION_MOVING not in states and states[-1] == MOTION_STANDING
 
 
 def test_a_distance_that_nobody_knows_tells_nothing_about_a_walk_along_the_ray() -> None:

@@ -13,6 +13,7 @@ from centertrack_ros.tracking.heads_lifter import HeadsLifter
 from centertrack_ros.tracking.lifecycle import start_tracks
 from centertrack_ros.tracking.lifting import lift_heads
 from centertrack_ros.tracking.sensor_depth import SensorView
+from centertrack_ros.tracking.surface_fit import fills_of
 from centertrack_ros.types import (
     LIFT_DEPTH,
     LIFT_HEADS,
@@ -85,6 +86,14 @@ def test_what_stands_before_an_object_is_left_out() -> None:
     truck = Solid(-0.9, 9.0, (2.0, 2.0, 4.4))
     lifted = LIFTER.lift(detections(far, truck), CAMERA, view=SensorView(CAMERA, DepthImage(depth_image(truck, far))))
     assert lifted.depths[0] == pytest.approx(20.0, rel=0.03)
+
+
+def test_of_two_that_look_as_large_the_lower_one_is_nearer() -> None:
+    """A tall person mostly behind a short one: their sizes tell nothing, where they stand does."""
+    near, far = Solid(0.0, 9.0, (1.6, 0.6, 0.5)), Solid(0.3, 11.0, (1.95, 0.6, 0.5))
+    both = replace(detections(near, far), class_ids=np.ones(2, np.int64))
+    lifted = LIFTER.lift(both, CAMERA, view=SensorView(CAMERA, DepthImage(depth_image(near, far))))
+    np.testing.assert_allclose(lifted.depths, [9.0, 11.0], rtol=0.03)
 
 
 def test_an_edge_that_a_nearer_object_covers_does_not_make_a_car_small() -> None:
@@ -197,6 +206,21 @@ def test_points_fit_a_distorted_image() -> None:
     view = SensorView(bent, points=points_of(depth_image(solid)))
     lifted = LIFTER.lift(Detections.from_boxes(solid.box(bent)), bent, view=view)
     assert lifted.depths[0] == pytest.approx(15.0, rel=0.01) and lifted.lifts[0] == LIFT_POINTS
+
+
+@pytest.mark.parametrize(("x", "z", "angle"), [(-5.0, 4.0, 0.0), (-4.2, 5.5, -30.0), (-4.2, 8.0, 0.0), (4.2, 4.0, 0.0)])
+def test_of_an_object_that_a_side_of_the_image_cuts_the_middle_is_uncertain(x, z, angle) -> None:
+    """A car that crosses or is driven past: what is left of it in the image tells little of its heading."""
+    solid = Solid(x, z, LONG, np.radians(angle))
+    box = solid.box()  # in the image
+    assert box[0, 0] == 0.0 or box[0, 2] == CAMERA.width
+    lifted = LIFTER.lift(Detections.from_boxes(box), CAMERA, view=SensorView(CAMERA, DepthImage(depth_image(solid))))
+    assert abs(lifted.locations[0, 0] - x) < 3 * np.sqrt(lifted.location_covariances[0, 0, 0])
+
+
+def test_the_parts_that_classes_fill_are_found_by_their_names() -> None:
+    known = fills_of(["traffic_cone", "Traffic Cone", "fire hydrant", "fire_hydrant", "car", "Person"])
+    assert known.parts.tolist() == [0.5, 0.5, 0.7, 0.7, 0.97, 0.4]
 
 
 def test_no_boxes_and_no_points_are_no_problem() -> None:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.tracking import kalman
+from centertrack_ros.tracking.multi_camera.box_detector import surest_boxes
 from centertrack_ros.tracking.multi_camera.looks import compare, learn_gains, looks_in, remember, remembered
 from centertrack_ros.tracking.multi_camera.records import (
+    ANY_KIND,
     CameraTracks,
     Floats,
     FusedTracks,
@@ -31,8 +33,8 @@ from centertrack_ros.tracking.multi_camera.records import (
     ObjectLooks,
     Objects,
     kinds_of,
+    same_kind,
 )
-from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 
 # A box of another camera must be this much better in score before it replaces the one shown: each change moves it.
 _STAY = 0.1
@@ -40,11 +42,15 @@ _STAY = 0.1
 
 @dataclass(frozen=True)
 class MultiCameraSetup:
-    """What stays the same from step to step: names of the cameras, kind of each class, configuration."""
+    """What stays the same from step to step: names of the cameras, kind of each class, configuration.
+
+    `detector`: index among the cameras of what measures 3D boxes and is none; -1: there is no such.
+    """
 
     cameras: tuple[str, ...]
     kinds: Integers
     config: MultiCameraConfig
+    detector: int = -1
 
 
 class MultiCameraTracker:
@@ -67,6 +73,11 @@ class MultiCameraTracker:
     def reconfigure(self, config: MultiCameraConfig) -> None:
         """Another configuration from the next step on; what is remembered stays."""
         self.setup = replace(self.setup, config=config)
+
+    def take_boxes_of(self, detector: str, class_names: Sequence[str], of_model: int) -> None:
+        """One of the cameras is none, but measures 3D boxes; classes behind the first `of_model` are those it added."""
+        kinds = kinds_of(class_names, of_model)
+        self.setup = replace(self.setup, kinds=kinds, detector=self.setup.cameras.index(detector))
 
     def restart(self) -> None:
         """Forgets all objects; ids start at 1 again."""
@@ -120,7 +131,7 @@ def _observe(state: MultiCameraState, observation: CameraTracks, setup: MultiCam
     others = state.local_tracks.select(~mine)
     local_tracks = update_local_tracks(state.local_tracks.select(mine), observation, camera, config)
     local_tracks = one_track_per_camera(local_tracks)
-    left = find_diverged(local_tracks, others, state.objects, config)
+    left = find_diverged(local_tracks, others, state.objects, config, setup.detector)
     local_tracks = replace(local_tracks, object_ids=np.where(left != 0, 0, local_tracks.object_ids))
     seen = looks_in(observation, camera, local_tracks.object_ids) if config.appearance else None
     local_tracks, memory = associate(local_tracks, left, state, camera, stamp, setup, seen)
@@ -150,9 +161,7 @@ def update_local_tracks(
 ) -> LocalTracks:
     """The camera's tracks after a frame: what it sees now, what it remembers of lost tracks, nothing of ended ones."""
     tracks, count = observation.tracks, len(observation.tracks)
-    index, boxes = boxes3d_of_tracks(tracks)
-    matched = tracks.hits[index] > 0
-    index, boxes = index[matched], observation.to_fixed.boxes(boxes.select(matched))
+    index, boxes = observation.seen_boxes()
     fresh = replace(
         LocalTracks.blank(count),
         cameras=np.full(count, camera),
@@ -202,9 +211,12 @@ def _rows(ids: Integers, object_ids: Integers) -> Integers:
 
 
 def find_diverged(
-    local_tracks: LocalTracks, others: LocalTracks, objects: Objects, config: MultiCameraConfig
+    local_tracks: LocalTracks, others: LocalTracks, objects: Objects, config: MultiCameraConfig, detector: int = -1
 ) -> Integers:
-    """(V,) the object that a view must leave, else 0: another camera, which had it first, sees it somewhere else."""
+    """(V,) the object that a view must leave, else 0: another camera, which had it first, sees it somewhere else.
+
+    What a detector of 3D boxes sees stays: its places are shown, and the ids with them.
+    """
     left = np.zeros(len(local_tracks), np.int64)
     mine, theirs = np.nonzero(
         local_tracks.seen[:, None] & others.seen & (local_tracks.object_ids[:, None] == others.object_ids)
@@ -218,6 +230,7 @@ def find_diverged(
     moved = other.boxes.centers + velocities * (one.stamps - other.stamps)[:, None]
     squares = kalman.squared_distances(one.boxes.centers - moved, one.position_covariances + other.position_covariances)
     later = (one.joined > other.joined) | ((one.joined == other.joined) & (one.cameras > other.cameras))
+    later = (later | (other.cameras == detector)) & (one.cameras != detector)
     far = mine[later & (squares > config.release_sigma**2)]
     left[far] = local_tracks.object_ids[far]
     return left
@@ -240,7 +253,8 @@ def associate(
     config, objects, memory = setup.config, state.objects, state.looks
     free_tracks = local_tracks.seen & (_rows(objects.ids, local_tracks.object_ids) < 0)
     free_objects = ~np.isin(objects.ids, local_tracks.object_ids[local_tracks.seen])
-    possible = free_tracks[:, None] & free_objects & (setup.kinds[local_tracks.class_ids][:, None] == objects.kinds)
+    possible = free_tracks[:, None] & free_objects
+    possible &= same_kind(setup.kinds[local_tracks.class_ids][:, None], objects.kinds)
     rows, columns = np.nonzero(possible & (left[:, None] != objects.ids))
     alike = _similar_size(np.linalg.norm(local_tracks.boxes.sizes[rows], axis=1), objects.diagonals[columns], config)
     rows, columns = rows[alike], columns[alike]
@@ -318,7 +332,7 @@ def update_objects(
     )
     newest = steps >= 0
     changed = {
-        "kinds": again.kinds,
+        "kinds": np.where(again.kinds == ANY_KIND, old.kinds, again.kinds),
         "diagonals": again.diagonals,
         "means": means,
         "covariances": covariances,
@@ -380,7 +394,7 @@ def merge_duplicates(state: MultiCameraState, config: MultiCameraConfig) -> Mult
     now_seen = np.asarray(seen_by.any(axis=1))
     one, other = np.nonzero(np.triu(now_seen[:, None] & now_seen & ~state.distinct, 1))
     usable = ~(seen_by[one] & seen_by[other]).any(axis=1)
-    usable &= objects.kinds[one] == objects.kinds[other]
+    usable &= same_kind(objects.kinds[one], objects.kinds[other])
     usable &= _similar_size(objects.diagonals[one], objects.diagonals[other], config)
     one, other = one[usable], other[usable]
     if not len(one):
@@ -432,23 +446,30 @@ def fuse(state: MultiCameraState, setup: MultiCameraSetup) -> tuple[FusedTracks,
     fresh = np.flatnonzero(local_tracks.seen & (now - local_tracks.stamps <= setup.config.hold_s))
     rows = _rows(objects.ids, local_tracks.object_ids[fresh])
     quality = local_tracks.scores[fresh] + _STAY * (local_tracks.cameras[fresh] == objects.shown[rows])
-    order = np.lexsort((-quality, rows))
+    order = np.lexsort((-quality, local_tracks.cameras[fresh] == setup.detector, rows))
     first = np.ones(len(order), bool)
     first[1:] = rows[order][1:] != rows[order][:-1]
     best, rows = fresh[order[first]], rows[order[first]]
     shown = np.full(len(objects), -1, np.int64)
     shown[rows] = local_tracks.cameras[best]
     chosen, motions = local_tracks.select(best), objects.means[rows, 3:]
-    elapsed = now - chosen.stamps
+    boxes = chosen
+    if setup.detector >= 0:
+        boxes = local_tracks.select(surest_boxes(local_tracks, best, now, setup.detector, setup.config))
+        own = (boxes.cameras == setup.detector)[:, None] & np.isfinite(boxes.boxes.velocities)
+        motions = np.where(own, boxes.boxes.velocities, motions)  # its filter knows places that are not a camera's
+    elapsed = now - boxes.stamps
     tracks = FusedTracks(
         stamp=now,
         ids=_published_ids(chosen, setup),
         class_ids=chosen.class_ids,
-        scores=chosen.scores,
+        scores=np.maximum(chosen.scores, boxes.scores),
         cameras=chosen.cameras,
         local_ids=chosen.local_ids,
-        stamps=chosen.stamps,
-        boxes=replace(chosen.boxes, centers=chosen.boxes.centers + motions * elapsed[:, None]),
+        sources=boxes.cameras,
+        source_ids=boxes.local_ids,
+        stamps=boxes.stamps,
+        boxes=replace(boxes.boxes, centers=boxes.boxes.centers + motions * elapsed[:, None]),
         motions=motions,
     )
     return tracks, replace(state, objects=replace(objects, shown=shown))

@@ -13,6 +13,8 @@ from centertrack_ros.array_table import ArrayTable, column, nested
 from centertrack_ros.geometry.boxes3d import OrientedBoxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking import appearance
+from centertrack_ros.tracking.class_names import UNKNOWN
+from centertrack_ros.tracking.track_boxes import boxes3d_of_tracks
 from centertrack_ros.types import Tracks
 
 Integers = NDArray[np.int64]
@@ -24,6 +26,8 @@ CONFUSABLE = (
     ("bicycle", "motorcycle", "cyclist"),
     ("person", "pedestrian", "person_sitting"),
 )
+
+ANY_KIND = -1  # of a class that no camera can see: what a camera calls the object is another name for it
 
 # Gains that may lie between two cameras, as powers of 2.
 GAINS = np.arange(-4, 5) * 0.5
@@ -47,6 +51,7 @@ class MultiCameraConfig:
     velocity_sigma  m/s, of the velocity of an object that was seen once
     measured_velocities  begin with the velocity that the network gives; only right in a frame that stands still
     appearance     what objects look like, where the trackers tell it, decides between those that are about equally near
+    box_sigma      m, standard deviation of the position of 3D boxes of another detector that does not tell it
     """
 
     cross_camera: bool = True
@@ -62,12 +67,13 @@ class MultiCameraConfig:
     velocity_sigma: float = 5.0
     measured_velocities: bool = True
     appearance: bool = True
+    box_sigma: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("window_s", "hold_s", "floor_m", "floor_of_size", "depth_sigma", "process_noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("gate_sigma", "velocity_sigma"):
+        for name in ("gate_sigma", "velocity_sigma", "box_sigma"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not self.floor_m + self.floor_of_size > 0:
@@ -87,12 +93,24 @@ class CameraTracks:
     camera  its name;  stamp  s, on the clock that all cameras share
     tracks  `FrameResult.tracks`, with 3D boxes in the camera's optical frame where they are known, and lost ones
     to_fixed  optical frame -> common frame at `stamp`; the common frame should stand still while the vehicle moves
+    boxes     3D boxes of the tracks in the common frame, as another detector than a camera measures them; None: those
+              of the tracks
     """
 
     camera: str
     stamp: float
     tracks: Tracks
     to_fixed: Transform
+    boxes: OrientedBoxes | None = None
+
+    def seen_boxes(self) -> tuple[Integers, OrientedBoxes]:
+        """Rows of the tracks that were matched and have a 3D box, and these boxes in the common frame."""
+        if self.boxes is not None:
+            rows = np.flatnonzero(self.tracks.hits > 0)
+            return rows, self.boxes.select(rows)
+        index, boxes = boxes3d_of_tracks(self.tracks)
+        matched = self.tracks.hits[index] > 0
+        return index[matched], self.to_fixed.boxes(boxes.select(matched))
 
 
 @dataclass(frozen=True)
@@ -218,8 +236,10 @@ class FusedTracks(ArrayTable):
     stamp      s, of the newest frame of any camera: boxes that were seen earlier have been moved on to it
     ids        (N,) int64, the same in the cameras' own outputs
     class_ids  (N,) int64;  scores  (N,) float64
-    cameras    (N,) int64: index of the camera whose box this is;  local_ids  (N,) int64: its id there
-    stamps     (N,) s, when that camera saw it
+    cameras    (N,) int64: index of the camera whose track this is;  local_ids  (N,) int64: its id there
+    sources, source_ids  (N,) int64: what measured the box, and its id there: the camera, or another detector that
+               knows the place better
+    stamps     (N,) s, when that was
     boxes      N oriented boxes: `centers` m, `quaternions`, `sizes` l, w, h, `covariances`; `velocities` from the
                network, NaN without
     motions    (N, 3) m/s: velocities as seen from one sighting to the next, in the axes of the frame
@@ -230,6 +250,8 @@ class FusedTracks(ArrayTable):
     scores: Floats = field(metadata=column())
     cameras: Integers = field(metadata=column(dtype=np.int64))
     local_ids: Integers = field(metadata=column(dtype=np.int64))
+    sources: Integers = field(metadata=column(dtype=np.int64))
+    source_ids: Integers = field(metadata=column(dtype=np.int64))
     stamps: Floats = field(metadata=column())
     boxes: OrientedBoxes = field(metadata=nested(OrientedBoxes))
     motions: Floats = field(metadata=column(3))
@@ -254,7 +276,22 @@ class MultiCameraResult:
     reset: str = ""
 
 
-def kinds_of(class_names: Sequence[str]) -> Integers:
-    """(classes,) int64: the same number for classes that may be mistaken for each other."""
+def kinds_of(class_names: Sequence[str], of_model: int | None = None) -> Integers:
+    """(classes,) int64: the same number for classes that may be mistaken for each other.
+
+    Args:
+        class_names: Names of classes.
+        of_model: So many of them, the first, are those of a model, and what is behind them may be any of these, as may
+            'unknown'; None: all, and 'unknown' is a class of its own.
+    """
     kinds = {name: kind for kind, names in enumerate(CONFUSABLE) for name in names}
-    return np.array([kinds.get(name, len(CONFUSABLE) + i) for i, name in enumerate(class_names)], np.int64)
+    found = np.array([kinds.get(name, len(CONFUSABLE) + i) for i, name in enumerate(class_names)], np.int64)
+    if of_model is not None:
+        found[of_model:] = ANY_KIND
+        found[[name == UNKNOWN for name in class_names]] = ANY_KIND
+    return found
+
+
+def same_kind(kinds: Integers, others: Integers) -> NDArray[np.bool_]:
+    """Whether classes of these kinds may be one object's, by numpy's rules of shapes."""
+    return np.asarray((kinds == others) | (kinds == ANY_KIND) | (others == ANY_KIND))
