@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
 from centertrack_ros.network.peaks import Peaks
-from centertrack_ros.ros.node import _warm_up
+from centertrack_ros.ros.warm_up import warm_up
 from centertrack_ros.tracking.pipeline import Pipeline
 from support.peaks import PeakEngine
 
@@ -41,7 +41,7 @@ class CountingEngine(PeakEngine):
 
 def warmed(device: str, resize: str, cameras: int = 1) -> list[tuple[tuple[int, ...], int]]:
     engine = CountingEngine(device, resize)
-    _warm_up(Pipeline(engine), cameras)
+    warm_up(Pipeline(engine), cameras)
     return engine.runs
 
 
