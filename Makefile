@@ -27,7 +27,7 @@ setup-kilted:  ## the same with ROS 2 Kilted, beside the first
 demo: setup  ## real clip -> DDS -> node -> boxes, ids, trails: video, MOT tracks and a table in out/demo
 	@$(RUN) centertrack demo $(ARGS)
 
-demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d
+demo-3d: setup  ## the same with a synthetic drive and the 3D model: out/demo-3d (ARGS=--depth, ARGS=--points: with sensors)
 	@$(RUN) centertrack export mobilenetv3-street-3d --build-only
 	@$(RUN) centertrack demo --street --output out/demo-3d $(ARGS)
 
@@ -62,7 +62,7 @@ test-installed: setup-tests  ## builds with colcon and tests with the command ro
 	@$(RUN) python -m pytest -rs test/installed $(ARGS)
 
 fuzz: setup-tests  ## ten thousand malformed messages into the node, ten thousand mutated files through every reader
-	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py test/ros/test_fuzzed_boxes.py $(ARGS)
+	@$(RUN) python -m pytest -s test/io/test_file_fuzzing.py test/ros/test_fuzzing.py test/ros/test_fuzzed_boxes.py test/ros/test_sensor_fuzzing.py $(ARGS)
 
 signals: setup-tests  ## SIGINT, SIGTERM and SIGHUP to the node in every order and at every moment, ROUNDS=20 times each: 20 minutes
 	@SIGNAL_ROUNDS=$(or $(ROUNDS),20) $(RUN) python -m pytest -m slow test/ros/test_signals.py $(ARGS)

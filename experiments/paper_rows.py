@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence
 from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.evaluation.ablation import matched_displacements, true_displacements
+from centertrack_ros.evaluation.recordings import shared_classes, track_recording
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, present_classes, score_boxes
 from centertrack_ros.geometry.transform import Transform
 from centertrack_ros.tracking.config import TrackerConfig
@@ -31,8 +32,6 @@ from experiments.track_counts import sum_counts
 
 MAIN = "main"  # the released model
 FILTERED = "filtered_velocity"  # an error beside those of `box_errors`
-# Names of other data sets for the street's classes.
-ALIASES = {"person": "pedestrian", "bicycle": "cyclist"}
 
 
 @dataclass(frozen=True)
@@ -145,28 +144,12 @@ def track(
     Raises:
         ValueError: An image cannot be read, or the model has none of the classes.
     """
-    import cv2
-
-    known = engine.profile.classes
-    names = {name: ALIASES.get(name, name) for name in known if ALIASES.get(name, name) in sequence.classes}
-    if not names:
-        raise ValueError(f"'{engine.profile.name}' has none of {', '.join(sequence.classes)}")
-    numbers = np.array([sequence.classes.index(names[n]) if n in names else -1 for n in known], np.int64)
-    tracker = Tracker(engine, TrackerConfig.official(**{"classes": tuple(names), **settings}))
-    pipeline = _TrueMotionPipeline(engine, tracker.pipeline.config) if true_motion else None
-    tracker.pipeline = pipeline or tracker.pipeline
-    frames = []
-    for frame in sequence:
-        if pipeline is not None:
-            pipeline.expect(frame)
-        image = cv2.imread(str(frame.image))
-        if image is None:
-            raise ValueError(f"{sequence.name}: the image of frame {frame.index} cannot be read: {frame.image}")
-        tracks = tracker.step(np.asarray(image, np.uint8), frame.camera, frame.stamp).tracks
-        tracks = tracks.select(np.flatnonzero(tracks.hits > 0))
-        detections = replace(tracks.detections, class_ids=numbers[tracks.detections.class_ids])
-        frames.append(AnnotatedFrame(frame.index, frame.stamp, replace(tracks, detections=detections), pose=frame.pose))
-    return replace(sequence, frames=tuple(frames))
+    numbers, names = shared_classes(sequence, engine.profile.classes)
+    tracker = Tracker(engine, TrackerConfig.official(**{"classes": names, **settings}))
+    if not true_motion:
+        return track_recording(sequence, tracker, numbers)
+    tracker.pipeline = pipeline = _TrueMotionPipeline(engine, tracker.pipeline.config)
+    return track_recording(sequence, tracker, numbers, pipeline.expect)
 
 
 def evaluate(truth: VideoSequence, results: VideoSequence, with_errors: bool) -> Outcome:

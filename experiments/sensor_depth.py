@@ -23,6 +23,7 @@ from centertrack_ros.synthetic.actors import CLASSES
 from centertrack_ros.synthetic.annotations import StreetFrame
 from centertrack_ros.synthetic.config import StreetConfig
 from centertrack_ros.synthetic.renderer import Renderer
+from centertrack_ros.synthetic.sensors import LIDAR_HEIGHT, depth_camera, spinning_lidar
 from centertrack_ros.synthetic.street import Scene
 from centertrack_ros.tracking.box_lifter import SizePriorLifter
 from centertrack_ros.tracking.sensor_depth import SensorView
@@ -30,11 +31,6 @@ from centertrack_ros.types import BoxMemory, DepthImage, Points, Tracks
 
 Array = NDArray[np.float64]
 BINS = ((0.0, 10.0), (10.0, 20.0), (20.0, 30.0), (30.0, 50.0))  # m
-RINGS = np.radians(np.linspace(-24.8, 2.0, 64))
-TURNS = np.radians(np.arange(-60.0, 60.0, 0.2))
-LIDAR_HEIGHT = 0.4  # m over the camera
-_MIXED = 0.5  # of the rays at an edge that end between both surfaces
-_EDGE = 0.05  # of the distance, from which neighbours are two surfaces
 
 
 @dataclass(frozen=True)
@@ -43,38 +39,6 @@ class Measured:
 
     frame: StreetFrame
     views: dict[str, SensorView | None]
-
-
-def depth_camera(depths: NDArray[np.float32], rng: np.random.Generator, holes: float = 0.05) -> DepthImage:
-    """A depth image with 1 % noise, without what is farther than 60 m, and with this part of its pixels missing."""
-    seen = depths * (1 + rng.normal(0, 0.01, depths.shape).astype(np.float32))
-    seen[(rng.random(depths.shape) < holes) | (depths > 60)] = 0
-    return DepthImage(seen)
-
-
-def spinning_lidar(depths: NDArray[np.float32], focal: float, rng: np.random.Generator) -> Array:
-    """(P, 3) m, in the axes of the view: the points of a LiDAR that sees these depths.
-
-    Args:
-        depths: (H, W) m, of a view from where the LiDAR stands.
-        focal: px, of that view.
-        rng: For noise, dropouts and mixed pixels.
-    """
-    height, width = depths.shape
-    down, turn = np.meshgrid(-RINGS, TURNS, indexing="ij")
-    rays = np.stack([np.cos(down) * np.sin(turn), np.sin(down), np.cos(down) * np.cos(turn)], axis=-1).reshape(-1, 3)
-    columns = (rays[:, 0] / rays[:, 2] * focal + width / 2).astype(np.intp)
-    rows = (rays[:, 1] / rays[:, 2] * focal + height / 2).astype(np.intp)
-    inside = (columns >= 0) & (columns < width - 1) & (rows >= 0) & (rows < height) & (rng.random(len(rays)) > 0.15)
-    rays, columns, rows = rays[inside], columns[inside], rows[inside]
-    found, beside = depths[rows, columns].astype(np.float64), depths[rows, columns + 1].astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        mixed = (
-            (np.abs(found - beside) > _EDGE * found) & (rng.random(len(found)) < _MIXED) & np.isfinite(found + beside)
-        )
-    found[mixed] += rng.random(int(mixed.sum())) * (beside[mixed] - found[mixed])
-    distances = found / rays[:, 2] + rng.normal(0, 0.02, len(found))
-    return (rays * distances[:, None])[distances < 120]
 
 
 def turned(points: Array, degrees: float) -> Array:

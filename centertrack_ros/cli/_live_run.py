@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ NODE = "/centertrack"
 MAIN_OUTPUT = f"{NODE}/output/detections_3d"
 OUTPUTS = [MAIN_OUTPUT, f"{NODE}/output/detections_2d", f"{NODE}/output/markers", f"{NODE}/output/label_info"]
 GENERATED_OUTPUTS = [f"{NODE}/output/tracks", f"{NODE}/debug/timing"]
+_PACKED = "/compressedDepth"  # the node looks for it behind the topic of raw depths
 _START_S = 60.0
 _LAST_RESULTS_S = 5.0
 
@@ -34,6 +35,7 @@ class LiveRun:
         has_clock: Whether the recording has a /clock.
         params: YAML file of the node's parameters.
         folder: Gets the logs and the recording of the node's outputs.
+        sensors: 'depth' and 'points', as far as they are played -> topic.
         published: Stamp, ns -> system time, ns, at which the image went out.
         results: Stamp, ns -> number of results.
         received: Stamp, ns -> system time, ns, at which the first result came in.
@@ -47,6 +49,7 @@ class LiveRun:
     has_clock: bool
     params: Path
     folder: Path
+    sensors: Mapping[str, str] = field(default_factory=dict)
     published: dict[int, int] = field(default_factory=dict)
     results: Counter[int] = field(default_factory=Counter)
     received: dict[int, int] = field(default_factory=dict)
@@ -85,6 +88,7 @@ class LiveRun:
         remaps = [f"{image}:={self.source.topic.name}"]
         if self.source.info_topic:
             remaps.append(f"~/input/camera_info:={self.source.info_topic}")
+        remaps += [f"~/input/{kind}:={name.removesuffix(_PACKED)}" for kind, name in self.sensors.items()]
         command = "import sys; from centertrack_ros.ros.main import main; sys.exit(main())"
         arguments = ["-c", command, "--ros-args", "--params-file", str(self.params)]
         arguments += ["-p", f"use_sim_time:={str(self.has_clock).lower()}"]
@@ -97,8 +101,9 @@ class LiveRun:
         return ["-m", "centertrack_ros.ros.recorder", str(self.folder / "recording"), *options]
 
     def _player_arguments(self) -> list[str]:
-        topics = [self.source.topic.name, *filter(None, [self.source.info_topic])]
-        options = ["--topics", *topics, *(["/clock"] if self.has_clock else [])]
+        topics = [self.source.topic.name, *filter(None, [self.source.info_topic]), *self.sensors.values()]
+        more = ["/clock"] * self.has_clock + ["/tf_static"] * ("points" in self.sensors)
+        options = ["--topics", *topics, *more]
         options += ["--wait-for", *topics, "--rate", str(self.rate), "--events"]
         return ["-m", "centertrack_ros.ros.player", str(self.source.path), *options]
 
@@ -110,7 +115,7 @@ class LiveRun:
             self.received.setdefault(event["stamp_ns"], event["wall_ns"])
 
     def _on_player(self, event: dict[str, Any]) -> None:
-        if event["event"] == "published":
+        if event["event"] == "published" and event["topic"] == self.source.topic.name:
             self.published[event["stamp_ns"]] = event["wall_ns"]
 
     def _wait_until_ready(self, node: Subprocess, recorder: Subprocess) -> None:

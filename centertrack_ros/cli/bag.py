@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`centertrack bag from-…`: datasets as rosbag2 with images, camera_info, tf and ground truth."""
+"""`centertrack bag from-…`: datasets as rosbag2 with images, camera_info, tf and ground truth; and `to-foxglove`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centertrack_ros.cli import _recorded_views
 from centertrack_ros.cli._arguments import rate
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _EXPECTED = {
     "from-coco": "expected each file_name of the JSON file in its folder, or in that of --images",
     "from-video": "expected a video",
 }
-HELP = "make a rosbag2 from KITTI, nuScenes, MOTChallenge, a COCO-style video file or a video"
+HELP = "make a rosbag2 from KITTI, nuScenes, MOTChallenge, a COCO-style video file or a video, or a file for Foxglove"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         form.add_argument("output", type=Path, help="folder of the new bag")
         form.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
         form.add_argument("--raw", action="store_true", help="decoded images instead of the files' own bytes")
+    _recorded_views.add_arguments(
+        forms.add_parser("to-foxglove", help="images and results of bags as an .mcap with Foxglove's own schemas")
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the bag."""
+    """Writes the bag, or the file."""
+    if args.form == "to-foxglove":
+        return _recorded_views.run(args)
     import tempfile
 
     from centertrack_ros.datasets.bag_writer import START_NS, write_bag

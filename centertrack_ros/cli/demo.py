@@ -9,6 +9,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from centertrack_ros.cli._live_distances import distance_figures, distance_table
 from centertrack_ros.cli._live_results import summary, table, write_text, write_video
 from centertrack_ros.cli._live_run import LiveRun
 from centertrack_ros.cli._share_files import share_file
@@ -17,6 +18,7 @@ from centertrack_ros.io import whole_files
 
 HELP = "play the bundled clip through ROS 2 into the node: video, tracks and a table"
 
+ALONE = "without_sensors"  # folder of the run without them
 STREET_SEED, STREET_FRAMES, STREET_RATE = 7_000_000, 100, 7.0
 
 
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--street", action="store_true", help="play a synthetic drive instead, tracked in 3D by mobilenetv3-street-3d"
     )
+    parser.add_argument("--depth", action="store_true", help="of a synthetic drive, play a depth camera's images, too")
+    parser.add_argument("--points", action="store_true", help="of a synthetic drive, play a LiDAR's points, too")
     parser.add_argument("--topic", metavar="NAME", help="image topic of a bag with several")
     parser.add_argument(
         "--params", type=Path, metavar="YAML", help="the node's parameters; config/demo.yaml or demo_street.yaml"
@@ -47,6 +51,44 @@ def run(args: argparse.Namespace) -> int:
     from centertrack_ros.io.rosbag import BagReader
     from centertrack_ros.io.sources import BagSource
 
+    _check(args)
+    bag = (
+        _street(_prepare(args.output), args.depth, args.points)
+        if args.street
+        else args.bag or share_file("demo/pets09_s2l1")
+    )
+    params = args.params or share_file("config/demo_street.yaml" if args.street else "config/demo.yaml")
+    source = BagSource(bag, image_topic=args.topic)
+    with BagReader(bag) as reader:
+        has_clock = "/clock" in reader.topics
+    folder = args.output if args.street else _prepare(args.output)
+    sensors = _sensors(bag) if args.depth or args.points else {}
+    alone = None
+    if sensors:
+        (folder / ALONE).mkdir()
+        print("without the sensors, to compare with:", flush=True)
+        alone = LiveRun(source, args.rate, has_clock, params, folder / ALONE).play()
+        print(f"with {' and '.join(sensors.values())}:", flush=True)
+    results = LiveRun(source, args.rate, has_clock, params, folder, sensors).play()
+    classes = write_text(results, folder / "tracks.txt")
+    if not args.no_video:
+        write_video(results, source, folder / "video.webm", args.draw_3d or args.street)
+    figures = summary(results)
+    if alone is not None:
+        names = {"camera alone": alone.recording, f"with {' and '.join(sensors)}": results.recording}
+        figures["distances"] = distance_figures(bag, names)
+    whole_files.write_text(folder / "summary.json", json.dumps(figures, indent=2) + "\n")
+    print(f"{table(figures)}\n\n{classes}")
+    if alone is not None:
+        print(f"\n{distance_table(figures['distances'])}")
+    _print_files(folder, video=not args.no_video, alone=alone is not None)
+    if problem := results.problem():
+        raise SubprocessError(problem)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises what is wrong with the arguments, and ImportError without ROS 2."""
     for package in ("rclpy", "vision_msgs"):
         if find_spec(package) is None:
             raise ImportError(f"ROS 2's {package} is not installed: `make demo` installs it, or source a distribution")
@@ -54,50 +96,49 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--rate must be above 0, got {args.rate:g}")
     if args.street and args.bag:
         raise ValueError("--street plays a drive of its own: leave out --bag")
-    bag = _street(_prepare(args.output)) if args.street else args.bag or share_file("demo/pets09_s2l1")
-    params = args.params or share_file("config/demo_street.yaml" if args.street else "config/demo.yaml")
-    source = BagSource(bag, image_topic=args.topic)
-    with BagReader(bag) as reader:
-        has_clock = "/clock" in reader.topics
-    folder = args.output if args.street else _prepare(args.output)
-    results = LiveRun(source, args.rate, has_clock, params, folder).play()
-    classes = write_text(results, folder / "tracks.txt")
-    if not args.no_video:
-        write_video(results, source, folder / "video.webm", args.draw_3d or args.street)
-    figures = summary(results)
-    whole_files.write_text(folder / "summary.json", json.dumps(figures, indent=2) + "\n")
-    print(f"{table(figures)}\n\n{classes}")
-    _print_files(folder, video=not args.no_video)
-    if problem := results.problem():
-        raise SubprocessError(problem)
-    return 0
+    if (args.depth or args.points) and not args.street:
+        raise ValueError("--depth and --points are for the synthetic drive: add --street")
 
 
 def _prepare(folder: Path) -> Path:
     """Makes the folder for the results and removes those of a previous run."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("recording", "street"):
+    for name in ("recording", "street", ALONE):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("video.webm", "tracks.txt", "summary.json", "node.log", "player.log", "recorder.log"):
         (folder / name).unlink(missing_ok=True)
     return folder
 
 
-def _street(folder: Path) -> Path:
+def _sensors(bag: Path) -> dict[str, str]:
+    """'depth' and 'points', as far as a street's bag has them -> topic."""
+    from centertrack_ros.io.rosbag import BagReader
+    from centertrack_ros.synthetic.sensor_messages import DEPTH_TOPIC, POINTS_TOPIC
+
+    kinds = {"depth": DEPTH_TOPIC, "points": POINTS_TOPIC}
+    with BagReader(bag) as reader:
+        return {kind: name for kind, end in kinds.items() for name in reader.topics if name.endswith(end)}
+
+
+def _street(folder: Path, depth: bool = False, points: bool = False) -> Path:
     """Renders a drive as a bag with its ground truth. Raises ModuleNotFoundError without Panda3D."""
     from centertrack_ros.synthetic import StreetConfig
     from centertrack_ros.synthetic.bags import write_street_bags
 
     print(f"rendering a drive of {STREET_FRAMES} frames …", flush=True)
     # Of textures and shapes that no model was trained on.
-    drive = StreetConfig(seed=STREET_SEED, frames=STREET_FRAMES, rate=STREET_RATE, look="test")
+    drive = StreetConfig(
+        seed=STREET_SEED, frames=STREET_FRAMES, rate=STREET_RATE, look="test", depth=depth, points=points
+    )
     (bag,) = write_street_bags(folder / "street", [drive])
     return bag
 
 
-def _print_files(folder: Path, video: bool) -> None:
+def _print_files(folder: Path, video: bool, alone: bool) -> None:
     print(f"\nresults in {folder}/")
     if video:
         print(f"  video.webm   boxes, ids, trails; any browser shows it: file://{(folder / 'video.webm').resolve()}")
     print("  tracks.txt   frame, id, left, top, width, height, score, class (MOTChallenge)")
     print("  recording/   what the node published (rosbag2, mcap): ros2 bag play, Foxglove, RViz")
+    if alone:
+        print(f"  {ALONE}/   what it published without the sensors")

@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exposure", type=float, default=0.0, metavar="S", help="motion blur: time that the shutter is open"
     )
+    parser.add_argument("--depth", action="store_true", help="a depth camera, for bags")
+    parser.add_argument("--points", action="store_true", help="a LiDAR above each camera, for bags")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that render, for images and JSON")
     parser.add_argument("--png", action="store_true", help="lossless images")
 
@@ -51,9 +53,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--sequences must be at least 1, got {args.sequences}")
     if args.format == "bag" and args.jobs != 1:
         raise ValueError(f"--jobs is for images and JSON, bags are rendered by one process, got {args.jobs}")
+    if args.format != "bag" and (args.depth or args.points):
+        raise ValueError("--depth and --points are for bags: add --format bag")
     first = StreetConfig(
         seed=args.seed, frames=args.frames, rate=args.rate, width=args.size[0], height=args.size[1], rig=args.rig,
         scenario=args.scenario, look=args.look, density=args.density, exposure=args.exposure,
+        depth=args.depth, points=args.points,
     )  # fmt: skip
     start, done = time.perf_counter(), 0
 

@@ -35,6 +35,8 @@ _END_NS = 2**31 * 1_000_000_000  # builtin_interfaces/Time has 31 bits for s
 # Optical axes (x right, y down, z forward) of a camera that looks along base_link's x, as columns.
 _FORWARD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 TOKEN_TOPIC = "token"  # a String, recorded at the stamp of its frame
+# Types of `message_types()`, header of an image, name of its camera, frame -> topics and messages.
+Beside = Callable[[Any, Any, str, AnnotatedFrame], Iterable[tuple[str, Any]]]
 _FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -47,6 +49,8 @@ def write_bag(
     start_ns: int = START_NS,
     progress: Callable[[int, int], Any] = lambda done, total: None,
     unreadable: list[DataError] | None = None,
+    beside: Beside | None = None,
+    mounts: Mapping[str, tuple[str, NDArray[np.float64]]] | None = None,
 ) -> int:
     """Writes the sequences of one or more cameras in the order of time. Equal sequences give equal bytes.
 
@@ -60,6 +64,9 @@ def write_bag(
         start_ns: Is added to the frames' stamps, for sequences that start at 0, ns.
         progress: Called with the number of frames so far and in all.
         unreadable: Gets the errors of images that cannot be read and are left out; None: the first one is raised.
+        beside: Gives further messages of a frame with an image, which are written before it: types, header of the
+            image, camera name, frame -> (topic, message).
+        mounts: Frame -> frame that is fixed in it, and its pose (4, 4), for /tf_static.
 
     Returns:
         The number of frames.
@@ -80,7 +87,7 @@ def write_bag(
     writer = BagWriter(path, storage)
     try:
         with writer:
-            _write_static_tf(writer, cameras, start_ns + round(frames[0][0] * 1e9))
+            _write_static_tf(writer, cameras, mounts or {}, start_ns + round(frames[0][0] * 1e9))
             written = dict.fromkeys(cameras, 0)
             for done, (stamp, name, frame) in enumerate(frames, start=1):
                 time_ns = start_ns + round(stamp * 1e9)
@@ -88,7 +95,7 @@ def write_bag(
                     raise ValueError(
                         f"{name}: frame {frame.index} is at {stamp:g} s; ROS counts times from 1970 to 2038"
                     )
-                for topic, message in _messages(name, cameras[name], frame, time_ns, raw, unreadable):
+                for topic, message in _messages(name, cameras[name], frame, time_ns, raw, unreadable, beside):
                     if "/image_raw" in topic:
                         written[name] += 1
                         _write_number(writer, cameras[name], name, frame, written[name], time_ns)
@@ -125,6 +132,7 @@ def _messages(
     time_ns: int,
     raw: bool,
     unreadable: list[DataError] | None,
+    beside: Beside | None,
 ) -> Iterator[tuple[str, Any]]:
     types = message_types().types
     header = types["std_msgs/msg/Header"](stamp=time_message(time_ns), frame_id=f"{name}_optical")
@@ -133,6 +141,8 @@ def _messages(
     if frame.pose is not None:
         yield "/tf", _tf(types, [_transform(types, header.stamp, "map", header.frame_id, frame.pose)])
     if frame.image is not None:
+        if beside is not None:
+            yield from beside(types, header, name, frame)
         suffix = "" if raw else "/compressed"
         picture = _picture(frame, raw, unreadable)
         if picture is not None:
@@ -217,13 +227,20 @@ def camera_info(types: Any, header: Any, camera: Camera) -> Any:
     )
 
 
-def _write_static_tf(writer: BagWriter, cameras: Mapping[str, VideoSequence], time_ns: int) -> None:
-    """base_link -> the optical frame of each camera without poses."""
+def _write_static_tf(
+    writer: BagWriter,
+    cameras: Mapping[str, VideoSequence],
+    mounts: Mapping[str, tuple[str, NDArray[np.float64]]],
+    time_ns: int,
+) -> None:
+    """base_link -> the optical frame of each camera without poses; and what is mounted."""
     types = message_types().types
     pose = np.eye(4)
     pose[:3, :3] = _FORWARD
     fixed = [name for name, one in cameras.items() if all(frame.pose is None for frame in one)]
     transforms = [_transform(types, time_message(time_ns), "base_link", f"{name}_optical", pose) for name in fixed]
+    for parent, (child, mounted) in mounts.items():
+        transforms.append(_transform(types, time_message(time_ns), parent, child, mounted))
     if transforms:
         writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", (latched(),))
         writer.write("/tf_static", _tf(types, transforms), time_ns)

@@ -87,6 +87,11 @@ class DetectionFile:
         # `Frame.index` is the number in an image's name, or one more where the names begin with 0.
         begins_with_0 = first_name in (None, 0) or (first_name == 1 and self._numbers is not None and not min(numbers))
         self._shift = 1 if sequence.first == 0 and begins_with_0 else 0
+        if numbers and first_name is not None and max(numbers) < first_name:
+            begin = min(sequence.first, 1)
+            self._shift = first_name - begin
+            _LOG.warning("%s: its last frame is %d, the first image is called %d: frame %d is taken for it", path,
+                         max(numbers), first_name, begin)  # fmt: skip
 
     @property
     def extent(self) -> str:

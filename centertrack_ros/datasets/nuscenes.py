@@ -36,6 +36,7 @@ from centertrack_ros.geometry.transform import (
 from centertrack_ros.io.errors import DataError
 from centertrack_ros.io.json_files import read_document
 from centertrack_ros.io.whole_files import write_text
+from centertrack_ros.network.same_names import find_class
 from centertrack_ros.tracking.attributes import attribute
 
 __all__ = ["SAMPLE_LIMIT", "TRACKED", "read_results", "read_sample_info", "sample_info_truth"]
@@ -51,7 +52,6 @@ CLASSES = (
     "traffic_cone",
     "barrier",
 )
-_ALIASES = {"person": "pedestrian", "motorbike": "motorcycle"}  # COCO's and Pascal VOC's names
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 
 
@@ -234,7 +234,8 @@ def global_boxes(frame: AnnotatedFrame, classes: tuple[str, ...], prefix: str = 
     tracks, detections = frame.tracks, frame.tracks.detections
     if detections.locations is None or detections.dimensions is None or detections.rotations_y is None:
         return []
-    names = [_ALIASES.get(name := classes[int(kind)].lower(), name) for kind in detections.class_ids]
+    known = [find_class(name, CLASSES) for name in classes]
+    names = ["" if known[kind] < 0 else CLASSES[known[kind]] for kind in detections.class_ids.tolist()]
     centers = detections.locations - np.stack(
         [np.zeros(len(tracks)), detections.dimensions[:, 0] / 2, np.zeros(len(tracks))], 1
     )

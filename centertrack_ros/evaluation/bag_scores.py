@@ -14,6 +14,7 @@ from centertrack_ros.evaluation.matching import Matches
 from centertrack_ros.evaluation.tables import FORMAT
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, present_classes
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.network.same_names import spelling
 
 
 def match_bags(results: Path, truth: Path, results_prefix: str = "", truth_prefix: str = "") -> Matches:
@@ -59,12 +60,8 @@ def _with_class_names(results: VideoSequence, names: tuple[str, ...]) -> VideoSe
     """
     if len(names) == len(results.classes) == 1:
         return replace(results, classes=names)
-    spelling = {_normalised(name): name for name in names}
-    return replace(results, classes=tuple(spelling.get(_normalised(name), name) for name in results.classes))
-
-
-def _normalised(name: str) -> str:
-    return {"person": "pedestrian"}.get(name.lower(), name.lower())
+    spellings = {spelling(name): name for name in names}
+    return replace(results, classes=tuple(spellings.get(spelling(name), name) for name in results.classes))
 
 
 def _listed(names: dict[str, Any]) -> str:

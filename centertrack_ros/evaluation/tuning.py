@@ -13,18 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from centertrack_ros.datasets.records import AnnotatedFrame, VideoSequence, empty_tracks
+from centertrack_ros.datasets.records import VideoSequence
 from centertrack_ros.engine.base import Engine
 from centertrack_ros.engine.caching import CachingEngine
 from centertrack_ros.evaluation.ablation import considered_objects
+from centertrack_ros.evaluation.recordings import shared_classes, track_recording
 from centertrack_ros.evaluation.trackeval_metrics import SequencePair, score_boxes, summary
 from centertrack_ros.io.errors import DataError
-from centertrack_ros.io.image_files import load_image
 from centertrack_ros.tracking.config import TrackerConfig
 from centertrack_ros.tracking.pipeline import Pipeline, Tracker
 
 METRICS = ("HOTA", "MOTA", "IDF1", "AssA")
-_ALIASES = {"person": "pedestrian", "bicycle": "cyclist", "pedestrian": "person", "cyclist": "bicycle"}
 
 
 @dataclass(frozen=True)
@@ -210,40 +209,16 @@ class _Search:
 
 def _pair(truth: VideoSequence, engine: Engine, config: TrackerConfig) -> SequencePair:
     """Tracks a recording; objects of classes that the model has not are left out of its truth."""
-    model = engine.profile.classes
-    numbers = np.array([_number(name, truth.classes) for name in model], np.int64)
-    if (numbers < 0).all():
-        raise ValueError(f"{truth.name}: the model has none of {', '.join(truth.classes)}")
-    wanted = tuple(name for name, number in zip(model, numbers, strict=True) if number >= 0)
-    tracker = Tracker(engine, replace(config, classes=wanted))
-    results, known = [], []
-    for frame in truth:
-        known.append(frame.select(np.isin(frame.tracks.detections.class_ids, numbers)))
-        tracks = empty_tracks() if frame.image is None else _tracks(tracker, frame, numbers)
-        results.append(AnnotatedFrame(frame.index, frame.stamp, tracks))
-    return SequencePair(replace(truth, frames=tuple(known)), replace(truth, frames=tuple(results)))
+    numbers, wanted = shared_classes(truth, engine.profile.classes)
+    results = track_recording(truth, Tracker(engine, replace(config, classes=wanted)), numbers)
+    known = tuple(frame.select(np.isin(frame.tracks.detections.class_ids, numbers)) for frame in truth)
+    return SequencePair(replace(truth, frames=known), results)
 
 
 def _evaluated(truth: VideoSequence) -> set[str]:
     """The classes of which there is something to find."""
     kinds = [considered_objects(frame).tracks.detections.class_ids for frame in truth]
     return {truth.classes[kind] for kind in np.unique(np.concatenate(kinds)).tolist()}
-
-
-def _number(name: str, classes: tuple[str, ...]) -> int:
-    """The number of a model's class among those of the truth; -1 if there is none."""
-    lower = [one.lower() for one in classes]
-    for candidate in (name.lower(), _ALIASES.get(name.lower(), "")):
-        if candidate in lower:
-            return lower.index(candidate)
-    return -1
-
-
-def _tracks(tracker: Tracker, frame: AnnotatedFrame, numbers: np.ndarray) -> Any:
-    assert frame.image is not None
-    found = tracker.step(load_image(frame.image), frame.camera, frame.stamp).tracks
-    found = found.select(np.flatnonzero(found.hits > 0))
-    return replace(found, detections=replace(found.detections, class_ids=numbers[found.detections.class_ids]))
 
 
 def optuna_module() -> Any:

@@ -40,10 +40,11 @@ def detections_2d(message: Any, names: Mapping[int, str]) -> tuple[ForeignDetect
         called.append(_name(best.class_id, names))
     values = np.array(rows, np.float64).reshape(-1, 5)
     with np.errstate(invalid="ignore", over="ignore"):
-        half = np.abs(values[:, 2:4]) / 2
+        half = values[:, 2:4] / 2
         cos, sin = np.abs(np.cos(values[:, 4])), np.abs(np.sin(values[:, 4]))
         width, height = half[:, 0] * cos + half[:, 1] * sin, half[:, 0] * sin + half[:, 1] * cos
-        half = np.where(values[:, 4:] == 0, half, np.stack([width, height], axis=1))
+        is_as_told = (values[:, 4:] == 0) | (half < 0).any(axis=1, keepdims=True)  # a negative size is no area
+        half = np.where(is_as_told, half, np.stack([width, height], axis=1))
         boxes = np.concatenate([values[:, :2] - half, values[:, :2] + half], axis=1).astype(np.float32)
         confidences = np.array(scores, np.float32)
     detections = ForeignDetections(boxes, confidences, np.array(called, np.str_).reshape(-1))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from centertrack_ros.geometry.boxes3d import wrapped
 from centertrack_ros.geometry.camera import Camera
 from centertrack_ros.synthetic.actors import Model
-from centertrack_ros.types import Detections, Tracks
+from centertrack_ros.types import DepthImage, Detections, Tracks
 
 Array = NDArray[np.float64]
 NEAR = 0.3  # m, nothing nearer is drawn
@@ -40,6 +40,9 @@ class StreetFrame:
         rider_boxes: (N, 4) px of the visible pixels of a cyclist's person; NaN for others or when hidden.
         bicycle_boxes: (N, 4) px of the visible pixels of a cyclist's bicycle; NaN for others or when hidden.
         has_3d: False for cameras that look down too much for boxes that stand upright in the camera's frame.
+        depth: What the depth camera measured; None: there is none.
+        points: (P, 3) m, of the LiDAR, in the optical axes but from where it stands, `sensors.LIDAR_HEIGHT` above the
+            camera; None: there is none.
     """
 
     index: int
@@ -55,6 +58,8 @@ class StreetFrame:
     rider_boxes: NDArray[np.float32]
     bicycle_boxes: NDArray[np.float32]
     has_3d: bool = True
+    depth: DepthImage | None = None
+    points: Array | None = None
 
     def clear(self, visibility: float = 0.25, height: float = 8.0) -> NDArray[np.bool_]:
         """(N,) which road users a detector may be asked to find: visible enough and at least `height` px tall."""

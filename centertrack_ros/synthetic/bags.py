@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,22 @@ from centertrack_ros.synthetic.actors import CLASSES
 from centertrack_ros.synthetic.annotations import StreetFrame
 from centertrack_ros.synthetic.coco_video import JPEG_QUALITY
 from centertrack_ros.synthetic.config import StreetConfig
+from centertrack_ros.synthetic.sensor_messages import (
+    DEPTH_TOPIC,
+    POINTS_TOPIC,
+    depth_file,
+    depth_message,
+    depth_png,
+    lidar_frame,
+    lidar_pose,
+    points_file,
+    points_message,
+)
 from centertrack_ros.synthetic.street import Street
 
 
 def render_sequences(config: StreetConfig, folder: Path, suffix: str = ".jpg") -> dict[str, VideoSequence]:
-    """Renders a street; the images are written to `folder`.
+    """Renders a street; the images are written to `folder`, and beside them what sensors measured.
 
     The ground truth holds the road users that a detector may be asked to find: those that are seen well enough.
 
@@ -37,6 +49,10 @@ def render_sequences(config: StreetConfig, folder: Path, suffix: str = ".jpg") -
         path = folder / camera / f"{frame.index:06d}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, frame.image, JPEG_QUALITY)
+        if frame.depth is not None:
+            depth_file(path).write_bytes(depth_png(frame.depth))
+        if frame.points is not None:
+            np.save(points_file(path), frame.points)
         frames.setdefault(camera, []).append(_ground_truth(frame, path))
     size = (config.height, config.width)
     return {
@@ -52,6 +68,23 @@ def _ground_truth(frame: StreetFrame, path: Path) -> AnnotatedFrame:
     return AnnotatedFrame(frame.index, frame.stamp, tracks, image=path, camera=frame.camera, pose=frame.pose)
 
 
+def sensor_messages(types: Any, header: Any, camera: str, frame: AnnotatedFrame) -> Iterator[tuple[str, Any]]:
+    """What sensors measured of a frame of `render_sequences`, as topics and messages.
+
+    Args:
+        types: Of `message_types()`.
+        header: Of the image.
+        camera: Name.
+        frame: The frame.
+    """
+    assert frame.image is not None
+    if (file := depth_file(frame.image)).exists():
+        yield f"/{camera}/{DEPTH_TOPIC}", depth_message(types, header, file.read_bytes())
+    if (file := points_file(frame.image)).exists():
+        own = types["std_msgs/msg/Header"](stamp=header.stamp, frame_id=lidar_frame(camera))
+        yield f"/{camera}/{POINTS_TOPIC}", points_message(types, own, np.load(file))
+
+
 def write_street_bags(
     folder: Path,
     configs: Iterable[StreetConfig],
@@ -61,7 +94,8 @@ def write_street_bags(
 ) -> list[Path]:
     """Renders each street into a bag `folder`/LOOK_SEED.
 
-    Topics and tf are those of `bag_writer.write_bag`; each camera's pose is in `map`.
+    Topics and tf are those of `bag_writer.write_bag`; each camera's pose is in `map`. Depth images and points, where
+    the configuration has them, are on the topics of `synthetic.sensor_messages`.
 
     Args:
         folder: Where the bags go.
@@ -83,7 +117,9 @@ def write_street_bags(
         if target.exists():
             raise FileExistsError(f"{target}: exists already, a bag is not overwritten")
         with tempfile.TemporaryDirectory() as scratch:
-            images += write_bag(target, render_sequences(config, Path(scratch), suffix), storage=storage)
+            cameras = render_sequences(config, Path(scratch), suffix)
+            mounts = {f"{name}_optical": (lidar_frame(name), lidar_pose()) for name in cameras if config.points}
+            images += write_bag(target, cameras, storage=storage, beside=sensor_messages, mounts=mounts)
         progress(images)
         written.append(target)
     return written

@@ -70,6 +70,8 @@ class StreetConfig:
         supersampling: Pixels rendered per image pixel and axis.
         focal: Focal length in image widths of the front camera or the pole's; None takes the mount's own.
         max_distance: Road users farther than this are not drawn, m.
+        depth: Each camera has a depth camera of the same view; see `sensors.depth_camera`.
+        points: Each camera has a LiDAR above it that spins; see `sensors.spinning_lidar`.
     """
 
     seed: int = 0
@@ -85,6 +87,8 @@ class StreetConfig:
     supersampling: float = 1.25
     focal: float | None = None
     max_distance: float = 90.0
+    depth: bool = False
+    points: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (

@@ -26,9 +26,10 @@ from centertrack_ros.synthetic.config import LOOKS, RIGS, Mount, StreetConfig, o
 from centertrack_ros.synthetic.meshes import box
 from centertrack_ros.synthetic.renderer import Renderer
 from centertrack_ros.synthetic.road import make_road
+from centertrack_ros.synthetic.sensors import LIDAR_HEIGHT, depth_camera, spinning_lidar
 from centertrack_ros.synthetic.textures import actor_atlas
 from centertrack_ros.synthetic.traffic import make_drive, make_square
-from centertrack_ros.types import Tracks
+from centertrack_ros.types import DepthImage, Tracks
 
 Array = NDArray[np.float64]
 BLUR_SAMPLES = 4
@@ -309,8 +310,22 @@ class Scene:
             shown.amodal_boxes,
             shown.rider_boxes,
             shown.bicycle_boxes,
-            has_3d=not self.fixed,
+            not self.fixed,
+            *self._measure(index, camera, pose),
         )
+
+    def _measure(self, index: int, camera: Camera, pose: Array) -> tuple[DepthImage | None, Array | None]:
+        """What the sensors of a camera see of the frame that was rendered last."""
+        config, focal = self.config, float(camera.focal[0])
+        rotation, position = pose[:3, :3], pose[:3, 3]
+        depth = points = None
+        if config.depth:
+            depths = self.renderer.depths(rotation, position, focal)
+            depth = depth_camera(depths, config.rng(20_000 + index))
+        if config.points:
+            above = position - LIDAR_HEIGHT * rotation[:, 1]  # as it is mounted
+            points = spinning_lidar(self.renderer.depths(rotation, above, focal), focal, config.rng(30_000 + index))
+        return depth, points
 
     def _track(self, name: str, shown: ActorLabels, camera: Camera, pose: Array, stamp: float) -> Tracks:
         history, actors = self._histories[name], shown.actors.ids.tolist()

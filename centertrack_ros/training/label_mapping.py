@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centertrack_ros.io.errors import DataError
+from centertrack_ros.network.same_names import find_class
 
 _LOG = logging.getLogger(__name__)
 # Class of the data -> class of the model; None: an ignored region; a pair: a cyclist's bicycle and rider. Classes that
 # are not in it are background.
 LabelMapping = Mapping[str, "str | Sequence[str] | None"]
-# Other names of a class.
-_ALIASES = {"pedestrian": "person", "person": "pedestrian", "motorbike": "motorcycle", "bus/rv/caravan": "bus"}
 # Classes of KITTI and MOT17 that a detector may take for others: ignored regions, unless the model has a class of
 # that name.
 _KITTI_SIMILAR = ("Van", "Truck", "Person", "Cyclist")
@@ -39,11 +38,10 @@ def map_by_name(
     Returns:
         The mapping; classes that are not in it are background.
     """
-    by_name = {name.lower(): name for name in classes}
     mapping: dict[str, str | None] = {}
     for name in names:
-        lower = name.lower()
-        target = None if name in never else by_name.get(lower, by_name.get(_ALIASES.get(lower, "")))
+        number = -1 if name in never else find_class(name, classes)
+        target = classes[number] if number >= 0 else None
         if target is not None or name in similar:
             mapping[name] = target
     return mapping

@@ -82,8 +82,9 @@ class FoxgloveLog:
         m, stamp_ns = self._m, max(round(view.stamp * 1e9), 0)
         stamp = m.Timestamp(*divmod(stamp_ns, 1_000_000_000))
         for channel, frame, data in ((self._image, OPTICAL, view.jpeg), (self._prior, "network_input", view.prior)):
-            image = m.CompressedImage(timestamp=stamp, frame_id=frame, data=data, format="jpeg")
-            channel.log(image, log_time=stamp_ns)
+            if data:
+                image = m.CompressedImage(timestamp=stamp, frame_id=frame, data=data, format="jpeg")
+                channel.log(image, log_time=stamp_ns)
         self._annotations.log(self._annotations_of(view, stamp), log_time=stamp_ns)
         if view.camera is None:
             return

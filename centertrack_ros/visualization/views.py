@@ -34,7 +34,7 @@ class View:
         index: The frame's number in its source.
         size: (width, height) px of the image.
         jpeg: The image.
-        prior: JPEG of the prior heatmap, grey, of the network input's size.
+        prior: JPEG of the prior heatmap, grey, of the network input's size; empty if it is not known.
         camera: If it is calibrated.
         objects: The N objects.
         captions: N names with ids.
@@ -84,7 +84,7 @@ class ViewMaker:
             index=frame.index,
             size=(width, height),
             jpeg=_jpeg(frame.image),
-            prior=_jpeg(heatmap),
+            prior=_jpeg(heatmap) if heatmap.size else b"",
             camera=frame.camera,
             objects=objects,
             captions=[f"{label or 'object'} {identity}{_MOTIONS[state]}" for label, identity, state in names],

@@ -16,6 +16,7 @@ pytest.importorskip("rosbags")
 
 from centertrack_ros.cli.main import main
 from centertrack_ros.datasets.bag_tracks import read_tracks
+from centertrack_ros.datasets.bag_writer import write_bag
 from centertrack_ros.io.sources import open_source
 from support.training_sets import WRITERS, truth
 
@@ -195,3 +196,32 @@ def test_a_time_that_ros_cannot_tell_is_said(tmp_path: Path, capsys: Any) -> Non
     words = capsys.readouterr().err
     assert "ROS counts times from 1970 to 2038" in words and words.count("\n") == 1
     assert not (tmp_path / "bag").exists()
+
+
+def test_results_of_a_recording_are_annotations_and_a_scene_for_foxglove(tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (the extra viewers)")
+    reader = pytest.importorskip("mcap.reader", reason="mcap is not installed")
+    decoder = pytest.importorskip("mcap_protobuf.decoder", reason="mcap-protobuf-support is not installed")
+    from centertrack_ros.visualization.foxglove_log import ANNOTATIONS, IMAGE, SCENE
+
+    known = truth(tmp_path / "images")
+    write_bag(tmp_path / "bag", {"camera": known})
+    file = tmp_path / "seen.mcap"
+    assert _bag("to-foxglove", tmp_path / "bag", file, "--results-prefix", "/truth") == 0
+    assert f"{file}: {len(known.frames)} images, {len(known.frames)} of them with results" in capsys.readouterr().out
+    [results] = read_tracks(tmp_path / "bag").values()
+    found: dict[str, list[Any]] = {IMAGE: [], ANNOTATIONS: [], SCENE: []}
+    with file.open("rb") as stream:
+        messages = reader.make_reader(stream, decoder_factories=[decoder.DecoderFactory()]).iter_decoded_messages()
+        for _, channel, message, content in messages:
+            found.setdefault(channel.topic, []).append((message.log_time, content))
+    assert [len(found[topic]) for topic in (IMAGE, ANNOTATIONS, SCENE)] == [len(known.frames)] * 3
+    for (time, drawn), (_, scene), frame in zip(found[ANNOTATIONS], found[SCENE], results, strict=True):
+        assert abs(time - int(frame.token)) < 1000
+        corners = [(one.points[0].x, one.points[0].y) for one in drawn.points if len(one.points) == 4]
+        assert sorted(corners) == pytest.approx(sorted(map(tuple, frame.tracks.detections.boxes[:, :2].tolist())))
+        assert {int(one.id) for one in scene.entities} <= set(frame.tracks.ids.tolist())
+    assert any(scene.entities for _, scene in found[SCENE])
+    assert _bag("to-foxglove", tmp_path / "bag", tmp_path / "none.mcap") == 1
+    words = capsys.readouterr().err
+    assert "no detections (Detection2DArray, Detection3DArray)" in words and words.count("\n") == 1

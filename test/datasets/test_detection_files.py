@@ -52,6 +52,15 @@ def test_a_kitti_file_that_begins_later_is_of_the_images_of_its_numbers(tmp_path
         assert boxes(DetectionFile(path, first_name).of(frame(2))) == [[10, 20, 40, 60]]
 
 
+def test_images_numbered_beyond_a_whole_file_belong_to_its_frames_by_their_order(tmp_path, caplog) -> None:
+    kitti = written(tmp_path, "0001.txt", "".join(KITTI.format(frame=n, name="Car", x1=n, x2=40) for n in range(6)))
+    found = DetectionFile(kitti, 301)
+    assert [boxes(found.of(frame(301 + n)))[0][0] for n in range(6)] == list(range(6))
+    assert "its last frame is 5, the first image is called 301" in caplog.text
+    mot = DetectionFile(written(tmp_path, "det.txt", "1,-1,10,20,30,40,0.9\n"), 301)
+    assert boxes(mot.of(frame(301))) == [[10, 20, 40, 60]]
+
+
 def test_which_frame_comes_first_changes_nothing(tmp_path) -> None:
     path = written(tmp_path, "0001.txt", "".join(KITTI.format(frame=n, name="Car", x1=n, x2=40) for n in range(3)))
     found = DetectionFile(path, 0)

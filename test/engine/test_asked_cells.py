@@ -9,7 +9,7 @@ import pytest
 from centertrack_ros.engine import export, export_process, load_engine
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.peaks import places_of
-from support.network_reference import seeded_network
+from support.small_network import small_network
 
 pytest.importorskip("cv2")
 HEADS = {"hm": 2, "reg": 2, "wh": 2, "tracking": 2, "dep": 1}
@@ -21,7 +21,7 @@ def weights(tmp_path_factory) -> Path:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     path = tmp_path_factory.mktemp("asked") / "small.safetensors"
-    network, profile = seeded_network(HEADS, architecture="dla_34_conv", input_height=64, input_width=96)
+    network, profile = small_network(HEADS, input_height=64, input_width=96)
     checkpoints.save(path, network, profile)
     export_process.export_weights(path, threads=1)
     return path

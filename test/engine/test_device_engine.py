@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from centertrack_ros.geometry.affine import place
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.registry import weights_path
 from support.network_reference import seeded_network
+from support.small_network import small_network
 
 cv2 = pytest.importorskip("cv2")
 CPU = torch.device("cpu")
@@ -24,8 +27,10 @@ SIZE = (96, 160)
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
-def network():
-    return seeded_network(HEADS, input_height=SIZE[0], input_width=SIZE[1], trained_focal_length=633.0)
+@cache
+def network(make=small_network):
+    """Engines copy the network: all tests share it."""
+    return make(HEADS, input_height=SIZE[0], input_width=SIZE[1], trained_focal_length=633.0)
 
 
 @pytest.mark.parametrize("camera", [(180, 320), (90, 170), (96, 160), (400, 300)])
@@ -79,8 +84,8 @@ def test_prior_heatmaps_equal_those_of_the_cpu() -> None:
 @pytest.mark.parametrize("flip_test", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_its_peaks_equal_those_of_the_reference(batch, flip_test) -> None:
-    reference = verification.run_reference(TorchEngine(*network(), flip_test=flip_test), SIZE, batch)
-    got = verification.run_reference(CudaEngine(*network(), "cpu", flip_test=flip_test), SIZE, batch)
+    reference = verification.run_reference(TorchEngine(*network(seeded_network), flip_test=flip_test), SIZE, batch)
+    got = verification.run_reference(CudaEngine(*network(seeded_network), "cpu", flip_test=flip_test), SIZE, batch)
     assert verification.compare(reference, got).exact, verification.compare(reference, got)
     for one, other in zip(reference, got, strict=True):
         assert one.class_ids.dtype == other.class_ids.dtype and one.cells.dtype == other.cells.dtype
@@ -104,8 +109,8 @@ def test_the_embedded_model_sees_the_same_in_an_image_of_a_camera() -> None:
 
 
 def test_float16_finds_the_same_peaks() -> None:
-    reference = verification.run_reference(TorchEngine(*network()), SIZE)
-    got = verification.run_reference(CudaEngine(*network(), "cpu", half=True), SIZE)
+    reference = verification.run_reference(TorchEngine(*network(seeded_network)), SIZE)
+    got = verification.run_reference(CudaEngine(*network(seeded_network), "cpu", half=True), SIZE)
     agreement = verification.compare(reference, got)
     assert agreement.near_overlap >= 0.9 and agreement.typical_score_error < 0.01, agreement
     assert got[0].scores.dtype == np.float32

@@ -15,7 +15,7 @@ from centertrack_ros.engine import export_cache, export_process, load_engine, se
 from centertrack_ros.network import checkpoints
 from centertrack_ros.network.peaks import from_arrays
 from centertrack_ros.network.profile import ModelProfile, PrecisionCheck, stored_profile
-from support.network_reference import seeded_network
+from support.small_network import small_network
 
 CHECK = PrecisionCheck("python -m experiments.verify_precision DATA", {"AP": (0.32, 0.326)})
 CPU = {"name": "Abacus", "flags": "avx2 avx512_bf16"}
@@ -27,9 +27,7 @@ def exported(tmp_path_factory) -> Path:
     for package in ("onnxscript", "openvino"):
         pytest.importorskip(package)
     path = tmp_path_factory.mktemp("exported") / "small.safetensors"
-    network, profile = seeded_network(
-        {"hm": 2, "reg": 2, "wh": 2}, architecture="dla_34_conv", input_height=64, input_width=96
-    )
+    network, profile = small_network({"hm": 2, "reg": 2, "wh": 2}, input_height=64, input_width=96)
     checkpoints.save(path, network, replace(profile, verified_precisions={"bf16": CHECK}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_cache, "cpu", lambda: CPU)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ HEADS = {"hm": 3, "reg": 2, "wh": 2, "tracking": 2, "dep": 1}
 SIZE = (64, 96)
 
 
+@cache
 def network():
+    """Engines copy the network: all tests share it."""
     return seeded_network(HEADS, input_height=SIZE[0], input_width=SIZE[1], trained_focal_length=633.0)
 
 

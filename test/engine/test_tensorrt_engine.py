@@ -17,8 +17,7 @@ from centertrack_ros.engine import export, tensorrt_plan, verification
 from centertrack_ros.engine.registry import EngineOptions
 from centertrack_ros.engine.tensorrt_engine import TensorRtEngine
 from centertrack_ros.engine.torch_engine import TorchEngine
-from centertrack_ros.network import checkpoints
-from centertrack_ros.network.registry import weights_path
+from support.small_network import small_network
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -29,7 +28,7 @@ SIZE, OTHER = (64, 96), (96, 64)
 
 @pytest.fixture(scope="module")
 def model():
-    return checkpoints.load(weights_path("mobilenetv3-coco-track"))
+    return small_network({"hm": 3, "reg": 2, "wh": 2, "tracking": 2})
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,12 @@ def model():
     return seeded_network(HEADS)
 
 
+@pytest.fixture(scope="module")
+def engine(model) -> TorchEngine:
+    """An engine remembers nothing from one call to the next, so that many tests share this one."""
+    return TorchEngine(*model)
+
+
 def test_inputs_are_the_official_ones() -> None:
     table = normalisation_table(profile_for({"hm": 1}))
     arrays = np.load(DATA / "network" / "preprocess.npz")
@@ -94,14 +100,13 @@ def test_colour_order_and_scale_are_the_profiles() -> None:
     np.testing.assert_array_equal(got[5, 7], [30.0, 20.0, 5.0])
 
 
-def test_a_read_only_view_of_a_padded_message_is_enough(model) -> None:
+def test_a_read_only_view_of_a_padded_message_is_enough(engine) -> None:
     """Camera drivers pad rows, and messages are not writable."""
     (image,) = frames(64, 90, 1, 5)
     buffer = np.zeros((64, 300), np.uint8)
     buffer[:, :270] = image.reshape(64, 270)
     view = buffer[:, :270].reshape(64, 90, 3)
     view.flags.writeable = False
-    engine = TorchEngine(*model)
     assert torch.equal(engine.prepare(view, IDENTITY, SIZE), engine.prepare(image, IDENTITY, SIZE))
 
 
@@ -115,8 +120,7 @@ def test_a_read_only_view_of_a_padded_message_is_enough(model) -> None:
         (None, "got NoneType"),
     ],
 )
-def test_an_invalid_image_is_an_error_and_the_next_image_works(model, image, message) -> None:
-    engine = TorchEngine(*model)
+def test_an_invalid_image_is_an_error_and_the_next_image_works(engine, image, message) -> None:
     with pytest.raises(ValueError, match=message):
         engine.prepare(image, IDENTITY, SIZE)
     good = engine.prepare(frames(*SIZE, 1, 5)[0], IDENTITY, SIZE)
@@ -154,8 +158,7 @@ def test_pose_models_give_the_same_joints_sparse_and_dense() -> None:
     np.testing.assert_allclose(dense.joints.points, sparse.joints.points, atol=1e-4)
 
 
-def test_a_batch_gives_what_its_images_give_alone(model) -> None:
-    engine = TorchEngine(*model)
+def test_a_batch_gives_what_its_images_give_alone(engine) -> None:
     both = run(engine, 2)
     clip = [engine.prepare(image, IDENTITY, SIZE) for image in frames(*SIZE, 3, 5)]
     for i, together in enumerate(both):
@@ -163,8 +166,7 @@ def test_a_batch_gives_what_its_images_give_alone(model) -> None:
         assert_same(alone, together)
 
 
-def test_the_network_sees_the_tracks(model) -> None:
-    engine = TorchEngine(*model)
+def test_the_network_sees_the_tracks(engine) -> None:
     (without,), (with_track,) = run(engine), run(engine, priors=np.array([[48, 32, 10]]))
     assert not np.allclose(without.scores, with_track.scores)
 
@@ -183,8 +185,7 @@ def test_fusing_does_not_change_the_network(model) -> None:
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_inputs_that_do_not_fit_together_are_an_error(model) -> None:
-    engine = TorchEngine(*model)
+def test_inputs_that_do_not_fit_together_are_an_error(engine) -> None:
     small = engine.prepare(frames(64, 64, 1, 5)[0], IDENTITY, (64, 64))
     large = engine.prepare(frames(64, 96, 1, 5)[0], IDENTITY, SIZE)
     with pytest.raises(ValueError, match=r"one size, got \[\(64, 64\), \(64, 96\)\]"):
