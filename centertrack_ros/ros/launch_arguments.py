@@ -77,6 +77,8 @@ NODE = (
              parameter="output.tf_timeout_s", kind=float),
     Argument("autostart", "", "The node activates itself; false: a lifecycle manager does it; empty: as in the preset",
              _OPTIONAL_BOOLEAN, "autostart", bool),
+    Argument("executor", "", "What runs the node's callbacks; events: rclpy's experimental EventsExecutor, which takes "
+             "less of the processor; empty: as in the preset", ("", "single_threaded", "events"), "executor"),
     Argument("use_sim_time", "", "Use the time on /clock, as for a bag; empty: as in the preset",
              _OPTIONAL_BOOLEAN, "use_sim_time", bool),
     Argument("respawn", "false", "Restart the node 2 s after its process has ended unexpectedly", _BOOLEAN),
