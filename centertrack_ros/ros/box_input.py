@@ -13,6 +13,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from vision_msgs.msg import Detection3DArray
 
 from centertrack_ros.io.box_messages import boxes_in, read_boxes
+from centertrack_ros.io.rosbag import message_types
 from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
 from centertrack_ros.ros.discovery import describe_publishers
 from centertrack_ros.ros.frames import FrameTransforms, camera_poses
@@ -46,7 +47,11 @@ class BoxInput:
             log: For problems.
             transforms: TF.
             arrived: Called when there is something to take.
+
+        Raises:
+            ImportError: What reads the messages is not installed.
         """
+        message_types()  # takes a third of a second, which the first message must not wait for
         self.topic = node.resolve_topic_name("~/input/detections_3d")
         self._node, self._parameters, self._log, self._transforms = node, parameters, log, transforms
         self._arrived = arrived
@@ -89,9 +94,11 @@ class BoxInput:
         """Drops what waits."""
         self._held.clear()
 
-    def take(self) -> list[BoxFrame]:
-        """What has come since the last call, in the order of arrival."""
-        frames = []
+    def take(self, wanted: bool) -> list[BoxFrame]:
+        """What has come since the last call, in the order of arrival; nothing, and it is forgotten, if not `wanted`."""
+        frames: list[BoxFrame] = []
+        if not wanted:
+            self.forget()
         for _ in range(len(self._held)):
             try:
                 frames.append(self._frame(self._held.popleft()))

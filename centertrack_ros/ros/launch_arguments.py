@@ -77,6 +77,8 @@ NODE = (
              parameter="output.tf_timeout_s", kind=float),
     Argument("autostart", "", "The node activates itself; false: a lifecycle manager does it; empty: as in the preset",
              _OPTIONAL_BOOLEAN, "autostart", bool),
+    Argument("executor", "", "What runs the node's callbacks; events: rclpy's experimental EventsExecutor, which takes "
+             "less of the processor; empty: as in the preset", ("", "single_threaded", "events"), "executor"),
     Argument("use_sim_time", "", "Use the time on /clock, as for a bag; empty: as in the preset",
              _OPTIONAL_BOOLEAN, "use_sim_time", bool),
     Argument("respawn", "false", "Restart the node 2 s after its process has ended unexpectedly", _BOOLEAN),
@@ -197,6 +199,18 @@ def _converted(text: str, kind: type) -> Any:
     if kind is list:
         return [name.strip() for name in text.split(",") if name.strip()]
     return is_true(text) if kind is bool else kind(text)
+
+
+def own_parameters(values: Mapping[str, str]) -> str:
+    """The path in `params_file`, '' for none. launch_ros would only warn, and start the node without.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    path = os.path.expanduser(values["params_file"])
+    if path and not os.path.isfile(path):
+        raise ValueError(f"params_file:={values['params_file']} is not a file")
+    return path
 
 
 def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str, str]:
@@ -330,7 +344,7 @@ def node(values: Mapping[str, str], arguments: Iterable[Argument], remapping: Ma
     from launch_ros.actions import LifecycleNode
     from launch_ros.parameter_descriptions import ParameterValue
 
-    files = [str(share() / "config" / f"{values['preset']}.yaml"), values["params_file"]]
+    files = [str(share() / "config" / f"{values['preset']}.yaml"), own_parameters(values)]
     # Without the type YAML would read a string such as "0" as a number.
     overrides: dict[str, Any] = {
         name: ParameterValue(value, value_type=str) if isinstance(value, str) else value

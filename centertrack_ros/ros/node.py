@@ -9,7 +9,7 @@ import math
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -36,7 +36,7 @@ from centertrack_ros.ros.selection import Selection, selection_service
 from centertrack_ros.ros.warm_up import warm_up
 from centertrack_ros.tracking.config import NETWORK
 from centertrack_ros.tracking.multi_camera.box_detector import DETECTOR
-from centertrack_ros.tracking.results import POSE, STAMP, BoxFrame, CameraPoses, CameraResult, Rejection
+from centertrack_ros.tracking.results import POSE, STAMP, CameraPoses, CameraResult, Rejection
 from centertrack_ros.tracking.session import TrackingSession
 from centertrack_ros.types import Frame
 
@@ -287,7 +287,8 @@ class CenterTrackNode(LifecycleNode):
         deadline = time.monotonic() + parameters.output.tf_timeout_s
         frames: dict[str, Frame] = {}
         decoded: dict[str, tuple[float, float]] = {}  # ms: decoding, age of the image at its start
-        boxes = self._take_boxes()
+        wanted = not parameters.output.lazy or any(map(self._has_subscribers, self._cameras.values()))
+        boxes = () if self._boxes is None else self._boxes.take(wanted)
         images = {name: message for name, message in waiting.items() if message is not None}
         for name, message in images.items():
             begin, now_ns = time.perf_counter(), self.get_clock().now().nanoseconds
@@ -311,14 +312,6 @@ class CenterTrackNode(LifecycleNode):
         for one in result.cameras:
             self._guard(self._publish, one, parameters, start, decoded[one.camera])
             self._guard(self._selection.take, one, session.config.merges)
-
-    def _take_boxes(self) -> Sequence[BoxFrame]:
-        """What another detector has found in 3D since the last step, if anybody wants it."""
-        if self._boxes is None:
-            return ()
-        if self.parameters.output.lazy and not any(map(self._has_subscribers, self._cameras.values())):
-            self._boxes.forget()
-        return self._boxes.take()
 
     def _decode(self, name: str, message: ImageMessage, now_ns: int) -> Frame | None:
         """The frame in a message; None, counted, if there is none or nobody wants one."""

@@ -239,6 +239,7 @@ def test_every_argument_of_a_replay_arrives(workspace: Workspace, parameter_file
         ("centertrack", ["preset:=best"], "best"),
         ("centertrack", ["tf_timeout_s:=soon"], "tf_timeout_s:=soon should be a float"),
         ("centertrack", ["log_level:=loud"], "loud"),
+        ("centertrack", ["params_file:=/no/such.yaml"], "params_file:=/no/such.yaml is not a file"),
         ("surround", ["cameras:=front,front"], "must be different names"),
         ("surround", ["image:=/camera/image_raw"], "must contain {camera}"),
         ("replay", [], "bag"),

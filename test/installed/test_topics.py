@@ -98,6 +98,34 @@ def test_outputs_fit_every_subscriber(workspace: Workspace, camera: Camera, reli
     assert "frame_id: camera_optical" in text
 
 
+def test_message_filters_pair_an_image_with_its_results(node: Process, camera: Camera) -> None:
+    """By equal stamps, with TimeSynchronizer: no tolerance is needed."""
+    filters = pytest.importorskip("message_filters", reason="message_filters is not installed")
+    import rclpy
+    from sensor_msgs.msg import Image
+    from vision_msgs.msg import Detection2DArray, Detection3DArray
+
+    listener, sets = rclpy.create_node("pairing"), []
+    topics = {
+        "/centertrack/input/image": Image,
+        f"{OUTPUT}/detections_2d": Detection2DArray,
+        f"{OUTPUT}/detections_3d": Detection3DArray,
+    }
+    subscribers = [filters.Subscriber(listener, kind, name) for name, kind in topics.items()]
+    synchronizer = filters.TimeSynchronizer(subscribers, 10)
+    synchronizer.registerCallback(lambda *messages: sets.append(messages))
+
+    def paired() -> bool:
+        rclpy.spin_once(listener, timeout_sec=0.1)
+        return len(sets) >= 3
+
+    wait_until(paired, 30.0, "images with their results")
+    listener.destroy_node()
+    for image, boxes, boxes_3d in sets:
+        assert image.header == boxes.header == boxes_3d.header
+        assert [one.id for one in boxes.detections] == [one.id for one in boxes_3d.detections]
+
+
 def test_services_answer(workspace: Workspace, camera: Camera) -> None:
     def call(service: str, kind: str, *request: str) -> str:
         return workspace.ros2("service", "call", f"/centertrack/{service}", kind, *request).text

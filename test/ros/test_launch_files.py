@@ -94,6 +94,15 @@ def test_arguments_have_the_parameters_types() -> None:
         launch_arguments.parameters(values_of("surround", tf_timeout_s="soon"), ARGUMENTS["surround"])
 
 
+def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    with pytest.raises(ValueError, match=r"params_file:=.*mine\.yaml is not a file"):
+        launch_arguments.own_parameters({"params_file": str(path)})
+    path.touch()
+    assert launch_arguments.own_parameters({"params_file": str(path)}) == str(path)
+    assert launch_arguments.own_parameters({"params_file": ""}) == ""
+
+
 def test_presets_are_the_files() -> None:
     files = {path.stem for path in (ROOT / "config").glob("*.yaml")} - {"demo", "demo_street"}
     assert set(launch_arguments.PRESETS) == files
