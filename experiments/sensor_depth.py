@@ -68,11 +68,13 @@ def measure(config: StreetConfig) -> Iterator[Measured]:
                 return SensorView(camera, depth, None if cloud is None else Points(cloud.astype(np.float32)))
 
             half = view(depth_camera(depths, rng, 0.5)) if frame.index % 4 < 2 else None
+            dense = depth_camera(depths, rng)
             views = {
                 "size prior": None,
-                "depth image": view(depth_camera(depths, rng)),
+                "depth image": view(dense),
                 "half missing": half,
                 "points": view(cloud=points + shift),
+                "depth image and points": view(dense, points + shift),
                 "points, 1 degree off": view(cloud=turned(points, 1.0) + shift),
             }
             yield Measured(frame, views)

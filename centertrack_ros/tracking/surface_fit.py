@@ -73,7 +73,10 @@ def with_surfaces(
     surfaces: Iterable[Surfaces],
     otherwise: int,
 ) -> tuple[BoxFits, Array, Array]:
-    """Corrects fits by the surfaces of all sensors.
+    """Corrects the fit of each object by the surface that the best sensor sees.
+
+    What a surface leaves open is the same for all sensors: how the object fills its box, and which side is which. To
+    correct by a second one as well would count it twice.
 
     Args:
         fits: (N, H), as all that follow for `with_surface`.
@@ -88,11 +91,13 @@ def with_surfaces(
         The fits; (N,) m² of the best sensor's noise, inf without one; and (N,) float32 of LIFT_*, by that sensor.
     """
     noise, lifts = np.full(len(headings), np.inf), np.full(len(headings), otherwise, np.float32)
+    best = fits
     for one in surfaces:
-        fits, own = with_surface(fits, edges, headings, is_round, fills, one)
-        lifts[own < noise] = one.source
-        noise = np.minimum(noise, own)
-    return fits, noise, lifts
+        corrected, own = with_surface(fits, edges, headings, is_round, fills, one)
+        better = np.flatnonzero(own < noise)
+        best = best.with_rows(better, corrected.select(better)) if len(better) < len(own) else corrected
+        lifts[better], noise[better] = one.source, own[better]
+    return best, noise, lifts
 
 
 def with_surface(
