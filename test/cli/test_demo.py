@@ -230,20 +230,21 @@ def test_a_synthetic_drive_gets_boxes_from_the_models_own_heads(tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_sensors_of_a_synthetic_drive_tell_its_distances(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("sensor", "source"), [("depth", "depth image"), ("points", "points")])
+def test_sensors_of_a_synthetic_drive_tell_its_distances(tmp_path, monkeypatch, capsys, sensor, source):
     pytest.importorskip("panda3d")
     from centertrack_ros.cli import demo
 
     monkeypatch.setattr(demo, "STREET_FRAMES", 14)
     options = ["--output", str(tmp_path / "out"), "--rate", "0.2", "--no-video"]
-    assert main(["demo", "--street", "--depth", "--points", *options]) == 0
+    assert main(["demo", "--street", f"--{sensor}", *options]) == 0
     figures = json.loads((tmp_path / "out" / "summary.json").read_text())["distances"]
     alone, sensed = figures["mean_relative_errors"].values()
-    assert figures["objects"][-1] > 20 and sensed[-1] < 0.02 < alone[-1]
+    assert figures["objects"][-1] > 20 and sensed[-1] < 0.03 < alone[-1]
     seen = figures["boxes_by_source"]
-    assert not seen or seen["depth image"] + seen.get("points", 0) > 0.9 * sum(seen.values())
+    assert not seen or seen[source] > 0.9 * sum(seen.values())
     out = capsys.readouterr().out
-    assert "mean error of the distance, %" in out and "with depth and points" in out
+    assert "mean error of the distance, %" in out and f"with {sensor}" in out
 
 
 def test_sensors_are_those_of_the_synthetic_drive(capsys):
