@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The launch files set it for the node: SIGTERM ends `ros2 launch` at once, and it leaves its nodes behind.
+END_WITH_PARENT = "CENTERTRACK_END_WITH_PARENT"
 # After a signal the process ends within this time, even while a library or a driver blocks.
 _LIMIT_S = 1.8
 

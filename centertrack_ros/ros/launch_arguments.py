@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from centertrack_ros.ros.camera_names import check_camera_names
-from centertrack_ros.ros.main import END_WITH_PARENT
+from centertrack_ros.ros.ending import END_WITH_PARENT
 
 PACKAGE = "centertrack_ros"
 PRESETS = ("default", "official", "coco", "coco_pose", "crowdhuman", "mot17", "kitti", "nuscenes")

@@ -9,10 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from centertrack_ros.ros.ending import Ending
+from centertrack_ros.ros.ending import END_WITH_PARENT, Ending
 
-# The launch files set it for the node: SIGTERM ends `ros2 launch` at once, and it leaves its nodes behind.
-END_WITH_PARENT = "CENTERTRACK_END_WITH_PARENT"
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import rclpy
@@ -14,7 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from centertrack_ros.ros.command_line import unused_parameters, without_places
-from centertrack_ros.ros.ending import Ending
+from centertrack_ros.ros.ending import END_WITH_PARENT, Ending
 from centertrack_ros.ros.log_folder import ensure_log_folder
 from centertrack_ros.ros.logs import ForwardingHandler
 from centertrack_ros.ros.node import CenterTrackNode
@@ -24,6 +25,8 @@ from centertrack_ros.ros.shared_memory import shortage_of_shared_memory
 # Of one call to spin. EventsExecutor of rclpy's wheels, whose C++ library has no wait by the steady clock, turns a wait
 # without a limit into a loop that keeps everybody else from its queue.
 _SPIN_S = 3600.0
+
+_LAUNCH_S = 3.0
 
 
 class NodeProcess:
@@ -53,6 +56,7 @@ class NodeProcess:
             for line in unused_parameters(self._node, arguments):
                 self._node.get_logger().warning(line)
             if not self._ending.requested.is_set():
+                self._wait_for_launch()
                 self._node.autostart()
             while not self._end.done():
                 self._executor.spin_until_future_complete(self._end, _SPIN_S)
@@ -62,6 +66,15 @@ class NodeProcess:
         finally:
             self._ending.close()
         return 0
+
+    def _wait_for_launch(self) -> None:
+        """`ros2 launch` waits for the active state, as with a bag to play: it must have found the node before."""
+        assert self._node is not None
+        topic, deadline = f"{self._node.get_fully_qualified_name()}/transition_event", time.monotonic() + _LAUNCH_S
+        while os.environ.get(END_WITH_PARENT) and not self._ending.requested.wait(0.1):
+            if self._node.count_subscribers(topic) or time.monotonic() > deadline:
+                self._ending.requested.wait(0.3)  # launch finds the node a moment later
+                return
 
     def _open(self, arguments: list[str]) -> None:
         arguments = [*arguments, *ensure_log_folder()]

@@ -50,6 +50,7 @@ NODE = {
     "fixed_frame": "odom",
     "tf_timeout_s": "0.25",
     "autostart": "false",
+    "executor": "events",
     "use_sim_time": "true",
     "respawn": "true",
     "prefix": "nice -n 3",

@@ -52,6 +52,8 @@ def test_every_documented_topic_is_there_with_its_type(workspace: Workspace, nod
     optional = ("tracked_objects", "detected_objects")  # with output.publish_autoware
     expected = {n: kind for n, kind in documented("out").items() if not n.endswith(optional)}
     assert len(expected) >= 10
+    # The command's daemon may just have been started: it gets to know one topic after the other.
+    wait_until(lambda: set(expected) <= set(rows(workspace.ros2("topic", "list", "-t").text)), 30.0, "all topics")
     listed = rows(workspace.ros2("topic", "list", "-t").text)
     assert {name: listed.get(name) for name in expected} == expected
     services = documented("service")

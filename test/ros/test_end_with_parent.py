@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
-from centertrack_ros.ros.main import END_WITH_PARENT
+from centertrack_ros.ros.ending import END_WITH_PARENT
 from support.ros_harness import ROOT, START_S, Process, wait_until
 
 PARENT = "import subprocess, sys; subprocess.run(sys.argv[1:])"
