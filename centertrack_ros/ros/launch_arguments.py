@@ -108,6 +108,13 @@ ONE_CAMERA = (
     Argument("image_compressed", "", "Images, sensor_msgs/CompressedImage; empty: the value of image with /compressed",
              topic="~/input/image/compressed"),
     _topic("camera_info", "~/input/camera_info", "Calibration, sensor_msgs/CameraInfo; required for 3D boxes"),
+    _topic("depth", "~/input/depth", "Depth images, sensor_msgs/Image: they tell distances"),
+    _topic("depth_camera_info", "~/input/depth/camera_info", "Their calibration, where they are not of the same view"),
+    _topic("points", "~/input/points", "Points of a LiDAR, sensor_msgs/PointCloud2: they tell distances; need TF"),
+    _topic("detections", "~/input/detections", "Objects that another detector finds in the image, "
+           "vision_msgs/Detection2DArray; with detector_source"),
+    Argument("detector_source", "", "Who finds objects: network, external (the other detector), both, or public; empty: "
+             "as in the preset", ("", "network", "external", "both", "public"), "detector.source"),
     BOXES,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes, vision_msgs/Detection3DArray"),
     _topic("detections_2d", "~/output/detections_2d", "2D boxes, vision_msgs/Detection2DArray"),

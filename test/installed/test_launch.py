@@ -51,6 +51,7 @@ NODE = {
     "tf_timeout_s": "0.25",
     "autostart": "false",
     "executor": "events",
+    "detector_source": "both",
     "use_sim_time": "true",
     "respawn": "true",
     "prefix": "nice -n 3",
