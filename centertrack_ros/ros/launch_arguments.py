@@ -113,8 +113,8 @@ ONE_CAMERA = (
     _topic("points", "~/input/points", "Points of a LiDAR, sensor_msgs/PointCloud2: they tell distances; need TF"),
     _topic("detections", "~/input/detections", "Objects that another detector finds in the image, "
            "vision_msgs/Detection2DArray; with detector_source"),
-    Argument("detector_source", "", "Who finds objects: network, external (the other detector), both, or public; empty: "
-             "as in the preset", ("", "network", "external", "both", "public"), "detector.source"),
+    Argument("detector_source", "", "Who finds objects: network, external, both, or public; empty: as in the preset",
+             ("", "network", "external", "both", "public"), "detector.source"),
     BOXES,
     _topic("detections_3d", "~/output/detections_3d", "3D boxes, vision_msgs/Detection3DArray"),
     _topic("detections_2d", "~/output/detections_2d", "2D boxes, vision_msgs/Detection2DArray"),

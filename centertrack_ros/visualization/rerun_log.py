@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +19,7 @@ CAMERA, IMAGE = "camera", "camera/image"
 BOXES_2D, TRAILS, JOINTS = "camera/image/boxes", "camera/image/trails", "camera/image/joints"
 BOXES_3D, PRIOR = "objects", "prior_heatmap"
 _FLUSH_S = 60.0
+_LEAST_FREE = 4_000_000  # bytes, of a disk that a frame is written to
 _EPOCH = 1e8  # s; later stamps are dates, earlier ones count from the start of a video
 
 
@@ -86,7 +90,14 @@ class RerunLog:
             raise unwritten(self.path, problem) from error
 
     def add(self, view: View) -> None:
-        """Writes a frame. What is no longer there is cleared: each entity holds all objects of one frame."""
+        """Writes a frame. What is no longer there is cleared: each entity holds all objects of one frame.
+
+        Raises:
+            OSError: The disk is full; the file is removed.
+        """
+        # The library's thread ends on a full disk, and then it may wait for that thread forever.
+        if self.path is not None and shutil.disk_usage(self.path.parent).free < _LEAST_FREE:
+            raise unwritten(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         rerun, stream = self._rerun, self._stream
         stream.set_time("frame", sequence=view.index)
         if view.stamp > _EPOCH:

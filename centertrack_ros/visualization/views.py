@@ -102,4 +102,6 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 def unwritten(path: Path, problem: Exception) -> OSError:
     """Removes a file that a viewer's library could not complete, and gives the error that names it."""
     path.unlink(missing_ok=True)
+    if isinstance(problem, OSError):
+        return OSError(problem.errno, problem.strerror, str(path))
     return OSError(errno.EIO, f"could not be written: {problem}", str(path))
