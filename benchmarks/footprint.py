@@ -111,7 +111,7 @@ def start_node(weights: str) -> Start:
         camera = CameraClient(node, "footprint")
         timer = node.create_timer(0.05, lambda: camera.images.publish(message))
         begin = time.monotonic()
-        parameters = [f"model.weights:={weights}", "model.threads:=2"]
+        parameters = [f"model.weights:={weights}", "model.threads:=2", "model.image_sizes:=['640x480']"]
         with tracking_node("footprint", parameters) as process:
             if not spin_until(node, lambda: camera.results or process.poll() is not None, 120.0) or not camera.results:
                 raise SystemExit("the node gave no result")

@@ -19,6 +19,7 @@ _OTHER = {"use_sim_time"}  # every node's own
 _LIVE_ONLY = (
     "autostart",
     "executor",
+    "model.image_sizes",
     "camera.reliability",
     "camera.queue_depth",
     "depth.timeout_s",

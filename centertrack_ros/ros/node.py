@@ -142,13 +142,13 @@ class CenterTrackNode(LifecycleNode):
         return super().on_configure(state)
 
     def _load(self) -> TrackingSession:
-        """The network that the parameters ask for, run once where the size of its input is known (`warm_up`)."""
+        """The network that the parameters ask for, run once (`warm_up`)."""
         detector = detector_of(self.parameters)
         engine = engine_of(self.parameters, background=True, detector=detector)
         session = TrackingSession(engine, self.parameters.session, detector)
         if detector is not None:
             self.get_logger().info(f"detector {detector.name}")
-        warm_up(session.pipeline, len(session.config.cameras))
+        warm_up(session.pipeline, len(session.config.cameras), self.parameters.model.image_shapes)
         profile = engine.profile
         self._sizes = {(profile.input_height, profile.input_width)}
         return session
@@ -494,4 +494,4 @@ def _age_ms(now_ns: int, stamp: float) -> float:
 
 def _check(parameters: NodeParameters) -> None:
     """Raises ValueError for parameters that do not go together, whatever the model."""
-    _ = parameters.session
+    _ = parameters.session, parameters.model.image_shapes

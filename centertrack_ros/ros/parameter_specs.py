@@ -117,6 +117,14 @@ _MODEL = (
         LARGEST_BUDGET,
         change=UNCONFIGURED,
     ),
+    Spec(
+        "model.image_sizes",
+        ["640x480", "640x360"],
+        "px of the cameras' images, or others of their shapes. Where the input follows the image, the network is "
+        "prepared for them before the node is active; ['']: for the first image, and what comes meanwhile is dropped. "
+        "Each takes some tenths of a second and 70 MB.",
+        change=UNCONFIGURED,
+    ),
     Spec("model.threads", 0, "CPU threads of the network; 0: as many as cores.", 0, 256, change=UNCONFIGURED),
     Spec(
         "model.cyclists",

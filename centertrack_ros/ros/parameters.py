@@ -42,8 +42,25 @@ class ModelParameters:
     input_width: int
     input_height: int
     input_pixels: int
+    image_sizes: list[str]
     threads: int
     cyclists: bool
+
+    @property
+    def image_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) px of images that the network is prepared for.
+
+        Raises:
+            ValueError: A size is none.
+        """
+        found = []
+        for size in names(self.image_sizes):
+            width, _, height = size.lower().partition("x")
+            sides = [int(side) if side.isdecimal() and len(side) < 6 else 0 for side in (height, width)]
+            if not all(sides):
+                raise ValueError(f"model.image_sizes must be sizes in px such as 1280x720; got '{size}'")
+            found.append((sides[0], sides[1]))
+        return tuple(found)
 
     @property
     def input_size(self) -> tuple[int, int] | None:

@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
     "model.input_width": 512,
     "model.input_height": 384,
     "model.input_pixels": 0,
+    "model.image_sizes": ["1280x720", "768x576"],
     "detector.classes": ["person", "road"],
     "detector.regions": ["0,0.4 1,0.4 1,1 0,1", ""],
     "detector.class_names": ["person", "car"],

@@ -16,6 +16,8 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed (ROS 2 or its wheels)")
 
 from centertrack_ros.network.peaks import Peaks
+from centertrack_ros.ros.parameter_specs import SPECS
+from centertrack_ros.ros.parameters import node_parameters
 from centertrack_ros.ros.warm_up import warm_up
 from centertrack_ros.tracking.pipeline import Pipeline
 from support.peaks import PeakEngine
@@ -39,22 +41,29 @@ class CountingEngine(PeakEngine):
         return super().infer(images, previous, priors)
 
 
-def warmed(device: str, resize: str, cameras: int = 1) -> list[tuple[tuple[int, ...], int]]:
-    engine = CountingEngine(device, resize)
-    warm_up(Pipeline(engine), cameras)
+def warmed(resize: str, shapes: list[tuple[int, int]], cameras: int = 1) -> list[tuple[tuple[int, ...], int]]:
+    engine = CountingEngine("cpu", resize)
+    warm_up(Pipeline(engine), cameras, shapes)
     return engine.runs
 
 
-def test_on_a_cpu_the_first_image_decides_what_is_compiled() -> None:
-    assert warmed("cpu", "budget") == warmed("cpu", "keep_aspect", cameras=6) == []
+def test_the_sizes_of_images_decide_what_is_compiled() -> None:
+    sizes = [(480, 640), (720, 1280), (480, 640)]
+    assert warmed("budget", sizes) == warmed("keep_aspect", sizes) == [((480, 640), 1), ((720, 1280), 1)]
+    assert warmed("budget", []) == []  # the first image does
 
 
-def test_a_size_that_is_known_and_a_gpu_are_tried_beforehand() -> None:
-    (known,) = warmed("cpu", "fixed")
-    assert known == ((128, 192), 1)
-    assert [count for _, count in warmed("cpu", "fixed", cameras=6)] == [1, 6]
-    sizes = {size for size, _ in warmed("cuda", "budget")}
-    assert (480, 640) in sizes and len(sizes) > 1
+def test_an_input_of_one_size_is_tried_with_one_image_and_with_those_of_all_cameras() -> None:
+    assert warmed("fixed", [(480, 640)]) == [((128, 192), 1)]
+    assert [count for _, count in warmed("fixed", [], cameras=6)] == [1, 6]
+
+
+@pytest.mark.parametrize("size", ["640", "640x", "x480", "0x480", "640x480x3", "-640x480", "640.0x480", "9999999x1"])
+def test_a_size_that_is_none_is_one_sentence(size: str) -> None:
+    values = {spec.name: spec.default for spec in SPECS}
+    parameters = node_parameters({**values, "model.image_sizes": ["640X480", size]})
+    with pytest.raises(ValueError, match=f"model.image_sizes must be sizes in px such as 1280x720; got '{size}'"):
+        _ = parameters.model.image_shapes
 
 
 def test_the_node_imports_nothing_that_it_does_not_use() -> None:
