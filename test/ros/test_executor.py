@@ -46,4 +46,5 @@ def test_an_unknown_one_is_refused_with_the_known_ones(ros: None) -> None:
 
     node = launch_node("executor:=fast", name="refused")
     assert "single_threaded, events" in node.wait_for_line("executor must be one of")
+    wait_until(lambda: not node.alive, 20.0, "the end of the process by itself")
     assert node.end()[0] == 1
