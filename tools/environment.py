@@ -211,11 +211,11 @@ class Environment:
             # The ROS tests, the only ones that the second environment is for, want nothing optional.
             names = ["test.txt"] if self.is_second else ["test.txt", "optional.txt"]
         elif self.distribution:
-            names = ["runtime.txt", "engines.txt"]
+            names = ["runtime.txt", "engines.txt", "demo.txt"]
         elif self.is_second:
             names = ["runtime.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
         else:
-            names = ["runtime.txt", "engines.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
+            names = ["runtime.txt", "engines.txt", "demo.txt", "build-tools.txt", f"ros-{self.ros}.txt"]
         plain = "no-dependencies.txt" if group == "tests" else None
         return [REQUIREMENTS / name for name in names], [REQUIREMENTS / plain] if plain else []
 
