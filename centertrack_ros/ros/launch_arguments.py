@@ -230,16 +230,13 @@ def topics(values: Mapping[str, str], arguments: Iterable[Argument]) -> dict[str
     Raises:
         ValueError: `cameras` or a pattern for their topics is wrong.
     """
-    outputs = {a.topic: values[a.name] for a in arguments if a.topic and not a.topic.startswith("~/input/")}
-    if values.get(BOXES.name):
-        outputs[BOXES.topic] = values[BOXES.name]
+    named = {a.topic: values[a.name] for a in arguments if a.topic and values[a.name]}
+    outputs = {topic: name for topic, name in named.items() if not topic.startswith("~/input/") or topic == BOXES.topic}
     if values.get("cameras"):
         for camera in camera_names(values):
             outputs.update(_camera_topics(camera, values))
         return outputs
-    compressed = values["image_compressed"] or f"{values['image']}/compressed"
-    inputs = {"image": values["image"], "image/compressed": compressed, "camera_info": values["camera_info"]}
-    return {**{f"~/input/{topic}": name for topic, name in inputs.items()}, **outputs}
+    return {"~/input/image/compressed": f"{values['image']}/compressed", **named}
 
 
 def camera_names(values: Mapping[str, str]) -> list[str]:

@@ -73,6 +73,14 @@ def test_without_arguments_preset_and_topics_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_every_argument_for_a_topic_renames_it(name: str) -> None:
+    for argument in ARGUMENTS[name]:
+        if argument.topic:
+            remapping = launch_arguments.topics(values_of(name, **{argument.name: "/new"}), ARGUMENTS[name])
+            assert remapping[argument.topic] == "/new"
+
+
+@pytest.mark.parametrize("name", LAUNCH_FILES)
 def test_a_topic_of_3d_detections_switches_them_on(name: str) -> None:
     values = values_of(name, lidar_detections="/lidar/boxes")
     assert launch_arguments.parameters(values, ARGUMENTS[name])["surround.detections_3d"] is True
