@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from vision_msgs.msg import Detection3DArray
 
 from centertrack_ros.io.box_messages import boxes_in, read_boxes
 from centertrack_ros.io.rosbag import message_types
 from centertrack_ros.io.stamps import nanoseconds, stamp_or_arrival
-from centertrack_ros.ros.discovery import describe_publishers
+from centertrack_ros.ros.discovery import describe_publishers, input_qos
 from centertrack_ros.ros.frames import FrameTransforms, camera_poses
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.parameters import NodeParameters
@@ -62,12 +61,7 @@ class BoxInput:
         self._untransformed = False
         self.received = self.used = 0
         self.problem = ""  # of the last message
-        reliable = parameters().camera.reliability == "reliable"
-        self._qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=_MOST_HELD,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
+        self._qos = input_qos(parameters().camera.reliability, _MOST_HELD)
 
     def subscribe(self) -> None:
         """Starts to listen, with all counts at 0."""

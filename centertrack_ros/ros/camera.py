@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from centertrack_ros.io.camera_info import Calibration
 from centertrack_ros.io.image_decoding import ImageError, compressed_to_bgr, image_to_bgr
 from centertrack_ros.io.stamps import Loss, from_nanoseconds, nanoseconds, seconds, stamp_or_arrival
-from centertrack_ros.ros.discovery import describe_publishers, latched_qos, publishers_of
+from centertrack_ros.ros.discovery import describe_publishers, input_qos, latched_qos, publishers_of
 from centertrack_ros.ros.foreign_input import ForeignInput
 from centertrack_ros.ros.frames import FrameTransforms
 from centertrack_ros.ros.logs import ThrottledLog
@@ -90,13 +90,7 @@ class CameraInput:
         self._waiting_since = time.monotonic()
         camera = parameters().camera
         self._transport = camera.transport
-        self._qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=camera.queue_depth,
-            reliability=ReliabilityPolicy.RELIABLE
-            if camera.reliability == "reliable"
-            else ReliabilityPolicy.BEST_EFFORT,
-        )
+        self._qos = input_qos(camera.reliability, camera.queue_depth)
 
     def subscribe(self) -> None:
         """Starts to listen, with all counts at 0."""

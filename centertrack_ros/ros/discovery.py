@@ -6,7 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 
 _MOST = 3  # publishers that are described
 
@@ -20,6 +27,21 @@ def type_name(kind: Any) -> str:
 def publishers_of(node: Node, topic: str, kind: Any) -> list[Any]:
     """The known publishers (TopicEndpointInfo) of this message class on a topic."""
     return [p for p in node.get_publishers_info_by_topic(topic) if p.topic_type == type_name(kind)]
+
+
+def input_qos(reliability: str, depth: int) -> QoSProfile:
+    """The QoS of a subscription to what a camera or a detector sends.
+
+    Args:
+        reliability: The parameter `camera.reliability`.
+        depth: How many messages wait.
+    """
+    reliable = reliability == "reliable"
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
 
 
 def latched_qos(publishers: list[Any]) -> QoSProfile | None:

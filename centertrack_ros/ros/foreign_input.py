@@ -11,13 +11,13 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from centertrack_ros.io.companions import Companions
 from centertrack_ros.io.foreign_messages import detections_2d
 from centertrack_ros.io.stamps import nanoseconds
-from centertrack_ros.ros.discovery import describe_publishers
+from centertrack_ros.ros.discovery import describe_publishers, input_qos
 from centertrack_ros.ros.logs import ThrottledLog
 from centertrack_ros.ros.parameters import NodeParameters
 from centertrack_ros.types import Frame
@@ -71,12 +71,7 @@ class ForeignInput:
         """Starts to listen, with all counts at 0."""
         self.received, self.missing, self.problem = 0, 0, ""
         self._found.clear()
-        reliable = self._parameters().camera.reliability == "reliable"
-        self._qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=10,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
+        self._qos = input_qos(self._parameters().camera.reliability, 10)
         create = self._node.create_subscription
         self._subscriptions = [
             create(Detection2DArray, self.topic, self._received, self._qos),
