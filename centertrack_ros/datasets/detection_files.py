@@ -84,14 +84,22 @@ class DetectionFile:
 
         numbers = [number for number, found in self._frames.items() if len(found)]
         self._numbers = (min(numbers), max(numbers)) if numbers else None
-        # `Frame.index` is the number in an image's name, or one more where the names begin with 0.
-        begins_with_0 = first_name in (None, 0) or (first_name == 1 and self._numbers is not None and not min(numbers))
-        self._shift = 1 if sequence.first == 0 and begins_with_0 else 0
-        if numbers and first_name is not None and max(numbers) < first_name:
-            begin = min(sequence.first, 1)
-            self._shift = first_name - begin
+        self._shift = self._shift_of(Path(path), min(sequence.first, 1), first_name)
+
+    def _shift_of(self, path: Path, begin: int, first_name: int | None) -> int:
+        """What `Frame.index` is more than the number in the file, which begins with 0 or 1.
+
+        `Frame.index` is the number in an image's name, or one more where the names begin with 0.
+        """
+        by_order = 1 - begin
+        if first_name is None or first_name == 0 or self._numbers is None:
+            return by_order
+        least, most = self._numbers
+        if most < first_name:
             _LOG.warning("%s: its last frame is %d, the first image is called %d: frame %d is taken for it", path,
-                         max(numbers), first_name, begin)  # fmt: skip
+                         most, first_name, begin)  # fmt: skip
+            return first_name - begin
+        return by_order if first_name == 1 and least == 0 else 0
 
     @property
     def extent(self) -> str:
